@@ -1,0 +1,248 @@
+"""The training loop that every stage shares: workers, schedule, averages, checkpoints, log.
+
+A stage is an :class:`Objective` (a module whose ``forward`` maps a batch of example numbers to a
+loss) and a number of steps. Which examples and which noise a step sees follows from the seed, the
+step and the worker alone, so a run that was killed goes on exactly where its last checkpoint was.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+LOG_COLUMNS = (
+    "stage",
+    "step",
+    "examples",
+    "seconds",
+    "loss",
+    "learning_rate",
+    "size",
+    "fill",
+    "color",
+    "shape",
+    "relation",
+    "background",
+    "all",
+)
+
+
+class Objective(nn.Module):
+    """What a stage trains: parameters, and a loss of a batch.
+
+    Subclasses implement ``forward(examples, generator)`` with ``examples`` an int64 tensor
+    ``[batch]`` of example numbers below :attr:`size`, on the CPU.
+    """
+
+    size: int
+    """How many examples there are."""
+
+    def evaluate(self, average: Objective) -> dict[str, float]:
+        """Columns for the log, now and then; ``average`` carries the averaged weights."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One of the processes that train together, each on its own share of every batch."""
+
+    rank: int
+    count: int
+    device: torch.device
+    deadline: float
+    """Seconds on the monotonic clock after which nothing new is started."""
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        if self.count > 1:
+            dist.barrier()
+
+    def out_of_time(self) -> bool:
+        """Whether the deadline has passed; the leader's clock decides for all."""
+        late = torch.tensor(float(time.monotonic() > self.deadline))
+        if self.count > 1:
+            dist.broadcast(late, src=0)
+        return bool(late)
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum of a tensor over all workers."""
+        if self.count > 1:
+            dist.all_reduce(values)
+        return values
+
+
+class OutOfTime(Exception):
+    """The minutes that were given are over; the same command goes on from here."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How one stage is fitted.
+
+    The learning rate rises over ``warmup`` steps, stays, and falls linearly to zero over the last
+    ``cooldown`` part of the steps, so a run can be lengthened until the cooldown begins.
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    warmup: int = 100
+    cooldown: float = 0.3
+    average_decay: float = 0.999
+    evaluate_every: int = 0
+
+    def factor(self, step: int) -> float:
+        """The learning rate of a 0-based step, as a part of :attr:`learning_rate`."""
+        rising = (step + 1) / self.warmup
+        falling = (self.steps - step) / max(1.0, self.cooldown * self.steps)
+        return min(1.0, rising, falling)
+
+
+def fit(
+    stage: str, objective: Objective, schedule: Schedule, worker: Worker, folder: Path, seed: int
+) -> Objective:
+    """Fit an objective, or go on where an earlier call stopped.
+
+    Returns:
+        A copy that carries the exponential moving average of the weights.
+
+    Raises:
+        OutOfTime: the worker's deadline passed; everything needed to go on is in ``folder``.
+    """
+    objective = objective.to(worker.device)
+    average = deepcopy(objective).requires_grad_(False).eval()
+    optimizers = _optimizers(objective, schedule.learning_rate)
+    checkpoint = folder / f"{stage}.checkpoint"
+    step, seconds = 0, 0.0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=worker.device, weights_only=True)
+        objective.load_state_dict(state["objective"])
+        average.load_state_dict(state["average"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        step, seconds = state["step"], state["seconds"]
+
+    def save() -> None:
+        if not worker.leads:
+            return
+        state = {
+            "objective": objective.state_dict(),
+            "average": average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+            "step": step,
+            "seconds": seconds,
+        }
+        write_whole(checkpoint, lambda path: torch.save(state, path))
+
+    model = DistributedDataParallel(objective) if worker.count > 1 else objective
+    share = schedule.batch // worker.count
+    log = Log(folder / "log.csv", stage, step) if worker.leads else None
+    running, since, started = torch.zeros(()), 0, time.monotonic() - seconds
+    while step < schedule.steps:
+        if step % 20 == 0 and worker.out_of_time():
+            save()
+            raise OutOfTime
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.learning_rate * schedule.factor(step)
+        generator = torch.Generator().manual_seed(hash((seed, step, worker.rank)) % 2**63)
+        examples = torch.randint(objective.size, (share,), generator=generator)
+        with torch.autocast(worker.device.type, torch.bfloat16):
+            loss = model(examples, generator)
+        loss.backward()
+        nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        step += 1
+        _follow(average, objective, min(schedule.average_decay, step / (step + 10)))
+        running, since = running + loss.detach().float().cpu(), since + 1
+        seconds = time.monotonic() - started
+        evaluating = schedule.evaluate_every and step % schedule.evaluate_every == 0
+        if evaluating or step % 50 == 0 or step == schedule.steps:
+            scores = objective.evaluate(average) if evaluating else {}
+            if log is not None:
+                log.write(
+                    step=step,
+                    examples=step * schedule.batch,
+                    seconds=round(seconds, 1),
+                    loss=round(float(running / since), 5),
+                    learning_rate=optimizers[0].param_groups[0]["lr"],
+                    **{name: round(score, 4) for name, score in scores.items()},
+                )
+            running, since = torch.zeros(()), 0
+        if step % 200 == 0 or step == schedule.steps:
+            save()
+    worker.barrier()
+    return average
+
+
+def _optimizers(objective: nn.Module, learning_rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the network, AdamW for everything else.
+
+    Muon: Jordan et al. 2024; "match_rms_adamw" gives its updates the size of AdamW's, so that both
+    take one learning rate (Liu et al. 2025, "Muon is Scalable for LLM Training", section 2.2).
+    """
+    named = list(objective.named_parameters())
+    matrices = [p for name, p in named if p.ndim == 2 and "embedding" not in name]
+    others = [p for name, p in named if not (p.ndim == 2 and "embedding" not in name)]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(others, learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    ]
+    if matrices:
+        optimizers.append(
+            torch.optim.Muon(
+                matrices, learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+            )
+        )
+    return optimizers
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file beside its place and move it there: it is whole, or it is not there."""
+    partial = path.with_name(path.name + ".partial")
+    write(partial)
+    os.replace(partial, path)
+
+
+class Log:
+    """The training log, a CSV; rows past the checkpoint that a run goes on from are dropped."""
+
+    def __init__(self, path: Path, stage: str, step: int) -> None:
+        self.path, self.stage = path, stage
+        rows = []
+        if path.exists():
+            with path.open(newline="") as file:
+                rows = [
+                    row
+                    for row in csv.DictReader(file)
+                    if row["stage"] != stage or int(row["step"]) <= step
+                ]
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, LOG_COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def write(self, **values: float) -> None:
+        """Append one row of this stage."""
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, LOG_COLUMNS).writerow({"stage": self.stage, **values})
