@@ -1,0 +1,50 @@
+"""attnscope: watch the attention of text-conditional diffusion models while they denoise.
+
+Public names load when they are first used, so ``import attnscope`` alone is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attnscope.observers import FeatureMaps, NoiseMean, Observer, StepDistance
+    from attnscope.pipelines import load
+    from attnscope.sites import Site, find_sites
+    from attnscope.trace import Trace
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "FeatureMaps": "attnscope.observers",
+    "NoiseMean": "attnscope.observers",
+    "Observer": "attnscope.observers",
+    "StepDistance": "attnscope.observers",
+    "Site": "attnscope.sites",
+    "find_sites": "attnscope.sites",
+    "Trace": "attnscope.trace",
+    "load": "attnscope.pipelines",
+}
+
+__all__ = [
+    "FeatureMaps",
+    "NoiseMean",
+    "Observer",
+    "Site",
+    "StepDistance",
+    "Trace",
+    "__version__",
+    "find_sites",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

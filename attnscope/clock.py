@@ -1,0 +1,211 @@
+"""The step clock: which run, which denoising step and which guidance branch a call belongs to.
+
+A *run* is one call of a pipeline. ``scheduler.set_timesteps`` announces it, the first call of the
+denoiser after that starts it, and every ``scheduler.step`` ends a step: 25 steps with
+DPM-Solver++ or Euler, 26 with PNDM, and 2n - 1 with Heun, which calls the denoiser twice.
+
+The device is never read to learn the step. Timesteps are kept as they come and read at the end.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+# Pipelines that put the conditional branch first when both are in one batch.
+_COND_FIRST = frozenset({"AuraFlowPipeline", "OmniGenPipeline"})
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where in a run a call of the denoiser stands.
+
+    Args:
+        step: 0-based denoising step.
+        call: 0-based call of the denoiser within the step; a pipeline that calls it once per
+            guidance branch has several.
+        rows: batch size of the call, which is guidance branches times samples.
+    """
+
+    step: int
+    call: int
+    rows: int
+
+
+@dataclass(eq=False)
+class Run:
+    """One call of a pipeline: what is known of it beforehand, and what became known.
+
+    Args:
+        index: 0-based number of the run within its ``Trace``.
+        steps: how many steps the scheduler was set to. Image-to-image and inpainting run fewer.
+        cond_first: whether the conditional branch leads where a batch holds both.
+    """
+
+    index: int
+    steps: int
+    cond_first: bool = False
+    samples: int | None = None
+    contexts: list[str | None] = field(default_factory=list)
+    _timesteps: list[Any] = field(default_factory=list)
+
+    @property
+    def steps_done(self) -> int:
+        """Steps that ended."""
+        return len(self._timesteps)
+
+    def timesteps(self) -> NDArray[np.float64]:
+        """The timestep of every step that ended: float64 ``[steps_done]``."""
+        stamps = [t if isinstance(t, Tensor) else torch.tensor(t) for t in self._timesteps]
+        flat = [stamp.detach().reshape(-1)[:1].double() for stamp in stamps]
+        return torch.cat(flat).cpu().numpy() if flat else np.empty(0)
+
+    def label(self, call: int, rows: int) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
+        """Sample number and branch name of every row of a call of the denoiser.
+
+        Without guidance the only branch is ``cond``. More than two branches in one batch are
+        numbered, since pipelines order them as they like.
+        """
+        samples = self.samples or rows
+        count = rows // samples
+        numbers = np.tile(np.arange(samples), count)
+        if count == 1:
+            name = self._call_name(call)
+            return numbers, np.repeat(np.array([name]), rows)
+        names = [f"branch{index}" for index in range(count)]
+        if count == 2:
+            names = ["cond", "uncond"] if self.cond_first else ["uncond", "cond"]
+        return numbers, np.repeat(np.array(names), samples)
+
+    def _call_name(self, call: int) -> str:
+        context = self.contexts[call] if call < len(self.contexts) else None
+        if len(self.contexts) == 1 or context in ("cond", "uncond"):
+            return context if context == "uncond" else "cond"
+        if context is not None:
+            return context
+        return ("cond", "uncond")[call] if len(self.contexts) == 2 else f"branch{call}"
+
+
+class Clock:
+    """Wraps a scheduler's ``set_timesteps`` and ``step`` on the instance and keeps the time.
+
+    Args:
+        pipe: the pipeline; its scheduler must stay the same object while the clock is attached.
+        on_start: called with a run when its first denoiser call begins.
+        on_step: called when ``scheduler.step`` has returned, with the run, the moment of the
+            step's last denoiser call, and the arguments ``model_output`` and ``sample``.
+        on_finish: called with a run when it is over: when the next begins, or on detaching.
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        *,
+        on_start: Callable[[Run], None],
+        on_step: Callable[[Run, Moment, Tensor, Tensor], None],
+        on_finish: Callable[[Run], None],
+    ) -> None:
+        self._pipe, self._scheduler = pipe, pipe.scheduler
+        self._on_start, self._on_step, self._on_finish = on_start, on_step, on_finish
+        self._announced = False
+        self._context: str | None = None
+        self._call = 0
+        self.run: Run | None = None
+        self.runs: list[Run] = []
+        self.moment = Moment(0, 0, 0)
+
+    def attach(self) -> None:
+        """Wrap the scheduler's two methods."""
+        scheduler = self._scheduler
+        self._step_signature = inspect.signature(scheduler.step)
+        scheduler.set_timesteps = _Tap(scheduler.set_timesteps, self._set_timesteps)
+        scheduler.step = _Tap(scheduler.step, self._step)
+
+    def detach(self) -> None:
+        """Give the scheduler its methods back and finish the run."""
+        for name in ("set_timesteps", "step"):
+            vars(self._scheduler).pop(name, None)
+        self._finish()
+
+    def enter_context(self, name: str | None) -> None:
+        """Note the ``cache_context`` that the following denoiser calls belong to."""
+        self._context = name
+
+    def begin_call(self, rows: int) -> Moment:
+        """A call of the denoiser begins, on a batch of ``rows``.
+
+        Raises:
+            RuntimeError: it belongs to no run, or the scheduler is not the one that was wrapped.
+        """
+        if self._pipe.scheduler is not self._scheduler:
+            raise RuntimeError(
+                "the pipeline's scheduler was swapped inside a Trace: swap it before the block"
+            )
+        if self._announced:
+            self._announced = False
+            self._finish()
+            cond_first = type(self._pipe).__name__ in _COND_FIRST
+            steps = len(self._scheduler.timesteps)
+            self.run = Run(len(self.runs), steps, cond_first)
+            self.runs.append(self.run)
+            self._on_start(self.run)
+        if self.run is None or self.run.steps_done >= self.run.steps:
+            raise RuntimeError(
+                "the denoiser was called outside of a denoising loop, so its step is unknown: "
+                "inside a Trace call the pipeline, or scheduler.set_timesteps first"
+            )
+        self.moment = Moment(self.run.steps_done, self._call, rows)
+        if self._call == len(self.run.contexts):
+            self.run.contexts.append(self._context)
+        self._call += 1
+        return self.moment
+
+    def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        self._announced, self._call = True, 0
+        return result
+
+    def _step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        bound = self._step_signature.bind(*args, **kwargs).arguments
+        result = original(*args, **kwargs)
+        run = self.run
+        if run is None or self._call == 0:
+            return result
+        sample = bound["sample"]
+        run.samples = run.samples or sample.shape[0]
+        if self.moment.rows % run.samples:
+            raise RuntimeError(
+                f"the denoiser ran on {self.moment.rows} rows for {run.samples} samples: "
+                "this guidance layout is not supported"
+            )
+        self._on_step(run, self.moment, bound["model_output"], sample)
+        run._timesteps.append(bound["timestep"])
+        self._call = 0
+        return result
+
+    def _finish(self) -> None:
+        if self.run is not None:
+            self._on_finish(self.run)
+            self.run = None
+
+
+class _Tap:
+    """A wrapped method of one scheduler. Keeps its signature, which pipelines inspect."""
+
+    def __init__(self, original: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, original)
+        self._original, self._wrapper = original, wrapper
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._wrapper(self._original, *args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
+        raise RuntimeError("the scheduler cannot be copied inside a Trace: copy it before the block")

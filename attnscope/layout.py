@@ -1,0 +1,82 @@
+"""How large the output of an attention site is, worked out from the denoiser's configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from attnscope.sites import Site, find_denoiser, unwrapped
+
+
+def output_elements(
+    pipe: Any,
+    sites: Iterable[Site],
+    *,
+    height: int | None = None,
+    width: int | None = None,
+    frames: int = 1,
+) -> dict[str, int]:
+    """Elements of one site output, per sample and guidance branch, by site name.
+
+    Args:
+        pipe: a pipeline.
+        sites: of its denoiser.
+        height: in pixels; ``None`` is the pipeline's default.
+        width: in pixels; ``None`` is the pipeline's default.
+        frames: of a video.
+
+    Raises:
+        ValueError: the denoiser is neither a U-Net nor a transformer with ``patch_size``.
+    """
+    denoiser = unwrapped(find_denoiser(pipe))
+    rows, columns = latent_size(pipe, height=height, width=width)
+    modules = dict(denoiser.named_modules())
+    return {
+        site.name: frames * _tokens(denoiser, site, rows, columns) * _width(modules[site.name])
+        for site in sites
+    }
+
+
+def latent_size(
+    pipe: Any, *, height: int | None = None, width: int | None = None
+) -> tuple[int, int]:
+    """Rows and columns of the latents of an image of a size in pixels."""
+    denoiser = unwrapped(find_denoiser(pipe))
+    size = denoiser.config.sample_size
+    default = (size, size) if isinstance(size, int) else tuple(size)
+    scale = pipe.vae_scale_factor
+    return (height // scale if height else default[0], width // scale if width else default[1])
+
+
+def _tokens(denoiser: nn.Module, site: Site, rows: int, columns: int) -> int:
+    """Positions of the image that a site works on."""
+    patch = getattr(denoiser.config, "patch_size", None)
+    if isinstance(patch, int):
+        return (rows // patch) * (columns // patch)
+    if not hasattr(denoiser, "down_blocks"):
+        raise ValueError(
+            f"the layout of {type(denoiser).__name__} is not known: measure a run instead"
+        )
+    halvings = _halvings(denoiser, site.block)
+    return -(-rows // 2**halvings) * -(-columns // 2**halvings)
+
+
+def _halvings(denoiser: nn.Module, block: str) -> int:
+    """How often the resolution was halved before a block of a U-Net."""
+    downs = [getattr(stage, "downsamplers", None) is not None for stage in denoiser.down_blocks]  # type: ignore[union-attr]
+    match = re.match(r"(down|up)_blocks\.(\d+)", block)
+    if match is None:
+        return sum(downs)
+    number = int(match.group(2))
+    if match.group(1) == "down":
+        return sum(downs[:number])
+    ups = [getattr(stage, "upsamplers", None) is not None for stage in denoiser.up_blocks]  # type: ignore[union-attr]
+    return sum(downs) - sum(ups[:number])
+
+
+def _width(module: nn.Module) -> int:
+    """Channels of a site's output: those of its output projection."""
+    return int(module.to_out[0].out_features)  # type: ignore[index,union-attr,arg-type]

@@ -1,0 +1,421 @@
+"""What to measure while a pipeline denoises.
+
+An observer writes into tensors on the device and never reads from them before the run is over,
+so it adds no synchronisation to the denoising loop. Its table is tidy: one row per run, sample,
+guidance branch, step and site.
+
+Measures of convergence, for a site's output C_t of one sample and branch, flattened (what the
+module returns, one linear map further than equation 3 of "Faster Diffusion via Temporal Attention
+Decomposition"):
+
+=========  ==========================================
+l2         ||C_{i+1} - C_i||_2
+rms        l2 / sqrt(numel)
+relative   l2 / ||C_i||_2
+cosine     1 - cos(C_i, C_{i+1})
+=========  ==========================================
+
+accumulated in float32 whatever the model's dtype. A row stands at step i+1: n steps give n-1 rows.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from attnscope.clock import Moment, Run
+from attnscope.layout import output_elements
+from attnscope.predictions import noise_weights
+from attnscope.sites import KINDS, Site, find_denoiser, find_sites, select_sites
+
+STEP_DISTANCES = ("l2", "rms", "relative", "cosine")
+
+
+class Observer(ABC):
+    """Base of everything that can be put into ``Trace(observers=...)``.
+
+    A ``Trace`` calls :meth:`choose` once, :meth:`start` and :meth:`finish` around every run,
+    :meth:`see` with every output of a chosen site, and :meth:`end_step` after every step if
+    :attr:`watches_noise`.
+    """
+
+    watches_noise = False
+
+    def choose(self, sites: Sequence[Site]) -> tuple[Site, ...]:
+        """The sites whose outputs this observer wants to see."""
+        return ()
+
+    def start(self, run: Run, scheduler: Any) -> None:  # noqa: B027
+        """A run begins."""
+
+    def see(self, site: Site, moment: Moment, output: Tensor) -> None:  # noqa: B027
+        """A chosen site returned ``output``: ``[rows * positions, ...]``, branch-major."""
+
+    def end_step(  # noqa: B027
+        self,
+        step: int,
+        predictions: Sequence[tuple[Moment, Tensor]],
+        guided: Tensor,
+        sample: Tensor,
+    ) -> None:
+        """A step ended: the denoiser's outputs, the guided prediction, and the latents before."""
+
+    @abstractmethod
+    def finish(self, run: Run) -> None:
+        """The run is over: bring what was measured to the host."""
+
+    @abstractmethod
+    def table(self) -> pd.DataFrame:
+        """All that was measured, one row each."""
+
+
+class SiteObserver(Observer):
+    """An observer of attention sites of some kinds, their names matching a pattern.
+
+    Args:
+        kinds: any of ``cross``, ``self``, ``joint``.
+        sites: shell-style pattern of site names, or several; ``None`` is all.
+    """
+
+    def __init__(
+        self, kinds: Sequence[str] = ("cross", "self"), sites: str | Sequence[str] | None = None
+    ) -> None:
+        self.kinds, self.sites = tuple(kinds), sites
+
+    def choose(self, sites: Sequence[Site]) -> tuple[Site, ...]:
+        """The sites of the observer's kinds that match its pattern.
+
+        Raises:
+            ValueError: there are none.
+        """
+        return select_sites(sites, kinds=self.kinds, pattern=self.sites)
+
+
+class StepDistance(SiteObserver):
+    """How far a site's output moves from one step to the next: the paper's Figure 2.
+
+    Keeps one previous output per site and two numbers per row and step, nothing else.
+
+    Args:
+        kinds: kinds of sites.
+        sites: shell-style pattern of site names, or several.
+        store: where the previous outputs are kept: ``"device"``, or ``"cpu"`` to spare a GPU's
+            memory at the price of two transfers per site and step.
+
+    Raises:
+        ValueError: ``store`` is neither.
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[str] = ("cross", "self"),
+        sites: str | Sequence[str] | None = None,
+        *,
+        store: Literal["device", "cpu"] = "device",
+    ) -> None:
+        super().__init__(kinds, sites)
+        if store not in ("device", "cpu"):
+            raise ValueError(f"store={store!r} is not known (choose device or cpu)")
+        self.store = store
+        self._steps = 0
+        self._paces: dict[tuple[str, int], _Pace] = {}
+        self._tables: list[pd.DataFrame] = []
+
+    def nbytes(
+        self,
+        pipe: Any,
+        *,
+        batch: int = 1,
+        height: int | None = None,
+        width: int | None = None,
+        frames: int = 1,
+        guidance: bool = True,
+    ) -> int:
+        """Bytes of previous outputs that a run will keep, known before it.
+
+        Args:
+            pipe: the pipeline.
+            batch: images or videos that are made at once.
+            height: of an image in pixels; ``None`` is the pipeline's default.
+            width: of an image in pixels; ``None`` is the pipeline's default.
+            frames: of a video.
+            guidance: whether an unconditional branch runs along.
+
+        Raises:
+            ValueError: the denoiser's layout is not known; then measure a run.
+        """
+        denoiser = find_denoiser(pipe)
+        chosen = self.choose(find_sites(denoiser))
+        elements = output_elements(pipe, chosen, height=height, width=width, frames=frames)
+        rows = batch * (2 if guidance else 1)
+        itemsize: int = next(denoiser.parameters()).element_size()
+        return sum(elements.values()) * rows * itemsize
+
+    def start(self, run: Run, scheduler: Any) -> None:
+        """A run begins."""
+        self._steps = run.steps
+        self._paces.clear()
+
+    def see(self, site: Site, moment: Moment, output: Tensor) -> None:
+        """Compare with the step before."""
+        rows = output.detach().reshape(moment.rows, -1)
+        pace = self._paces.get((site.name, moment.call))
+        if pace is None:
+            pace = self._paces[site.name, moment.call] = _Pace(site, rows, self._steps, self.store)
+        pace.take(moment.step, rows)
+
+    def finish(self, run: Run) -> None:
+        """Bring the run's numbers to the host in one transfer and derive the measures."""
+        if self._paces and run.steps_done > 1:
+            paces = list(self._paces.items())
+            values = _to_host([pace.values for _, pace in paces])
+            parts = [
+                _distance_rows(run, call, pace, numbers)
+                for ((_, call), pace), numbers in zip(paces, values, strict=True)
+            ]
+            self._tables.append(_tidy(pd.concat(parts, ignore_index=True)))
+        self._paces.clear()
+
+    def table(self) -> pd.DataFrame:
+        """Columns ``run, sample, branch, step, timestep, site, kind, block`` and the distances."""
+        return _joined(self._tables, [*_SITE_COLUMNS, *STEP_DISTANCES])
+
+
+class _Pace:
+    """The previous output of one site and the numbers of all steps so far."""
+
+    def __init__(self, site: Site, rows: Tensor, steps: int, store: str) -> None:
+        self.site, self.numel = site, rows.shape[1]
+        place = rows.device if store == "device" else torch.device("cpu")
+        self.previous = torch.empty(rows.shape, dtype=rows.dtype, device=place)
+        self.last_step = -2
+        # Per step and row: the distance to the step before, and the output's own norm.
+        self.values = torch.full(
+            (steps, 2, len(rows)), float("nan"), dtype=torch.float32, device=rows.device
+        )
+
+    def take(self, step: int, rows: Tensor) -> None:
+        if rows.shape != self.previous.shape:
+            raise RuntimeError(
+                f"{self.site.name} returned {tuple(rows.shape)} at step {step} and "
+                f"{tuple(self.previous.shape)} before: the batch or size changed within a run"
+            )
+        if self.last_step == step - 1:
+            change = rows.float() - self.previous.to(rows.device)
+            torch.linalg.vector_norm(change, dim=1, out=self.values[step, 0])
+        torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32, out=self.values[step, 1])
+        self.previous.copy_(rows)
+        self.last_step = step
+
+
+def _distance_rows(run: Run, call: int, pace: _Pace, values: NDArray[np.float32]) -> pd.DataFrame:
+    """Rows of one site, from distances and norms ``[steps, 2, rows]``."""
+    values = values[: run.steps_done].astype(np.float64)
+    l2, after, before = values[1:, 0], values[1:, 1], values[:-1, 1]
+    # 1 - cos(a, b) = (|a - b|^2 - (|a| - |b|)^2) / (2 |a| |b|): it needs no third pass over the
+    # outputs, and small angles do not drown in the rounding of a cosine near 1.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cosine = (l2**2 - (after - before) ** 2) / (2 * after * before)
+        relative = l2 / before
+    table = _labelled(run, call, pace.site, np.arange(1, run.steps_done), l2.shape[1])
+    table["l2"], table["rms"] = l2.ravel(), l2.ravel() / np.sqrt(pace.numel)
+    table["relative"], table["cosine"] = relative.ravel(), np.maximum(cosine, 0).ravel()
+    return table[np.isfinite(table["l2"])]
+
+
+class FeatureMaps(SiteObserver):
+    """The outputs themselves, of a few sites at a few steps: the paper's Figure A5.
+
+    Args:
+        sites: shell-style pattern of site names, or several.
+        steps: 0-based steps to keep.
+        kinds: kinds of sites.
+    """
+
+    def __init__(
+        self,
+        sites: str | Sequence[str],
+        steps: Iterable[int],
+        *,
+        kinds: Sequence[str] = KINDS,
+    ) -> None:
+        super().__init__(kinds, sites)
+        self.steps = frozenset(steps)
+        self._kept: list[tuple[Site, Moment, Tensor]] = []
+        self._tables: list[pd.DataFrame] = []
+
+    def start(self, run: Run, scheduler: Any) -> None:
+        """A run begins.
+
+        Raises:
+            ValueError: a step that this run does not have.
+        """
+        beyond = sorted(step for step in self.steps if not 0 <= step < run.steps)
+        if beyond:
+            raise ValueError(
+                f"steps={beyond} are not steps of this run (choose 0..{run.steps - 1})"
+            )
+        self._kept.clear()
+
+    def see(self, site: Site, moment: Moment, output: Tensor) -> None:
+        """Keep a copy at the chosen steps."""
+        if moment.step in self.steps:
+            self._kept.append((site, moment, output.detach().clone()))
+
+    def finish(self, run: Run) -> None:
+        """Bring the copies to the host, in float32."""
+        for site, moment, output in self._kept:
+            if moment.step >= run.steps_done:
+                continue
+            table = _labelled(run, moment.call, site, np.array([moment.step]), moment.rows)
+            maps = output.float().cpu().numpy()
+            if len(maps) != moment.rows:  # video: frames or positions stand inside a sample
+                maps = maps.reshape(moment.rows, -1, *maps.shape[1:])
+            table["output"] = list(maps)
+            self._tables.append(_tidy(table))
+        self._kept.clear()
+
+    def table(self) -> pd.DataFrame:
+        """The columns of a site's row and ``output``: float32 arrays ``[tokens, channels]``."""
+        return _joined(self._tables, [*_SITE_COLUMNS, "output"])
+
+
+class NoiseMean(Observer):
+    """Mean and norm of the predicted noise per step: the paper's Figure 3a.
+
+    One row per sample, step and branch, where the branch ``guided`` is what the scheduler is
+    given. A model that predicts velocity, the clean sample or a flow is converted to noise.
+    """
+
+    watches_noise = True
+
+    def __init__(self) -> None:
+        self._scheduler: Any = None
+        self._moments: list[tuple[int, int | None, Tensor]] = []
+        self._tables: list[pd.DataFrame] = []
+
+    def start(self, run: Run, scheduler: Any) -> None:
+        """A run begins."""
+        self._scheduler = scheduler
+        self._moments.clear()
+
+    def end_step(
+        self,
+        step: int,
+        predictions: Sequence[tuple[Moment, Tensor]],
+        guided: Tensor,
+        sample: Tensor,
+    ) -> None:
+        """Reduce every prediction and the latents it was made from."""
+        for moment, prediction in predictions:
+            self._moments.append((step, moment.call, _second_moments(prediction, sample)))
+        self._moments.append((step, None, _second_moments(guided, sample)))
+
+    def finish(self, run: Run) -> None:
+        """Bring the moments to the host and combine them to noise.
+
+        Noise is a times the prediction plus b times the latents, so its mean and norm follow from
+        the moments of both, and no coefficient has to be known inside the loop.
+        """
+        host = _to_host([moments for _, _, moments in self._moments])
+        timesteps = run.timesteps()
+        parts = []
+        for (step, call, _), moments in zip(self._moments, host, strict=True):
+            if step >= run.steps_done:
+                continue
+            a, b = noise_weights(self._scheduler, float(timesteps[step]))
+            mean_p, mean_x, pp, px, xx, numel = moments.astype(np.float64)
+            samples, branches = run.label(call or 0, moments.shape[1])
+            if call is None:
+                branches = np.repeat(np.array(["guided"]), moments.shape[1])
+            square = a**2 * pp + 2 * a * b * px + b**2 * xx
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "run": run.index,
+                        "sample": samples,
+                        "branch": branches,
+                        "step": step,
+                        "timestep": timesteps[step],
+                        "mean": a * mean_p + b * mean_x,
+                        "norm": np.sqrt(np.maximum(square, 0)),
+                        "rms": np.sqrt(np.maximum(square, 0) / numel),
+                    }
+                )
+            )
+        if parts:
+            self._tables.append(_tidy(pd.concat(parts, ignore_index=True)))
+        self._moments.clear()
+
+    def table(self) -> pd.DataFrame:
+        """Columns ``run, sample, branch, step, timestep, mean, norm, rms``."""
+        columns = ["run", "sample", "branch", "step", "timestep", "mean", "norm", "rms"]
+        return _joined(self._tables, columns)
+
+
+def _second_moments(prediction: Tensor, sample: Tensor) -> Tensor:
+    """Mean of p, mean of x, p.p, p.x, x.x and numel, per row: float32 ``[6, rows]``.
+
+    Variances that a model predicts along with the noise (PixArt) are left out; latents repeat
+    over guidance branches.
+    """
+    if prediction.ndim == sample.ndim and prediction.shape[1] == 2 * sample.shape[1]:
+        prediction = prediction[:, : sample.shape[1]]
+    p = prediction.detach().float().flatten(1)
+    x = sample.detach().float().flatten(1).repeat(len(p) // len(sample), 1)
+    numel = torch.full((len(p),), float(p.shape[1]), device=p.device)
+    return torch.stack(
+        [p.mean(1), x.mean(1), (p * p).sum(1), (p * x).sum(1), (x * x).sum(1), numel]
+    )
+
+
+_SITE_COLUMNS = ("run", "sample", "branch", "step", "timestep", "site", "kind", "block")
+_CATEGORICAL = ("branch", "site", "kind", "block")
+
+
+def _labelled(
+    run: Run, call: int, site: Site, steps: NDArray[np.int64], rows: int
+) -> pd.DataFrame:
+    """The columns that say where a value stands, step-major over ``steps`` and ``rows``."""
+    samples, branches = run.label(call, rows)
+    return pd.DataFrame(
+        {
+            "run": run.index,
+            "sample": np.tile(samples, len(steps)),
+            "branch": np.tile(branches, len(steps)),
+            "step": np.repeat(steps, rows),
+            "timestep": np.repeat(run.timesteps()[steps], rows),
+            "site": site.name,
+            "kind": site.kind,
+            "block": site.block,
+        }
+    )
+
+
+def _tidy(table: pd.DataFrame) -> pd.DataFrame:
+    return table.astype({name: "category" for name in _CATEGORICAL if name in table})
+
+
+def _joined(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    if not tables:
+        return _tidy(pd.DataFrame({name: [] for name in columns}))
+    plain = [table.astype({name: "object" for name in _CATEGORICAL if name in table}) for table in tables]
+    return _tidy(pd.concat(plain, ignore_index=True))
+
+
+def _to_host(tensors: Sequence[Tensor]) -> list[NDArray[np.float32]]:
+    """Many small tensors of one device to numpy in one transfer."""
+    if not tensors:
+        return []
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).cpu()
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    return [
+        part.reshape(tensor.shape).numpy() for part, tensor in zip(parts, tensors, strict=True)
+    ]

@@ -1,0 +1,71 @@
+"""From what a denoiser predicts to the noise it implies.
+
+With x_t = alpha x_0 + sigma eps (Salimans and Ho 2022, appendix D; flow matching has
+alpha = 1 - sigma), every parameterisation is linear in the prediction and the latents:
+
+==============  =======================================
+epsilon         eps = p
+v_prediction    eps = alpha p + sigma x_t
+sample          eps = (x_t - alpha p) / sigma
+flow            eps = x_t + (1 - sigma) p
+==============  =======================================
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+
+def noise_weights(scheduler: Any, timestep: float) -> tuple[float, float]:
+    """Weights (a, b) with noise = a * prediction + b * sample.
+
+    ``prediction`` is what ``scheduler.step`` is given and ``sample`` the latents it is given, in
+    the scheduler's own scale: Euler-like schedulers keep x_0 + sigma eps.
+
+    Args:
+        scheduler: after ``set_timesteps``.
+        timestep: one of ``scheduler.timesteps``.
+
+    Raises:
+        ValueError: the scheduler's parameterisation is not known.
+    """
+    if _is_flow(scheduler):
+        return 1 - _sigma(scheduler, timestep), 1.0
+    kind = scheduler.config.get("prediction_type", "epsilon")
+    if kind == "epsilon":
+        return 1.0, 0.0
+    alpha, sigma = _alpha_sigma(scheduler, timestep)
+    # Euler-like schedulers start from noise of their largest sigma, the others from unit noise.
+    scale = alpha if float(getattr(scheduler, "init_noise_sigma", 1.0)) != 1.0 else 1.0
+    if kind == "v_prediction":
+        return alpha, sigma * scale
+    if kind == "sample":
+        return -alpha / sigma, scale / sigma
+    raise ValueError(
+        f"{type(scheduler).__name__} predicts {kind!r}, which has no known way to noise"
+    )
+
+
+def _is_flow(scheduler: Any) -> bool:
+    return (
+        scheduler.config.get("prediction_type") == "flow_prediction"
+        or "FlowMatch" in type(scheduler).__name__
+    )
+
+
+def _alpha_sigma(scheduler: Any, timestep: float) -> tuple[float, float]:
+    """Signal and noise scale at a timestep, with alpha^2 + sigma^2 = 1."""
+    if getattr(scheduler, "sigmas", None) is None:
+        signal = float(scheduler.alphas_cumprod[int(timestep)])
+        return math.sqrt(signal), math.sqrt(1 - signal)
+    ratio = _sigma(scheduler, timestep)
+    return 1 / math.hypot(1, ratio), ratio / math.hypot(1, ratio)
+
+
+def _sigma(scheduler: Any, timestep: float) -> float:
+    """The scheduler's own noise level at a timestep."""
+    timesteps = np.asarray(scheduler.timesteps.cpu(), dtype=np.float64)
+    return float(scheduler.sigmas[int(np.abs(timesteps - timestep).argmin())])

@@ -1,0 +1,196 @@
+"""Where attention happens in a denoiser.
+
+A *site* is one attention module of a U-Net or a diffusion transformer. This module finds sites and
+says what kind each is; it knows nothing of what will be done to them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from diffusers.models.attention import AttentionModuleMixin
+from diffusers.models.attention_processor import Attention, MochiAttention
+from torch import nn
+
+Kind = Literal["cross", "self", "joint"]
+KINDS: tuple[Kind, ...] = ("cross", "self", "joint")
+
+ATTENTION_CLASSES = (Attention, MochiAttention, AttentionModuleMixin)
+
+_TEXT_ARGUMENTS = frozenset({"encoder_hidden_states", "cap_feats", "text_embeds", "prompt_embeds"})
+
+
+@dataclass(frozen=True)
+class Site:
+    """One attention module of a denoiser.
+
+    Args:
+        name: dotted path inside the denoiser, such as
+            ``down_blocks.0.attentions.0.transformer_blocks.0.attn2``.
+        kind: ``cross`` if the keys come from another sequence, ``self`` if not, ``joint`` if the
+            text stream takes part in the sequence itself.
+        block: the stage the site belongs to, such as ``down_blocks.0`` or ``mid_block``.
+        index: position among all sites of the denoiser, in the order of data flow.
+    """
+
+    name: str
+    kind: Kind
+    block: str
+    index: int
+
+
+def find_denoiser(pipe: Any) -> nn.Module:
+    """The U-Net or transformer of a pipeline.
+
+    Raises:
+        ValueError: there is none, or there are two.
+    """
+    found = [
+        getattr(pipe, name)
+        for name in ("unet", "transformer", "transformer_2")
+        if isinstance(getattr(pipe, name, None), nn.Module)
+    ]
+    name = type(pipe).__name__
+    if not found or getattr(pipe, "scheduler", None) is None:
+        raise ValueError(
+            f"{name} has no denoiser to watch: a pipeline needs a 'unet' or 'transformer' "
+            "and a 'scheduler'"
+        )
+    if len(found) > 1:
+        raise ValueError(f"{name} switches between two denoisers, which is not supported yet")
+    return found[0]
+
+
+def find_sites(denoiser: nn.Module) -> tuple[Site, ...]:
+    """Every attention site of a denoiser, in the order of data flow.
+
+    The kind is read off the module and its parent block. Names lie: ``attn2`` of Stable Diffusion
+    3.5 is self-attention, and with ``only_cross_attention`` an ``attn1`` is cross-attention. A
+    :class:`~attnscope.Trace` confirms the kind when the site is called.
+
+    Args:
+        denoiser: a U-Net or transformer of diffusers, compiled or not.
+
+    Raises:
+        ValueError: the denoiser has no attention modules that diffusers knows.
+    """
+    modules = dict(unwrapped(denoiser).named_modules())
+    names = [name for name, module in modules.items() if isinstance(module, ATTENTION_CLASSES)]
+    if not names:
+        raise ValueError(
+            f"{type(unwrapped(denoiser)).__name__} has no attention modules "
+            "(looked for diffusers' Attention, MochiAttention and AttentionModuleMixin)"
+        )
+    names.sort(key=_flow)
+    sites = [
+        Site(name, _kind(modules[name], _parent(modules, name)), _block(name), index)
+        for index, name in enumerate(names)
+    ]
+    if _text_is_in_the_sequence(denoiser, sites):
+        sites = [replace(site, kind="joint") for site in sites]
+    return tuple(sites)
+
+
+def select_sites(
+    sites: Iterable[Site],
+    *,
+    kinds: Sequence[str] = KINDS,
+    pattern: str | Sequence[str] | None = None,
+) -> tuple[Site, ...]:
+    """The sites of some kinds whose names match a pattern.
+
+    Args:
+        sites: where to choose from.
+        kinds: any of ``cross``, ``self``, ``joint``.
+        pattern: shell-style pattern of site names (``up_blocks.1*``), or several; ``None`` is all.
+
+    Raises:
+        ValueError: an unknown kind, or nothing matches.
+    """
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds:
+        raise ValueError(f"kinds={','.join(kinds)!r} is not known (choose from {', '.join(KINDS)})")
+    patterns = [pattern] if isinstance(pattern, str) else pattern
+    available = list(sites)
+    chosen = tuple(
+        site
+        for site in available
+        if site.kind in kinds
+        and (patterns is None or any(fnmatchcase(site.name, glob) for glob in patterns))
+    )
+    if not chosen:
+        counts = ", ".join(
+            f"{sum(site.kind == kind for site in available)} {kind}" for kind in KINDS
+        )
+        wanted = f"kinds={','.join(kinds)}" + (f", sites={pattern!r}" if pattern else "")
+        example = f", the first is {available[0].name!r}" if available else ""
+        raise ValueError(f"no attention site matches {wanted}: the denoiser has {counts}{example}")
+    return chosen
+
+
+def unwrapped(denoiser: nn.Module) -> nn.Module:
+    """The module behind ``torch.compile``, which puts ``_orig_mod.`` before every name."""
+    original: nn.Module = getattr(denoiser, "_orig_mod", denoiser)
+    return original
+
+
+def _flow(name: str) -> int:
+    """Sorting key of the order of data flow: U-Nets register ``up_blocks`` before ``mid_block``."""
+    for rank, prefix in enumerate(("down_", "mid_", "up_")):
+        if name.startswith(prefix):
+            return rank
+    return 0
+
+
+def _parent(modules: dict[str, nn.Module], name: str) -> nn.Module | None:
+    return modules.get(name.rpartition(".")[0])
+
+
+def _block(name: str) -> str:
+    match = re.match(r"[^.]+(\.\d+)?", name)
+    return match.group(0) if match else name
+
+
+def _kind(module: nn.Module, parent: nn.Module | None) -> Kind:
+    cross = getattr(module, "is_cross_attention", "Cross" in type(module).__name__)
+    if getattr(module, "added_kv_proj_dim", None) is not None:
+        # Added keys join the image's own (SD3, Flux, DeepFloyd) unless the module says that it
+        # looks elsewhere only; Wan's added keys are a second foreign sequence.
+        return "cross" if getattr(module, "only_cross_attention", cross) else "joint"
+    if cross:
+        return "cross"
+    return "joint" if parent is not None and "Single" in type(parent).__name__ else "self"
+
+
+def _text_is_in_the_sequence(denoiser: nn.Module, sites: Sequence[Site]) -> bool:
+    """Whether text is an input but no site looks elsewhere: then it is part of the sequence."""
+    if any(site.kind != "self" for site in sites):
+        return False
+    parameters = inspect.signature(type(unwrapped(denoiser)).forward).parameters
+    return not _TEXT_ARGUMENTS.isdisjoint(parameters)
+
+
+def confirmed_kind(
+    site: Site, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+) -> Kind:
+    """The kind of a site as one call shows it.
+
+    Args:
+        site: as found without a call.
+        module: the attention module that was called.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        output: what it returned.
+    """
+    if site.kind == "joint" or isinstance(output, tuple):
+        return "joint"
+    if "encoder_hidden_states" not in inspect.signature(type(module).forward).parameters:
+        return site.kind
+    query = kwargs.get("hidden_states", args[0] if args else None)
+    keys = kwargs.get("encoder_hidden_states", args[1] if len(args) > 1 else None)
+    return "self" if keys is None or keys is query else "cross"

@@ -1,0 +1,264 @@
+"""Tiny pipelines with random weights, built in code, one per family."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLTemporalDecoder,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    PixArtAlphaPipeline,
+    PixArtTransformer2DModel,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    StableVideoDiffusionPipeline,
+    UNet2DConditionModel,
+    UNetSpatioTemporalConditionModel,
+)
+from PIL import Image
+from transformers import (
+    CLIPImageProcessor,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
+
+from attnscope.shapes.architecture import tokenizer as shapes_tokenizer
+
+_TEXT = {
+    "vocab_size": 1000,
+    "hidden_size": 32,
+    "intermediate_size": 37,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "projection_dim": 32,
+    "max_position_embeddings": 24,
+    "bos_token_id": 655,
+    "eos_token_id": 656,
+    "pad_token_id": 656,
+}
+
+
+def _vae() -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=32,
+    )
+
+
+def _scheduler() -> DPMSolverMultistepScheduler:
+    return DPMSolverMultistepScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
+    )
+
+
+def _unet(**options: object) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        **{
+            "sample_size": 16,
+            "block_out_channels": (16, 32),
+            "layers_per_block": 1,
+            "norm_num_groups": 8,
+            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+            "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+            "cross_attention_dim": 32,
+            "attention_head_dim": 8,
+            **options,
+        }
+    )
+
+
+def stable_diffusion(folder, **options) -> StableDiffusionPipeline:
+    """A Stable Diffusion pipeline; ``options`` go to its U-Net."""
+    torch.manual_seed(0)
+    pipe = StableDiffusionPipeline(
+        unet=_unet(**options),
+        vae=_vae(),
+        text_encoder=CLIPTextModel(CLIPTextConfig(**_TEXT)),
+        tokenizer=shapes_tokenizer(folder),
+        scheduler=_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    return _quiet(pipe)
+
+
+def stable_diffusion_xl(folder) -> StableDiffusionXLPipeline:
+    """An SDXL pipeline with both text encoders, pooled embeddings and time ids."""
+    torch.manual_seed(0)
+    tokenizer = shapes_tokenizer(folder)
+    pipe = StableDiffusionXLPipeline(
+        unet=_unet(
+            attention_head_dim=(2, 4),
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            transformer_layers_per_block=(1, 2),
+            projection_class_embeddings_input_dim=80,
+            cross_attention_dim=64,
+        ),
+        vae=_vae(),
+        text_encoder=CLIPTextModel(CLIPTextConfig(**_TEXT)),
+        text_encoder_2=CLIPTextModelWithProjection(CLIPTextConfig(**_TEXT)),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        scheduler=_scheduler(),
+        add_watermarker=False,
+    )
+    return _quiet(pipe)
+
+
+def pixart(folder) -> PixArtAlphaPipeline:
+    """A PixArt-alpha pipeline without text encoder; :func:`call` gives it embeddings."""
+    torch.manual_seed(0)
+    transformer = PixArtTransformer2DModel(
+        sample_size=16,
+        num_layers=2,
+        patch_size=2,
+        attention_head_dim=8,
+        num_attention_heads=3,
+        caption_channels=32,
+        in_channels=4,
+        cross_attention_dim=24,
+        out_channels=8,
+        attention_bias=True,
+        activation_fn="gelu-approximate",
+        num_embeds_ada_norm=1000,
+        norm_type="ada_norm_single",
+        norm_elementwise_affine=False,
+        norm_eps=1e-6,
+    )
+    pipe = PixArtAlphaPipeline(
+        transformer=transformer,
+        vae=_vae(),
+        text_encoder=None,
+        tokenizer=None,
+        scheduler=_scheduler(),
+    )
+    return _quiet(pipe)
+
+
+def stable_video_diffusion(folder) -> StableVideoDiffusionPipeline:
+    """An SVD pipeline: spatial and temporal attention, velocity prediction, Euler."""
+    torch.manual_seed(0)
+    unet = UNetSpatioTemporalConditionModel(
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        sample_size=16,
+        in_channels=8,
+        out_channels=4,
+        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+        cross_attention_dim=32,
+        num_attention_heads=8,
+        projection_class_embeddings_input_dim=96,
+        addition_time_embed_dim=32,
+    )
+    vae = AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 32),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        latent_channels=4,
+    )
+    vision = CLIPVisionConfig(
+        hidden_size=32,
+        projection_dim=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=224,
+        intermediate_size=37,
+        patch_size=56,
+    )
+    scheduler = EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        interpolation_type="linear",
+        prediction_type="v_prediction",
+        sigma_max=700.0,
+        sigma_min=0.002,
+        steps_offset=1,
+        timestep_spacing="leading",
+        timestep_type="continuous",
+        use_karras_sigmas=True,
+    )
+    pipe = StableVideoDiffusionPipeline(
+        unet=unet,
+        vae=vae,
+        image_encoder=CLIPVisionModelWithProjection(vision),
+        scheduler=scheduler,
+        feature_extractor=CLIPImageProcessor(
+            crop_size={"height": 224, "width": 224}, size={"shortest_edge": 224}
+        ),
+    )
+    return _quiet(pipe)
+
+
+FAMILIES = {
+    "sd": stable_diffusion,
+    "sdxl": stable_diffusion_xl,
+    "pixart": pixart,
+    "svd": stable_video_diffusion,
+}
+
+PROMPTS = ("a small red circle on a white background", "a large blue star on a black background")
+
+
+def call(pipe, *, prompts=1, per_prompt=1, guidance=5.0, steps=4, seed=0, **options):
+    """Run a toy pipeline: latents ``[prompts * per_prompt, ...]`` as a tensor.
+
+    ``guidance=1`` switches guidance off, for SVD as well.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    common = {
+        "num_inference_steps": steps,
+        "output_type": "latent",
+        "generator": generator,
+        **options,
+    }
+    if isinstance(pipe, StableVideoDiffusionPipeline):
+        pixels = np.linspace(0, 255, 32 * 32 * 3).reshape(32, 32, 3).astype(np.uint8)
+        image = [Image.fromarray(np.roll(pixels, 7 * i, 0)) for i in range(prompts)]
+        return pipe(
+            image if prompts > 1 else image[0],
+            height=32,
+            width=32,
+            num_frames=3,
+            num_videos_per_prompt=per_prompt,
+            min_guidance_scale=guidance,
+            max_guidance_scale=guidance,
+            **common,
+        ).frames
+    common |= {"guidance_scale": guidance, "num_images_per_prompt": per_prompt}
+    if isinstance(pipe, PixArtAlphaPipeline):
+        embeds = torch.Generator().manual_seed(7)
+        states = torch.randn((2 * prompts, 8, 32), generator=embeds)
+        mask = torch.ones(2 * prompts, 8)
+        return pipe(
+            prompt_embeds=states[:prompts],
+            prompt_attention_mask=mask[:prompts],
+            negative_prompt=None,
+            negative_prompt_embeds=states[prompts:],
+            negative_prompt_attention_mask=mask[prompts:],
+            height=32,
+            width=32,
+            use_resolution_binning=False,
+            **common,
+        ).images
+    return pipe(list(PROMPTS[:prompts]), height=32, width=32, **common).images
+
+
+def _quiet(pipe):
+    for component in pipe.components.values():
+        if isinstance(component, torch.nn.Module):
+            component.eval().requires_grad_(False)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
