@@ -208,4 +208,6 @@ class _Tap:
         return self._wrapper(self._original, *args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
-        raise RuntimeError("the scheduler cannot be copied inside a Trace: copy it before the block")
+        raise RuntimeError(
+            "the scheduler cannot be copied inside a Trace: copy it before the block"
+        )

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from attnscope.errors import InputError
 from attnscope.sites import Site, find_denoiser, unwrapped
 
 
@@ -29,7 +30,7 @@ def output_elements(
         frames: of a video.
 
     Raises:
-        ValueError: the denoiser is neither a U-Net nor a transformer with ``patch_size``.
+        InputError: the denoiser is neither a U-Net nor a transformer with ``patch_size``.
     """
     denoiser = unwrapped(find_denoiser(pipe))
     rows, columns = latent_size(pipe, height=height, width=width)
@@ -57,7 +58,7 @@ def _tokens(denoiser: nn.Module, site: Site, rows: int, columns: int) -> int:
     if isinstance(patch, int):
         return (rows // patch) * (columns // patch)
     if not hasattr(denoiser, "down_blocks"):
-        raise ValueError(
+        raise InputError(
             f"the layout of {type(denoiser).__name__} is not known: measure a run instead"
         )
     halvings = _halvings(denoiser, site.block)

@@ -380,9 +380,7 @@ _SITE_COLUMNS = ("run", "sample", "branch", "step", "timestep", "site", "kind", 
 _CATEGORICAL = ("branch", "site", "kind", "block")
 
 
-def _labelled(
-    run: Run, call: int, site: Site, steps: NDArray[np.int64], rows: int
-) -> pd.DataFrame:
+def _labelled(run: Run, call: int, site: Site, steps: NDArray[np.int64], rows: int) -> pd.DataFrame:
     """The columns that say where a value stands, step-major over ``steps`` and ``rows``."""
     samples, branches = run.label(call, rows)
     return pd.DataFrame(
@@ -406,7 +404,9 @@ def _tidy(table: pd.DataFrame) -> pd.DataFrame:
 def _joined(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
     if not tables:
         return _tidy(pd.DataFrame({name: [] for name in columns}))
-    plain = [table.astype({name: "object" for name in _CATEGORICAL if name in table}) for table in tables]
+    plain = [
+        table.astype({name: "object" for name in _CATEGORICAL if name in table}) for table in tables
+    ]
     return _tidy(pd.concat(plain, ignore_index=True))
 
 
@@ -416,6 +416,4 @@ def _to_host(tensors: Sequence[Tensor]) -> list[NDArray[np.float32]]:
         return []
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).cpu()
     parts = flat.split([tensor.numel() for tensor in tensors])
-    return [
-        part.reshape(tensor.shape).numpy() for part, tensor in zip(parts, tensors, strict=True)
-    ]
+    return [part.reshape(tensor.shape).numpy() for part, tensor in zip(parts, tensors, strict=True)]

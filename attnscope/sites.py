@@ -17,6 +17,8 @@ from diffusers.models.attention import AttentionModuleMixin
 from diffusers.models.attention_processor import Attention, MochiAttention
 from torch import nn
 
+from attnscope.errors import InputError
+
 Kind = Literal["cross", "self", "joint"]
 KINDS: tuple[Kind, ...] = ("cross", "self", "joint")
 
@@ -48,7 +50,7 @@ def find_denoiser(pipe: Any) -> nn.Module:
     """The U-Net or transformer of a pipeline.
 
     Raises:
-        ValueError: there is none, or there are two.
+        InputError: there is none, or there are two.
     """
     found = [
         getattr(pipe, name)
@@ -57,12 +59,12 @@ def find_denoiser(pipe: Any) -> nn.Module:
     ]
     name = type(pipe).__name__
     if not found or getattr(pipe, "scheduler", None) is None:
-        raise ValueError(
+        raise InputError(
             f"{name} has no denoiser to watch: a pipeline needs a 'unet' or 'transformer' "
             "and a 'scheduler'"
         )
     if len(found) > 1:
-        raise ValueError(f"{name} switches between two denoisers, which is not supported yet")
+        raise InputError(f"{name} switches between two denoisers, which is not supported yet")
     return found[0]
 
 
@@ -77,12 +79,12 @@ def find_sites(denoiser: nn.Module) -> tuple[Site, ...]:
         denoiser: a U-Net or transformer of diffusers, compiled or not.
 
     Raises:
-        ValueError: the denoiser has no attention modules that diffusers knows.
+        InputError: the denoiser has no attention modules that diffusers knows.
     """
     modules = dict(unwrapped(denoiser).named_modules())
     names = [name for name, module in modules.items() if isinstance(module, ATTENTION_CLASSES)]
     if not names:
-        raise ValueError(
+        raise InputError(
             f"{type(unwrapped(denoiser)).__name__} has no attention modules "
             "(looked for diffusers' Attention, MochiAttention and AttentionModuleMixin)"
         )
@@ -110,11 +112,11 @@ def select_sites(
         pattern: shell-style pattern of site names (``up_blocks.1*``), or several; ``None`` is all.
 
     Raises:
-        ValueError: an unknown kind, or nothing matches.
+        InputError: an unknown kind, or nothing matches.
     """
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
-        raise ValueError(f"kinds={','.join(kinds)!r} is not known (choose from {', '.join(KINDS)})")
+        raise InputError(f"kinds={','.join(kinds)!r} is not known (choose from {', '.join(KINDS)})")
     patterns = [pattern] if isinstance(pattern, str) else pattern
     available = list(sites)
     chosen = tuple(
@@ -129,7 +131,7 @@ def select_sites(
         )
         wanted = f"kinds={','.join(kinds)}" + (f", sites={pattern!r}" if pattern else "")
         example = f", the first is {available[0].name!r}" if available else ""
-        raise ValueError(f"no attention site matches {wanted}: the denoiser has {counts}{example}")
+        raise InputError(f"no attention site matches {wanted}: the denoiser has {counts}{example}")
     return chosen
 
 

@@ -8,9 +8,7 @@ step and the worker alone, so a run that was killed goes on exactly where its la
 from __future__ import annotations
 
 import csv
-import os
 import time
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from attnscope.runs import write_whole
 
 LOG_COLUMNS = (
     "stage",
@@ -215,13 +215,6 @@ def _optimizers(objective: nn.Module, learning_rate: float) -> list[torch.optim.
 @torch.no_grad()
 def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
-
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file beside its place and move it there: it is whole, or it is not there."""
-    partial = path.with_name(path.name + ".partial")
-    write(partial)
-    os.replace(partial, path)
 
 
 class Log:

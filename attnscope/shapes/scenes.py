@@ -323,7 +323,12 @@ def _outline(shape: str) -> list[tuple[float, float]]:
             return [
                 (
                     math.sin(a) ** 3,
-                    -(13 * math.cos(a) - 5 * math.cos(2 * a) - 2 * math.cos(3 * a) - math.cos(4 * a))
+                    -(
+                        13 * math.cos(a)
+                        - 5 * math.cos(2 * a)
+                        - 2 * math.cos(3 * a)
+                        - math.cos(4 * a)
+                    )
                     / 15
                     - 0.1,
                 )

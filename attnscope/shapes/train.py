@@ -29,6 +29,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from attnscope.runs import write_whole
 from attnscope.shapes import architecture
 from attnscope.shapes.fitting import (
     Objective,
@@ -36,7 +37,6 @@ from attnscope.shapes.fitting import (
     Schedule,
     Worker,
     fit,
-    write_whole,
 )
 from attnscope.shapes.reader import (
     AttributeHeads,
@@ -119,7 +119,8 @@ def _run(worker: Worker, folder: Path, recipe: Recipe) -> bool:
     try:
         _render_scenes(worker, folder, recipe)
         scenes = [
-            scene for scene, _ in zip(generate("train", recipe.seed), range(recipe.scenes), strict=False)
+            scene
+            for scene, _ in zip(generate("train", recipe.seed), range(recipe.scenes), strict=False)
         ]
         images = np.load(folder / "images.npy", mmap_mode="r")
         args = (worker, folder, recipe.seed)
@@ -384,9 +385,7 @@ def assemble(denoiser: Denoising, autoencoder: AutoencoderKL) -> StableDiffusion
     )
 
 
-def export(
-    folder: Path, denoiser: Denoising, autoencoder: AutoencoderKL, reader: Reader
-) -> None:
+def export(folder: Path, denoiser: Denoising, autoencoder: AutoencoderKL, reader: Reader) -> None:
     """Write the pipeline as an ordinary diffusers folder, and the reader beside it.
 
     The U-Net, the autoencoder and the reader are stored in half precision and load as float32;

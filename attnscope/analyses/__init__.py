@@ -1,0 +1,1 @@
+"""One question a file: settings and ``measure(pipe, settings, ...)`` to a tidy table."""

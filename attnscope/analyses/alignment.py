@@ -1,0 +1,86 @@
+"""Does the embedded model draw what its captions ask for? The reader judges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from attnscope.batches import in_batches
+from attnscope.pipelines import call
+from attnscope.prompts import image_seed
+from attnscope.shapes.reader import alignment, load_reader, matches
+from attnscope.shapes.scenes import Scene, caption, generate
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the scores.
+
+    Args:
+        limit: how many captions of the test split.
+        steps: denoising steps.
+        guidance: guidance scale.
+        seed: of the captions and of the noise.
+    """
+
+    limit: int = 1000
+    steps: int = 25
+    guidance: float = 4.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """Images, their captions, and the part of what was asked for that the reader saw."""
+
+    images: np.ndarray[Any, np.dtype[np.uint8]]
+    captions: list[str]
+    scores: dict[str, float]
+
+
+def measure(
+    pipe: Any,
+    folder: Path,
+    settings: Settings,
+    *,
+    batch_size: int = 50,
+    on_batch: Callable[[int], None] = lambda count: None,
+) -> Result:
+    """Sample captions of the test split and read the images.
+
+    Args:
+        pipe: a pipeline for the shapes world.
+        folder: where its reader is.
+        settings: of the run.
+        batch_size: images made at once.
+        on_batch: called with the number of images that were just made.
+    """
+    reader = load_reader(folder)
+    scenes = list(islice(generate("test", settings.seed), settings.limit))
+
+    def sample(batch: Sequence[tuple[int, Scene]]) -> np.ndarray[Any, Any]:
+        made = call(
+            pipe,
+            [caption(scene) for _, scene in batch],
+            seeds=[image_seed(settings.seed, index) for index, _ in batch],
+            steps=settings.steps,
+            guidance=settings.guidance,
+            output_type="np",
+        )
+        return np.round(np.asarray(made) * 255).astype(np.uint8)
+
+    images, agreed = [], []
+    for batch, made in in_batches(list(enumerate(scenes)), batch_size, sample):
+        pixels = torch.from_numpy(made).permute(0, 3, 1, 2).float() / 127.5 - 1
+        agreed.append(matches(reader.read(pixels), [scene for _, scene in batch]))
+        images.append(made)
+        on_batch(len(batch))
+    return Result(
+        np.concatenate(images), [caption(scene) for scene in scenes], alignment(torch.cat(agreed))
+    )

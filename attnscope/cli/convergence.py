@@ -1,0 +1,138 @@
+"""``attnscope convergence``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from attnscope.runs import Run
+
+
+def convergence(
+    model: Annotated[str, typer.Option(help="Short name (see 'attnscope models'), hub id or folder.")] = "shapes",
+    captions: Annotated[Path | None, typer.Option(help="Text file, COCO JSON, CSV, TSV or Parquet.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of images, for svd instead of captions.")] = None,
+    column: Annotated[str | None, typer.Option(help="Column of a captions table.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use this many captions, drawn by --seed.")] = None,
+    steps: Annotated[int | None, typer.Option(min=2, help="Denoising steps; default: the model's.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="dpm, euler, euler-a, ddim, pndm, heun, unipc, lcm.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; default: the model's.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise and of the choice of captions.")] = 0,
+    batch_size: Annotated[str, typer.Option(help="'auto' or a number; it changes nothing in the result.")] = "auto",
+    kinds: Annotated[str, typer.Option(help="Kinds of attention: cross, self, joint.")] = "cross,self",
+    sites: Annotated[str | None, typer.Option(help="Pattern of site names, such as 'up_blocks.1*'.")] = None,
+    height: Annotated[int | None, typer.Option(min=8, help="Of the images, in pixels.")] = None,
+    width: Annotated[int | None, typer.Option(min=8, help="Of the images, in pixels.")] = None,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Part of the first change that counts as converged.")] = 0.05,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, float16, bfloat16.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Run directory; default: runs/convergence-…")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Use only what is on this machine.")] = False,
+    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Also load weights that can run code.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the run directory only.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:  # fmt: skip
+    """Measure when attention converges, and draw the paper's Figures 2 and A4.
+
+    Without arguments: the embedded model on 64 held-out captions.
+    """
+    from attnscope.analyses.convergence import Settings, measure
+    from attnscope.cli import inputs
+    from attnscope.cli.console import messages, progress, quiet_libraries
+    from attnscope.pipelines import choose_device, default_batch_size, describe, load, revision
+    from attnscope.runs import Run, default_path
+
+    described = describe(model)
+    chosen_kinds = inputs.kinds(kinds)
+    inputs.check_size(height, width)
+    size = inputs.batch_size(batch_size)
+    prompts, given, source = inputs.read(described, captions, images, column, limit, seed)
+    with quiet_libraries():
+        place = choose_device(device)
+        settings = Settings(
+            model=model,
+            captions=source,
+            prompts_digest=inputs.digest(prompts),
+            limit=len(prompts),
+            steps=steps or described.steps,
+            scheduler=inputs.scheduler(scheduler),
+            guidance=described.guidance if guidance is None else guidance,
+            seed=seed,
+            kinds=chosen_kinds,
+            sites=sites,
+            height=height,
+            width=width,
+            dtype=inputs.dtype(described, dtype, place),
+        )
+        path = out or default_path("convergence", model, settings)
+        if not inputs.is_finished(path, "records"):
+            pipe = load(
+                model, dtype=settings.dtype, device=place, scheduler=scheduler,
+                offline=offline, allow_pickle=allow_pickle,
+            )  # fmt: skip
+            inputs.warn_if_too_long(pipe, prompts)
+            size = size or default_batch_size(pipe, place)
+            run = Run.open(
+                path, "convergence", settings,
+                device=place, batch_size=size, revision=revision(described),
+            )  # fmt: skip
+            run.write_table("prompts", inputs.table(prompts))
+            with progress(f"{model}: prompts", len(prompts), quiet=quiet or as_json) as advance:
+                records = measure(
+                    pipe, settings, prompts, given, batch_size=size, on_batch=advance,
+                    on_halving=lambda n: messages.print(f"out of memory: going on with batches of {n}"),
+                    **described.options,
+                )  # fmt: skip
+            run.write_table("records", records)
+        else:
+            run = Run.open(path, "convergence", settings)
+    report(run, threshold=threshold, quiet=quiet, as_json=as_json)
+
+
+def report(run: Run, *, threshold: float, quiet: bool, as_json: bool) -> None:
+    """Draw a convergence run's figures and print when its sites converged."""
+    from attnscope.analyses.convergence import converged_steps, still_kinds
+    from attnscope.cli.console import messages, results, show_json, show_table
+    from attnscope.figures.saving import save_figures
+
+    records = run.read_table("records")
+    figures = save_figures(run)
+    table = converged_steps(records, threshold)
+    if as_json:
+        show_json(
+            {
+                "run": run.path,
+                "figures": figures,
+                "threshold": threshold,
+                "sites": table.astype(object).where(table.notna(), None).to_dict("records"),
+            }
+        )
+        return
+    if quiet:
+        print(run.path)
+        return
+    shown = table if len(table) <= 24 else _by_block(table)
+    title = (
+        f"{run.settings['model']}: step by which each site's relative change is under "
+        f"{threshold:.0%} of its first ({run.settings['limit']} prompts, {run.settings['steps']} steps)"
+    )
+    show_table(shown, title, {"first": ".3f", "last": ".3f"})
+    for kind in still_kinds(records):
+        messages.print(
+            f"note: {kind}-attention does not change over the steps at all: it looks at a "
+            "single token, so its output is that token's value whatever the query"
+        )
+    results.print(f"run directory: {run.path}", soft_wrap=True)
+    for figure in figures:
+        results.print(f"figure: {figure} and .pdf", soft_wrap=True)
+
+
+def _by_block(table):  # type: ignore[no-untyped-def]  # a DataFrame; pandas loads when it is needed
+    grouped = table.groupby(["block", "kind"], observed=True, sort=False)
+    return grouped.agg(
+        sites=("site", "size"), first=("first", "mean"), last=("last", "mean"),
+        earliest=("step", "min"), latest=("step", "max"), stays=("stays", "all"),
+    ).reset_index()  # fmt: skip

@@ -1,0 +1,33 @@
+"""``attnscope models``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+) -> None:
+    """List the models that have a short name, and which of them are on this machine."""
+    import pandas as pd
+
+    from attnscope.cli.console import show_json, show_table
+    from attnscope.pipelines import MODELS, is_local
+
+    rows = [
+        {
+            "name": model.name,
+            "source": "embedded" if model.name == "shapes" else model.source,
+            "steps": model.steps,
+            "guidance": model.guidance,
+            "conditioned on": model.task,
+            "here": "yes" if is_local(model) else "no",
+        }
+        for model in MODELS.values()
+    ]
+    if as_json:
+        show_json(rows)
+    else:
+        show_table(pd.DataFrame(rows), "Models by short name; any hub id or folder works too")

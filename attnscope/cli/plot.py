@@ -1,0 +1,25 @@
+"""``attnscope plot``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def plot(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Part of the first change that counts as converged.")
+    ] = 0.05,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the run directory only.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Draw all figures of a run again, from its tables alone. Needs no model and no torch."""
+    from attnscope.cli.convergence import report
+    from attnscope.runs import Run
+
+    report(Run(run), threshold=threshold, quiet=quiet, as_json=as_json)

@@ -1,0 +1,91 @@
+"""``attnscope shapes``: the embedded world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="The embedded world: train its model, judge it.")
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Training folder; the model lands in OUT/model.")],
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes, one thread each; default: one per core.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Stop after this long; the same command goes on.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the U-Net's training.")] = 6000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Of the U-Net's training.")] = 64,
+    noise_shift: Annotated[
+        float, typer.Option(min=0.1, help="Noise levels are Stable Diffusion's divided by this.")
+    ] = 4.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of scenes, weights and noise.")] = 0,
+) -> None:
+    """Train the embedded model from nothing. Stopped or killed, the same command goes on."""
+    import os
+    from dataclasses import replace
+
+    from attnscope.cli.console import messages, quiet_libraries
+    from attnscope.pipelines import choose_device
+
+    with quiet_libraries():
+        from attnscope.shapes.train import Recipe, train
+
+        place = choose_device(device)
+        recipe = Recipe(noise_shift=noise_shift, seed=seed)
+        recipe = replace(recipe, unet=replace(recipe.unet, steps=steps, batch=batch_size))
+        count = (workers or os.cpu_count() or 1) if place == "cpu" else 1
+        done = train(out, recipe, workers=count, device=place, minutes=minutes)
+    if done:
+        messages.print(f"done: the model is in {out / 'model'}, the log in {out / 'log.csv'}")
+    else:
+        messages.print(f"time is up: the same command goes on; the log is {out / 'log.csv'}")
+
+
+@app.command()
+def score(
+    model: Annotated[str, typer.Option(help="'shapes' or a folder with a reader.")] = "shapes",
+    limit: Annotated[int, typer.Option(min=1, help="How many held-out captions.")] = 1000,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
+    guidance: Annotated[str, typer.Option(help="Guidance scale, or several: 2,4,7.5.")] = "4.0",
+    seed: Annotated[int, typer.Option(min=0, help="Of captions and noise.")] = 0,
+    sheet: Annotated[Path | None, typer.Option(help="Write 48 samples as a PNG.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Sample held-out captions and let the reader say how many came out as asked."""
+    import pandas as pd
+
+    from attnscope.analyses.alignment import Settings, measure
+    from attnscope.cli.console import progress, quiet_libraries, show_json, show_table
+    from attnscope.errors import InputError
+    from attnscope.figures.samples import save_sheet
+    from attnscope.pipelines import describe, load
+
+    try:
+        scales = [float(part) for part in guidance.split(",")]
+    except ValueError as error:
+        raise InputError(f"--guidance {guidance!r} is not numbers with commas") from error
+    rows = []
+    with quiet_libraries():
+        pipe = load(model)
+        folder = Path(describe(model).source)
+        with progress("images", limit * len(scales), quiet=as_json) as advance:
+            for scale in scales:
+                settings = Settings(limit, steps, scale, seed)
+                result = measure(pipe, folder, settings, on_batch=advance)
+                rows.append({"guidance": scale, "n": limit, **result.scores})
+                if sheet is not None and scale == scales[0]:
+                    save_sheet(result.images[:48], result.captions[:48], sheet)
+    if as_json:
+        show_json(rows)
+    else:
+        formats = {name: ".3f" for name in rows[0] if name not in ("guidance", "n")}
+        show_table(
+            pd.DataFrame(rows), "Part of what the captions ask for that the reader sees", formats
+        )

@@ -1,0 +1,1 @@
+"""One paper figure or table a file, drawn from a run directory without a model."""

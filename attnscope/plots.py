@@ -1,0 +1,293 @@
+"""Axes-level plots for papers: each takes a tidy table and an axes, and returns the axes.
+
+Saving belongs to the caller. For a figure that goes straight into a paper::
+
+    with attnscope.plots.paper_style():
+        ax = attnscope.plots.convergence(table)
+        ax.figure.savefig("figure2.pdf")
+
+Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import MaxNLocator
+
+COLUMN_WIDTH = 3.3
+"""Width of one column of a two-column paper, in inches."""
+TEXT_WIDTH = 6.8
+"""Width of the text of a paper, in inches."""
+
+KIND_COLORS = {"cross": "#0173b2", "self": "#de8f05", "joint": "#029e73"}
+BRANCH_COLORS = {"uncond": "#949494", "cond": "#0173b2", "guided": "#d55e00"}
+"""From seaborn's ``colorblind`` palette (Wong 2011)."""
+
+METRIC_LABELS = {
+    "l2": r"$\Vert C_{i}-C_{i-1}\Vert_2$",
+    "rms": "RMS change per element",
+    "relative": r"$\Vert C_{i}-C_{i-1}\Vert_2\,/\,\Vert C_{i-1}\Vert_2$",
+    "cosine": r"$1-\cos(C_{i-1}, C_{i})$",
+}
+_STEP_LABEL = "Denoising step"
+_KIND_NAMES = {"cross": "Cross-attention", "self": "Self-attention", "joint": "Joint attention"}
+
+
+@contextlib.contextmanager
+def paper_style() -> Iterator[None]:
+    """Style for print: small type, thin lines, fonts embedded as outlines, tight boxes."""
+    style = {
+        **sns.axes_style("ticks"),
+        "font.family": "sans-serif",
+        "font.size": 8,
+        "axes.labelsize": 8,
+        "axes.titlesize": 8,
+        "xtick.labelsize": 7,
+        "ytick.labelsize": 7,
+        "legend.fontsize": 7,
+        "legend.title_fontsize": 7,
+        "legend.frameon": False,
+        "axes.linewidth": 0.7,
+        "lines.linewidth": 1.4,
+        "xtick.major.width": 0.7,
+        "ytick.major.width": 0.7,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.prop_cycle": mpl.cycler(color=sns.color_palette("colorblind")),
+        "figure.figsize": (COLUMN_WIDTH, COLUMN_WIDTH * 0.7),
+        "figure.dpi": 150,
+        "figure.constrained_layout.use": True,
+        "savefig.dpi": 300,
+        "pdf.fonttype": 42,
+        "ps.fonttype": 42,
+    }
+    with mpl.rc_context(style):
+        yield
+
+
+def convergence(
+    table: pd.DataFrame,
+    *,
+    metric: str = "l2",
+    hue: str = "kind",
+    ax: Axes | None = None,
+) -> Axes:
+    """Distance between consecutive attention outputs over the steps (the paper's Figure 2).
+
+    Sites and branches are averaged first; the line is the mean over prompts and the band is one
+    standard deviation over prompts.
+
+    Args:
+        table: from ``attnscope convergence`` (``records.parquet``) or ``Trace.records()``.
+        metric: ``l2``, ``rms``, ``relative`` or ``cosine``.
+        hue: column that gets a line each: ``kind``, ``block``, ``branch``, ``site``, ...
+        ax: where to draw; ``None`` is the current axes.
+
+    Raises:
+        ValueError: the table lacks a column.
+    """
+    _require(table, metric, hue, "step")
+    ax = ax or plt.gca()
+    units = _units(table)
+    curves = (
+        table.groupby([*units, hue, "step"], observed=True)[metric].mean().reset_index()
+        if hue not in units
+        else table.groupby([*units, "step"], observed=True)[metric].mean().reset_index()
+    )
+    if isinstance(curves[hue].dtype, pd.CategoricalDtype):
+        curves[hue] = curves[hue].cat.remove_unused_categories()
+    palette = {"kind": KIND_COLORS, "branch": BRANCH_COLORS}.get(hue, "colorblind")
+    sns.lineplot(
+        curves, x="step", y=metric, hue=hue, palette=palette, errorbar="sd", err_kws={"lw": 0}, ax=ax
+    )  # fmt: skip
+    _label_steps(ax, METRIC_LABELS.get(metric, metric))
+    handles, labels = ax.get_legend_handles_labels()
+    ax.legend(handles, [_KIND_NAMES.get(label, label) for label in labels])
+    return ax
+
+
+def convergence_by_site(
+    table: pd.DataFrame, site: str, *, metric: str = "l2", ax: Axes | None = None
+) -> Axes:
+    """The same curve for one site, a line for each guidance branch (the paper's Figure A4).
+
+    Args:
+        table: as for :func:`convergence`.
+        site: its name.
+        metric: ``l2``, ``rms``, ``relative`` or ``cosine``.
+        ax: where to draw; ``None`` is the current axes.
+
+    Raises:
+        ValueError: the table lacks a column or the site.
+    """
+    _require(table, "site", "branch", metric)
+    chosen = table[table["site"] == site]
+    if chosen.empty:
+        raise ValueError(f"site {site!r} is not in this table (see table['site'].unique())")
+    ax = convergence(chosen, metric=metric, hue="branch", ax=ax)
+    ax.set_title(short_site(site))
+    return ax
+
+
+def convergence_heatmap(
+    table: pd.DataFrame,
+    *,
+    metric: str = "relative",
+    ax: Axes | None = None,
+) -> Axes:
+    """All sites against steps; a row is a site in the order of data flow, colour is logarithmic.
+
+    Args:
+        table: as for :func:`convergence`.
+        metric: ``l2``, ``rms``, ``relative`` or ``cosine``.
+        ax: where to draw; ``None`` is the current axes.
+
+    Raises:
+        ValueError: the table lacks a column.
+    """
+    _require(table, "site", "kind", "step", metric)
+    ax = ax or plt.gca()
+    grid = table.groupby(["site", "step"], observed=True)[metric].mean().unstack("step")
+    sites = (
+        table.drop_duplicates("site")
+        .set_index("site")["kind"]
+        .sort_values(kind="stable", key=lambda kinds: kinds.astype(str))
+    )
+    grid = grid.loc[list(sites.index)]
+    values = grid.to_numpy()
+    positive = values[values > 0]
+    norm = LogNorm(positive.min(), positive.max()) if positive.size else None
+    mesh = ax.imshow(
+        np.ma.masked_less_equal(values, 0), aspect="auto", cmap="viridis", norm=norm,
+        interpolation="nearest", extent=(grid.columns[0] - 0.5, grid.columns[-1] + 0.5,
+                                         len(grid) - 0.5, -0.5),
+    )  # fmt: skip
+    _label_steps(ax, "")
+    if len(grid) <= 40:
+        ax.set_yticks(range(len(grid)), [short_site(site) for site in grid.index], fontsize=6)
+    else:
+        ax.set_yticks([])
+        ax.set_ylabel(f"{len(grid)} sites")
+    kinds = sites.to_numpy()
+    for border in np.flatnonzero(kinds[1:] != kinds[:-1]):
+        ax.axhline(border + 0.5, color="white", lw=1.5)
+    for kind in dict.fromkeys(kinds):
+        ax.text(
+            1.02, 1 - (np.flatnonzero(kinds == kind).mean() + 0.5) / len(kinds),
+            _KIND_NAMES.get(kind, kind), transform=ax.transAxes, rotation=270,
+            va="center", ha="left", fontsize=7,
+        )  # fmt: skip
+    bar = ax.figure.colorbar(mesh, ax=ax, pad=0.09, aspect=30)
+    bar.set_label(METRIC_LABELS.get(metric, metric))
+    return ax
+
+
+def noise_mean(
+    table: pd.DataFrame, *, value: str = "mean", hue: str = "branch", ax: Axes | None = None
+) -> Axes:
+    """Mean (or norm) of the predicted noise over the steps (the paper's Figure 3a).
+
+    Args:
+        table: of the observer ``NoiseMean``.
+        value: ``mean``, ``norm`` or ``rms``.
+        hue: column that gets a line each: ``branch``, ``arm``, ...
+        ax: where to draw; ``None`` is the current axes.
+
+    Raises:
+        ValueError: the table lacks a column.
+    """
+    _require(table, value, hue, "step")
+    ax = ax or plt.gca()
+    palette = BRANCH_COLORS if hue == "branch" else "colorblind"
+    sns.lineplot(table, x="step", y=value, hue=hue, palette=palette, errorbar="sd", ax=ax)
+    _label_steps(ax, {"mean": "Mean of predicted noise"}.get(value, f"{value} of predicted noise"))
+    ax.legend(title=None)
+    return ax
+
+
+def image_grid(
+    images: Sequence[Any],
+    *,
+    columns: int = 8,
+    titles: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Images side by side.
+
+    Args:
+        images: PIL images or arrays ``[height, width, 3]`` of one size.
+        columns: how many to a row.
+        titles: one per image, drawn below it.
+        ax: where to draw; ``None`` is the current axes.
+
+    Raises:
+        ValueError: no images, or of different sizes.
+    """
+    arrays = [np.asarray(image) for image in images]
+    if not arrays or len({array.shape for array in arrays}) != 1:
+        raise ValueError("image_grid needs one image or more, all of one size")
+    ax = ax or plt.gca()
+    columns = min(columns, len(arrays))
+    rows = -(-len(arrays) // columns)
+    height, width = arrays[0].shape[:2]
+    gap = max(1, width // 32)
+    below = round(height * 0.42) if titles else gap
+    white = 255 if arrays[0].dtype == np.uint8 else 1
+    canvas = np.full(
+        (rows * (height + below), columns * (width + gap) - gap, *arrays[0].shape[2:]),
+        white,
+        dtype=arrays[0].dtype,
+    )
+    for index, array in enumerate(arrays):
+        top, left = index // columns * (height + below), index % columns * (width + gap)
+        canvas[top : top + height, left : left + width] = array
+        if titles:
+            ax.text(
+                left + width / 2, top + height + gap, _wrapped(titles[index]), ha="center", va="top",
+                fontsize=4.5, linespacing=1.0,
+            )  # fmt: skip
+    ax.imshow(canvas, interpolation="nearest")
+    ax.set_axis_off()
+    return ax
+
+
+def short_site(name: str) -> str:
+    """A site's name for an axis: ``down 0 · 0 · attn2`` for a U-Net's long path."""
+    parts = name.replace("_blocks", "").replace("_block", "").split(".")
+    kept = [part for part in parts if part not in ("attentions", "transformer")]
+    return " ".join(kept)
+
+
+def _wrapped(title: str, width: int = 24) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(title, width))
+
+
+def _units(table: pd.DataFrame) -> list[str]:
+    """The columns that tell one image from another."""
+    return [name for name in ("prompt_id", "image", "run", "sample") if name in table]
+
+
+def _require(table: pd.DataFrame, *columns: str) -> None:
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise ValueError(
+            f"the table has no column {', '.join(missing)} (it has {', '.join(map(str, table))})"
+        )
+
+
+def _label_steps(ax: Axes, label: str) -> None:
+    ax.set_xlabel(_STEP_LABEL)
+    ax.set_ylabel(label)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))

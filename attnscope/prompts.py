@@ -1,0 +1,142 @@
+"""Captions from files, which of them to use, and the seed of every image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from attnscope.errors import InputError
+
+_TABLES = (".csv", ".tsv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One caption; ``prompt_id`` is its 0-based position in the file it came from."""
+
+    prompt_id: int
+    text: str
+
+
+def read_captions(path: Path, column: str | None = None) -> list[Prompt]:
+    """Captions of a text file (one a line), COCO's own JSON, or a column of a table.
+
+    Args:
+        path: ``.json`` is read as COCO annotations, ``.csv``, ``.tsv`` and ``.parquet`` as tables,
+            anything else as UTF-8 text. Empty lines and cells are left out.
+        column: of a table; not needed where it is the only one, or is called ``caption``,
+            ``prompt`` or ``text``.
+
+    Raises:
+        InputError: the file is missing, empty or unreadable, or the column is not in it.
+    """
+    if not path.is_file():
+        raise InputError(f"captions file {str(path)!r} does not exist")
+    if column is not None and path.suffix not in _TABLES:
+        raise InputError(f"--column needs a table ({', '.join(_TABLES)}), not {path.name!r}")
+    try:
+        if path.suffix == ".json":
+            lines = _coco(path)
+        elif path.suffix in _TABLES:
+            lines = _column(path, column)
+        else:
+            lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"captions file {str(path)!r} is not UTF-8 text") from error
+    prompts = [Prompt(index, line.strip()) for index, line in enumerate(lines) if line.strip()]
+    if not prompts:
+        raise InputError(f"captions file {str(path)!r} holds no captions")
+    return prompts
+
+
+def _coco(path: Path) -> list[str]:
+    try:
+        annotations = json.loads(path.read_text(encoding="utf-8"))["annotations"]
+        return [str(annotation["caption"]) for annotation in annotations]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{str(path)!r} is not COCO captions (expected annotations with a caption each)"
+        ) from error
+
+
+def _column(path: Path, column: str | None) -> list[str]:
+    try:
+        if path.suffix == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", dtype=str)
+    except UnicodeDecodeError:
+        raise
+    except ValueError as error:  # pandas' and pyarrow's parsers raise subclasses of it
+        reason = str(error).splitlines()[0] if str(error) else "empty"
+        raise InputError(f"{str(path)!r} is not a table ({reason})") from error
+    names = [str(name) for name in table.columns]
+    if column is None:
+        usual = [name for name in names if name.lower() in ("caption", "prompt", "text")]
+        candidates = names if len(names) == 1 else usual
+        if len(candidates) != 1:
+            raise InputError(f"{path.name!r} has columns {', '.join(names)}: choose by --column")
+        column = candidates[0]
+    if column not in names:
+        raise InputError(f"column {column!r} is not in {path.name!r} (choose {', '.join(names)})")
+    return [str(value) for value in table[column].dropna()]
+
+
+def read_images(folder: Path) -> list[Prompt]:
+    """The images of a folder, in the order of their names; a prompt's text is a file name.
+
+    Raises:
+        InputError: the folder does not exist or holds no images.
+    """
+    if not folder.is_dir():
+        raise InputError(f"images folder {str(folder)!r} does not exist")
+    endings = {".png", ".jpg", ".jpeg", ".webp"}
+    names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in endings)
+    if not names:
+        raise InputError(f"images folder {str(folder)!r} holds no images ({', '.join(endings)})")
+    return [Prompt(index, name) for index, name in enumerate(names)]
+
+
+def sample_prompts(prompts: Sequence[Prompt], limit: int | None, seed: int) -> list[Prompt]:
+    """``limit`` of the prompts, drawn without replacement and left in their order.
+
+    Args:
+        prompts: to choose from.
+        limit: how many; ``None`` is all.
+        seed: of the draw.
+
+    Raises:
+        InputError: there are fewer, or ``limit`` is not positive.
+    """
+    if limit is None:
+        return list(prompts)
+    if not 1 <= limit <= len(prompts):
+        raise InputError(f"--limit {limit} is out of range: there are {len(prompts)} captions")
+    chosen = np.random.default_rng(seed).choice(len(prompts), size=limit, replace=False)
+    return [prompts[index] for index in sorted(chosen)]
+
+
+def image_seed(seed: int, prompt_id: int, image: int = 0) -> int:
+    """The seed of one image's own generator, from the run's seed and what the image is.
+
+    Batch size, resuming and the number of workers change nothing.
+
+    Args:
+        seed: of the run.
+        prompt_id: of the caption.
+        image: 0-based number among the images of this caption.
+    """
+    return int(np.random.SeedSequence([seed, prompt_id, image]).generate_state(1, np.uint64)[0])
+
+
+def too_long(tokenizer: Any, texts: Sequence[str]) -> int:
+    """How many texts have more tokens than the tokenizer takes; the rest of those is unread."""
+    longest = tokenizer.model_max_length
+    encoded = tokenizer(list(texts), truncation=False, verbose=False).input_ids
+    return sum(len(ids) > longest for ids in encoded)

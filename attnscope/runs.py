@@ -1,0 +1,153 @@
+"""The run directory: settings, the machine they ran on, tables, figures.
+
+Every file is written beside its place and moved there, so it is whole or it is not there. What
+decides the result (settings) is kept apart from what does not (device, batch size), and only the
+former is compared when a directory is used again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from attnscope.errors import InputError
+
+_PACKAGES = ("attnscope", "torch", "diffusers", "transformers", "numpy", "pandas")
+
+
+class Run:
+    """A run directory.
+
+    Args:
+        path: the directory; it must hold a ``run.json``.
+
+    Raises:
+        InputError: it does not, or not a readable one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.about: dict[str, Any] = json.loads((path / "run.json").read_text("utf-8"))
+            self.command: str = self.about["command"]
+            self.settings: dict[str, Any] = self.about["settings"]
+        except FileNotFoundError as error:
+            raise InputError(f"{str(path)!r} is no run directory: it has no run.json") from error
+        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+            raise InputError(f"{str(path / 'run.json')!r} cannot be read: {error}") from error
+
+    @classmethod
+    def open(cls, path: Path, command: str, settings: Any, **machine: Any) -> Run:
+        """Make a run directory, or go on in one of the same command and settings.
+
+        Args:
+            path: the directory.
+            command: what is run.
+            settings: a dataclass of plain values that decides the result.
+            machine: what else is worth knowing: device, batch size, model revision.
+
+        Raises:
+            InputError: the directory holds a run of other settings, or is a file or not empty.
+        """
+        wanted = _plain(settings)
+        if (path / "run.json").exists():
+            run = cls(path)
+            _refuse_difference(path, run, command, wanted)
+            return run
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError(f"--out {str(path)!r} exists and is no run directory: choose another")
+        path.mkdir(parents=True, exist_ok=True)
+        about = {
+            "command": command,
+            "settings": wanted,
+            "machine": {**_machine(), **machine},
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        text = json.dumps(about, indent=2) + "\n"
+        write_whole(path / "run.json", lambda partial: partial.write_text(text, "utf-8"))
+        return cls(path)
+
+    def has_table(self, name: str) -> bool:
+        """Whether a table was written."""
+        return self._table(name).exists()
+
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write a table as Parquet."""
+        write_whole(self._table(name), lambda partial: table.to_parquet(partial, index=False))
+
+    def read_table(self, name: str) -> pd.DataFrame:
+        """Read a table.
+
+        Raises:
+            InputError: this run has no such table.
+        """
+        if not self.has_table(name):
+            raise InputError(
+                f"{str(self.path)!r} has no table {name!r}: the run did not finish; "
+                f"give the same '{self.command}' command again"
+            )
+        return pd.read_parquet(self._table(name))
+
+    def _table(self, name: str) -> Path:
+        return self.path / f"{name}.parquet"
+
+
+def default_path(command: str, model: str, settings: Any) -> Path:
+    """``runs/<command>-<model>-<digest of the settings>``: the same command finds its run again."""
+    text = json.dumps(_plain(settings), sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    name = Path(model).name if Path(model).is_dir() else model.replace("/", "--")
+    return Path("runs") / f"{command}-{name}-{digest}"
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` make a file, and move it to its place when it is whole."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        write(partial)
+        partial.chmod(0o644)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    """A settings dataclass as it reads back from JSON."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
+    return plain
+
+
+def _refuse_difference(path: Path, run: Run, command: str, wanted: dict[str, Any]) -> None:
+    if run.command != command:
+        raise InputError(f"--out {str(path)!r} holds a run of '{run.command}': choose another")
+    names = {*run.settings, *wanted}
+    other = sorted(n for n in names if run.settings.get(n) != wanted.get(n))
+    if other:
+        differences = ", ".join(
+            f"{name} is {run.settings.get(name)!r} there and {wanted.get(name)!r} here"
+            for name in other
+        )
+        raise InputError(f"--out {str(path)!r} holds a run of other settings: {differences}")
+
+
+def _machine() -> dict[str, Any]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"python": platform.python_version(), "platform": platform.platform(), **versions}
