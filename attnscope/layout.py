@@ -46,9 +46,10 @@ def latent_size(
 ) -> tuple[int, int]:
     """Rows and columns of the latents of an image of a size in pixels."""
     denoiser = unwrapped(find_denoiser(pipe))
-    size = denoiser.config.sample_size
-    default = (size, size) if isinstance(size, int) else tuple(size)
-    scale = pipe.vae_scale_factor
+    config: Any = denoiser.config
+    size = config.sample_size
+    default = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    scale: int = pipe.vae_scale_factor
     return (height // scale if height else default[0], width // scale if width else default[1])
 
 
@@ -62,7 +63,8 @@ def _tokens(denoiser: nn.Module, site: Site, rows: int, columns: int) -> int:
             f"the layout of {type(denoiser).__name__} is not known: measure a run instead"
         )
     halvings = _halvings(denoiser, site.block)
-    return -(-rows // 2**halvings) * -(-columns // 2**halvings)
+    factor: int = 2**halvings
+    return -(-rows // factor) * -(-columns // factor)
 
 
 def _halvings(denoiser: nn.Module, block: str) -> int:
@@ -80,4 +82,4 @@ def _halvings(denoiser: nn.Module, block: str) -> int:
 
 def _width(module: nn.Module) -> int:
     """Channels of a site's output: those of its output projection."""
-    return int(module.to_out[0].out_features)  # type: ignore[index,union-attr,arg-type]
+    return int(module.to_out[0].out_features)  # type: ignore[index,union-attr]

@@ -227,7 +227,8 @@ def _distance_rows(run: Run, call: int, pace: _Pace, values: NDArray[np.float32]
     table = _labelled(run, call, pace.site, np.arange(1, run.steps_done), l2.shape[1])
     table["l2"], table["rms"] = l2.ravel(), l2.ravel() / np.sqrt(pace.numel)
     table["relative"], table["cosine"] = relative.ravel(), np.maximum(cosine, 0).ravel()
-    return table[np.isfinite(table["l2"])]
+    finite: pd.DataFrame = table[np.isfinite(table["l2"])]
+    return finite
 
 
 class FeatureMaps(SiteObserver):
@@ -415,5 +416,5 @@ def _to_host(tensors: Sequence[Tensor]) -> list[NDArray[np.float32]]:
     if not tensors:
         return []
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).cpu()
-    parts = flat.split([tensor.numel() for tensor in tensors])
+    parts = torch.split(flat, [tensor.numel() for tensor in tensors])
     return [part.reshape(tensor.shape).numpy() for part, tensor in zip(parts, tensors, strict=True)]

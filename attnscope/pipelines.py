@@ -157,7 +157,7 @@ def load(
         "use_safetensors": None if allow_pickle else True,
     }
     variant = model.variant if precision == torch.float16 else None
-    with _explained(model, offline=offline, allow_pickle=allow_pickle):
+    with _LoadingExplained(model, offline=offline, allow_pickle=allow_pickle):
         config = DiffusionPipeline.load_config(model.source, local_files_only=offline)
         if "safety_checker" in config:
             options |= {"safety_checker": None, "requires_safety_checker": False}
@@ -280,7 +280,7 @@ def revision(model: Model) -> str | None:
     return Path(path).parent.name if isinstance(path, str) else None
 
 
-class _explained:
+class _LoadingExplained:
     """Turns what loading raises into one line that says what to do."""
 
     def __init__(self, model: Model, *, offline: bool, allow_pickle: bool) -> None:
@@ -300,7 +300,7 @@ class _explained:
                     "and add --allow-pickle"
                 ) from error
             raise InputError(f"{source!r} cannot be loaded: {text.splitlines()[0]}") from error
-        if "not a valid" in text and "repo" in text.lower() or "404" in text:
+        if ("not a valid" in text and "repo" in text.lower()) or "404" in text:
             raise InputError(f"the hub has no model {source!r}") from error
         if "gated" in text.lower() or "401" in text or "403" in text:
             raise InputError(

@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
@@ -63,7 +64,7 @@ def paper_style() -> Iterator[None]:
         "ytick.major.width": 0.7,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "axes.prop_cycle": mpl.cycler(color=sns.color_palette("colorblind")),
+        "axes.prop_cycle": cycler(color=sns.color_palette("colorblind")),
         "figure.figsize": (COLUMN_WIDTH, COLUMN_WIDTH * 0.7),
         "figure.dpi": 150,
         "figure.constrained_layout.use": True,
@@ -164,12 +165,12 @@ def convergence_heatmap(
         .sort_values(kind="stable", key=lambda kinds: kinds.astype(str))
     )
     grid = grid.loc[list(sites.index)]
-    values = grid.to_numpy()
+    values, steps = grid.to_numpy(), grid.columns.to_numpy(dtype=float)
     positive = values[values > 0]
     norm = LogNorm(positive.min(), positive.max()) if positive.size else None
     mesh = ax.imshow(
         np.ma.masked_less_equal(values, 0), aspect="auto", cmap="viridis", norm=norm,
-        interpolation="nearest", extent=(grid.columns[0] - 0.5, grid.columns[-1] + 0.5,
+        interpolation="nearest", extent=(steps[0] - 0.5, steps[-1] + 0.5,
                                          len(grid) - 0.5, -0.5),
     )  # fmt: skip
     _label_steps(ax, "")

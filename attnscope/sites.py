@@ -65,7 +65,8 @@ def find_denoiser(pipe: Any) -> nn.Module:
         )
     if len(found) > 1:
         raise InputError(f"{name} switches between two denoisers, which is not supported yet")
-    return found[0]
+    denoiser: nn.Module = found[0]
+    return denoiser
 
 
 def find_sites(denoiser: nn.Module) -> tuple[Site, ...]:

@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import Any
 
 import pandas as pd
-import torch
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
@@ -171,7 +170,7 @@ class Trace:
             observer.finish(run)
 
 
-class AttentionHook(ModelHook):
+class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no types
     """The one hook: hands every call of its module to the ``Trace``."""
 
     def __init__(self, site: Site, trace: Trace) -> None:

@@ -1,4 +1,4 @@
-"""When does attention converge? (Paper: section 3.1, Figures 2 and A4.)
+"""When does attention converge? See the paper's section 3.1, Figures 2 and A4.
 
 Runs a model on captions and measures how far every attention site's output moves from one
 denoising step to the next. ``measure`` needs a model; the summaries need its table alone.
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from attnscope.prompts import Prompt, image_seed
@@ -104,7 +105,7 @@ def measure(
         table = table.drop(columns="run")
         table.insert(0, "prompt_id", [batch[i][0].prompt_id for i in sample])
         table.insert(1, "image", 0)
-        table.insert(2, "seed", pd.array([seeds[i] for i in sample], dtype="uint64"))
+        table.insert(2, "seed", np.array([seeds[i] for i in sample], dtype=np.uint64))
         return table
 
     parts = []
@@ -118,8 +119,8 @@ def measure(
 def _concatenated(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Concatenate, keeping text columns categorical."""
     names = [name for name in parts[0] if parts[0][name].dtype == "category"]
-    plain = [part.astype({name: "object" for name in names}) for part in parts]
-    return pd.concat(plain, ignore_index=True).astype({name: "category" for name in names})
+    plain = [part.astype(dict.fromkeys(names, "object")) for part in parts]
+    return pd.concat(plain, ignore_index=True).astype(dict.fromkeys(names, "category"))
 
 
 def converged_steps(records: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFrame:

@@ -65,7 +65,7 @@ def show_table(table: pd.DataFrame, title: str, formats: dict[str, str] | None =
         cells = []
         for name, value in zip(table, row, strict=True):
             spec = (formats or {}).get(str(name), "")
-            cells.append("–" if pd.isna(value) else format(value, spec))
+            cells.append("-" if pd.isna(value) else format(value, spec))
         shown.add_row(*cells)
     results.print(shown)
 

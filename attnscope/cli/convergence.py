@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from attnscope.runs import Run
 
 
@@ -130,7 +132,7 @@ def report(run: Run, *, threshold: float, quiet: bool, as_json: bool) -> None:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
 
 
-def _by_block(table):  # type: ignore[no-untyped-def]  # a DataFrame; pandas loads when it is needed
+def _by_block(table: pd.DataFrame) -> pd.DataFrame:
     grouped = table.groupby(["block", "kind"], observed=True, sort=False)
     return grouped.agg(
         sites=("site", "size"), first=("first", "mean"), last=("last", "mean"),

@@ -81,7 +81,7 @@ def score(
                 result = measure(pipe, folder, settings, on_batch=advance)
                 rows.append({"guidance": scale, "n": limit, **result.scores})
                 if sheet is not None and scale == scales[0]:
-                    save_sheet(result.images[:48], result.captions[:48], sheet)
+                    save_sheet(list(result.images[:48]), result.captions[:48], sheet)
     if as_json:
         show_json(rows)
     else:

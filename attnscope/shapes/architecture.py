@@ -12,6 +12,7 @@ shift, decisions fall at other steps than in large models.
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -117,7 +118,7 @@ def _encode(pieces: list[str], merges: list[tuple[str, str]]) -> list[str]:
     """Byte-pair encoding: the earliest merge that applies, again and again."""
     ranks = {pair: rank for rank, pair in enumerate(merges)}
     while len(pieces) > 1:
-        pairs = list(zip(pieces, pieces[1:], strict=False))
+        pairs = list(itertools.pairwise(pieces))
         best = min(pairs, key=lambda pair: ranks.get(pair, len(ranks)))
         if best not in ranks:
             break

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from attnscope.runs import write_whole
+
+AnyObjective = TypeVar("AnyObjective", bound="Objective")
 
 LOG_COLUMNS = (
     "stage",
@@ -42,15 +45,26 @@ class Objective(nn.Module):
     """What a stage trains: parameters, and a loss of a batch.
 
     Subclasses implement ``forward(examples, generator)`` with ``examples`` an int64 tensor
-    ``[batch]`` of example numbers below :attr:`size`, on the CPU.
+    ``[batch]`` of example numbers below :attr:`size`, on the CPU, and a CPU generator.
+
+    Args:
+        size: how many examples there are.
+        shared: large data that copies need not repeat.
     """
 
-    size: int
-    """How many examples there are."""
+    def __init__(self, size: int, shared: tuple[Any, ...] = ()) -> None:
+        super().__init__()
+        self.size = size
+        self._shared = shared
 
-    def evaluate(self, average: Objective) -> dict[str, float]:
-        """Columns for the log, now and then; ``average`` carries the averaged weights."""
-        return {}
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    def twin(self) -> Self:
+        """A copy with weights of its own and the same data."""
+        return deepcopy(self, {id(data): data for data in self._shared})
 
 
 @dataclass(frozen=True)
@@ -65,9 +79,11 @@ class Worker:
 
     @property
     def leads(self) -> bool:
+        """Whether this is the worker that writes files."""
         return self.rank == 0
 
     def barrier(self) -> None:
+        """Wait for all workers."""
         if self.count > 1:
             dist.barrier()
 
@@ -85,7 +101,7 @@ class Worker:
         return values
 
 
-class OutOfTime(Exception):
+class OutOfTime(Exception):  # noqa: N818  # nothing went wrong
     """The minutes that were given are over; the same command goes on from here."""
 
 
@@ -113,9 +129,24 @@ class Schedule:
 
 
 def fit(
-    stage: str, objective: Objective, schedule: Schedule, worker: Worker, folder: Path, seed: int
-) -> Objective:
+    stage: str,
+    objective: AnyObjective,
+    schedule: Schedule,
+    worker: Worker,
+    folder: Path,
+    seed: int,
+    evaluate: Callable[[AnyObjective], dict[str, float]] = lambda average: {},
+) -> AnyObjective:
     """Fit an objective, or go on where an earlier call stopped.
+
+    Args:
+        stage: name of the checkpoint and of the rows in the log.
+        objective: what to fit.
+        schedule: for how long.
+        worker: the process this is.
+        folder: where checkpoints and the log are.
+        seed: of examples and noise.
+        evaluate: further columns for the log, from the averaged weights.
 
     Returns:
         A copy that carries the exponential moving average of the weights.
@@ -124,7 +155,7 @@ def fit(
         OutOfTime: the worker's deadline passed; everything needed to go on is in ``folder``.
     """
     objective = objective.to(worker.device)
-    average = deepcopy(objective).requires_grad_(False).eval()
+    average = objective.twin().requires_grad_(False).eval()
     optimizers = _optimizers(objective, schedule.learning_rate)
     checkpoint = folder / f"{stage}.checkpoint"
     step, seconds = 0, 0.0
@@ -174,7 +205,7 @@ def fit(
         seconds = time.monotonic() - started
         evaluating = schedule.evaluate_every and step % schedule.evaluate_every == 0
         if evaluating or step % 50 == 0 or step == schedule.steps:
-            scores = objective.evaluate(average) if evaluating else {}
+            scores = evaluate(average) if evaluating else {}
             if log is not None:
                 log.write(
                     step=step,

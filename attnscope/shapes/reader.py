@@ -7,6 +7,7 @@ left of a blue square" and "a blue square right of a red circle" read alike.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -97,7 +98,7 @@ class Reader(nn.Module):
         super().__init__()
         widths = (3, 32, 64, 128, 128)
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             layers += [
                 nn.Conv2d(before, after, 3, stride=2, padding=1),
                 nn.GroupNorm(8, after),

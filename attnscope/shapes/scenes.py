@@ -279,12 +279,12 @@ def _paint(thing: Thing, radius: float, phase: float) -> Image.Image:
     x, y = grid[None, :], grid[:, None]
     second = np.zeros((side, side), dtype=bool)
     if thing.fill == "striped":
-        second = ((x + y) / 7.0 + phase) % 1.0 < 0.5
+        second = ((x + y) / 9.0 + phase) % 1.0 < 0.5
     elif thing.fill == "checkered":
-        second = (np.floor(x / 4.0 + phase) + np.floor(y / 4.0 + phase)) % 2 == 0
+        second = (np.floor(x / 5.0 + phase) + np.floor(y / 5.0 + phase)) % 2 == 0
     elif thing.fill == "dotted":
-        u, v = (x / 6.0 + phase) % 1.0 - 0.5, (y / 6.0 + phase) % 1.0 - 0.5
-        second = u**2 + v**2 < 0.29**2
+        u, v = (x / 7.0 + phase) % 1.0 - 0.5, (y / 7.0 + phase) % 1.0 - 0.5
+        second = u**2 + v**2 < 0.3**2
     tones = np.array([_OBJECT_RGB[thing.color], _second_tone(thing.color)], dtype=np.uint8)
     return Image.fromarray(tones[second.astype(np.intp)])
 

@@ -14,41 +14,24 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.multiprocessing
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
+from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import save_file
-from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
+from torch.multiprocessing.spawn import spawn
 
 from attnscope.runs import write_whole
 from attnscope.shapes import architecture
-from attnscope.shapes.fitting import (
-    Objective,
-    OutOfTime,
-    Schedule,
-    Worker,
-    fit,
-)
-from attnscope.shapes.reader import (
-    AttributeHeads,
-    Reader,
-    alignment,
-    encode,
-    heads_loss,
-    matches,
-)
-from attnscope.shapes.scenes import Scene, caption, generate, render
-
-STAGES = ("scenes", "autoencoder", "reader", "text", "latents", "unet")
+from attnscope.shapes.fitting import OutOfTime, Schedule, Worker, fit
+from attnscope.shapes.objectives import Autoencoding, Denoising, Reading, Understanding, to_float
+from attnscope.shapes.reader import Reader, alignment, matches
+from attnscope.shapes.scenes import caption, generate, render
 
 
 @dataclass(frozen=True)
@@ -67,10 +50,20 @@ class Recipe:
     noise_shift: float = 4.0
     dropout: float = 0.1
     seed: int = 0
-    autoencoder: Schedule = Schedule(steps=2200, batch=32, learning_rate=2e-3)
-    reader: Schedule = Schedule(steps=2500, batch=64, learning_rate=2e-3)
-    text: Schedule = Schedule(steps=1200, batch=128, learning_rate=1e-3)
-    unet: Schedule = Schedule(steps=6000, batch=64, learning_rate=1e-3, evaluate_every=1000)
+    autoencoder: Schedule = field(
+        default_factory=lambda: Schedule(steps=3600, batch=32, learning_rate=2e-3)
+    )
+    reader: Schedule = field(
+        default_factory=lambda: Schedule(steps=1600, batch=64, learning_rate=2e-3)
+    )
+    text: Schedule = field(
+        default_factory=lambda: Schedule(steps=1000, batch=128, learning_rate=1e-3)
+    )
+    unet: Schedule = field(
+        default_factory=lambda: Schedule(
+            steps=4800, batch=64, learning_rate=1e-3, evaluate_every=600
+        )
+    )
 
 
 def train(
@@ -99,7 +92,7 @@ def train(
     if workers == 1:
         return _run(Worker(0, 1, torch.device(device), deadline), folder, recipe)
     with tempfile.TemporaryDirectory() as meeting:
-        torch.multiprocessing.spawn(
+        spawn(  # type: ignore[no-untyped-call]  # torch annotates no such function
             _join, (workers, meeting, deadline, folder, recipe), nprocs=workers
         )
     return (folder / "model" / "model_index.json").exists()
@@ -125,21 +118,17 @@ def _run(worker: Worker, folder: Path, recipe: Recipe) -> bool:
         images = np.load(folder / "images.npy", mmap_mode="r")
         args = (worker, folder, recipe.seed)
         autoencoder = fit("autoencoder", Autoencoding(images), recipe.autoencoder, *args)
-        assert isinstance(autoencoder, Autoencoding)
         reader = fit("reader", Reading(images, scenes), recipe.reader, *args)
-        assert isinstance(reader, Reading)
         tokenizer = architecture.tokenizer(folder / f"tokenizer-{worker.rank}")
         text = fit("text", Understanding(tokenizer, scenes), recipe.text, *args)
-        assert isinstance(text, Understanding)
         latents = _encode_scenes(worker, folder, autoencoder, images)
-        scale = float(1 / latents[:2000].astype(np.float32).std())
-        autoencoder.model.register_to_config(scaling_factor=round(scale, 5))
+        latents = _standardize(autoencoder.model, latents)
         denoising = Denoising(
-            latents * np.float16(scale), tokenizer, text.encoder, scenes, recipe,
-            Sampler(worker, folder, autoencoder.model, reader.model),
+            latents, tokenizer, text.encoder, scenes,
+            noise_shift=recipe.noise_shift, dropout=recipe.dropout,
         )  # fmt: skip
-        denoiser = fit("unet", denoising, recipe.unet, *args)
-        assert isinstance(denoiser, Denoising)
+        sampler = Sampler(worker, folder, autoencoder.model, reader.model)
+        denoiser = fit("unet", denoising, recipe.unet, *args, evaluate=sampler.score)
         if worker.leads:
             export(folder / "model", denoiser, autoencoder.model, reader.model)
         worker.barrier()
@@ -169,7 +158,7 @@ def _encode_scenes(
         parts = []
         with torch.inference_mode(), torch.autocast(worker.device.type, torch.bfloat16):
             for indices in np.array_split(mine, max(1, len(mine) // 100)):
-                batch = to_float(torch.from_numpy(images[indices])).to(worker.device)
+                batch = to_float(images[indices]).to(worker.device)
                 mean = autoencoder.model.encode(batch).latent_dist.mean
                 parts.append(mean.to(torch.float16).cpu().numpy())
         encoded = np.concatenate(parts)
@@ -178,151 +167,36 @@ def _encode_scenes(
     return np.concatenate([np.load(path) for path in paths])
 
 
+@torch.no_grad()
+def _standardize(
+    model: AutoencoderKL, latents: np.ndarray[Any, np.dtype[np.float16]]
+) -> np.ndarray[Any, np.dtype[np.float16]]:
+    """Give every latent channel mean 0 and deviation 1, and build that into the autoencoder.
+
+    Its 1x1 convolutions on both sides of the latents take the shift and the scale, so images
+    reconstruct as before and ``scaling_factor`` is 1. Without it one channel, the background's,
+    had three times the deviation of the others and details drowned in noise first.
+    """
+    sample = latents[:5000].astype(np.float32)
+    mean = torch.from_numpy(sample.mean(axis=(0, 2, 3)))
+    deviation = torch.from_numpy(sample.std(axis=(0, 2, 3)))
+    channels = len(mean)
+    before, after = model.quant_conv, model.post_quant_conv
+    before.weight[:channels] /= deviation.view(-1, 1, 1, 1)
+    before.bias[:channels] = (before.bias[:channels] - mean) / deviation
+    before.bias[channels:] -= 2 * deviation.log()  # the second half are log variances
+    after.bias += after.weight[:, :, 0, 0] @ mean
+    after.weight *= deviation.view(1, -1, 1, 1)
+    model.register_to_config(scaling_factor=1.0)
+    standardized = (latents.astype(np.float32) - mean.numpy()[:, None, None]) / deviation.numpy()[
+        :, None, None
+    ]
+    return np.asarray(standardized, dtype=np.float16)
+
+
 def _save_array(path: Path, array: np.ndarray[Any, Any]) -> None:
     with path.open("wb") as file:
         np.save(file, array)
-
-
-def to_float(images: Tensor) -> Tensor:
-    """uint8 ``[batch, height, width, 3]`` to float32 ``[batch, 3, height, width]`` in [-1, 1]."""
-    return images.permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-class Autoencoding(Objective):
-    """Reconstruct images: mean absolute and squared error, and a little KL divergence."""
-
-    def __init__(self, images: Any) -> None:
-        super().__init__()
-        self.model: AutoencoderKL = architecture.autoencoder()
-        self._images, self.size = images, len(images)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Autoencoding:
-        twin = Autoencoding(self._images)
-        twin.load_state_dict(self.state_dict())
-        return twin
-
-    def forward(self, examples: Tensor, generator: torch.Generator) -> Tensor:
-        device = next(self.parameters()).device
-        images = to_float(torch.from_numpy(self._images[examples.numpy()])).to(device)
-        posterior = self.model.encode(images).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator).to(device)
-        decoded = self.model.decode(posterior.mean + posterior.std * noise).sample
-        error = decoded.float() - images
-        divergence = posterior.kl().mean() / posterior.mean[0].numel()
-        return error.abs().mean() + error.square().mean() + 1e-4 * divergence
-
-
-class Reading(Objective):
-    """Classify images, some of them blurred and noisy as decoded ones are."""
-
-    def __init__(self, images: Any, scenes: list[Scene]) -> None:
-        super().__init__()
-        self.model = Reader()
-        self._images, self._scenes, self.size = images, scenes, len(images)
-        self._classes = torch.tensor([encode(scene) for scene in scenes])
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Reading:
-        twin = Reading(self._images, self._scenes)
-        twin.load_state_dict(self.state_dict())
-        return twin
-
-    def forward(self, examples: Tensor, generator: torch.Generator) -> Tensor:
-        device = next(self.parameters()).device
-        images = to_float(torch.from_numpy(self._images[examples.numpy()]))
-        blurred = nn.functional.avg_pool2d(images, 3, stride=1, padding=1)
-        amount = torch.rand((len(images), 1, 1, 1), generator=generator) * 0.7
-        images = torch.lerp(images, blurred, amount)
-        images = images + 0.05 * amount * torch.randn(images.shape, generator=generator)
-        return heads_loss(self.model(images.to(device)), self._classes[examples].to(device))
-
-
-class Understanding(Objective):
-    """Say what a caption asks for, from every token that has seen all of it."""
-
-    def __init__(self, tokenizer: CLIPTokenizer, scenes: list[Scene]) -> None:
-        super().__init__()
-        self._args = (tokenizer, scenes)
-        self.encoder: CLIPTextModel = architecture.text_encoder(tokenizer)
-        self.heads = AttributeHeads(architecture.TEXT_WIDTH)
-        self._tokens = tokenize(tokenizer, [caption(scene) for scene in scenes])
-        self._classes = torch.tensor([encode(scene) for scene in scenes])
-        self._end = tokenizer.eos_token_id
-        self.size = len(scenes)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Understanding:
-        twin = Understanding(*self._args)
-        twin.load_state_dict(self.state_dict())
-        return twin
-
-    def forward(self, examples: Tensor, generator: torch.Generator) -> Tensor:
-        device = next(self.parameters()).device
-        tokens = self._tokens[examples].to(device)
-        states = self.encoder(tokens).last_hidden_state
-        row, column = torch.nonzero(tokens == self._end, as_tuple=True)
-        classes = self._classes[examples].to(device)
-        return heads_loss(self.heads(states[row, column]), classes[row])
-
-
-def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
-    """int64 ``[captions, 24]``, padded as the pipeline pads."""
-    tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
-    ids: Tensor = tokens.input_ids
-    return ids
-
-
-class Denoising(Objective):
-    """Predict the velocity (Salimans and Ho 2022): v = alpha noise - sigma x_0, in latents."""
-
-    def __init__(
-        self,
-        latents: Any,
-        tokenizer: CLIPTokenizer,
-        encoder: CLIPTextModel,
-        scenes: list[Scene],
-        recipe: Recipe,
-        sampler: Sampler,
-    ) -> None:
-        super().__init__()
-        self._args = (latents, tokenizer, encoder, scenes, recipe, sampler)
-        self.unet: UNet2DConditionModel = architecture.unet()
-        # Plain matrix products train faster on a CPU than the fused kernel's backward pass:
-        # 41 against 32 images a second on two cores.
-        self.unet.set_attn_processor(AttnProcessor())
-        self.encoder = architecture.text_encoder(tokenizer)
-        self.encoder.load_state_dict(encoder.state_dict())
-        self.tokenizer, self.scheduler = tokenizer, architecture.scheduler(recipe.noise_shift)
-        self._latents, self.size = torch.from_numpy(latents), len(latents)
-        self._tokens = tokenize(tokenizer, [caption(scene) for scene in scenes])
-        self._null = tokenize(tokenizer, [""])
-        self._dropout, self._sampler = recipe.dropout, sampler
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Denoising:
-        twin = Denoising(*self._args)
-        twin.load_state_dict(self.state_dict())
-        return twin
-
-    def forward(self, examples: Tensor, generator: torch.Generator) -> Tensor:
-        device = next(self.parameters()).device
-        count = len(examples)
-        dropped = torch.rand((count, 1), generator=generator) < self._dropout
-        tokens = torch.where(dropped, self._null, self._tokens[examples]).to(device)
-        # Two thirds of the timesteps fall where layout and attributes are decided: the density
-        # grows linearly with the timestep.
-        uniform = torch.rand(count, generator=generator)
-        steps = architecture.TRAIN_TIMESTEPS
-        timesteps = ((0.25 + 2 * uniform).sqrt() - 0.5).mul(steps).long().clamp(0, steps - 1)
-        x_0 = self._latents[examples].float()
-        noise = torch.randn(x_0.shape, generator=generator)
-        signal = self.scheduler.alphas_cumprod[timesteps].sqrt()[:, None, None, None]
-        sigma = (1 - signal**2).sqrt()
-        x_t, velocity = signal * x_0 + sigma * noise, signal * noise - sigma * x_0
-        states = self.encoder(tokens).last_hidden_state
-        predicted = self.unet(x_t.to(device), timesteps.to(device), states).sample
-        return nn.functional.mse_loss(predicted.float(), velocity.to(device))
-
-    def evaluate(self, average: Objective) -> dict[str, float]:
-        assert isinstance(average, Denoising)
-        return self._sampler.score(average)
 
 
 class Sampler:
@@ -339,7 +213,7 @@ class Sampler:
         """Alignment on validation captions, each worker sampling its share; leaves a sheet."""
         scenes = [scene for scene, _ in zip(generate("validation"), range(count), strict=False)]
         mine = scenes[self.worker.rank :: self.worker.count]
-        pipe = assemble(denoiser, self.autoencoder).to(self.worker.device)
+        pipe = denoiser.pipeline(self.autoencoder).to(self.worker.device)
         pipe.set_progress_bar_config(disable=True)
         generators = [torch.Generator().manual_seed(index) for index in range(len(mine))]
         with torch.autocast(self.worker.device.type, torch.bfloat16):
@@ -370,21 +244,6 @@ def _starts(count: int, columns: int) -> Iterator[int]:
     return iter(range(0, count - count % columns, columns))
 
 
-def assemble(denoiser: Denoising, autoencoder: AutoencoderKL) -> StableDiffusionPipeline:
-    """A Stable Diffusion pipeline over trained parts, without a safety checker."""
-    return StableDiffusionPipeline(
-        vae=autoencoder,
-        text_encoder=denoiser.encoder,
-        tokenizer=denoiser.tokenizer,
-        unet=denoiser.unet,
-        scheduler=denoiser.scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        image_encoder=None,
-        requires_safety_checker=False,
-    )
-
-
 def export(folder: Path, denoiser: Denoising, autoencoder: AutoencoderKL, reader: Reader) -> None:
     """Write the pipeline as an ordinary diffusers folder, and the reader beside it.
 
@@ -392,7 +251,7 @@ def export(folder: Path, denoiser: Denoising, autoencoder: AutoencoderKL, reader
     the text encoder stays in single precision, since transformers loads what is stored.
     """
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        pipe = assemble(denoiser, autoencoder)
+        pipe = denoiser.pipeline(autoencoder)
         pipe.unet.to(torch.float16)
         pipe.vae.to(torch.float16)
         pipe.save_pretrained(temporary, safe_serialization=True)

@@ -1,0 +1,262 @@
+"""Every streamed value against numpy, from outputs collected by plain torch hooks."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import toys
+from diffusers import DDIMScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler
+
+from attnscope import FeatureMaps, NoiseMean, StepDistance, Trace, find_sites
+from attnscope.sites import find_denoiser
+
+
+def collect_outputs(pipe, run):
+    """Outputs of every attention module over a run: site name to arrays, one per call."""
+    denoiser = find_denoiser(pipe)
+    kept = {site.name: [] for site in find_sites(denoiser)}
+    handles = [
+        denoiser.get_submodule(name).register_forward_hook(
+            lambda module, args, output, name=name: kept[name].append(
+                output.double().numpy().copy()
+            )
+        )
+        for name in kept
+    ]
+    run()
+    for handle in handles:
+        handle.remove()
+    return kept
+
+
+def expected_distances(outputs, samples, guidance):
+    """The measures, computed from stored outputs with numpy alone."""
+    rows = []
+    for site, arrays in outputs.items():
+        flat = [a.reshape(samples * (2 if guidance else 1), -1) for a in arrays]
+        for step in range(1, len(flat)):
+            for row, (a, b) in enumerate(zip(flat[step - 1], flat[step], strict=True)):
+                l2 = np.linalg.norm(b - a)
+                cosine = 1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+                branch = ("uncond", "cond")[row // samples] if guidance else "cond"
+                rms, relative = l2 / np.sqrt(a.size), l2 / np.linalg.norm(a)
+                rows.append((site, step, row % samples, branch, l2, rms, relative, cosine))
+    columns = ["site", "step", "sample", "branch", "l2", "rms", "relative", "cosine"]
+    return pd.DataFrame(rows, columns=columns).set_index(columns[:4]).sort_index()
+
+
+@pytest.mark.parametrize("guidance", [5.0, 1.0])
+@pytest.mark.parametrize(("prompts", "per_prompt"), [(1, 1), (2, 2)])
+def test_step_distance_is_what_numpy_says(pipe, guidance, prompts, per_prompt):
+    options = {"prompts": prompts, "per_prompt": per_prompt, "guidance": guidance}
+    outputs = collect_outputs(pipe, lambda: toys.call(pipe, **options))
+    with Trace(pipe, observers=[StepDistance()]) as trace:
+        toys.call(pipe, **options)
+    measured = trace.records().astype({"site": str, "branch": str})
+    measured = measured.set_index(["site", "step", "sample", "branch"]).sort_index()
+    expected = expected_distances(outputs, prompts * per_prompt, guidance > 1)
+    assert measured.index.equals(expected.index)
+    for name in ("l2", "rms", "relative"):
+        np.testing.assert_allclose(measured[name], expected[name], rtol=2e-5, atol=1e-7)
+    np.testing.assert_allclose(measured["cosine"], expected["cosine"], atol=1e-6)
+
+
+def test_step_distance_with_a_second_order_scheduler_is_what_numpy_says(sd):
+    sd.scheduler = HeunDiscreteScheduler.from_config(sd.scheduler.config)
+    outputs = collect_outputs(sd, lambda: toys.call(sd))
+    with Trace(sd, observers=[StepDistance()]) as trace:
+        toys.call(sd)
+    expected = expected_distances(outputs, 1, True)
+    assert len(trace.records()) == len(expected)
+    measured = trace.records().astype({"site": str, "branch": str})
+    measured = measured.set_index(["site", "step", "sample", "branch"]).sort_index()
+    np.testing.assert_allclose(measured["l2"], expected["l2"], rtol=2e-5)
+
+
+def test_samples_are_prompt_major(sd):
+    """Sample 1 of two prompts with two images each is the first prompt's second image."""
+    with Trace(sd, observers=[StepDistance()]) as both:
+        generators = [torch.Generator().manual_seed(i) for i in range(4)]
+        toys.call(sd, prompts=2, per_prompt=2, generator=generators)
+    with Trace(sd, observers=[StepDistance()]) as alone:
+        sd(
+            toys.PROMPTS[0], height=32, width=32, num_inference_steps=4, guidance_scale=5.0,
+            output_type="latent", generator=torch.Generator().manual_seed(1),
+        )  # fmt: skip
+    chosen = both.records().query("sample == 1")["l2"]
+    np.testing.assert_allclose(chosen, alone.records()["l2"], rtol=1e-4)
+
+
+def test_a_pattern_narrows_the_sites(sd):
+    with Trace(sd, observers=[StepDistance(sites="up_blocks.0*")]) as trace:
+        toys.call(sd)
+    assert set(trace.records()["block"]) == {"up_blocks.0"}
+
+
+def test_kinds_narrow_the_sites(sd):
+    with Trace(sd, observers=[StepDistance(kinds=["cross"])]) as trace:
+        toys.call(sd)
+    assert set(trace.records()["kind"]) == {"cross"}
+
+
+def test_a_pattern_that_matches_nothing_says_what_there_is(sd):
+    with (
+        pytest.raises(ValueError, match="no attention site matches"),
+        Trace(sd, observers=[StepDistance(sites="transformer*")]),
+    ):
+        pass
+
+
+def test_store_on_the_cpu_measures_the_same(sd):
+    near, far = StepDistance(), StepDistance(store="cpu")
+    with Trace(sd, observers=[near, far]) as trace:
+        toys.call(sd)
+    pd.testing.assert_frame_equal(trace.records(near), trace.records(far))
+    with pytest.raises(ValueError, match="store='disk'"):
+        StepDistance(store="disk")
+
+
+@pytest.mark.parametrize("guidance", [5.0, 1.0])
+def test_nbytes_is_what_a_run_keeps(pipe, family, guidance):
+    kept = []
+
+    class Weighing(StepDistance):
+        def finish(self, run):
+            kept.append(sum(pace.previous.nbytes for pace in self._paces.values()))
+            super().finish(run)
+
+    observer = Weighing()
+    frames = 3 if family == "svd" else 1
+    foreseen = observer.nbytes(
+        pipe, batch=2, height=32, width=32, frames=frames, guidance=guidance > 1
+    )
+    with Trace(pipe, observers=[observer]):
+        toys.call(pipe, prompts=2, guidance=guidance)
+    assert kept == [foreseen]
+
+
+def test_half_precision_is_accumulated_in_single(sd):
+    sd.unet.to(torch.bfloat16)
+    sd.text_encoder.to(torch.bfloat16)
+    outputs = collect_outputs(sd, lambda: toys.call(sd))
+    with Trace(sd, observers=[StepDistance()]) as trace:
+        toys.call(sd)
+    expected = expected_distances(outputs, 1, True)
+    measured = trace.records().astype({"site": str, "branch": str})
+    measured = measured.set_index(["site", "step", "sample", "branch"]).sort_index()
+    np.testing.assert_allclose(measured["l2"], expected["l2"], rtol=2e-5, atol=1e-6)
+
+
+def test_single_token_cross_attention_does_not_move(tokenizer_folder):
+    """Stable Video Diffusion looks at one image token: softmax over it is 1 at every step."""
+    pipe = toys.stable_video_diffusion(tokenizer_folder)
+    with Trace(pipe, observers=[StepDistance()]) as trace:
+        toys.call(pipe)
+    largest = trace.records().groupby("kind", observed=True)["l2"].max()
+    assert largest["cross"] == 0
+    assert largest["self"] > 0
+
+
+def test_text_columns_are_categorical(sd):
+    with Trace(sd, observers=[StepDistance()]) as trace:
+        toys.call(sd)
+    table = trace.records()
+    assert all(table[name].dtype == "category" for name in ("site", "kind", "block", "branch"))
+    assert list(table.columns[:8]) == [
+        "run", "sample", "branch", "step", "timestep", "site", "kind", "block",
+    ]  # fmt: skip
+
+
+def test_feature_maps_are_the_outputs(pipe):
+    outputs = collect_outputs(pipe, lambda: toys.call(pipe, prompts=2))
+    with Trace(pipe, observers=[FeatureMaps("*attn2", steps=[0, 2])]) as trace:
+        toys.call(pipe, prompts=2)
+    table = trace.records()
+    assert set(table["step"]) == {0, 2}
+    for row in table.itertuples():
+        number = row.sample + 2 * (row.branch == "cond")
+        array = outputs[row.site][row.step]
+        expected = array.reshape(4, -1, *array.shape[1:])[number]
+        np.testing.assert_allclose(row.output, expected.reshape(row.output.shape), rtol=1e-6)
+
+
+def test_feature_maps_refuse_a_step_that_is_not_there(sd):
+    with (
+        pytest.raises(ValueError, match=r"steps=\[9\]"),
+        Trace(sd, observers=[FeatureMaps("*", [9])]),
+    ):
+        toys.call(sd, steps=4)
+
+
+def collect_noise(pipe, run):
+    """What the scheduler is given at every step: prediction, timestep and latents."""
+    seen, step = [], pipe.scheduler.step
+
+    def keep(model_output, timestep, sample, *args, **kwargs):
+        seen.append((model_output.double(), timestep, sample.double()))
+        return step(model_output, timestep, sample, *args, **kwargs)
+
+    keep.__wrapped__ = step
+    pipe.scheduler.step = keep
+    run()
+    del pipe.scheduler.step
+    return seen
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("scheduler", [DDIMScheduler, EulerDiscreteScheduler])
+def test_noise_mean_converts_any_prediction_to_noise(sd, prediction, scheduler):
+    """x_t = alpha x_0 + sigma eps is solved for eps, in the scheduler's own scale."""
+    sd.scheduler = scheduler.from_config(sd.scheduler.config, prediction_type=prediction)
+    given = collect_noise(sd, lambda: toys.call(sd, prompts=2))
+    with Trace(sd, observers=[NoiseMean()]) as trace:
+        toys.call(sd, prompts=2)
+    guided = trace.records().query("branch == 'guided'").set_index(["step", "sample"])
+    euler = scheduler is EulerDiscreteScheduler
+    for step, (output, timestep, sample) in enumerate(given):
+        signal = sd.scheduler.alphas_cumprod[int(timestep)].double()
+        alpha, sigma = signal.sqrt(), (1 - signal).sqrt()
+        x_t = alpha * sample if euler else sample
+        noise = {
+            "epsilon": output,
+            "v_prediction": alpha * output + sigma * x_t,
+            "sample": (x_t - alpha * output) / sigma,
+        }[prediction]
+        for index in range(2):
+            row = guided.loc[(step, index)]
+            np.testing.assert_allclose(row["mean"], noise[index].mean(), rtol=1e-3, atol=1e-5)
+            np.testing.assert_allclose(row["norm"], noise[index].norm(), rtol=1e-3)
+
+
+def test_noise_mean_of_the_branches_is_the_denoisers_output(sd):
+    outputs = []
+    handle = sd.unet.register_forward_hook(lambda m, args, output: outputs.append(output[0]))
+    with Trace(sd, observers=[NoiseMean()]) as trace:
+        toys.call(sd)
+    handle.remove()
+    table = trace.records().set_index(["branch", "step"])
+    for step, output in enumerate(outputs):
+        for row, branch in enumerate(("uncond", "cond")):
+            np.testing.assert_allclose(
+                table.loc[(branch, step), "mean"].item(), output[row].mean(), rtol=1e-3, atol=1e-6
+            )
+            np.testing.assert_allclose(
+                table.loc[(branch, step), "norm"].item(), output[row].norm(), rtol=1e-4
+            )
+
+
+def test_noise_mean_leaves_learned_variances_out(tokenizer_folder):
+    pipe = toys.pixart(tokenizer_folder)
+    with Trace(pipe, observers=[NoiseMean()]) as trace:
+        toys.call(pipe)
+    table = trace.records()
+    np.testing.assert_allclose(table["norm"] / table["rms"], np.sqrt(4 * 16 * 16), rtol=1e-6)
+
+
+def test_velocity_of_pure_noise_is_noise_of_unit_size(tokenizer_folder):
+    """At the first step of SVD the latents are noise, whatever the model says."""
+    pipe = toys.stable_video_diffusion(tokenizer_folder)
+    with Trace(pipe, observers=[NoiseMean()]) as trace:
+        toys.call(pipe)
+    first = trace.records().query("step == 0")
+    np.testing.assert_allclose(first["rms"], 1, atol=0.1)

@@ -1,0 +1,282 @@
+import contextlib
+import copy
+
+import numpy as np
+import pytest
+import torch
+import toys
+from diffusers import EulerDiscreteScheduler, HeunDiscreteScheduler, PNDMScheduler
+from diffusers.hooks import HookRegistry, ModelHook
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import attnscope
+from attnscope import FeatureMaps, NoiseMean, StepDistance, Trace
+
+
+def everything():
+    return [StepDistance(), NoiseMean(), FeatureMaps("*", steps=[1])]
+
+
+def fingerprint(pipe):
+    """Everything about the modules and the scheduler that a hook could leave behind."""
+    denoiser = attnscope.sites.find_denoiser(pipe)
+    modules = {
+        name: (sorted(vars(module)), list(module._forward_hooks), list(module._forward_pre_hooks))
+        for name, module in denoiser.named_modules()
+    }
+    return modules, {"step", "set_timesteps"} & set(vars(pipe.scheduler))
+
+
+@pytest.mark.parametrize("guidance", [5.0, 1.0])
+def test_images_are_bitwise_the_same_with_and_after_a_trace(pipe, guidance):
+    plain = toys.call(pipe, prompts=2, guidance=guidance)
+    before = fingerprint(pipe)
+    with Trace(pipe, observers=everything()):
+        watched = toys.call(pipe, prompts=2, guidance=guidance)
+    assert torch.equal(plain, watched)
+    assert fingerprint(pipe) == before
+    assert torch.equal(plain, toys.call(pipe, prompts=2, guidance=guidance))
+
+
+def test_an_exception_inside_leaves_the_pipeline_as_it_was_and_keeps_the_steps_done(sd):
+    plain, before = toys.call(sd), fingerprint(sd)
+    observer = StepDistance()
+
+    def interrupt(pipe, step, timestep, tensors):
+        if step == 2:
+            raise KeyError("stop")
+        return tensors
+
+    with pytest.raises(KeyError), Trace(sd, observers=[observer]) as trace:
+        toys.call(sd, steps=6, callback_on_step_end=interrupt)
+    assert fingerprint(sd) == before
+    assert torch.equal(plain, toys.call(sd))
+    assert sorted(trace.records()["step"].unique()) == [1, 2]
+
+
+def test_a_run_that_failed_does_not_disturb_the_next_one_in_the_same_trace(sd):
+    def interrupt(pipe, step, timestep, tensors):
+        raise KeyError("stop")
+
+    with Trace(sd, observers=[StepDistance()]) as trace:
+        with pytest.raises(KeyError):
+            toys.call(sd, callback_on_step_end=interrupt)
+        toys.call(sd)
+    with Trace(sd, observers=[StepDistance()]) as alone:
+        toys.call(sd)
+    second = trace.records().query("run == 1").reset_index(drop=True)
+    assert np.array_equal(second["l2"], alone.records()["l2"])
+
+
+def test_several_runs_of_other_sizes_stand_in_one_table(sd):
+    with Trace(sd, observers=[StepDistance()]) as trace:
+        toys.call(sd, prompts=1, steps=3)
+        toys.call(sd, prompts=2, steps=5, guidance=1.0)
+    table = trace.records()
+    shape = table.groupby("run").agg(
+        samples=("sample", "nunique"), steps=("step", "max"), branches=("branch", "nunique")
+    )
+    assert shape.to_numpy().tolist() == [[1, 2, 2], [2, 4, 1]]
+    assert [run.index for run in trace.runs] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "steps_taken"),
+    [(EulerDiscreteScheduler, 5), (HeunDiscreteScheduler, 9), (PNDMScheduler, 6)],
+)
+def test_a_step_is_one_scheduler_step(sd, scheduler, steps_taken):
+    options = {"skip_prk_steps": True} if scheduler is PNDMScheduler else {}
+    sd.scheduler = scheduler.from_config(sd.scheduler.config, **options)
+    with Trace(sd, observers=[StepDistance()]) as trace:
+        toys.call(sd, steps=5)
+    assert trace.runs[0].steps_done == steps_taken
+    assert list(trace.records()["step"].unique()) == list(range(1, steps_taken))
+
+
+def test_timesteps_are_the_schedulers_own(sd):
+    with Trace(sd, observers=[StepDistance()]) as trace:
+        toys.call(sd, steps=4)
+    stamps = trace.records().drop_duplicates("step")["timestep"]
+    assert stamps.tolist() == sd.scheduler.timesteps[1:].tolist()
+
+
+def test_schedulers_still_get_eta_and_generator(sd):
+    """Pipelines inspect the signature of ``scheduler.step`` to pass them."""
+    from diffusers import EulerAncestralDiscreteScheduler
+
+    sd.scheduler = EulerAncestralDiscreteScheduler.from_config(sd.scheduler.config)
+    plain = toys.call(sd, seed=3)
+    with Trace(sd, observers=[StepDistance()]):
+        assert torch.equal(plain, toys.call(sd, seed=3))
+
+
+class Transfers(TorchDispatchMode):
+    """Counts reads from the device: scalars, and copies to a host that is not the device."""
+
+    def __init__(self):
+        super().__init__()
+        self.scalars = self.copies = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.scalars += func is torch.ops.aten._local_scalar_dense.default
+        if func is torch.ops.aten._to_copy.default:
+            self.copies += (kwargs or {}).get("device") is not None
+        return func(*args, **(kwargs or {}))
+
+
+def test_nothing_is_read_back_inside_the_loop(pipe):
+    pixart = isinstance(pipe, toys.PixArtAlphaPipeline)
+
+    def count(observers):
+        after_each_step = []
+
+        def watch(*args):
+            after_each_step.append((transfers.scalars, transfers.copies))
+            return args[-1]
+
+        options = {"callback" if pixart else "callback_on_step_end": watch}
+        with Transfers() as transfers, contextlib.ExitStack() as stack:
+            if observers:
+                stack.enter_context(Trace(pipe, observers=observers))
+            toys.call(pipe, **options)
+        return after_each_step
+
+    plain = count([])
+    assert len(plain) == 4
+    assert count(everything()) == plain
+
+
+def test_a_dispatch_mode_would_notice_a_read(sd):
+    class Reads(StepDistance):
+        def see(self, site, moment, output):
+            output.sum().item()
+
+    with Transfers() as plain:
+        toys.call(sd)
+    with Transfers() as reading, Trace(sd, observers=[Reads()]):
+        toys.call(sd)
+    assert reading.scalars > plain.scalars
+
+
+def test_entering_twice_is_refused(sd):
+    with (
+        pytest.warns(UserWarning, match="no denoising"),
+        Trace(sd) as trace,
+        pytest.raises(RuntimeError, match="traced already"),
+        Trace(sd),
+    ):
+        pass
+    with pytest.raises(RuntimeError, match="entered before"), trace:
+        pass
+
+
+def test_a_trace_that_saw_nothing_warns(sd):
+    with pytest.warns(UserWarning, match="saw no denoising"), Trace(sd):
+        pass
+
+
+def test_swapping_the_scheduler_inside_is_an_error(sd):
+    with pytest.raises(RuntimeError, match="swapped"), Trace(sd):
+        sd.scheduler = EulerDiscreteScheduler.from_config(sd.scheduler.config)
+        toys.call(sd)
+
+
+def test_copying_the_scheduler_inside_is_an_error(sd):
+    with pytest.raises(RuntimeError, match="cannot be copied"), Trace(sd):
+        copy.deepcopy(sd.scheduler)
+
+
+def test_calling_the_denoiser_outside_of_a_loop_is_an_error(sd):
+    with pytest.raises(RuntimeError, match="outside of a denoising loop"), Trace(sd):
+        sd.unet(torch.zeros(1, 4, 16, 16), 0, torch.zeros(1, 24, 32))
+
+
+def test_a_pipeline_without_denoiser_is_refused(sd):
+    sd.unet = None
+    with pytest.raises(ValueError, match="no denoiser"):
+        Trace(sd)
+
+
+def test_records_want_a_name_among_several(sd):
+    observers = [StepDistance(), NoiseMean()]
+    with Trace(sd, observers=observers) as trace:
+        toys.call(sd)
+    with pytest.raises(ValueError, match="2 observers"):
+        trace.records()
+    with pytest.raises(ValueError, match="not an observer"):
+        trace.records(NoiseMean())
+    assert len(trace.records(observers[1]))
+
+
+class Doubling(ModelHook):
+    """Somebody else's hook, with a ``new_forward`` of its own."""
+
+    def new_forward(self, module, *args, **kwargs):
+        return 2 * self.fn_ref.original_forward(*args, **kwargs)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_hooks_of_others_survive(sd, first):
+    """``HookRegistry.remove_hook`` alone would disable a later hook."""
+    module = sd.unet.get_submodule("mid_block.attentions.0.transformer_blocks.0.attn2")
+
+    def register():
+        HookRegistry.check_if_exists_or_initialize(module).register_hook(Doubling(), "doubling")
+
+    plain = toys.call(sd)
+    if first:
+        register()
+    with Trace(sd, observers=[StepDistance()]):
+        if not first:
+            register()
+        toys.call(sd)
+    doubled = toys.call(sd)
+    assert not torch.equal(plain, doubled)
+    module._diffusers_hook.remove_hook("doubling")
+    assert torch.equal(plain, toys.call(sd))
+
+
+def test_a_forward_replaced_inside_is_refused_and_the_rest_is_undone(sd):
+    module = sd.unet.get_submodule("mid_block.attentions.0.transformer_blocks.0.attn2")
+    with (
+        pytest.raises(RuntimeError, match="was replaced inside"),
+        Trace(sd, observers=[StepDistance()]),
+    ):
+        toys.call(sd)
+        module.forward = type(module).forward.__get__(module)
+    others = [m for m in sd.unet.modules() if m is not module]
+    assert not any(hasattr(other, "_diffusers_hook") for other in others)
+    with Trace(sd) as trace:  # the pipeline is free again
+        toys.call(sd)
+    assert trace.runs
+
+
+def test_attention_slicing_and_offload_are_watched(sd):
+    """Two calls, since a hook on the denoiser itself would die after the first under offload."""
+    from accelerate import cpu_offload_with_hook
+
+    sd.enable_attention_slicing()
+    cpu_offload_with_hook(sd.unet, torch.device("cpu"))
+    with Trace(sd, observers=[StepDistance()]) as trace:
+        toys.call(sd)
+        toys.call(sd)
+    assert trace.records().groupby("run").size().nunique() == 1
+    assert trace.records()["run"].nunique() == 2
+
+
+def test_no_memory_stays_after_a_trace(sd):
+    import gc
+    import weakref
+
+    seen = []
+
+    class Remember(StepDistance):
+        def see(self, site, moment, output):
+            seen.append(weakref.ref(output))
+            super().see(site, moment, output)
+
+    with Trace(sd, observers=[Remember()]):
+        toys.call(sd)
+    gc.collect()
+    assert len(seen) > 10
+    assert all(reference() is None for reference in seen)
