@@ -12,6 +12,8 @@ Nothing here needs torch.
 from __future__ import annotations
 
 import contextlib
+import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -100,17 +102,9 @@ def convergence(
     _require(table, metric, hue, "step")
     ax = ax or plt.gca()
     units = _units(table)
-    curves = (
-        table.groupby([*units, hue, "step"], observed=True)[metric].mean().reset_index()
-        if hue not in units
-        else table.groupby([*units, "step"], observed=True)[metric].mean().reset_index()
-    )
-    if isinstance(curves[hue].dtype, pd.CategoricalDtype):
-        curves[hue] = curves[hue].cat.remove_unused_categories()
-    palette = {"kind": KIND_COLORS, "branch": BRANCH_COLORS}.get(hue, "colorblind")
-    sns.lineplot(
-        curves, x="step", y=metric, hue=hue, palette=palette, errorbar="sd", err_kws={"lw": 0}, ax=ax
-    )  # fmt: skip
+    keys = list(dict.fromkeys([*units, hue, "step"]))
+    curves = table.groupby(keys, observed=True)[metric].mean().reset_index()
+    _lines(curves, metric, hue, ax)
     _label_steps(ax, METRIC_LABELS.get(metric, metric))
     handles, labels = ax.get_legend_handles_labels()
     ax.legend(handles, [_KIND_NAMES.get(label, label) for label in labels])
@@ -209,8 +203,7 @@ def noise_mean(
     """
     _require(table, value, hue, "step")
     ax = ax or plt.gca()
-    palette = BRANCH_COLORS if hue == "branch" else "colorblind"
-    sns.lineplot(table, x="step", y=value, hue=hue, palette=palette, errorbar="sd", ax=ax)
+    _lines(table, value, hue, ax)
     _label_steps(ax, {"mean": "Mean of predicted noise"}.get(value, f"{value} of predicted noise"))
     ax.legend(title=None)
     return ax
@@ -263,16 +256,27 @@ def image_grid(
 
 
 def short_site(name: str) -> str:
-    """A site's name for an axis: ``down 0 · 0 · attn2`` for a U-Net's long path."""
-    parts = name.replace("_blocks", "").replace("_block", "").split(".")
-    kept = [part for part in parts if part not in ("attentions", "transformer")]
-    return " ".join(kept)
+    """A site's name for an axis: ``down 0.0.0 attn2`` for a U-Net's long path."""
+    first, *rest = name.split(".")
+    *path, leaf = [part for part in rest if part not in ("attentions", "transformer_blocks")] or [
+        ""
+    ]
+    return " ".join(filter(None, (re.sub("_blocks?$", "", first), ".".join(path), leaf)))
 
 
 def _wrapped(title: str, width: int = 24) -> str:
-    import textwrap
-
     return "\n".join(textwrap.wrap(title, width))
+
+
+def _lines(table: pd.DataFrame, value: str, hue: str, ax: Axes) -> None:
+    """Mean lines with bands of one standard deviation; kinds and branches keep their colours."""
+    known = {"kind": KIND_COLORS, "branch": BRANCH_COLORS}.get(hue)
+    present = set(table[hue])
+    order = [name for name in known if name in present] if known else None
+    sns.lineplot(
+        table.astype({hue: object}), x="step", y=value, hue=hue, hue_order=order,
+        palette=known or "colorblind", errorbar="sd", err_kws={"lw": 0}, ax=ax,
+    )  # fmt: skip
 
 
 def _units(table: pd.DataFrame) -> list[str]:

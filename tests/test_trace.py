@@ -176,9 +176,15 @@ def test_a_trace_that_saw_nothing_warns(sd):
 
 
 def test_swapping_the_scheduler_inside_is_an_error(sd):
-    with pytest.raises(RuntimeError, match="swapped"), Trace(sd):
-        sd.scheduler = EulerDiscreteScheduler.from_config(sd.scheduler.config)
-        toys.call(sd)
+    other = EulerDiscreteScheduler.from_config(sd.scheduler.config)
+
+    def swap_and_call():
+        with Trace(sd):
+            sd.scheduler = other
+            toys.call(sd)
+
+    with pytest.raises(RuntimeError, match="swapped"):
+        swap_and_call()
 
 
 def test_copying_the_scheduler_inside_is_an_error(sd):
@@ -238,12 +244,14 @@ def test_hooks_of_others_survive(sd, first):
 
 def test_a_forward_replaced_inside_is_refused_and_the_rest_is_undone(sd):
     module = sd.unet.get_submodule("mid_block.attentions.0.transformer_blocks.0.attn2")
-    with (
-        pytest.raises(RuntimeError, match="was replaced inside"),
-        Trace(sd, observers=[StepDistance()]),
-    ):
-        toys.call(sd)
-        module.forward = type(module).forward.__get__(module)
+
+    def replace_forward():
+        with Trace(sd, observers=[StepDistance()]):
+            toys.call(sd)
+            module.forward = type(module).forward.__get__(module)
+
+    with pytest.raises(RuntimeError, match="was replaced inside"):
+        replace_forward()
     others = [m for m in sd.unet.modules() if m is not module]
     assert not any(hasattr(other, "_diffusers_hook") for other in others)
     with Trace(sd) as trace:  # the pipeline is free again

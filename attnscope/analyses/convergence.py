@@ -133,7 +133,8 @@ def converged_steps(records: pd.DataFrame, threshold: float = THRESHOLD) -> pd.D
     Returns:
         One row per site, in the order of data flow: ``site``, ``kind``, ``block``, ``first`` and
         ``last`` (mean relative change at the first and the last step), ``step`` (the first one
-        below the threshold; missing if there is none) and ``stays`` (whether it stays below).
+        below the threshold) and ``stays`` (whether it stays
+        below); both missing if there is none.
     """
     rows = []
     grouped = records.groupby(["site", "kind", "block"], observed=True, sort=False)
@@ -149,10 +150,10 @@ def converged_steps(records: pd.DataFrame, threshold: float = THRESHOLD) -> pd.D
                 "first": curve.iloc[0],
                 "last": curve.iloc[-1],
                 "step": step,
-                "stays": bool(below.loc[step:].all()) if step is not None else False,
+                "stays": bool(below.loc[step:].all()) if step is not None else None,
             }
         )
-    return pd.DataFrame(rows).astype({"step": "Int64"})
+    return pd.DataFrame(rows).astype({"step": "Int64", "stays": "boolean"})
 
 
 def still_kinds(records: pd.DataFrame) -> list[str]:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.progress import (
@@ -65,7 +66,7 @@ def show_table(table: pd.DataFrame, title: str, formats: dict[str, str] | None =
         cells = []
         for name, value in zip(table, row, strict=True):
             spec = (formats or {}).get(str(name), "")
-            cells.append("-" if pd.isna(value) else format(value, spec))
+            cells.append(_cell(value, spec))
         shown.add_row(*cells)
     results.print(shown)
 
@@ -73,3 +74,11 @@ def show_table(table: pd.DataFrame, title: str, formats: dict[str, str] | None =
 def show_json(value: Any) -> None:
     """Print one JSON document for machines."""
     print(json.dumps(value, indent=2, default=str))
+
+
+def _cell(value: Any, spec: str) -> str:
+    if pd.isna(value):
+        return "-"
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    return format(value, spec)

@@ -116,12 +116,13 @@ def report(run: Run, *, threshold: float, quiet: bool, as_json: bool) -> None:
     if quiet:
         print(run.path)
         return
-    shown = table if len(table) <= 24 else _by_block(table)
+    shown = _by_site(table) if len(table) <= 24 else _by_block(table)
     title = (
-        f"{run.settings['model']}: step by which each site's relative change is under "
-        f"{threshold:.0%} of its first ({run.settings['limit']} prompts, {run.settings['steps']} steps)"
+        f"{run.settings['model']}, {run.settings['limit']} prompts, {run.settings['steps']} steps: "
+        f"when is a site's relative change under {threshold:.0%} of its first?"
     )
-    show_table(shown, title, {"first": ".3f", "last": ".3f"})
+    formats = dict.fromkeys(("first", "last", "first change", "last change"), ".3f")
+    show_table(shown, title, formats)
     for kind in still_kinds(records):
         messages.print(
             f"note: {kind}-attention does not change over the steps at all: it looks at a "
@@ -130,6 +131,14 @@ def report(run: Run, *, threshold: float, quiet: bool, as_json: bool) -> None:
     results.print(f"run directory: {run.path}", soft_wrap=True)
     for figure in figures:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
+
+
+def _by_site(table: pd.DataFrame) -> pd.DataFrame:
+    from attnscope.plots import short_site
+
+    shown = table.drop(columns="block")
+    shown["site"] = [short_site(name) for name in table["site"]]
+    return shown.rename(columns={"first": "first change", "last": "last change"})
 
 
 def _by_block(table: pd.DataFrame) -> pd.DataFrame:

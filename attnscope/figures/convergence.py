@@ -23,12 +23,10 @@ def figure_2(records: pd.DataFrame) -> Figure:
 
 
 def figure_a4(records: pd.DataFrame) -> Figure:
-    """A panel for each of up to eight sites, spread evenly over the data flow."""
-    sites = list(dict.fromkeys(records["site"]))
-    chosen = [
-        sites[index]
-        for index in np.unique(np.linspace(0, len(sites) - 1, _MOST_PANELS).round().astype(int))
-    ]
+    """A panel for each of up to eight sites: of every kind some, spread over the data flow."""
+    kinds = records.drop_duplicates("site").set_index("site")["kind"].astype(str)
+    share = _MOST_PANELS // kinds.nunique()
+    chosen = [site for kind in sorted(set(kinds)) for site in _spread(kinds[kinds == kind], share)]
     columns = min(4, len(chosen))
     rows = -(-len(chosen) // columns)
     figure, axes = plt.subplots(
@@ -48,6 +46,12 @@ def figure_a4(records: pd.DataFrame) -> Figure:
         if index + columns < len(chosen):
             ax.set_xlabel("")
     return figure
+
+
+def _spread(sites: pd.Series[str], count: int) -> list[str]:
+    """Up to ``count`` names of the index, from the first to the last."""
+    places = np.unique(np.linspace(0, len(sites) - 1, count).round().astype(int))
+    return [str(sites.index[place]) for place in places]
 
 
 def heatmap(records: pd.DataFrame) -> Figure:

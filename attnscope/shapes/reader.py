@@ -84,10 +84,13 @@ def heads_loss(logits: dict[str, Tensor], classes: Tensor) -> Tensor:
         logits: by head, ``[batch, classes]``.
         classes: int64 ``[batch, heads]`` from :func:`encode`.
     """
-    losses = [
-        nn.functional.cross_entropy(logits[name].float(), classes[:, column], ignore_index=ABSENT)
-        for column, name in enumerate(HEADS)
-    ]
+    losses = []
+    for column, name in enumerate(HEADS):
+        target = classes[:, column]
+        total = nn.functional.cross_entropy(
+            logits[name].float(), target, ignore_index=ABSENT, reduction="sum"
+        )
+        losses.append(total / (target != ABSENT).sum().clamp(min=1))
     return torch.stack(losses).mean()
 
 

@@ -1,0 +1,135 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from attnscope import plots
+from attnscope.figures import convergence as figures
+
+
+def records(prompts=3, steps=5):
+    """A table as ``attnscope convergence`` writes it, with known values."""
+    rows = []
+    for prompt in range(prompts):
+        for branch in ("uncond", "cond"):
+            for kind, site in (("cross", "down_blocks.0.attn2"), ("self", "mid_block.attn1")):
+                for step in range(1, steps):
+                    l2 = (10 if kind == "self" else 1) * (prompt + 1) / step
+                    rows.append((prompt, 0, branch, step, 1000 - step, site, kind,
+                                 site.split(".attn")[0], l2, l2, l2 / 10, l2 / 100))  # fmt: skip
+    columns = ["prompt_id", "image", "branch", "step", "timestep", "site", "kind", "block",
+               "l2", "rms", "relative", "cosine"]  # fmt: skip
+    table = pd.DataFrame(rows, columns=columns)
+    return table.astype(dict.fromkeys(["branch", "site", "kind", "block"], "category"))
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def lines(ax):
+    return {line.get_color(): line.get_ydata() for line in ax.get_lines() if len(line.get_ydata())}
+
+
+def test_the_line_is_the_mean_over_prompts_and_the_band_their_deviation():
+    table = records()
+    ax = plots.convergence(table, ax=plt.subplots()[1])
+    drawn = lines(ax)
+    for kind, color in (("cross", "#0173b2"), ("self", "#de8f05")):
+        scale = 10 if kind == "self" else 1
+        np.testing.assert_allclose(drawn[color], [2 * scale / step for step in range(1, 5)])
+    lows, highs = zip(*[
+        (band.get_paths()[0].vertices[:, 1].min(), band.get_paths()[0].vertices[:, 1].max())
+        for band in ax.collections
+    ], strict=True)  # fmt: skip
+    deviation = np.std([1, 2, 3], ddof=1)
+    assert max(highs) == pytest.approx(10 * (2 + deviation))
+    assert min(lows) == pytest.approx((2 - deviation) / 4)
+
+
+def test_sites_are_averaged_before_the_spread_is_taken():
+    """Two sites of very different size must not widen the band."""
+    table = records().query("kind == 'cross'")
+    table = pd.concat([table.assign(prompt_id=i, l2=1 / table["step"]) for i in range(3)])
+    twice = pd.concat([table, table.assign(site="x", l2=table["l2"] * 5)])
+    ax = plots.convergence(twice, ax=plt.subplots()[1])
+    assert lines(ax)["#0173b2"][0] == pytest.approx(3)
+    (band,) = ax.collections
+    assert band.get_paths()[0].vertices[:, 1].max() == pytest.approx(3)
+
+
+def test_plots_draw_into_the_axes_they_are_given():
+    table = records()
+    for draw in (
+        plots.convergence,
+        plots.convergence_heatmap,
+        lambda t, ax: plots.convergence_by_site(t, "mid_block.attn1", ax=ax),
+        lambda t, ax: plots.noise_mean(t.assign(mean=t["l2"]), ax=ax),
+    ):
+        ax = plt.subplots()[1]
+        assert draw(table, ax=ax) is ax
+        assert ax.get_xlabel() == "Denoising step"
+
+
+def test_branches_keep_their_colours():
+    ax = plots.convergence_by_site(records(), "mid_block.attn1", ax=plt.subplots()[1])
+    assert set(lines(ax)) == {plots.BRANCH_COLORS["uncond"], plots.BRANCH_COLORS["cond"]}
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["uncond", "cond"]
+
+
+def test_the_heatmap_shows_every_site_and_step():
+    ax = plots.convergence_heatmap(records(), ax=plt.subplots()[1])
+    image = ax.get_images()[0].get_array()
+    np.testing.assert_allclose(image[0], [0.2 / step for step in range(1, 5)])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["down 0 attn2", "mid attn1"]
+
+
+def test_a_missing_column_is_named():
+    with pytest.raises(ValueError, match="no column kind"):
+        plots.convergence(records().drop(columns="kind"))
+    with pytest.raises(ValueError, match="site 'x' is not in this table"):
+        plots.convergence_by_site(records(), "x")
+
+
+def test_traces_own_records_can_be_drawn():
+    table = records().rename(columns={"prompt_id": "sample", "image": "run"})
+    assert len(lines(plots.convergence(table, ax=plt.subplots()[1]))) == 2
+
+
+def test_image_grid_places_every_image():
+    images = [np.full((8, 8, 3), value, dtype=np.uint8) for value in (10, 20, 30)]
+    canvas = plots.image_grid(images, columns=2, ax=plt.subplots()[1]).get_images()[0].get_array()
+    assert canvas[0, 0, 0] == 10
+    assert canvas[0, 9, 0] == 20
+    assert canvas[9, 0, 0] == 30
+    with pytest.raises(ValueError, match="one size"):
+        plots.image_grid([])
+
+
+def test_paper_style_leaves_no_trace():
+    before = dict(plt.rcParams)
+    with plots.paper_style():
+        assert plt.rcParams["pdf.fonttype"] == 42
+    assert dict(plt.rcParams) == before
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_figures_are_drawn_for_one_kind_and_for_two(name):
+    with plots.paper_style():
+        for table in (records(), records().query("kind == 'cross'")):
+            figure = figures.FIGURES[name](table)
+            assert any(ax.lines or ax.images for ax in figure.axes)
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("down_blocks.0.attentions.1.transformer_blocks.0.attn2", "down 0.1.0 attn2"),
+        ("mid_block.attentions.0.transformer_blocks.0.attn1", "mid 0.0 attn1"),
+        ("transformer_blocks.12.attn1", "transformer 12 attn1"),
+    ],
+)
+def test_site_names_are_short_on_axes(name, short):
+    assert plots.short_site(name) == short

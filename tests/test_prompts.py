@@ -1,0 +1,95 @@
+import json
+
+import pandas as pd
+import pytest
+
+from attnscope.errors import InputError
+from attnscope.prompts import image_seed, read_captions, read_images, sample_prompts
+
+
+def texts(prompts):
+    return [prompt.text for prompt in prompts]
+
+
+def test_a_text_file_has_a_caption_a_line(tmp_path):
+    (tmp_path / "c.txt").write_text("a cat\n\n a dog \n")
+    prompts = read_captions(tmp_path / "c.txt")
+    assert [(p.prompt_id, p.text) for p in prompts] == [(0, "a cat"), (2, "a dog")]
+
+
+def test_coco_annotations_are_read(tmp_path):
+    content = {"annotations": [{"id": 1, "caption": "a cat"}, {"id": 2, "caption": "a dog"}]}
+    (tmp_path / "captions_val2014.json").write_text(json.dumps(content))
+    assert texts(read_captions(tmp_path / "captions_val2014.json")) == ["a cat", "a dog"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
+def test_a_column_of_a_table_is_read(tmp_path, ending):
+    table = pd.DataFrame({"id": [1, 2], "caption": ["a cat", "a dog"], "other": ["x", "y"]})
+    path = tmp_path / f"c.{ending}"
+    if ending == "parquet":
+        table.to_parquet(path)
+    else:
+        table.to_csv(path, sep="\t" if ending == "tsv" else ",", index=False)
+    assert texts(read_captions(path)) == ["a cat", "a dog"]
+    assert texts(read_captions(path, "other")) == ["x", "y"]
+    with pytest.raises(InputError, match=r"column 'x' is not in .* \(choose id, caption, other\)"):
+        read_captions(path, "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.txt", b"", "holds no captions"),
+        ("blank.txt", b"\n \n", "holds no captions"),
+        ("image.txt", b"\xff\xfe\x00\x80", "not UTF-8 text"),
+        ("image.csv", b"caption\n\xff\x80", "not UTF-8 text"),
+        ("broken.json", b"{", "not COCO captions"),
+        ("other.json", b"[1]", "not COCO captions"),
+        ("empty.csv", b"", "not a table"),
+        ("broken.parquet", b"PAR1", "not a table"),
+        ("many.csv", b"a,b\n1,2\n", "choose by --column"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_why(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_captions(tmp_path / name)
+
+
+def test_a_missing_file_and_a_needless_column_are_refused(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        read_captions(tmp_path / "none.txt")
+    (tmp_path / "c.txt").write_text("a cat")
+    with pytest.raises(InputError, match="--column needs a table"):
+        read_captions(tmp_path / "c.txt", "caption")
+
+
+def test_sampling_is_seeded_and_keeps_the_order(tmp_path):
+    (tmp_path / "c.txt").write_text("\n".join(f"caption {i}" for i in range(100)))
+    prompts = read_captions(tmp_path / "c.txt")
+    chosen = sample_prompts(prompts, 10, seed=1)
+    assert chosen == sample_prompts(prompts, 10, seed=1)
+    assert chosen != sample_prompts(prompts, 10, seed=2)
+    assert [p.prompt_id for p in chosen] == sorted({p.prompt_id for p in chosen})
+    assert sample_prompts(prompts, None, seed=1) == prompts
+    for limit in (0, 101):
+        with pytest.raises(InputError, match="there are 100 captions"):
+            sample_prompts(prompts, limit, seed=1)
+
+
+def test_every_image_has_a_seed_of_its_own():
+    seeds = {image_seed(s, p, i) for s in range(5) for p in range(20) for i in range(5)}
+    assert len(seeds) == 500
+    assert image_seed(1, 2, 3) == image_seed(1, 2, 3)
+
+
+def test_images_are_read_by_name(tmp_path):
+    for name in ("b.png", "a.jpg", "notes.txt"):
+        (tmp_path / name).touch()
+    assert texts(read_images(tmp_path)) == ["a.jpg", "b.png"]
+    with pytest.raises(InputError, match="does not exist"):
+        read_images(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no images"):
+        read_images(tmp_path / "empty")
