@@ -94,7 +94,7 @@ def describe(name: str) -> Model:
     """
     if name in MODELS:
         return MODELS[name]
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         if not (Path(name) / "model_index.json").is_file():
             raise InputError(
                 f"folder {name!r} is no diffusers pipeline: it has no model_index.json"
@@ -112,7 +112,7 @@ def is_local(model: Model) -> bool:
     """Whether a model's pipeline is on this machine: a folder, or in the hub's cache."""
     from huggingface_hub import try_to_load_from_cache
 
-    if Path(model.source).is_dir():
+    if Path(model.source).is_dir() or Path(model.source).is_absolute():
         return (Path(model.source) / "model_index.json").is_file()
     sources = [(model.source, "model_index.json")]
     if model.unet:

@@ -36,7 +36,9 @@ def progress(label: str, total: int, *, quiet: bool) -> Iterator[Callable[[int],
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=messages, disable=quiet, transient=True) as bar:
+    with Progress(
+        *columns, console=messages, disable=quiet or not messages.is_terminal, transient=True
+    ) as bar:
         task = bar.add_task(label, total=total)
         yield lambda count: bar.advance(task, count)
 

@@ -75,6 +75,7 @@ def convergence(
                 model, dtype=settings.dtype, device=place, scheduler=scheduler,
                 offline=offline, allow_pickle=allow_pickle,
             )  # fmt: skip
+            inputs.check_sites(pipe, chosen_kinds, sites)
             inputs.warn_if_too_long(pipe, prompts)
             size = size or default_batch_size(pipe, place)
             run = Run.open(

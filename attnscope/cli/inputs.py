@@ -104,6 +104,13 @@ def is_finished(path: Path, name: str) -> bool:
     return (path / f"{name}.parquet").exists()
 
 
+def check_sites(pipe: Any, kinds: Sequence[str], pattern: str | None) -> None:
+    """Refuse a choice of sites that the pipeline does not have, before anything is written."""
+    from attnscope.sites import find_denoiser, find_sites, select_sites
+
+    select_sites(find_sites(find_denoiser(pipe)), kinds=kinds, pattern=pattern)
+
+
 def warn_if_too_long(pipe: Any, prompts: Sequence[Prompt]) -> None:
     """Say how many captions the tokenizer will cut."""
     from attnscope.cli.console import messages

@@ -26,12 +26,22 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.multiprocessing.spawn import spawn
 
-from attnscope.runs import write_whole
+from attnscope.runs import Run, write_whole
 from attnscope.shapes import architecture
 from attnscope.shapes.fitting import OutOfTime, Schedule, Worker, fit
 from attnscope.shapes.objectives import Autoencoding, Denoising, Reading, Understanding, to_float
 from attnscope.shapes.reader import Reader, alignment, matches
 from attnscope.shapes.scenes import caption, generate, render
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The part of a recipe that a training folder is bound to."""
+
+    scenes: int
+    noise_shift: float
+    dropout: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,11 @@ class Recipe:
         )
     )
 
+    @property
+    def identity(self) -> Identity:
+        """What may not change between two calls of :func:`train` on one folder."""
+        return Identity(self.scenes, self.noise_shift, self.dropout, self.seed)
+
 
 def train(
     folder: Path,
@@ -78,7 +93,8 @@ def train(
 
     Args:
         folder: where everything is kept; the finished pipeline lands in ``folder / "model"``.
-        recipe: what to train. A folder remembers only its results, not its recipe.
+        recipe: what to train. The schedules may change between calls, so a run can be lengthened;
+            what else the recipe says may not.
         workers: processes that share each batch; on a CPU each takes one thread (two of one
             thread each trained 1.9 times as fast as one of two threads).
         device: a torch device.
@@ -86,8 +102,11 @@ def train(
 
     Returns:
         Whether everything is done.
+
+    Raises:
+        InputError: the folder holds a training of another recipe, or other files.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    Run.open(folder, "shapes train", recipe.identity)
     deadline = time.monotonic() + 60 * minutes if minutes else float("inf")
     if workers == 1:
         return _run(Worker(0, 1, torch.device(device), deadline), folder, recipe)

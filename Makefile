@@ -1,0 +1,29 @@
+# Everything runs inside .venv, installed from constraints.txt by the first target that needs it.
+BIN := .venv/bin
+SHELL := /bin/bash
+
+.PHONY: demo test check train clean
+
+demo: .venv/installed  ## Measure the embedded model and draw the paper's Figure 2.
+	$(BIN)/attnscope convergence --out runs/demo
+
+test: check  ## Format, lint, types and the whole suite.
+	$(BIN)/python -m pytest
+
+check: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+train: .venv/installed  ## Train the embedded model from nothing; resumes after a stop.
+	$(BIN)/attnscope shapes train --out training
+
+.venv/installed: pyproject.toml constraints.txt
+	python3 -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,78 @@
+"""What watching costs: the same generation with and without ``StepDistance`` on all sites.
+
+    python benchmarks/observer_overhead.py --model shapes --batch-size 16
+
+Both arms alternate in one process; the ratio is taken pair by pair. Peak memory is that of a
+process of its own for each arm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import torch
+
+from attnscope import StepDistance, Trace, load
+from attnscope.pipelines import call
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="shapes")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--arm", choices=["plain", "watched"], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    pipe = load(options.model)
+    if options.arm:
+        generate(pipe, options, watched=options.arm == "watched")
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    for arm in (False, True):
+        generate(pipe, options, watched=arm)
+    plain, watched = [], []
+    for _ in range(options.repetitions):
+        plain.append(generate(pipe, options, watched=False))
+        watched.append(generate(pipe, options, watched=True))
+    ratios = [b / a for a, b in zip(plain, watched, strict=True)]
+    print(f"{options.model}, {options.steps} steps, batch {options.batch_size}, "
+          f"{options.threads} threads, {options.repetitions} pairs, torch {torch.__version__}")  # fmt: skip
+    for name, values in (("plain s", plain), ("watched s", watched), ("watched/plain", ratios)):
+        print(f"{name:14} median {statistics.median(values):.3f} "
+              f"(range {min(values):.3f} to {max(values):.3f})")  # fmt: skip
+    memory = {arm: peak_megabytes(arm) for arm in ("plain", "watched")}
+    kept = StepDistance().nbytes(pipe, batch=options.batch_size) / 2**20
+    print(f"peak memory    plain {memory['plain']:.0f} MB, watched {memory['watched']:.0f} MB, "
+          f"ratio {memory['watched'] / memory['plain']:.3f}; foreseen {kept:.1f} MB more")  # fmt: skip
+
+
+def generate(pipe: object, options: argparse.Namespace, *, watched: bool) -> float:
+    """Seconds of one batch."""
+    prompts = ["a large striped red circle above a small blue square on a gray background"]
+    with contextlib.ExitStack() as stack:
+        if watched:
+            stack.enter_context(Trace(pipe, observers=[StepDistance()]))
+        start = time.perf_counter()
+        call(pipe, prompts * options.batch_size, seeds=range(options.batch_size),
+             steps=options.steps, guidance=4.0, output_type="latent")  # fmt: skip
+    return time.perf_counter() - start
+
+
+def peak_megabytes(arm: str) -> float:
+    """Peak memory of a process that generates one batch."""
+    command = [sys.executable, *sys.argv, "--arm", arm]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+if __name__ == "__main__":
+    main()

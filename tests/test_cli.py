@@ -1,0 +1,172 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from attnscope.cli import app
+
+CAPTIONS = "a small red circle on a white background\na large blue star on a black background\n"
+
+
+@pytest.fixture
+def folder(sd, tmp_path):
+    sd.save_pretrained(tmp_path / "toy")
+    return tmp_path / "toy"
+
+
+@pytest.fixture
+def captions(tmp_path):
+    path = tmp_path / "captions.txt"
+    path.write_text(CAPTIONS)
+    return path
+
+
+@pytest.fixture
+def attnscope(monkeypatch, capsys):
+    """Runs a command in this process: exit code, stdout, stderr."""
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["attnscope", *map(str, args)])
+        monkeypatch.setenv("COLUMNS", "200")
+        capsys.readouterr()
+        try:
+            app.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def convergence(folder, captions, out, *more):
+    return ["convergence", "--model", folder, "--captions", captions, "--steps", 4, "--height", 32,
+            "--width", 32, "--device", "cpu", "--out", out, *more]  # fmt: skip
+
+
+def test_convergence_leaves_a_run_with_its_figures(attnscope, folder, captions, tmp_path):
+    code, out, err = attnscope(*convergence(folder, captions, tmp_path / "run"))
+    assert (code, err) == (0, "")
+    assert "when is a site's relative change under 5% of its first?" in out
+    names = {
+        path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").rglob("*")
+    }
+    assert names == {
+        "run.json", "records.parquet", "prompts.parquet", "figures",
+        *(f"figures/{name}.{suffix}" for name in ("figure2", "figureA4", "heatmap")
+          for suffix in ("png", "pdf")),
+    }  # fmt: skip
+
+
+def test_the_same_command_again_measures_nothing_twice(attnscope, folder, captions, tmp_path):
+    command = convergence(folder, captions, tmp_path / "run", "--json")
+    first = attnscope(*command)
+    before = (tmp_path / "run" / "records.parquet").stat().st_mtime_ns
+    assert attnscope(*command) == first
+    assert (tmp_path / "run" / "records.parquet").stat().st_mtime_ns == before
+    assert len(json.loads(first[1])["sites"]) == 8
+
+
+def test_other_settings_in_the_same_place_are_refused(attnscope, folder, captions, tmp_path):
+    attnscope(*convergence(folder, captions, tmp_path / "run", "-q"))
+    code, _, err = attnscope(*convergence(folder, captions, tmp_path / "run", "--seed", 1))
+    assert code == 2
+    assert err.startswith("error: --out ")
+    assert "seed is 0 there and 1 here" in err
+
+
+def test_a_run_is_drawn_again_without_torch(attnscope, folder, captions, tmp_path):
+    attnscope(*convergence(folder, captions, tmp_path / "run", "-q"))
+    figure = tmp_path / "run" / "figures" / "figure2.png"
+    figure.unlink()
+    script = (
+        "import sys; from attnscope.cli.app import app\n"
+        "app(['plot', sys.argv[1], '-q'], standalone_mode=False)\n"
+        "assert 'torch' not in sys.modules, 'torch was loaded'"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], check=True)
+    assert figure.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "sd3000"], "no such model: 'sd3000'"),
+        (["--model", "nobody/nothing", "--offline"], "run 'hf download nobody/nothing'"),
+        (["--captions", "missing.txt"], "does not exist"),
+        (["--limit", "99"], "there are 2 captions"),
+        (["--kinds", "crss"], "choose from cross, self, joint"),
+        (["--sites", "nothing*"], "no attention site matches"),
+        (["--scheduler", "magic"], "no such scheduler"),
+        (["--batch-size", "many"], "--batch-size 'many'"),
+        (["--height", "33"], "not a multiple of 8"),
+        (["--device", "abacus"], "device 'abacus'"),
+        (["--dtype", "float8"], "no such dtype"),
+        (["--images", "."], "not on --images"),
+        (["--column", "x"], "--column needs a table"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(attnscope, folder, captions, tmp_path, options, message):
+    code, out, err = attnscope(*convergence(folder, captions, tmp_path / "run"), *options)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_option_that_is_not_there_has_code_2(attnscope):
+    assert attnscope("convergence", "--magic")[0] == 2
+    assert attnscope("convergence", "--steps", "1")[0] == 2
+
+
+def test_a_model_without_captions_asks_for_them(attnscope, folder):
+    code, _, err = attnscope("convergence", "--model", folder)
+    assert code == 2
+    assert "--captions FILE is needed" in err
+
+
+def test_debug_shows_the_traceback(attnscope):
+    code, _, err = attnscope("--debug", "convergence", "--model", "sd3000")
+    assert code == 2
+    assert "Traceback" in err
+
+
+def test_captions_that_are_cut_are_counted(attnscope, folder, tmp_path):
+    (tmp_path / "long.txt").write_text("zebra " * 40 + "\na small red circle\n")
+    command = convergence(folder, tmp_path / "long.txt", tmp_path / "run")
+    code, _, err = attnscope(*command)
+    assert code == 0
+    assert "warning: 1 of 2 captions have more than 24 tokens" in err
+
+
+def test_a_failed_run_leaves_nothing_that_looks_whole(attnscope, folder, captions, tmp_path):
+    attnscope(*convergence(folder, captions, tmp_path / "run", "--sites", "nothing*"))
+    assert not (tmp_path / "run" / "records.parquet").exists()
+
+
+def test_models_lists_every_short_name(attnscope):
+    from attnscope.pipelines import MODELS
+
+    code, out, _ = attnscope("models", "--json")
+    assert code == 0
+    listed = {row["name"]: row["here"] for row in json.loads(out)}
+    assert set(listed) == set(MODELS)
+    assert listed["shapes"] == "yes"
+
+
+def test_help_imports_nothing_heavy():
+    script = (
+        "import sys, attnscope.cli.app\n"
+        "heavy = {'torch', 'diffusers', 'transformers', 'pandas', 'numpy', 'matplotlib'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    script = "import sys, attnscope; assert 'torch' not in sys.modules; attnscope.Trace"
+    subprocess.run([sys.executable, "-c", script], check=True)

