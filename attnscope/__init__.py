@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attnscope import plots
     from attnscope.observers import FeatureMaps, NoiseMean, Observer, StepDistance
     from attnscope.pipelines import load
     from attnscope.sites import Site, find_sites
@@ -37,10 +38,13 @@ __all__ = [
     "__version__",
     "find_sites",
     "load",
+    "plots",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plots":
+        return import_module("attnscope.plots")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -135,8 +136,20 @@ def image_seed(seed: int, prompt_id: int, image: int = 0) -> int:
     return int(np.random.SeedSequence([seed, prompt_id, image]).generate_state(1, np.uint64)[0])
 
 
-def too_long(tokenizer: Any, texts: Sequence[str]) -> int:
-    """How many texts have more tokens than the tokenizer takes; the rest of those is unread."""
+def count_too_long(pipe: Any, texts: Sequence[str]) -> tuple[int, int]:
+    """How many texts a pipeline cuts, and after how many tokens.
+
+    Args:
+        pipe: a pipeline; without a tokenizer nothing is cut.
+        texts: captions.
+    """
+    tokenizer = getattr(pipe, "tokenizer", None)
+    if tokenizer is None:
+        return 0, 0
+    # Transformers with a T5 encoder take fewer tokens than their tokenizer would.
+    parameter = inspect.signature(pipe.__call__).parameters.get("max_sequence_length")
     longest = tokenizer.model_max_length
+    if parameter is not None and isinstance(parameter.default, int):
+        longest = min(longest, parameter.default)
     encoded = tokenizer(list(texts), truncation=False, verbose=False).input_ids
-    return sum(len(ids) > longest for ids in encoded)
+    return sum(len(ids) > longest for ids in encoded), longest

@@ -47,14 +47,17 @@ def progress(label: str, total: int, *, quiet: bool) -> Iterator[Callable[[int],
 def quiet_libraries() -> Iterator[None]:
     """Silence what diffusers, transformers and the hub say about themselves while they load."""
     import diffusers
+    import huggingface_hub
     import transformers
 
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    huggingface_hub.utils.logging.set_verbosity_error()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
+        for library in ("diffusers", "transformers", "huggingface_hub", "torch"):
+            warnings.filterwarnings("ignore", module=rf"{library}\.")
         yield
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from attnscope.errors import InputError
 from attnscope.pipelines import SCHEDULERS, Model, precision_name
-from attnscope.prompts import Prompt, read_captions, read_images, sample_prompts, too_long
+from attnscope.prompts import Prompt, count_too_long, read_captions, read_images, sample_prompts
 
 _EMBEDDED_LIMIT = 64
 
@@ -115,12 +115,9 @@ def warn_if_too_long(pipe: Any, prompts: Sequence[Prompt]) -> None:
     """Say how many captions the tokenizer will cut."""
     from attnscope.cli.console import messages
 
-    tokenizer = getattr(pipe, "tokenizer", None)
-    if tokenizer is None:
-        return
-    count = too_long(tokenizer, [prompt.text for prompt in prompts])
+    count, longest = count_too_long(pipe, [prompt.text for prompt in prompts])
     if count:
         messages.print(
-            f"warning: {count} of {len(prompts)} captions have more than "
-            f"{tokenizer.model_max_length} tokens and are cut there"
+            f"warning: {count} of {len(prompts)} captions have more than {longest} tokens "
+            "and are cut there"
         )

@@ -1,0 +1,53 @@
+"""The whole training at toy size, in processes of its own: it is stopped and goes on."""
+
+import subprocess
+import sys
+
+import pytest
+
+from attnscope.errors import InputError
+from attnscope.shapes.fitting import Schedule
+from attnscope.shapes.train import Recipe, train
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from attnscope.shapes.fitting import Schedule
+from attnscope.shapes.train import Recipe, train
+
+def short(steps, every=0):
+    return Schedule(steps=steps, batch=8, learning_rate=1e-3, warmup=2, evaluate_every=every)
+
+if __name__ == "__main__":
+    recipe = Recipe(scenes=64, autoencoder=short(4), reader=short(4), text=short(4),
+                    unet=short(4, every=2))
+    minutes = float(sys.argv[2]) or None
+    sys.exit(0 if train(Path(sys.argv[1]), recipe, workers=2, minutes=minutes) else 3)
+"""
+
+
+@pytest.mark.slow
+def test_training_ends_in_a_folder_that_diffusers_loads(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+
+    def run(minutes):
+        command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "t"), str(minutes)]
+        return subprocess.run(command, check=False).returncode
+
+    assert run(minutes=1e-6) == 3
+    assert not (tmp_path / "t" / "model").exists()
+    assert run(minutes=0) == 0
+    from diffusers import StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "t" / "model")
+    assert pipe("a large red circle on a white background", num_inference_steps=2).images
+    log = (tmp_path / "t" / "log.csv").read_text()
+    assert [log.count(f"\n{stage},") > 0 for stage in ("autoencoder", "reader", "text", "unet")]
+    assert (tmp_path / "t" / "sheet-01.png").exists()
+
+
+def test_a_folder_of_another_recipe_is_refused(tmp_path):
+    impatient = Recipe(scenes=2, reader=Schedule(steps=1, batch=1, learning_rate=1e-3))
+    assert not train(tmp_path / "t", impatient, minutes=1e-9)
+    with pytest.raises(InputError, match=r"noise_shift is 4\.0 there and 1\.0 here"):
+        train(tmp_path / "t", Recipe(scenes=2, noise_shift=1.0), minutes=1e-9)
