@@ -126,13 +126,17 @@ class Clock:
         """Wrap the scheduler's two methods."""
         scheduler = self._scheduler
         self._step_signature = inspect.signature(scheduler.step)
+        self._own = {name: vars(scheduler).get(name) for name in ("set_timesteps", "step")}
         scheduler.set_timesteps = _Tap(scheduler.set_timesteps, self._set_timesteps)
         scheduler.step = _Tap(scheduler.step, self._step)
 
     def detach(self) -> None:
         """Give the scheduler its methods back and finish the run."""
-        for name in ("set_timesteps", "step"):
-            vars(self._scheduler).pop(name, None)
+        for name, own in self._own.items():
+            if own is None:
+                del vars(self._scheduler)[name]
+            else:
+                setattr(self._scheduler, name, own)
         self._finish()
 
     def enter_context(self, name: str | None) -> None:

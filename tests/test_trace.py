@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 import torch
 import toys
-from diffusers import EulerDiscreteScheduler, HeunDiscreteScheduler, PNDMScheduler
+from diffusers import (
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    PNDMScheduler,
+    StableDiffusionImg2ImgPipeline,
+)
 from diffusers.hooks import HookRegistry, ModelHook
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -91,6 +96,48 @@ def test_a_step_is_one_scheduler_step(sd, scheduler, steps_taken):
         toys.call(sd, steps=5)
     assert trace.runs[0].steps_done == steps_taken
     assert list(trace.records()["step"].unique()) == list(range(1, steps_taken))
+
+
+def test_image_to_image_runs_fewer_steps_than_the_scheduler_was_set_to(sd):
+    pipe = StableDiffusionImg2ImgPipeline(**sd.components, requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+
+    def call():
+        return pipe(
+            toys.PROMPTS[0], image=torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)),
+            strength=0.5, num_inference_steps=8, output_type="latent",
+            generator=torch.Generator().manual_seed(0),
+        ).images  # fmt: skip
+
+    plain = call()
+    with Trace(pipe, observers=[StepDistance()]) as trace:
+        assert torch.equal(plain, call())
+    assert (trace.runs[0].steps, trace.runs[0].steps_done) == (8, 4)
+    assert list(trace.records()["step"].unique()) == [1, 2, 3]
+    assert trace.runs[0].timesteps().tolist() == pipe.scheduler.timesteps[4:].tolist()
+
+
+@pytest.mark.parametrize("guidance", [5.0, 1.0])
+def test_one_call_per_guidance_branch_is_told_apart_by_its_context(guidance):
+    pipe = toys.wan()
+    outputs = []
+    module = pipe.transformer.get_submodule("blocks.1.attn2")
+    plain = toys.call_wan(pipe, guidance=guidance)
+    before = fingerprint(pipe)
+    with Trace(pipe, observers=[StepDistance()]) as trace:
+        handle = module.register_forward_hook(lambda m, args, out: outputs.append(out.clone()))
+        assert torch.equal(plain, toys.call_wan(pipe, guidance=guidance))
+        handle.remove()
+    assert fingerprint(pipe) == before
+    names = ["cond", "uncond"] if guidance > 1 else ["cond"]
+    measured = trace.records().query("site == 'blocks.1.attn2'")
+    for call, branch in enumerate(names):
+        own = outputs[call :: len(names)]
+        for step in range(1, 4):
+            expected = (own[step] - own[step - 1]).flatten(1).norm(dim=1)
+            rows = measured[(measured["branch"] == branch) & (measured["step"] == step)]["l2"]
+            np.testing.assert_allclose(rows, expected, rtol=1e-4)
+    assert set(measured["branch"]) == set(names)
 
 
 def test_timesteps_are_the_schedulers_own(sd):

@@ -7,8 +7,10 @@ import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLTemporalDecoder,
+    AutoencoderKLWan,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
     PixArtAlphaPipeline,
     PixArtTransformer2DModel,
     StableDiffusionPipeline,
@@ -16,6 +18,8 @@ from diffusers import (
     StableVideoDiffusionPipeline,
     UNet2DConditionModel,
     UNetSpatioTemporalConditionModel,
+    WanPipeline,
+    WanTransformer3DModel,
 )
 from PIL import Image
 from transformers import (
@@ -200,6 +204,56 @@ def stable_video_diffusion(folder) -> StableVideoDiffusionPipeline:
         ),
     )
     return _quiet(pipe)
+
+
+def wan() -> WanPipeline:
+    """A Wan pipeline without text encoder: it calls its denoiser once per guidance branch."""
+    torch.manual_seed(0)
+    transformer = WanTransformer3DModel(
+        patch_size=(1, 2, 2),
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=16,
+        out_channels=16,
+        text_dim=32,
+        freq_dim=256,
+        ffn_dim=32,
+        num_layers=2,
+        cross_attn_norm=True,
+        qk_norm="rms_norm_across_heads",
+        rope_max_seq_len=32,
+    )
+    vae = AutoencoderKLWan(
+        base_dim=3,
+        z_dim=16,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False, True, True],
+    )
+    pipe = WanPipeline(
+        tokenizer=None,
+        text_encoder=None,
+        vae=vae,
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
+    )
+    return _quiet(pipe)
+
+
+def call_wan(pipe: WanPipeline, *, guidance: float = 5.0, steps: int = 4) -> torch.Tensor:
+    """Latents of two videos of two latent frames."""
+    states = torch.randn((4, 8, 32), generator=torch.Generator().manual_seed(7))
+    return pipe(
+        prompt_embeds=states[:2],
+        negative_prompt_embeds=states[2:],
+        height=16,
+        width=16,
+        num_frames=5,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        output_type="latent",
+        generator=torch.Generator().manual_seed(0),
+    ).frames
 
 
 FAMILIES = {
