@@ -5,7 +5,10 @@ The safety checker is never loaded: it would blank some images of a study, unsee
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import hashlib
+import inspect
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +30,7 @@ class Model:
         task: what it is conditioned on.
         variant: file variant of half-precision weights on the hub, if there is one.
         unet: hub id of a U-Net that replaces the pipeline's own.
-        scheduler: short name of the scheduler it needs, if not its own.
+        scheduler: short name of the scheduler to use; ``None`` is the checkpoint's own.
         options: further keywords of its pipeline's call.
     """
 
@@ -38,7 +41,7 @@ class Model:
     task: Literal["text", "image"] = "text"
     variant: str | None = None
     unet: str | None = None
-    scheduler: str | None = None
+    scheduler: str | None = "dpm"
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -61,7 +64,13 @@ MODELS: dict[str, Model] = {
             scheduler="lcm",
         ),
         Model("pixart", "PixArt-alpha/PixArt-XL-2-1024-MS", guidance=4.5),
-        Model("lcm-pixart", "PixArt-alpha/PixArt-LCM-XL-2-1024-MS", steps=4, guidance=0.0),
+        Model(
+            "lcm-pixart",
+            "PixArt-alpha/PixArt-LCM-XL-2-1024-MS",
+            steps=4,
+            guidance=0.0,
+            scheduler="lcm",
+        ),
         Model("pixart-sigma", "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS", guidance=4.5),
         Model(
             "svd",
@@ -69,21 +78,25 @@ MODELS: dict[str, Model] = {
             guidance=3.0,
             task="image",
             variant="fp16",
+            scheduler=None,
             options={"num_frames": 25, "decode_chunk_size": 8},
         ),
     )
 }
 
-SCHEDULERS = {
-    "dpm": "DPMSolverMultistepScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "euler-a": "EulerAncestralDiscreteScheduler",
-    "ddim": "DDIMScheduler",
-    "pndm": "PNDMScheduler",
-    "heun": "HeunDiscreteScheduler",
-    "unipc": "UniPCMultistepScheduler",
-    "lcm": "LCMScheduler",
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dpm": ("DPMSolverMultistepScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
+    # Left on, it clips x_0 to [-1, 1], where latents do not live.
+    "ddim": ("DDIMScheduler", {"clip_sample": False}),
+    # As Stable Diffusion sets it: without the Runge-Kutta start, n + 1 steps.
+    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+    "lcm": ("LCMScheduler", {"clip_sample": False}),
 }
+"""Short name to the class in diffusers, and settings that latent diffusion needs."""
 
 
 def describe(name: str) -> Model:
@@ -99,9 +112,9 @@ def describe(name: str) -> Model:
             raise InputError(
                 f"folder {name!r} is no diffusers pipeline: it has no model_index.json"
             )
-        return Model(name, name)
+        return Model(name, name, scheduler=None)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/"):
-        return Model(name, name)
+        return Model(name, name, scheduler=None)
     raise InputError(
         f"no such model: {name!r} (choose {', '.join(MODELS)}, a hub id such as org/name, "
         "or a folder with a model_index.json)"
@@ -109,15 +122,52 @@ def describe(name: str) -> Model:
 
 
 def is_local(model: Model) -> bool:
-    """Whether a model's pipeline is on this machine: a folder, or in the hub's cache."""
+    """Whether a model's weights are on this machine: in a folder, or in the hub's cache."""
+    folder = _local_folder(model)
+    if folder is None or not (folder / "model_index.json").is_file():
+        return False
+    weights = [folder / part for part in ("unet", "transformer", "vae")]
+    whole = all(any(part.glob("*.safetensors")) for part in weights if part.is_dir())
+    unet = model.unet is None or _cached(model.unet, "config.json") is not None
+    return whole and unet and any(part.is_dir() for part in weights)
+
+
+def fingerprint(model: Model) -> str | None:
+    """What tells one state of a model's weights from another.
+
+    The commit of the hub's copy, or a SHA-256 over names, sizes and contents of a folder's weights
+    (only names, sizes and times of files beyond 200 MB). ``None`` if it is not on this machine.
+    """
+    folder = _local_folder(model)
+    if folder is None:
+        return None
+    if not Path(model.source).is_dir():
+        return folder.name
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        about = path.stat()
+        digest.update(f"{path.relative_to(folder)} {about.st_size}".encode())
+        if about.st_size < 200e6:
+            digest.update(path.read_bytes())
+        else:
+            digest.update(str(about.st_mtime_ns).encode())
+    return digest.hexdigest()[:12]
+
+
+def _local_folder(model: Model) -> Path | None:
+    """A model's folder, or the snapshot in the hub's cache."""
+    if Path(model.source).is_dir():
+        return Path(model.source)
+    if Path(model.source).is_absolute():
+        return None
+    return _cached(model.source, "model_index.json")
+
+
+def _cached(repository: str, name: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    if Path(model.source).is_dir() or Path(model.source).is_absolute():
-        return (Path(model.source) / "model_index.json").is_file()
-    sources = [(model.source, "model_index.json")]
-    if model.unet:
-        sources.append((model.unet, "config.json"))
-    return all(isinstance(try_to_load_from_cache(*source), str) for source in sources)
+    path = try_to_load_from_cache(repository, name)
+    return Path(path).parent if isinstance(path, str) else None
 
 
 def load(
@@ -157,7 +207,7 @@ def load(
         "use_safetensors": None if allow_pickle else True,
     }
     variant = model.variant if precision == torch.float16 else None
-    with _LoadingExplained(model, offline=offline, allow_pickle=allow_pickle):
+    with _loading_explained(model, offline=offline, allow_pickle=allow_pickle):
         config = DiffusionPipeline.load_config(model.source, local_files_only=offline)
         if "safety_checker" in config:
             options |= {"safety_checker": None, "requires_safety_checker": False}
@@ -165,13 +215,21 @@ def load(
             from diffusers import UNet2DConditionModel
 
             options["unet"] = UNet2DConditionModel.from_pretrained(
-                model.unet, torch_dtype=precision, variant=variant, local_files_only=offline
+                model.unet,
+                torch_dtype=precision,
+                variant=variant,
+                local_files_only=offline,
+                use_safetensors=options["use_safetensors"],
             )
         pipe = DiffusionPipeline.from_pretrained(model.source, variant=variant, **options)
-    if scheduler or model.scheduler:
-        set_scheduler(pipe, scheduler or model.scheduler or "")
+    chosen = scheduler or model.scheduler
+    if chosen:
+        set_scheduler(pipe, chosen)
     pipe.set_progress_bar_config(disable=True)
-    return pipe.to(place)
+    try:
+        return pipe.to(place)
+    except torch.OutOfMemoryError as error:
+        raise InputError(f"{name!r} does not fit on {place}: choose --dtype float16") from error
 
 
 def choose_device(device: str = "auto") -> str:
@@ -204,9 +262,16 @@ def set_scheduler(pipe: Any, name: str) -> None:
 
     if name not in SCHEDULERS:
         raise InputError(f"no such scheduler: {name!r} (choose {', '.join(SCHEDULERS)})")
-    scheduler = getattr(diffusers, SCHEDULERS[name])
-    if not isinstance(pipe.scheduler, scheduler):
-        pipe.scheduler = scheduler.from_config(pipe.scheduler.config)
+    class_name, settings = SCHEDULERS[name]
+    scheduler = getattr(diffusers, class_name)
+    if isinstance(pipe.scheduler, scheduler):
+        return
+    if getattr(pipe.scheduler, "alphas_cumprod", None) is None:
+        raise InputError(
+            f"--scheduler {name} does not fit this model's {type(pipe.scheduler).__name__}: it has "
+            "another kind of noise schedule; leave --scheduler out"
+        )
+    pipe.scheduler = scheduler.from_config(pipe.scheduler.config, **settings)
 
 
 def call(
@@ -244,7 +309,10 @@ def call(
         "generator": [torch.Generator().manual_seed(seed) for seed in seeds],
         "output_type": output_type,
     }
-    options |= {k: v for k, v in {"height": height, "width": width}.items() if v is not None}
+    size = {k: v for k, v in {"height": height, "width": width}.items() if v is not None}
+    if size and "use_resolution_binning" in inspect.signature(pipe.__call__).parameters:
+        options["use_resolution_binning"] = False  # PixArt would make the nearest of its own sizes
+    options |= size
     if is_video(pipe):
         options |= {"max_guidance_scale": guidance, "min_guidance_scale": min(1.0, guidance)}
         return pipe(list(inputs), **options).frames
@@ -270,53 +338,49 @@ def precision_name(model: Model, dtype: str, device: str) -> str:
     return dtype
 
 
-def revision(model: Model) -> str | None:
-    """The commit of a model's copy in the hub's cache; ``None`` for a folder."""
-    from huggingface_hub import try_to_load_from_cache
+@contextlib.contextmanager
+def _loading_explained(model: Model, *, offline: bool, allow_pickle: bool) -> Iterator[None]:
+    """Turn what loading raises into one line that says what to do."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(_explanation(model, error, offline, allow_pickle)) from error
 
-    if Path(model.source).is_dir():
-        return None
-    path = try_to_load_from_cache(model.source, "model_index.json")
-    return Path(path).parent.name if isinstance(path, str) else None
+
+def _explanation(model: Model, error: Exception, offline: bool, allow_pickle: bool) -> str:
+    from huggingface_hub import errors
+
+    causes = list(_causes(error))
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if any(isinstance(cause, errors.GatedRepoError) for cause in causes):
+        return f"{model.source!r} needs a licence: accept it on the hub, then run 'hf auth login'"
+    if any(isinstance(cause, errors.RepositoryNotFoundError) for cause in causes):
+        return f"the hub has no model {model.source!r} that this login may see"
+    missing = (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError)
+    if not Path(model.source).is_dir() and (
+        any(isinstance(cause, missing) for cause in causes) or _local_folder(model) is None
+    ):
+        why = "--offline was given" if offline else "the hub cannot be reached"
+        wanted = model.source if model.unet is None else model.unet
+        wanted = model.source if _local_folder(model) is None else wanted
+        return (
+            f"{wanted!r} is not on this machine and {why}: "
+            f"run 'hf download {wanted}' where there is a network"
+        )
+    if "safetensors" in reason and not allow_pickle:
+        return (
+            f"{model.source!r} has no safetensors weights: convert them, or trust the files "
+            "and add --allow-pickle"
+        )
+    return f"{model.source!r} cannot be loaded: {reason}"
 
 
-class _LoadingExplained:
-    """Turns what loading raises into one line that says what to do."""
-
-    def __init__(self, model: Model, *, offline: bool, allow_pickle: bool) -> None:
-        self.model, self.offline, self.allow_pickle = model, offline, allow_pickle
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        if not isinstance(error, OSError | ValueError) or isinstance(error, InputError):
-            return
-        source, text = self.model.source, str(error)
-        if Path(source).is_dir():
-            if "safetensors" in text and not self.allow_pickle:
-                raise InputError(
-                    f"{source!r} has no safetensors weights: convert them, or trust the files "
-                    "and add --allow-pickle"
-                ) from error
-            raise InputError(f"{source!r} cannot be loaded: {text.splitlines()[0]}") from error
-        if ("not a valid" in text and "repo" in text.lower()) or "404" in text:
-            raise InputError(f"the hub has no model {source!r}") from error
-        if "gated" in text.lower() or "401" in text or "403" in text:
-            raise InputError(
-                f"{source!r} needs a licence or a login: accept it on the hub, then 'hf auth login'"
-            ) from error
-        if "safetensors" in text and not self.allow_pickle and "connect" not in text.lower():
-            raise InputError(
-                f"{source!r} has no safetensors weights: choose another revision, or trust the "
-                "files and add --allow-pickle"
-            ) from error
-        why = "--offline was given" if self.offline else "the hub cannot be reached"
-        needed = " and ".join(filter(None, (source, self.model.unet)))
-        raise InputError(
-            f"{source!r} is not on this machine and {why}: "
-            f"run 'hf download {needed.split(' and ')[0]}' where there is a network"
-        ) from error
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def default_batch_size(pipe: Any, device: str) -> int:

@@ -270,12 +270,18 @@ def _wrapped(title: str, width: int = 24) -> str:
 
 def _lines(table: pd.DataFrame, value: str, hue: str, ax: Axes) -> None:
     """Mean lines with bands of one standard deviation; kinds and branches keep their colours."""
-    known = {"kind": KIND_COLORS, "branch": BRANCH_COLORS}.get(hue)
-    present = set(table[hue])
-    order = [name for name in known if name in present] if known else None
+    known = {"kind": KIND_COLORS, "branch": BRANCH_COLORS}.get(hue, {})
+    present = list(dict.fromkeys(table[hue]))
+    order = [name for name in known if name in present]
+    others = [name for name in present if name not in known]
+    palette = {
+        **known,
+        **dict(zip(others, sns.color_palette("colorblind", len(others)), strict=True)),
+    }
+    order += others
     sns.lineplot(
         table.astype({hue: object}), x="step", y=value, hue=hue, hue_order=order,
-        palette=known or "colorblind", errorbar="sd", err_kws={"lw": 0}, ax=ax,
+        palette=palette, errorbar="sd", err_kws={"lw": 0}, ax=ax,
     )  # fmt: skip
 
 

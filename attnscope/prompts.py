@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image, ImageOps
 
 from attnscope.errors import InputError
 
@@ -39,15 +40,16 @@ def read_captions(path: Path, column: str | None = None) -> list[Prompt]:
     """
     if not path.is_file():
         raise InputError(f"captions file {str(path)!r} does not exist")
-    if column is not None and path.suffix not in _TABLES:
+    ending = path.suffix.lower()
+    if column is not None and ending not in _TABLES:
         raise InputError(f"--column needs a table ({', '.join(_TABLES)}), not {path.name!r}")
     try:
-        if path.suffix == ".json":
+        if ending == ".json":
             lines = _coco(path)
-        elif path.suffix in _TABLES:
+        elif ending in _TABLES:
             lines = _column(path, column)
         else:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"captions file {str(path)!r} is not UTF-8 text") from error
     prompts = [Prompt(index, line.strip()) for index, line in enumerate(lines) if line.strip()]
@@ -68,13 +70,19 @@ def _coco(path: Path) -> list[str]:
 
 def _column(path: Path, column: str | None) -> list[str]:
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             table = pd.read_parquet(path)
         else:
-            table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", dtype=str)
+            table = pd.read_csv(
+                path,
+                sep="\t" if path.suffix.lower() == ".tsv" else ",",
+                dtype=str,
+                keep_default_na=False,  # "None" is a caption too
+                encoding="utf-8-sig",
+            )
     except UnicodeDecodeError:
         raise
-    except ValueError as error:  # pandas' and pyarrow's parsers raise subclasses of it
+    except (ValueError, OSError) as error:  # what the parsers of pandas and pyarrow raise
         reason = str(error).splitlines()[0] if str(error) else "empty"
         raise InputError(f"{str(path)!r} is not a table ({reason})") from error
     names = [str(name) for name in table.columns]
@@ -86,7 +94,7 @@ def _column(path: Path, column: str | None) -> list[str]:
         column = candidates[0]
     if column not in names:
         raise InputError(f"column {column!r} is not in {path.name!r} (choose {', '.join(names)})")
-    return [str(value) for value in table[column].dropna()]
+    return [str(value) for value in table[column].fillna("")]
 
 
 def read_images(folder: Path) -> list[Prompt]:
@@ -102,6 +110,19 @@ def read_images(folder: Path) -> list[Prompt]:
     if not names:
         raise InputError(f"images folder {str(folder)!r} holds no images ({', '.join(endings)})")
     return [Prompt(index, name) for index, name in enumerate(names)]
+
+
+def open_image(path: Path, size: tuple[int, int]) -> Image.Image:
+    """An image in RGB, scaled and cut at the sides to ``(width, height)``.
+
+    Raises:
+        InputError: the file is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return ImageOps.fit(image.convert("RGB"), size)
+    except OSError as error:
+        raise InputError(f"{str(path)!r} cannot be read as an image") from error
 
 
 def sample_prompts(prompts: Sequence[Prompt], limit: int | None, seed: int) -> list[Prompt]:

@@ -42,7 +42,7 @@ class Run:
             self.about: dict[str, Any] = json.loads((path / "run.json").read_text("utf-8"))
             self.command: str = self.about["command"]
             self.settings: dict[str, Any] = self.about["settings"]
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise InputError(f"{str(path)!r} is no run directory: it has no run.json") from error
         except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
             raise InputError(f"{str(path / 'run.json')!r} cannot be read: {error}") from error
@@ -60,23 +60,32 @@ class Run:
         Raises:
             InputError: the directory holds a run of other settings, or is a file or not empty.
         """
-        wanted = _plain(settings)
-        if (path / "run.json").exists():
-            run = cls(path)
-            _refuse_difference(path, run, command, wanted)
-            return run
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InputError(f"--out {str(path)!r} exists and is no run directory: choose another")
+        if cls.check(path, command, settings):
+            return cls(path)
         path.mkdir(parents=True, exist_ok=True)
         about = {
             "command": command,
-            "settings": wanted,
+            "settings": _plain(settings),
             "machine": {**_machine(), **machine},
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         text = json.dumps(about, indent=2) + "\n"
         write_whole(path / "run.json", lambda partial: partial.write_text(text, "utf-8"))
         return cls(path)
+
+    @classmethod
+    def check(cls, path: Path, command: str, settings: Any) -> bool:
+        """Whether a directory holds this very run; ``False`` if :meth:`open` would make it.
+
+        Raises:
+            InputError: the directory holds a run of other settings, or is a file or not empty.
+        """
+        if (path / "run.json").exists():
+            _refuse_difference(path, cls(path), command, _plain(settings))
+            return True
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError(f"--out {str(path)!r} exists and is no run directory: choose another")
+        return False
 
     def has_table(self, name: str) -> bool:
         """Whether a table was written."""
@@ -85,6 +94,11 @@ class Run:
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write a table as Parquet."""
         write_whole(self._table(name), lambda partial: table.to_parquet(partial, index=False))
+
+    def write_csv(self, name: str, table: pd.DataFrame) -> None:
+        """Write a small table for people."""
+        path = self.path / f"{name}.csv"
+        write_whole(path, lambda partial: table.to_csv(partial, index=False))
 
     def read_table(self, name: str) -> pd.DataFrame:
         """Read a table.

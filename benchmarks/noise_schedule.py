@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=96)
     parser.add_argument("--gates", type=int, nargs="+", default=[5, 10])
     options = parser.parse_args()
-    pipe, reader = load("shapes"), load_reader(SHAPES_FOLDER)
+    pipe, reader = load("shapes", device="cpu"), load_reader(SHAPES_FOLDER)
     scenes = list(islice(generate("test"), options.limit))
     rows = []
     for shift in (4, 1):

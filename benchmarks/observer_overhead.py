@@ -65,6 +65,8 @@ def generate(pipe: object, options: argparse.Namespace, *, watched: bool) -> flo
         start = time.perf_counter()
         call(pipe, prompts * options.batch_size, seeds=range(options.batch_size),
              steps=options.steps, guidance=4.0, output_type="latent")  # fmt: skip
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
     return time.perf_counter() - start
 
 

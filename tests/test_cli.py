@@ -49,12 +49,12 @@ def convergence(folder, captions, out, *more):
 def test_convergence_leaves_a_run_with_its_figures(attnscope, folder, captions, tmp_path):
     code, out, err = attnscope(*convergence(folder, captions, tmp_path / "run"))
     assert (code, err) == (0, "")
-    assert "when is a site's relative change under 5% of its first?" in out
+    assert "when is a site's relative change under 5% of its first?" in " ".join(out.split())
     names = {
         path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").rglob("*")
     }
     assert names == {
-        "run.json", "records.parquet", "prompts.parquet", "figures",
+        "run.json", "records.parquet", "prompts.parquet", "converged.csv", "figures",
         *(f"figures/{name}.{suffix}" for name in ("figure2", "figureA4", "heatmap")
           for suffix in ("png", "pdf")),
     }  # fmt: skip
@@ -143,9 +143,56 @@ def test_captions_that_are_cut_are_counted(attnscope, folder, tmp_path):
     assert "warning: 1 of 2 captions have more than 24 tokens" in err
 
 
-def test_a_failed_run_leaves_nothing_that_looks_whole(attnscope, folder, captions, tmp_path):
-    attnscope(*convergence(folder, captions, tmp_path / "run", "--sites", "nothing*"))
-    assert not (tmp_path / "run" / "records.parquet").exists()
+def test_a_run_that_failed_can_be_given_again_with_other_settings(
+    attnscope, folder, captions, tmp_path, monkeypatch
+):
+    """As after running out of memory, when the advice is to change a setting."""
+    from attnscope import pipelines
+
+    def fail(*args, **options):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    command = convergence(folder, captions, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(pipelines, "call", fail)
+        code, _, err = attnscope(*command)
+    assert code == 2
+    assert "choose --dtype float16" in err
+    assert not (tmp_path / "run").exists()
+    assert attnscope(*command, "--dtype", "bfloat16")[0] == 0
+
+
+def test_other_weights_in_the_same_place_are_refused(attnscope, sd, folder, captions, tmp_path):
+    command = convergence(folder, captions, tmp_path / "run", "-q")
+    assert attnscope(*command)[0] == 0
+    sd.unet.conv_in.weight.data += 1
+    sd.save_pretrained(folder)
+    code, _, err = attnscope(*command)
+    assert code == 2
+    assert "weights is" in err
+
+
+def test_brackets_in_a_path_are_printed_as_they_are(attnscope, folder, captions, tmp_path):
+    _, out, _ = attnscope(*convergence(folder, captions, tmp_path / "exp[b]"))
+    assert f"run directory: {tmp_path / 'exp[b]'}" in out
+
+
+def test_the_version_is_printed(attnscope):
+    import attnscope as package
+
+    assert attnscope("--version") == (0, f"attnscope {package.__version__}\n", "")
+
+
+def test_plotting_what_is_no_run_is_refused(attnscope, captions):
+    code, _, err = attnscope("plot", captions)
+    assert code == 2
+    assert "is no run directory" in err
+
+
+def test_scores_need_a_reader(attnscope, folder):
+    code, _, err = attnscope("shapes", "score", "--model", folder)
+    assert code == 2
+    assert "has no reader" in err
 
 
 def test_models_lists_every_short_name(attnscope):
@@ -155,7 +202,7 @@ def test_models_lists_every_short_name(attnscope):
     assert code == 0
     listed = {row["name"]: row["here"] for row in json.loads(out)}
     assert set(listed) == set(MODELS)
-    assert listed["shapes"] == "yes"
+    assert listed["shapes"] is True
 
 
 def test_help_imports_nothing_heavy():

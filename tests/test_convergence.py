@@ -16,7 +16,7 @@ CAPTIONS = [
 def settings(**changes):
     return Settings(
         **{
-            "model": "toy", "captions": "toy", "prompts_digest": "", "limit": 3, "steps": 4,
+            "model": "toy", "weights": None, "captions": "toy", "prompts_digest": "", "limit": 3, "steps": 4,
             "scheduler": None, "guidance": 5.0, "seed": 0, "kinds": ("cross", "self"),
             "sites": None, "height": 32, "width": 32, "dtype": "float32", **changes,
         }

@@ -10,7 +10,7 @@ import torch
 
 import attnscope
 from attnscope.analyses import alignment
-from attnscope.pipelines import SHAPES_FOLDER, call
+from attnscope.pipelines import MODELS, SHAPES_FOLDER, call
 from attnscope.shapes.reader import ATTRIBUTES, load_reader, matches
 from attnscope.shapes.reader import alignment as scores
 from attnscope.shapes.scenes import caption, generate, render
@@ -55,7 +55,7 @@ def test_the_reader_reads_held_out_renders():
 
 def test_it_draws_what_held_out_captions_ask_for(pipe):
     """Far above chance; the figures of 1,000 captions are in the model card."""
-    settings = alignment.Settings(limit=24)
+    settings = alignment.Settings(limit=24, steps=25, guidance=MODELS["shapes"].guidance)
     result = alignment.measure(pipe, SHAPES_FOLDER, settings)
     assert result.images.shape == (24, 64, 64, 3)
     floors = {

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 import toys
@@ -13,6 +14,7 @@ from attnscope.pipelines import (
     choose_device,
     default_batch_size,
     describe,
+    fingerprint,
     is_local,
     load,
     precision_name,
@@ -86,9 +88,68 @@ def test_what_is_here_is_known(folder):
 def test_every_scheduler_keeps_the_noise_schedule(sd, name):
     before = sd.scheduler.alphas_cumprod
     set_scheduler(sd, name)
-    assert type(sd.scheduler).__name__ == SCHEDULERS[name]
+    assert type(sd.scheduler).__name__ == SCHEDULERS[name][0]
     assert torch.allclose(sd.scheduler.alphas_cumprod, before)
     assert torch.isfinite(toys.call(sd)).all()
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_scheduler_leads_a_perfect_model_to_its_image(sd, name):
+    """Latents far outside of [-1, 1], which a clipping scheduler would cut off."""
+    set_scheduler(sd, name)
+    x_0 = 3 * torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    scheduler = sd.scheduler
+    scheduler.set_timesteps(25)
+    latents = x_0 * 0 + torch.randn(x_0.shape, generator=torch.Generator().manual_seed(1))
+    latents = latents * scheduler.init_noise_sigma
+    for timestep in scheduler.timesteps:
+        scaled = scheduler.scale_model_input(latents, timestep)
+        signal = torch.tensor(
+            np.interp(float(timestep), np.arange(1000), scheduler.alphas_cumprod.double().numpy())
+        )
+        noise = (scaled - signal.sqrt() * x_0) / (1 - signal).sqrt()
+        latents = scheduler.step(noise.float(), timestep, latents, return_dict=False)[0]
+    assert (latents - x_0).abs().max() < 0.5
+
+
+def test_plms_takes_one_step_more_than_asked(sd):
+    set_scheduler(sd, "pndm")
+    sd.scheduler.set_timesteps(25)
+    assert len(sd.scheduler.timesteps) == 26
+
+
+def test_a_flow_model_keeps_its_scheduler():
+    with pytest.raises(InputError, match="leave --scheduler out"):
+        set_scheduler(toys.wan(), "dpm")
+
+
+def test_a_size_is_the_size_that_is_made():
+    """PixArt would take the nearest of its own sizes unless it is told not to."""
+    asked = []
+
+    class Binning:
+        def __call__(self, prompt, *, use_resolution_binning=True, **options):
+            asked.append((use_resolution_binning, options.get("height")))
+            return type("Output", (), {"images": prompt})
+
+    options = {"seeds": [0], "steps": 2, "guidance": 2.0}
+    call(Binning(), ["x"], **options)
+    call(Binning(), ["x"], height=512, width=512, **options)
+    assert asked == [(True, None), (False, 512)]
+
+
+def test_the_fingerprint_follows_the_weights(sd, folder):
+    before = fingerprint(describe(str(folder)))
+    assert before == fingerprint(describe(str(folder)))
+    sd.unet.conv_in.weight.data += 1
+    sd.save_pretrained(folder)
+    assert fingerprint(describe(str(folder))) != before
+    assert fingerprint(describe("nobody/nothing")) is None
+
+
+def test_a_name_that_looks_like_an_error_code_is_no_error_code():
+    with pytest.raises(InputError, match="run 'hf download org/gated-404'"):
+        load("org/gated-404", device="cpu", offline=True)
 
 
 def test_an_unknown_scheduler_is_refused(sd):

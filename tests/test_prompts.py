@@ -2,9 +2,10 @@ import json
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from attnscope.errors import InputError
-from attnscope.prompts import image_seed, read_captions, read_images, sample_prompts
+from attnscope.prompts import image_seed, open_image, read_captions, read_images, sample_prompts
 
 
 def texts(prompts):
@@ -93,3 +94,20 @@ def test_images_are_read_by_name(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no images"):
         read_images(tmp_path / "empty")
+
+
+def test_captions_are_read_to_the_letter(tmp_path):
+    (tmp_path / "C.CSV").write_bytes('\ufeffcaption\nNone\n""\nn/a\n'.encode())
+    prompts = read_captions(tmp_path / "C.CSV")
+    assert [(p.prompt_id, p.text) for p in prompts] == [(0, "None"), (2, "n/a")]
+    (tmp_path / "bom.txt").write_bytes("\ufeffa cat".encode())
+    assert texts(read_captions(tmp_path / "bom.txt")) == ["a cat"]
+
+
+def test_images_come_in_one_size(tmp_path):
+    Image.new("L", (50, 20)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("not an image")
+    assert open_image(tmp_path / "a.png", (32, 16)).size == (32, 16)
+    assert open_image(tmp_path / "a.png", (32, 16)).mode == "RGB"
+    with pytest.raises(InputError, match="cannot be read as an image"):
+        open_image(tmp_path / "b.png", (32, 16))

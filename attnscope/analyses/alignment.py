@@ -29,9 +29,9 @@ class Settings:
         seed: of the captions and of the noise.
     """
 
-    limit: int = 1000
-    steps: int = 25
-    guidance: float = 4.0
+    limit: int
+    steps: int
+    guidance: float
     seed: int = 0
 
 

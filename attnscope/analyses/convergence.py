@@ -25,6 +25,7 @@ class Settings:
 
     Args:
         model: short name, hub id or folder.
+        weights: which weights: the commit on the hub, or a digest of a folder.
         captions: name of the captions file, or of the embedded world's split.
         prompts_digest: SHA-256 over the captions that were used.
         limit: how many captions.
@@ -40,6 +41,7 @@ class Settings:
     """
 
     model: str
+    weights: str | None
     captions: str
     prompts_digest: str
     limit: int
@@ -136,7 +138,7 @@ def converged_steps(records: pd.DataFrame, threshold: float = THRESHOLD) -> pd.D
         below the threshold) and ``stays`` (whether it stays
         below); both missing if there is none.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     grouped = records.groupby(["site", "kind", "block"], observed=True, sort=False)
     for (site, kind, block), group in grouped:
         curve = group.groupby("step")["relative"].mean()

@@ -25,19 +25,27 @@ app.add_typer(shapes.app, name="shapes")
 _debug = False
 
 
-@app.callback()
-def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error happened.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    """Watch the attention of text-conditional diffusion models while they denoise."""
-    global _debug
-    _debug = debug
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from attnscope import __version__
 
         typer.echo(f"attnscope {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error happened.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Watch the attention of text-conditional diffusion models while they denoise."""
+    global _debug
+    _debug = debug
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,8 +22,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-messages = Console(stderr=True, highlight=False)
-results = Console(highlight=False)
+messages = Console(stderr=True, highlight=False, markup=False)
+results = Console(highlight=False, markup=False)
 
 
 @contextlib.contextmanager
@@ -54,7 +55,7 @@ def quiet_libraries() -> Iterator[None]:
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    huggingface_hub.utils.logging.set_verbosity_error()
+    huggingface_hub.utils.logging.set_verbosity(logging.ERROR)
     with warnings.catch_warnings():
         for library in ("diffusers", "transformers", "huggingface_hub", "torch"):
             warnings.filterwarnings("ignore", module=rf"{library}\.")

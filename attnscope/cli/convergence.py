@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -44,55 +44,73 @@ def convergence(
     from attnscope.analyses.convergence import Settings, measure
     from attnscope.cli import inputs
     from attnscope.cli.console import messages, progress, quiet_libraries
-    from attnscope.pipelines import choose_device, default_batch_size, describe, load, revision
+    from attnscope.pipelines import (
+        choose_device,
+        default_batch_size,
+        describe,
+        fingerprint,
+        is_local,
+        load,
+        precision_name,
+    )
     from attnscope.runs import Run, default_path
 
     described = describe(model)
     chosen_kinds = inputs.kinds(kinds)
     inputs.check_size(height, width)
     size = inputs.batch_size(batch_size)
-    prompts, given, source = inputs.read(described, captions, images, column, limit, seed)
+    chosen_scheduler = inputs.scheduler(scheduler or described.scheduler)
+    prompts, given, source = inputs.read(
+        described, captions, images, column, limit, seed, (width or 1024, height or 576)
+    )
     with quiet_libraries():
         place = choose_device(device)
+        precision = precision_name(described, dtype, place)
+
+        def load_pipe() -> Any:
+            return load(
+                model, dtype=precision, device=place, scheduler=chosen_scheduler,
+                offline=offline, allow_pickle=allow_pickle,
+            )  # fmt: skip
+
+        # What is not on this machine yet has no fingerprint, and no finished run either.
+        pipe = None if is_local(described) else load_pipe()
         settings = Settings(
             model=model,
+            weights=fingerprint(described),
             captions=source,
-            prompts_digest=inputs.digest(prompts),
+            prompts_digest=inputs.digest(prompts, given),
             limit=len(prompts),
             steps=steps or described.steps,
-            scheduler=inputs.scheduler(scheduler),
+            scheduler=chosen_scheduler,
             guidance=described.guidance if guidance is None else guidance,
             seed=seed,
             kinds=chosen_kinds,
             sites=sites,
             height=height,
             width=width,
-            dtype=inputs.dtype(described, dtype, place),
+            dtype=precision,
         )
         path = out or default_path("convergence", model, settings)
-        if not inputs.is_finished(path, "records"):
-            pipe = load(
-                model, dtype=settings.dtype, device=place, scheduler=scheduler,
-                offline=offline, allow_pickle=allow_pickle,
-            )  # fmt: skip
+        if not Run.check(path, "convergence", settings) or not Run(path).has_table("records"):
+            pipe = pipe or load_pipe()
             inputs.check_sites(pipe, chosen_kinds, sites)
+            inputs.check_steps(pipe, settings.steps)
             inputs.warn_if_too_long(pipe, prompts)
             size = size or default_batch_size(pipe, place)
-            run = Run.open(
-                path, "convergence", settings,
-                device=place, batch_size=size, revision=revision(described),
-            )  # fmt: skip
-            run.write_table("prompts", inputs.table(prompts))
             with progress(f"{model}: prompts", len(prompts), quiet=quiet or as_json) as advance:
                 records = measure(
                     pipe, settings, prompts, given, batch_size=size, on_batch=advance,
                     on_halving=lambda n: messages.print(f"out of memory: going on with batches of {n}"),
                     **described.options,
                 )  # fmt: skip
+            run = Run.open(
+                path, "convergence", settings,
+                device=place, batch_size=size, scheduler=type(pipe.scheduler).__name__,
+            )  # fmt: skip
+            run.write_table("prompts", inputs.table(prompts))
             run.write_table("records", records)
-        else:
-            run = Run.open(path, "convergence", settings)
-    report(run, threshold=threshold, quiet=quiet, as_json=as_json)
+    report(Run(path), threshold=threshold, quiet=quiet, as_json=as_json)
 
 
 def report(run: Run, *, threshold: float, quiet: bool, as_json: bool) -> None:
@@ -104,6 +122,7 @@ def report(run: Run, *, threshold: float, quiet: bool, as_json: bool) -> None:
     records = run.read_table("records")
     figures = save_figures(run)
     table = converged_steps(records, threshold)
+    run.write_csv("converged", table)
     if as_json:
         show_json(
             {
@@ -129,6 +148,7 @@ def report(run: Run, *, threshold: float, quiet: bool, as_json: bool) -> None:
             f"note: {kind}-attention does not change over the steps at all: it looks at a "
             "single token, so its output is that token's value whatever the query"
         )
+    results.print(f"every site: {run.path / 'converged.csv'}", soft_wrap=True)
     results.print(f"run directory: {run.path}", soft_wrap=True)
     for figure in figures:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
@@ -143,8 +163,21 @@ def _by_site(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_block(table: pd.DataFrame) -> pd.DataFrame:
-    grouped = table.groupby(["block", "kind"], observed=True, sort=False)
-    return grouped.agg(
-        sites=("site", "size"), first=("first", "mean"), last=("last", "mean"),
-        earliest=("step", "min"), latest=("step", "max"), stays=("stays", "all"),
-    ).reset_index()  # fmt: skip
+    """Sites are many in large models: how many of a block have converged, and between which steps."""
+    import pandas as pd
+
+    rows = []
+    for (block, kind), group in table.groupby(["block", "kind"], observed=True, sort=False):
+        steps = group["step"].dropna()
+        rows.append(
+            {
+                "block": block,
+                "kind": kind,
+                "converged": f"{len(steps)} of {len(group)}",
+                "earliest": steps.min() if len(steps) else None,
+                "latest": steps.max() if len(steps) else None,
+                "first change": group["first"].mean(),
+                "last change": group["last"].mean(),
+            }
+        )
+    return pd.DataFrame(rows).astype({"earliest": "Int64", "latest": "Int64"})

@@ -11,8 +11,15 @@ from typing import Any
 import pandas as pd
 
 from attnscope.errors import InputError
-from attnscope.pipelines import SCHEDULERS, Model, precision_name
-from attnscope.prompts import Prompt, count_too_long, read_captions, read_images, sample_prompts
+from attnscope.pipelines import SCHEDULERS, Model
+from attnscope.prompts import (
+    Prompt,
+    count_too_long,
+    open_image,
+    read_captions,
+    read_images,
+    sample_prompts,
+)
 
 _EMBEDDED_LIMIT = 64
 
@@ -32,11 +39,6 @@ def scheduler(name: str | None) -> str | None:
     if name is not None and name not in SCHEDULERS:
         raise InputError(f"no such scheduler: {name!r} (choose {', '.join(SCHEDULERS)})")
     return name
-
-
-def dtype(model: Model, name: str, device: str) -> str:
-    """What ``auto`` comes to."""
-    return precision_name(model, name, device)
 
 
 def batch_size(text: str) -> int | None:
@@ -62,15 +64,17 @@ def read(
     column: str | None,
     limit: int | None,
     seed: int,
+    size: tuple[int, int] = (1024, 576),
 ) -> tuple[list[Prompt], list[Any], str]:
-    """The prompts of a run, what the pipeline is given for each, and what they are called."""
+    """The prompts of a run, what the pipeline is given for each, and what they are called.
+
+    ``size`` is the width and height that images are cut to.
+    """
     if model.task == "image":
         if images is None or captions is not None:
             raise InputError(f"{model.name} is conditioned on images: give --images FOLDER")
         named = sample_prompts(read_images(images), limit, seed)
-        from PIL import Image
-
-        return named, [Image.open(images / item.text).convert("RGB") for item in named], images.name
+        return named, [open_image(images / item.text, size) for item in named], images.name
     if images is not None:
         raise InputError(f"{model.name} is conditioned on captions, not on --images")
     if captions is not None:
@@ -88,10 +92,14 @@ def read(
     return prompts, [prompt.text for prompt in prompts], "shapes, test split"
 
 
-def digest(prompts: Sequence[Prompt]) -> str:
-    """SHA-256 over numbers and texts, the first twelve digits."""
-    text = "\n".join(f"{prompt.prompt_id}\t{prompt.text}" for prompt in prompts)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def digest(prompts: Sequence[Prompt], given: Sequence[Any]) -> str:
+    """SHA-256 over numbers, texts and what the pipeline is given, the first twelve digits."""
+    total = hashlib.sha256()
+    for prompt, item in zip(prompts, given, strict=True):
+        total.update(f"{prompt.prompt_id}\t{prompt.text}\n".encode())
+        if not isinstance(item, str):
+            total.update(item.tobytes())
+    return total.hexdigest()[:12]
 
 
 def table(prompts: Sequence[Prompt]) -> pd.DataFrame:
@@ -99,16 +107,19 @@ def table(prompts: Sequence[Prompt]) -> pd.DataFrame:
     return pd.DataFrame([(p.prompt_id, p.text) for p in prompts], columns=["prompt_id", "text"])
 
 
-def is_finished(path: Path, name: str) -> bool:
-    """Whether a run directory holds a table already."""
-    return (path / f"{name}.parquet").exists()
-
-
 def check_sites(pipe: Any, kinds: Sequence[str], pattern: str | None) -> None:
     """Refuse a choice of sites that the pipeline does not have, before anything is written."""
     from attnscope.sites import find_denoiser, find_sites, select_sites
 
     select_sites(find_sites(find_denoiser(pipe)), kinds=kinds, pattern=pattern)
+
+
+def check_steps(pipe: Any, steps: int) -> None:
+    """Refuse a number of steps that the scheduler cannot be set to."""
+    try:
+        pipe.scheduler.set_timesteps(steps)
+    except ValueError as error:
+        raise InputError(f"--steps {steps} is refused by the scheduler: {error}") from error
 
 
 def warn_if_too_long(pipe: Any, prompts: Sequence[Prompt]) -> None:

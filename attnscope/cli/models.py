@@ -23,7 +23,7 @@ def models(
             "steps": model.steps,
             "guidance": model.guidance,
             "conditioned on": model.task,
-            "here": "yes" if is_local(model) else "no",
+            "here": is_local(model),
         }
         for model in MODELS.values()
     ]

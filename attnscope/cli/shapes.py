@@ -15,13 +15,18 @@ def train(
     out: Annotated[Path, typer.Option(help="Training folder; the model lands in OUT/model.")],
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes, one thread each; default: one per core.")
+        int | None,
+        typer.Option(min=1, help="On a CPU: processes of one thread; default: 1, 2 or 4."),
     ] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Stop after this long; the same command goes on.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the U-Net's training.")] = 6000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Of the U-Net's training.")] = 64,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of the U-Net's training; default: 6000.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Of the U-Net's training; default: 64.")
+    ] = None,
     noise_shift: Annotated[
         float, typer.Option(min=0.1, help="Noise levels are Stable Diffusion's divided by this.")
     ] = 4.0,
@@ -39,8 +44,11 @@ def train(
 
         place = choose_device(device)
         recipe = Recipe(noise_shift=noise_shift, seed=seed)
-        recipe = replace(recipe, unet=replace(recipe.unet, steps=steps, batch=batch_size))
-        count = (workers or os.cpu_count() or 1) if place == "cpu" else 1
+        given = {"steps": steps, "batch": batch_size}
+        changes = {name: value for name, value in given.items() if value is not None}
+        recipe = replace(recipe, unet=replace(recipe.unet, **changes))
+        cores = os.cpu_count() or 1
+        count = (workers or max(n for n in (1, 2, 4) if n <= cores)) if place == "cpu" else 1
         done = train(out, recipe, workers=count, device=place, minutes=minutes)
     if done:
         messages.print(f"done: the model is in {out / 'model'}, the log in {out / 'log.csv'}")
@@ -53,9 +61,13 @@ def score(
     model: Annotated[str, typer.Option(help="'shapes' or a folder with a reader.")] = "shapes",
     limit: Annotated[int, typer.Option(min=1, help="How many held-out captions.")] = 1000,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
-    guidance: Annotated[str, typer.Option(help="Guidance scale, or several: 2,4,7.5.")] = "4.0",
+    guidance: Annotated[
+        str | None, typer.Option(help="Guidance scale, or several: 2,4,7.5; default: the model's.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of captions and noise.")] = 0,
-    sheet: Annotated[Path | None, typer.Option(help="Write 48 samples as a PNG.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write the first 48 samples as a PNG or PDF.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Sample held-out captions and let the reader say how many came out as asked."""
@@ -67,25 +79,29 @@ def score(
     from attnscope.figures.samples import save_sheet
     from attnscope.pipelines import describe, load
 
+    described = describe(model)
+    folder = Path(described.source)
+    if not (folder / "reader.safetensors").is_file():
+        raise InputError(f"{model!r} has no reader: choose 'shapes' or a folder that train made")
+    if sheet is not None and (sheet.suffix not in (".png", ".pdf") or not sheet.parent.is_dir()):
+        raise InputError(f"--sheet {str(sheet)!r} is not a .png or .pdf in a folder that exists")
     try:
-        scales = [float(part) for part in guidance.split(",")]
+        scales = [float(part) for part in (guidance or str(described.guidance)).split(",")]
     except ValueError as error:
         raise InputError(f"--guidance {guidance!r} is not numbers with commas") from error
-    rows = []
+    rows, results = [], []
     with quiet_libraries():
         pipe = load(model)
-        folder = Path(describe(model).source)
         with progress("images", limit * len(scales), quiet=as_json) as advance:
             for scale in scales:
-                settings = Settings(limit, steps, scale, seed)
-                result = measure(pipe, folder, settings, on_batch=advance)
-                rows.append({"guidance": scale, "n": limit, **result.scores})
-                if sheet is not None and scale == scales[0]:
-                    save_sheet(list(result.images[:48]), result.captions[:48], sheet)
+                settings = Settings(limit=limit, steps=steps, guidance=scale, seed=seed)
+                results.append(measure(pipe, folder, settings, on_batch=advance))
+                rows.append({"guidance": scale, "n": limit, **results[-1].scores})
     if as_json:
         show_json(rows)
     else:
         formats = {name: ".3f" for name in rows[0] if name not in ("guidance", "n")}
-        show_table(
-            pd.DataFrame(rows), "Part of what the captions ask for that the reader sees", formats
-        )
+        title = "Part of what the captions ask for that the reader sees"
+        show_table(pd.DataFrame(rows), title, formats)
+    if sheet is not None:
+        save_sheet(list(results[0].images[:48]), results[0].captions[:48], sheet)

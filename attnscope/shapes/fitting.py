@@ -256,15 +256,20 @@ class Log:
         rows = []
         if path.exists():
             with path.open(newline="") as file:
-                rows = [
-                    row
-                    for row in csv.DictReader(file)
-                    if row["stage"] != stage or int(row["step"]) <= step
-                ]
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, LOG_COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
+                rows = [row for row in csv.DictReader(file) if self._keeps(row, step)]
+
+        def rewrite(partial: Path) -> None:
+            with partial.open("w", newline="") as file:
+                writer = csv.DictWriter(file, LOG_COLUMNS)
+                writer.writeheader()
+                writer.writerows(rows)
+
+        write_whole(path, rewrite)
+
+    def _keeps(self, row: dict[str, str], step: int) -> bool:
+        """Whether a row is whole, and not past the checkpoint."""
+        whole = row.get(LOG_COLUMNS[-1]) is not None and row["step"].isdigit()
+        return whole and (row["stage"] != self.stage or int(row["step"]) <= step)
 
     def write(self, **values: float) -> None:
         """Append one row of this stage."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.multiprocessing.spawn import spawn
 
+from attnscope.errors import InputError
 from attnscope.runs import Run, write_whole
 from attnscope.shapes import architecture
 from attnscope.shapes.fitting import OutOfTime, Schedule, Worker, fit
@@ -71,7 +71,7 @@ class Recipe:
     )
     unet: Schedule = field(
         default_factory=lambda: Schedule(
-            steps=4800, batch=64, learning_rate=1e-3, evaluate_every=600
+            steps=6000, batch=64, learning_rate=1e-3, evaluate_every=800
         )
     )
 
@@ -104,17 +104,24 @@ def train(
         Whether everything is done.
 
     Raises:
-        InputError: the folder holds a training of another recipe, or other files.
+        InputError: the folder holds a training of another recipe or other files, or a batch cannot
+            be shared evenly by the workers.
     """
+    for schedule in (recipe.autoencoder, recipe.reader, recipe.text, recipe.unet):
+        if schedule.batch % workers:
+            raise InputError(
+                f"a batch of {schedule.batch} cannot be shared evenly by {workers} workers: "
+                "choose 1, 2 or 4"
+            )
     Run.open(folder, "shapes train", recipe.identity)
-    deadline = time.monotonic() + 60 * minutes if minutes else float("inf")
+    deadline = float("inf") if minutes is None else time.monotonic() + 60 * minutes
     if workers == 1:
         return _run(Worker(0, 1, torch.device(device), deadline), folder, recipe)
     with tempfile.TemporaryDirectory() as meeting:
         spawn(  # type: ignore[no-untyped-call]  # torch annotates no such function
             _join, (workers, meeting, deadline, folder, recipe), nprocs=workers
         )
-    return (folder / "model" / "model_index.json").exists()
+        return (Path(meeting) / "done").exists()
 
 
 def _join(
@@ -122,7 +129,8 @@ def _join(
 ) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{meeting}/store", rank=rank, world_size=count)
-    _run(Worker(rank, count, torch.device("cpu"), deadline), folder, recipe)
+    if _run(Worker(rank, count, torch.device("cpu"), deadline), folder, recipe):
+        (Path(meeting) / "done").touch()
     dist.destroy_process_group()
 
 
@@ -140,7 +148,7 @@ def _run(worker: Worker, folder: Path, recipe: Recipe) -> bool:
         reader = fit("reader", Reading(images, scenes), recipe.reader, *args)
         tokenizer = architecture.tokenizer(folder / f"tokenizer-{worker.rank}")
         text = fit("text", Understanding(tokenizer, scenes), recipe.text, *args)
-        latents = _encode_scenes(worker, folder, autoencoder, images)
+        latents = _encode_scenes(worker, folder, autoencoder, images, recipe.autoencoder.steps)
         latents = _standardize(autoencoder.model, latents)
         denoising = Denoising(
             latents, tokenizer, text.encoder, scenes,
@@ -168,10 +176,11 @@ def _render_scenes(worker: Worker, folder: Path, recipe: Recipe) -> None:
 
 
 def _encode_scenes(
-    worker: Worker, folder: Path, autoencoder: Autoencoding, images: Any
+    worker: Worker, folder: Path, autoencoder: Autoencoding, images: Any, trained_steps: int
 ) -> np.ndarray[Any, np.dtype[np.float16]]:
     """Encode all images, each worker its share: float16 ``[scenes, 4, 16, 16]``, unscaled."""
-    paths = [folder / f"latents-{worker.count}-{rank}.npy" for rank in range(worker.count)]
+    stem = f"latents-{trained_steps}-{worker.count}"
+    paths = [folder / f"{stem}-{rank}.npy" for rank in range(worker.count)]
     mine = np.array_split(np.arange(len(images)), worker.count)[worker.rank]
     if not paths[worker.rank].exists():
         parts = []
@@ -253,14 +262,12 @@ class Sampler:
 
 
 def save_sheet(images: Any, path: Path, columns: int = 8) -> None:
-    """Write images ``[n, height, width, 3]`` in [0, 1] as one PNG, ``columns`` to a row."""
+    """Write images ``[n, height, width, 3]`` in [0, 1] as one PNG, in full rows of ``columns``."""
     pixels = np.round(np.asarray(images) * 255).astype(np.uint8)
-    rows = [np.concatenate(pixels[i : i + columns], axis=1) for i in _starts(len(pixels), columns)]
+    columns = min(columns, len(pixels))
+    starts = range(0, len(pixels) - len(pixels) % columns, columns)
+    rows = [np.concatenate(pixels[start : start + columns], axis=1) for start in starts]
     Image.fromarray(np.concatenate(rows)).save(path)
-
-
-def _starts(count: int, columns: int) -> Iterator[int]:
-    return iter(range(0, count - count % columns, columns))
 
 
 def export(folder: Path, denoiser: Denoising, autoencoder: AutoencoderKL, reader: Reader) -> None:
