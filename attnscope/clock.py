@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Pipelines that put the conditional branch first when both are in one batch.
-_COND_FIRST = frozenset({"AuraFlowPipeline", "OmniGenPipeline"})
+# Pipelines that put the conditional branch first where one batch holds both.
+_COND_FIRST = ("LuminaPipeline", "ZImage", "StableCascade", "AceStep")
 
 
 @dataclass(frozen=True)
@@ -47,51 +47,62 @@ class Run:
     Args:
         index: 0-based number of the run within its ``Trace``.
         steps: how many steps the scheduler was set to. Image-to-image and inpainting run fewer.
-        cond_first: whether the conditional branch leads where a batch holds both.
+        pair: names of the halves of a batch that holds two guidance branches.
     """
 
     index: int
     steps: int
-    cond_first: bool = False
+    pair: tuple[str, str] = ("uncond", "cond")
     samples: int | None = None
-    contexts: list[str | None] = field(default_factory=list)
-    _timesteps: list[Any] = field(default_factory=list)
+    _calls: list[tuple[str | None, int]] = field(default_factory=list)
+    _stamps: list[Any] = field(default_factory=list)
+    _timesteps: NDArray[np.float64] | None = None
 
     @property
     def steps_done(self) -> int:
         """Steps that ended."""
-        return len(self._timesteps)
+        return len(self._stamps)
 
     def timesteps(self) -> NDArray[np.float64]:
         """The timestep of every step that ended: float64 ``[steps_done]``."""
-        stamps = [t if isinstance(t, Tensor) else torch.tensor(t) for t in self._timesteps]
-        flat = [stamp.detach().reshape(-1)[:1].double() for stamp in stamps]
-        return torch.cat(flat).cpu().numpy() if flat else np.empty(0)
+        if self._timesteps is None or len(self._timesteps) != len(self._stamps):
+            stamps = [torch.as_tensor(stamp).detach().reshape(-1)[:1] for stamp in self._stamps]
+            on_host = torch.cat(stamps).cpu().double() if stamps else torch.empty(0)
+            self._timesteps = on_host.numpy()
+        return self._timesteps
 
     def label(self, call: int, rows: int) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
         """Sample number and branch name of every row of a call of the denoiser.
 
-        Without guidance the only branch is ``cond``. More than two branches in one batch are
-        numbered, since pipelines order them as they like.
+        Without guidance the only branch is ``cond``. What cannot be known is numbered: more than
+        two branches in one batch, and calls beyond those of guidance.
+
+        Args:
+            call: 0-based call within the step.
+            rows: its batch size.
         """
         samples = self.samples or rows
         count = rows // samples
-        numbers = np.tile(np.arange(samples), count)
         if count == 1:
-            name = self._call_name(call)
-            return numbers, np.repeat(np.array([name]), rows)
-        names = [f"branch{index}" for index in range(count)]
-        if count == 2:
-            names = ["cond", "uncond"] if self.cond_first else ["uncond", "cond"]
-        return numbers, np.repeat(np.array(names), samples)
+            names = [self._call_name(call)]
+        else:
+            names = list(self.pair) if count == 2 else [f"branch{index}" for index in range(count)]
+        return np.tile(np.arange(samples), count), np.repeat(np.array(names), samples)
+
+    def note_call(self, call: int, context: str | None, rows: int) -> None:
+        """Remember the calls that a step consists of."""
+        if call == len(self._calls):
+            self._calls.append((context, rows))
 
     def _call_name(self, call: int) -> str:
-        context = self.contexts[call] if call < len(self.contexts) else None
-        if len(self.contexts) == 1 or context in ("cond", "uncond"):
-            return context if context == "uncond" else "cond"
+        """Branch of a call that holds one: by its ``cache_context``, else by its place."""
+        context = self._calls[call][0]
         if context is not None:
-            return context
-        return ("cond", "uncond")[call] if len(self.contexts) == 2 else f"branch{call}"
+            return context.removeprefix("pred_")
+        if len(self._calls) == 1:
+            return "cond"
+        alone = all(rows == self.samples for _, rows in self._calls)
+        return ("cond", "uncond")[call] if alone and len(self._calls) == 2 else f"extra{call}"
 
 
 class Clock:
@@ -137,7 +148,7 @@ class Clock:
                 del vars(self._scheduler)[name]
             else:
                 setattr(self._scheduler, name, own)
-        self._finish()
+        self.finish()
 
     def enter_context(self, name: str | None) -> None:
         """Note the ``cache_context`` that the following denoiser calls belong to."""
@@ -155,10 +166,7 @@ class Clock:
             )
         if self._announced:
             self._announced = False
-            self._finish()
-            cond_first = type(self._pipe).__name__ in _COND_FIRST
-            steps = len(self._scheduler.timesteps)
-            self.run = Run(len(self.runs), steps, cond_first)
+            self.run = Run(len(self.runs), len(self._scheduler.timesteps), _pair(self._pipe))
             self.runs.append(self.run)
             self._on_start(self.run)
         if self.run is None or self.run.steps_done >= self.run.steps:
@@ -167,12 +175,13 @@ class Clock:
                 "inside a Trace call the pipeline, or scheduler.set_timesteps first"
             )
         self.moment = Moment(self.run.steps_done, self._call, rows)
-        if self._call == len(self.run.contexts):
-            self.run.contexts.append(self._context)
+        self.run.note_call(self._call, self._context, rows)
         self._call += 1
         return self.moment
 
     def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        # First, since observers read noise levels off the scheduler when a run is over.
+        self.finish()
         result = original(*args, **kwargs)
         self._announced, self._call = True, 0
         return result
@@ -191,14 +200,23 @@ class Clock:
                 "this guidance layout is not supported"
             )
         self._on_step(run, self.moment, bound["model_output"], sample)
-        run._timesteps.append(bound["timestep"])
+        run._stamps.append(bound["timestep"])
         self._call = 0
         return result
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """End the run, if there is one."""
         if self.run is not None:
-            self._on_finish(self.run)
-            self.run = None
+            run, self.run = self.run, None
+            self._on_finish(run)
+
+
+def _pair(pipe: Any) -> tuple[str, str]:
+    """Names of the two halves of a batch that holds two guidance branches."""
+    if getattr(pipe, "do_classifier_free_guidance", None) is False:
+        return "branch0", "branch1"  # perturbed-attention guidance alone, for one
+    first = type(pipe).__name__.startswith(_COND_FIRST)
+    return ("cond", "uncond") if first else ("uncond", "cond")
 
 
 class _Tap:

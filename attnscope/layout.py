@@ -47,10 +47,13 @@ def latent_size(
     """Rows and columns of the latents of an image of a size in pixels."""
     denoiser = unwrapped(find_denoiser(pipe))
     config: Any = denoiser.config
-    size = config.sample_size
-    default = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    size = getattr(config, "sample_size", None)
+    rows, columns = (size, size) if size is None or isinstance(size, int) else size
     scale: int = pipe.vae_scale_factor
-    return (height // scale if height else default[0], width // scale if width else default[1])
+    rows, columns = height // scale if height else rows, width // scale if width else columns
+    if rows is None or columns is None:
+        raise InputError(f"{type(denoiser).__name__} has no default size: give height and width")
+    return rows, columns
 
 
 def _tokens(denoiser: nn.Module, site: Site, rows: int, columns: int) -> int:

@@ -20,6 +20,7 @@ accumulated in float32 whatever the model's dtype. A row stands at step i+1: n s
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -31,9 +32,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attnscope.clock import Moment, Run
+from attnscope.errors import InputError
 from attnscope.layout import output_elements
-from attnscope.predictions import noise_weights
-from attnscope.sites import KINDS, Site, find_denoiser, find_sites, select_sites
+from attnscope.predictions import check_prediction, noise_weights
+from attnscope.sites import KINDS, Site, find_denoiser, find_sites, matches, select_sites
 
 STEP_DISTANCES = ("l2", "rms", "relative", "cosine")
 
@@ -41,16 +43,30 @@ STEP_DISTANCES = ("l2", "rms", "relative", "cosine")
 class Observer(ABC):
     """Base of everything that can be put into ``Trace(observers=...)``.
 
-    A ``Trace`` calls :meth:`choose` once, :meth:`start` and :meth:`finish` around every run,
-    :meth:`see` with every output of a chosen site, and :meth:`end_step` after every step if
-    :attr:`watches_noise`.
+    A ``Trace`` calls :meth:`engage` once, :meth:`start` and :meth:`finish` around every run,
+    :meth:`see` with every output of a site that it :meth:`wants`, and :meth:`end_step` after every
+    step if :attr:`watches_noise`.
     """
 
+    watches_sites = False
     watches_noise = False
+    _engaged = False
 
-    def choose(self, sites: Sequence[Site]) -> tuple[Site, ...]:
-        """The sites whose outputs this observer wants to see."""
-        return ()
+    def engage(self, sites: Sequence[Site]) -> None:
+        """A ``Trace`` over these sites begins.
+
+        Raises:
+            RuntimeError: the observer served another ``Trace``; its runs would be mixed.
+        """
+        if self._engaged:
+            raise RuntimeError(
+                f"this {type(self).__name__} served a Trace before: make a new one for each"
+            )
+        self._engaged = True
+
+    def wants(self, site: Site) -> bool:
+        """Whether to be shown the outputs of a site."""
+        return False
 
     def start(self, run: Run, scheduler: Any) -> None:  # noqa: B027
         """A run begins."""
@@ -89,13 +105,28 @@ class SiteObserver(Observer):
     ) -> None:
         self.kinds, self.sites = tuple(kinds), sites
 
+    watches_sites = True
+
     def choose(self, sites: Sequence[Site]) -> tuple[Site, ...]:
         """The sites of the observer's kinds that match its pattern.
 
         Raises:
-            ValueError: there are none.
+            InputError: there are none.
         """
         return select_sites(sites, kinds=self.kinds, pattern=self.sites)
+
+    def engage(self, sites: Sequence[Site]) -> None:
+        """A ``Trace`` over these sites begins.
+
+        Raises:
+            InputError: none of them is of the observer's kinds and matches its pattern.
+        """
+        self.choose(sites)
+        super().engage(sites)
+
+    def wants(self, site: Site) -> bool:
+        """Whether a site is of the observer's kinds and matches its pattern."""
+        return matches(site, self.kinds, self.sites)
 
 
 class StepDistance(SiteObserver):
@@ -107,10 +138,10 @@ class StepDistance(SiteObserver):
         kinds: kinds of sites.
         sites: shell-style pattern of site names, or several.
         store: where the previous outputs are kept: ``"device"``, or ``"cpu"`` to spare a GPU's
-            memory at the price of two transfers per site and step.
+            memory at the price of two transfers per site and step, for which the device waits.
 
     Raises:
-        ValueError: ``store`` is neither.
+        InputError: ``store`` is neither.
     """
 
     def __init__(
@@ -122,7 +153,7 @@ class StepDistance(SiteObserver):
     ) -> None:
         super().__init__(kinds, sites)
         if store not in ("device", "cpu"):
-            raise ValueError(f"store={store!r} is not known (choose device or cpu)")
+            raise InputError(f"store={store!r} is not known (choose device or cpu)")
         self.store = store
         self._steps = 0
         self._paces: dict[tuple[str, int], _Pace] = {}
@@ -149,7 +180,7 @@ class StepDistance(SiteObserver):
             guidance: whether an unconditional branch runs along.
 
         Raises:
-            ValueError: the denoiser's layout is not known; then measure a run.
+            InputError: the denoiser's layout is not known; then measure a run.
         """
         denoiser = find_denoiser(pipe)
         chosen = self.choose(find_sites(denoiser))
@@ -180,12 +211,24 @@ class StepDistance(SiteObserver):
                 _distance_rows(run, call, pace, numbers)
                 for ((_, call), pace), numbers in zip(paces, values, strict=True)
             ]
-            self._tables.append(_tidy(pd.concat(parts, ignore_index=True)))
+            table = _tidy(pd.concat(parts, ignore_index=True))
+            _warn_of_non_finite(table)
+            self._tables.append(table)
         self._paces.clear()
 
     def table(self) -> pd.DataFrame:
         """Columns ``run, sample, branch, step, timestep, site, kind, block`` and the distances."""
         return _joined(self._tables, [*_SITE_COLUMNS, *STEP_DISTANCES])
+
+
+def _warn_of_non_finite(table: pd.DataFrame) -> None:
+    broken = table.loc[~np.isfinite(table["l2"]), "site"].unique()
+    if len(broken):
+        warnings.warn(
+            f"{len(broken)} sites returned NaN or infinity, such as {broken[0]}: their distances are "
+            "not numbers (float16 may overflow; try bfloat16 or float32)",
+            stacklevel=2,
+        )
 
 
 class _Pace:
@@ -196,6 +239,7 @@ class _Pace:
         place = rows.device if store == "device" else torch.device("cpu")
         self.previous = torch.empty(rows.shape, dtype=rows.dtype, device=place)
         self.last_step = -2
+        self.measured: list[int] = []
         # Per step and row: the distance to the step before, and the output's own norm.
         self.values = torch.full(
             (steps, 2, len(rows)), float("nan"), dtype=torch.float32, device=rows.device
@@ -207,7 +251,13 @@ class _Pace:
                 f"{self.site.name} returned {tuple(rows.shape)} at step {step} and "
                 f"{tuple(self.previous.shape)} before: the batch or size changed within a run"
             )
+        if self.last_step == step:
+            raise RuntimeError(
+                f"{self.site.name} is called several times in a step: its outputs have no one "
+                "place in it, so its distances cannot be measured; leave it out by sites=…"
+            )
         if self.last_step == step - 1:
+            self.measured.append(step)
             change = rows.float() - self.previous.to(rows.device)
             torch.linalg.vector_norm(change, dim=1, out=self.values[step, 0])
         torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32, out=self.values[step, 1])
@@ -217,18 +267,18 @@ class _Pace:
 
 def _distance_rows(run: Run, call: int, pace: _Pace, values: NDArray[np.float32]) -> pd.DataFrame:
     """Rows of one site, from distances and norms ``[steps, 2, rows]``."""
-    values = values[: run.steps_done].astype(np.float64)
-    l2, after, before = values[1:, 0], values[1:, 1], values[:-1, 1]
+    values = values.astype(np.float64)
+    steps = np.array([step for step in pace.measured if step < run.steps_done], dtype=np.int64)
+    l2, after, before = values[steps, 0], values[steps, 1], values[steps - 1, 1]
     # 1 - cos(a, b) = (|a - b|^2 - (|a| - |b|)^2) / (2 |a| |b|): it needs no third pass over the
     # outputs, and small angles do not drown in the rounding of a cosine near 1.
     with np.errstate(divide="ignore", invalid="ignore"):
         cosine = (l2**2 - (after - before) ** 2) / (2 * after * before)
         relative = l2 / before
-    table = _labelled(run, call, pace.site, np.arange(1, run.steps_done), l2.shape[1])
+    table = _labelled(run, call, pace.site, steps, l2.shape[1])
     table["l2"], table["rms"] = l2.ravel(), l2.ravel() / np.sqrt(pace.numel)
     table["relative"], table["cosine"] = relative.ravel(), np.maximum(cosine, 0).ravel()
-    finite: pd.DataFrame = table[np.isfinite(table["l2"])]
-    return finite
+    return table
 
 
 class FeatureMaps(SiteObserver):
@@ -256,11 +306,11 @@ class FeatureMaps(SiteObserver):
         """A run begins.
 
         Raises:
-            ValueError: a step that this run does not have.
+            InputError: a step that this run does not have.
         """
         beyond = sorted(step for step in self.steps if not 0 <= step < run.steps)
         if beyond:
-            raise ValueError(
+            raise InputError(
                 f"steps={beyond} are not steps of this run (choose 0..{run.steps - 1})"
             )
         self._kept.clear()
@@ -272,6 +322,12 @@ class FeatureMaps(SiteObserver):
 
     def finish(self, run: Run) -> None:
         """Bring the copies to the host, in float32."""
+        missed = sorted(step for step in self.steps if step >= run.steps_done)
+        if missed and run.steps_done:
+            warnings.warn(
+                f"the run ended after {run.steps_done} steps: no feature maps of steps {missed}",
+                stacklevel=2,
+            )
         for site, moment, output in self._kept:
             if moment.step >= run.steps_done:
                 continue
@@ -303,7 +359,12 @@ class NoiseMean(Observer):
         self._tables: list[pd.DataFrame] = []
 
     def start(self, run: Run, scheduler: Any) -> None:
-        """A run begins."""
+        """A run begins.
+
+        Raises:
+            InputError: there is no known way from this scheduler's predictions to noise.
+        """
+        check_prediction(scheduler)
         self._scheduler = scheduler
         self._moments.clear()
 
@@ -367,8 +428,15 @@ def _second_moments(prediction: Tensor, sample: Tensor) -> Tensor:
     Variances that a model predicts along with the noise (PixArt) are left out; latents repeat
     over guidance branches.
     """
-    if prediction.ndim == sample.ndim and prediction.shape[1] == 2 * sample.shape[1]:
+    if not isinstance(prediction, Tensor) or prediction.ndim != sample.ndim:
+        raise InputError("NoiseMean does not know the layout of this denoiser's output")
+    if prediction.shape[1] == 2 * sample.shape[1]:
         prediction = prediction[:, : sample.shape[1]]
+    if prediction.shape[1:] != sample.shape[1:]:
+        raise InputError(
+            f"NoiseMean does not know the layout of this denoiser's output: {list(prediction.shape)} "
+            f"for latents of {list(sample.shape)}"
+        )
     p = prediction.detach().float().flatten(1)
     x = sample.detach().float().flatten(1).repeat(len(p) // len(sample), 1)
     numel = torch.full((len(p),), float(p.shape[1]), device=p.device)
@@ -412,9 +480,12 @@ def _joined(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFr
 
 
 def _to_host(tensors: Sequence[Tensor]) -> list[NDArray[np.float32]]:
-    """Many small tensors of one device to numpy in one transfer."""
-    if not tensors:
-        return []
-    flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).cpu()
-    parts = torch.split(flat, [tensor.numel() for tensor in tensors])
-    return [part.reshape(tensor.shape).numpy() for part, tensor in zip(parts, tensors, strict=True)]
+    """Many small tensors to numpy, in one transfer from each device."""
+    host: dict[int, NDArray[np.float32]] = {}
+    for device in {tensor.device for tensor in tensors}:
+        own = [index for index, tensor in enumerate(tensors) if tensor.device == device]
+        flat = torch.cat([tensors[index].reshape(-1) for index in own]).cpu()
+        parts = torch.split(flat, [tensors[index].numel() for index in own])
+        for index, part in zip(own, parts, strict=True):
+            host[index] = part.reshape(tensors[index].shape).numpy()
+    return [host[index] for index in range(len(tensors))]

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from attnscope.errors import InputError
+
 
 def noise_weights(scheduler: Any, timestep: float) -> tuple[float, float]:
     """Weights (a, b) with noise = a * prediction + b * sample.
@@ -30,8 +32,9 @@ def noise_weights(scheduler: Any, timestep: float) -> tuple[float, float]:
         timestep: one of ``scheduler.timesteps``.
 
     Raises:
-        ValueError: the scheduler's parameterisation is not known.
+        InputError: the scheduler's parameterisation is not known.
     """
+    check_prediction(scheduler)
     if _is_flow(scheduler):
         return 1 - _sigma(scheduler, timestep), 1.0
     kind = scheduler.config.get("prediction_type", "epsilon")
@@ -42,11 +45,23 @@ def noise_weights(scheduler: Any, timestep: float) -> tuple[float, float]:
     scale = alpha if float(getattr(scheduler, "init_noise_sigma", 1.0)) != 1.0 else 1.0
     if kind == "v_prediction":
         return alpha, sigma * scale
-    if kind == "sample":
-        return -alpha / sigma, scale / sigma
-    raise ValueError(
-        f"{type(scheduler).__name__} predicts {kind!r}, which has no known way to noise"
-    )
+    return -alpha / sigma, scale / sigma
+
+
+def check_prediction(scheduler: Any) -> None:
+    """Refuse schedulers whose predictions have no known way to noise, before a run is spent.
+
+    Raises:
+        InputError: EDM preconditioning, interpolated noise levels (KDPM2) or another
+            parameterisation.
+    """
+    name, config = type(scheduler).__name__, scheduler.config
+    kind = config.get("prediction_type", "epsilon")
+    preconditioned = config.get("sigma_data") is not None
+    interpolated = name.startswith("KDPM2") and kind != "epsilon"
+    known = ("epsilon", "v_prediction", "sample", "flow_prediction")
+    if preconditioned or interpolated or kind not in known:
+        raise InputError(f"NoiseMean knows no way from {name}'s {kind!r} prediction to noise")
 
 
 def _is_flow(scheduler: Any) -> bool:

@@ -91,8 +91,7 @@ def find_sites(denoiser: nn.Module) -> tuple[Site, ...]:
         )
     names.sort(key=_flow)
     sites = [
-        Site(name, _kind(modules[name], _parent(modules, name)), _block(name), index)
-        for index, name in enumerate(names)
+        Site(name, _kind(name, modules), _block(name), index) for index, name in enumerate(names)
     ]
     if _text_is_in_the_sequence(denoiser, sites):
         sites = [replace(site, kind="joint") for site in sites]
@@ -118,14 +117,8 @@ def select_sites(
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
         raise InputError(f"kinds={','.join(kinds)!r} is not known (choose from {', '.join(KINDS)})")
-    patterns = [pattern] if isinstance(pattern, str) else pattern
     available = list(sites)
-    chosen = tuple(
-        site
-        for site in available
-        if site.kind in kinds
-        and (patterns is None or any(fnmatchcase(site.name, glob) for glob in patterns))
-    )
+    chosen = tuple(site for site in available if matches(site, kinds, pattern))
     if not chosen:
         counts = ", ".join(
             f"{sum(site.kind == kind for site in available)} {kind}" for kind in KINDS
@@ -134,6 +127,13 @@ def select_sites(
         example = f", the first is {available[0].name!r}" if available else ""
         raise InputError(f"no attention site matches {wanted}: the denoiser has {counts}{example}")
     return chosen
+
+
+def matches(site: Site, kinds: Sequence[str], pattern: str | Sequence[str] | None) -> bool:
+    """Whether a site is of one of the kinds and its name matches one of the patterns."""
+    patterns = [pattern] if isinstance(pattern, str) else pattern
+    named = patterns is None or any(fnmatchcase(site.name, glob) for glob in patterns)
+    return site.kind in kinds and named
 
 
 def unwrapped(denoiser: nn.Module) -> nn.Module:
@@ -150,24 +150,28 @@ def _flow(name: str) -> int:
     return 0
 
 
-def _parent(modules: dict[str, nn.Module], name: str) -> nn.Module | None:
-    return modules.get(name.rpartition(".")[0])
-
-
 def _block(name: str) -> str:
     match = re.match(r"[^.]+(\.\d+)?", name)
     return match.group(0) if match else name
 
 
-def _kind(module: nn.Module, parent: nn.Module | None) -> Kind:
-    cross = getattr(module, "is_cross_attention", "Cross" in type(module).__name__)
+def _kind(name: str, modules: dict[str, nn.Module]) -> Kind:
+    module = modules[name]
+    parent_name, _, leaf = name.rpartition(".")
+    parent = modules[parent_name]
+    cross = getattr(module, "is_cross_attention", None)
+    if cross is None:
+        # Classes that do not say it: the second of two in a block is the one that looks elsewhere.
+        siblings = sum(isinstance(child, ATTENTION_CLASSES) for child in parent.children())
+        named = "cross" in leaf.lower() or "cross" in type(module).__name__.lower()
+        cross = named or (leaf == "attn2" and siblings > 1)
     if getattr(module, "added_kv_proj_dim", None) is not None:
         # Added keys join the image's own (SD3, Flux, DeepFloyd) unless the module says that it
         # looks elsewhere only; Wan's added keys are a second foreign sequence.
         return "cross" if getattr(module, "only_cross_attention", cross) else "joint"
     if cross:
         return "cross"
-    return "joint" if parent is not None and "Single" in type(parent).__name__ else "self"
+    return "joint" if "Single" in type(parent).__name__ else "self"
 
 
 def _text_is_in_the_sequence(denoiser: nn.Module, sites: Sequence[Site]) -> bool:

@@ -57,8 +57,7 @@ class Trace:
         self._clock = Clock(
             pipe, on_start=self._start, on_step=self._end_step, on_finish=self._finish
         )
-        self._watchers: dict[str, list[Observer]] = {}
-        self._kinds_confirmed: set[str] = set()
+        self._hooks: list[AttentionHook] = []
         self._predictions: list[tuple[Moment, Tensor]] = []
         self._undo = contextlib.ExitStack()
         self._entered = False
@@ -73,12 +72,14 @@ class Trace:
             _traced.add(self.denoiser)
             undo.callback(_traced.discard, self.denoiser)
             for observer in self.observers:
-                for site in observer.choose(self.sites):
-                    self._watchers.setdefault(site.name, []).append(observer)
+                observer.engage(self.sites)
+            undo.callback(_forget_child_registries, self.denoiser)
             modules = dict(unwrapped(self.denoiser).named_modules())
-            for site in self.sites:
-                if site.name in self._watchers:
-                    undo.enter_context(_hooked(modules[site.name], AttentionHook(site, self)))
+            if any(observer.watches_sites for observer in self.observers):
+                # Every site, since the first call may show that its kind is another.
+                self._hooks = [AttentionHook(site, self) for site in self.sites]
+            for hook in self._hooks:
+                undo.enter_context(_hooked(modules[hook.site.name], hook))
             undo.enter_context(_contexts_heard(self.denoiser, self._clock.enter_context))
             before = self.denoiser.register_forward_pre_hook(self._enter_denoiser, with_kwargs=True)
             undo.callback(before.remove)
@@ -97,10 +98,19 @@ class Trace:
     ) -> None:
         self._predictions.clear()
         self._undo.close()
-        _forget_child_registries(self.denoiser)
-        if not self._clock.runs and error is None:
+        if error is not None:
+            return
+        if not self._clock.runs:
             warnings.warn(
                 "this Trace saw no denoising: call its own pipeline inside the block", stacklevel=2
+            )
+            return
+        silent = [hook.site.name for hook in self._hooks if hook.watchers is None]
+        if silent:
+            warnings.warn(
+                f"{len(silent)} attention sites were never called, such as {silent[0]}: "
+                "the pipeline did not use them",
+                stacklevel=2,
             )
 
     @property
@@ -111,7 +121,8 @@ class Trace:
     def records(self, observer: Observer | None = None) -> pd.DataFrame:
         """What an observer measured, as a tidy table; of the only one where there is one.
 
-        Rows of runs that are over: call it after the block, or before the next run begins.
+        Inside the block, a run that is under way ends here as far as the table is concerned: call
+        it when the pipeline has returned.
 
         Raises:
             ValueError: the observer is not of this ``Trace``, or none is named among several.
@@ -124,6 +135,7 @@ class Trace:
             observer = self.observers[0]
         if observer not in self.observers:
             raise ValueError(f"{type(observer).__name__} is not an observer of this Trace")
+        self._clock.finish()
         return observer.table()
 
     def attend(
@@ -131,17 +143,14 @@ class Trace:
     ) -> Any:
         """Carry out one call of an attention module, and let observers see what it returns."""
         output = hook.fn_ref.original_forward(*args, **kwargs)
-        site = hook.site
-        if site.name not in self._kinds_confirmed:
-            self._kinds_confirmed.add(site.name)
-            kind = confirmed_kind(site, module, args, kwargs, output)
-            if kind != site.kind:
-                site = hook.site = replace(site, kind=kind)
-                chosen = {watcher: watcher.choose([site]) for watcher in self._watchers[site.name]}
-                self._watchers[site.name] = [watcher for watcher in chosen if chosen[watcher]]
-        seen = output[0] if isinstance(output, tuple) else output
-        for observer in self._watchers[site.name]:
-            observer.see(site, self._clock.moment, seen)
+        if hook.watchers is None:
+            kind = confirmed_kind(hook.site, module, args, kwargs, output)
+            hook.site = replace(hook.site, kind=kind)
+            hook.watchers = tuple(o for o in self.observers if o.wants(hook.site))
+        if hook.watchers:
+            seen = output[0] if isinstance(output, tuple) else output
+            for observer in hook.watchers:
+                observer.see(hook.site, self._clock.moment, seen)
         return output
 
     def _enter_denoiser(
@@ -166,16 +175,21 @@ class Trace:
         self._predictions.clear()
 
     def _finish(self, run: Run) -> None:
-        for observer in self.observers:
-            observer.finish(run)
+        with contextlib.ExitStack() as stack:  # all of them, even if one fails
+            for observer in self.observers:
+                stack.callback(observer.finish, run)
 
 
 class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no types
-    """The one hook: hands every call of its module to the ``Trace``."""
+    """The one hook: hands every call of its module to the ``Trace``.
+
+    Its site's kind, and who wants to see it, are settled at the first call.
+    """
 
     def __init__(self, site: Site, trace: Trace) -> None:
         super().__init__()
         self.site, self.trace = site, trace
+        self.watchers: tuple[Observer, ...] | None = None
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Stands in for the module's ``forward``."""

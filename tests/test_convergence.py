@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import toys
 
-from attnscope.analyses.convergence import Settings, converged_steps, measure, still_kinds
+from attnscope.analyses.convergence import Settings, converged_steps, measure, still
 from attnscope.prompts import Prompt, image_seed
 
 CAPTIONS = [
@@ -95,5 +96,18 @@ def test_a_site_has_converged_at_its_first_step_below_the_threshold():
 
 
 def test_attention_that_never_moves_is_named():
-    table = pd.DataFrame({"kind": ["cross", "self", "self"], "l2": [0.0, 0.0, 1.0]})
-    assert still_kinds(table) == ["cross"]
+    table = pd.DataFrame(
+        [
+            ("cross", "uncond", 0.0),
+            ("cross", "cond", 0.1),
+            ("self", "cond", 0.0),
+            ("self", "cond", 1),
+        ],
+        columns=["kind", "branch", "relative"],
+    )
+    assert still(table) == [("cross", "uncond")]
+
+
+def test_the_unconditional_text_of_sdxl_is_zeros_and_moves_nothing(tokenizer_folder):
+    table = run(toys.stable_diffusion_xl(tokenizer_folder))
+    assert still(table) == [("cross", "uncond")]

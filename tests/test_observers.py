@@ -5,7 +5,13 @@ import pandas as pd
 import pytest
 import torch
 import toys
-from diffusers import DDIMScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EDMEulerScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+)
 
 from attnscope import FeatureMaps, NoiseMean, StepDistance, Trace, find_sites
 from attnscope.sites import find_denoiser
@@ -180,6 +186,42 @@ def test_feature_maps_are_the_outputs(pipe):
         np.testing.assert_allclose(row.output, expected.reshape(row.output.shape), rtol=1e-6)
 
 
+def test_feature_maps_of_steps_that_were_not_reached_are_announced(sd):
+    def interrupt(pipe, step, timestep, tensors):
+        pipe._interrupt = step >= 1
+        return tensors
+
+    with (
+        toys.warns(r"no feature maps of steps \[3\]"),
+        Trace(sd, observers=[FeatureMaps("*", [1, 3])]) as trace,
+    ):
+        toys.call(sd, steps=4, callback_on_step_end=interrupt)
+    assert set(trace.records()["step"]) == {1}
+
+
+def test_outputs_that_are_not_numbers_stay_in_the_table_and_are_named(sd):
+    name = "mid_block.attentions.0.transformer_blocks.0.attn1"
+    sd.unet.get_submodule(name).register_forward_hook(lambda m, args, output: output * np.nan)
+    observer = StepDistance(sites="mid*attn1")
+    with (
+        toys.warns(f"returned NaN or infinity, such as {name}"),
+        Trace(sd, observers=[observer]) as trace,
+    ):
+        toys.call(sd)
+    assert len(trace.records()) == 6
+    assert trace.records()["l2"].isna().all()
+
+
+def test_a_site_called_twice_in_a_step_is_refused(sd):
+    module = sd.unet.get_submodule("mid_block.attentions.0")
+    module.register_forward_hook(lambda m, args, output: m.forward(*args, return_dict=False))
+    with (
+        pytest.raises(RuntimeError, match="several times in a step"),
+        Trace(sd, observers=[StepDistance(sites="mid*")]),
+    ):
+        toys.call(sd)
+
+
 def test_feature_maps_refuse_a_step_that_is_not_there(sd):
     with (
         pytest.raises(ValueError, match=r"steps=\[9\]"),
@@ -204,14 +246,17 @@ def collect_noise(pipe, run):
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
-@pytest.mark.parametrize("scheduler", [DDIMScheduler, EulerDiscreteScheduler])
+@pytest.mark.parametrize(
+    "scheduler", [DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler]
+)
 def test_noise_mean_converts_any_prediction_to_noise(sd, prediction, scheduler):
     """x_t = alpha x_0 + sigma eps is solved for eps, in the scheduler's own scale."""
     sd.scheduler = scheduler.from_config(sd.scheduler.config, prediction_type=prediction)
     given = collect_noise(sd, lambda: toys.call(sd, prompts=2))
     with Trace(sd, observers=[NoiseMean()]) as trace:
         toys.call(sd, prompts=2)
-    guided = trace.records().query("branch == 'guided'").set_index(["step", "sample"])
+        toys.call(sd, steps=3)  # another schedule must not change what the first one meant
+    guided = trace.records().query("branch == 'guided' and run == 0").set_index(["step", "sample"])
     euler = scheduler is EulerDiscreteScheduler
     for step, (output, timestep, sample) in enumerate(given):
         signal = sd.scheduler.alphas_cumprod[int(timestep)].double()
@@ -226,6 +271,30 @@ def test_noise_mean_converts_any_prediction_to_noise(sd, prediction, scheduler):
             row = guided.loc[(step, index)]
             np.testing.assert_allclose(row["mean"], noise[index].mean(), rtol=1e-3, atol=1e-5)
             np.testing.assert_allclose(row["norm"], noise[index].norm(), rtol=1e-3)
+
+
+def test_noise_mean_converts_a_flow_to_noise():
+    """x_t = (1 - sigma) x_0 + sigma eps and the model says eps - x_0."""
+    pipe = toys.wan()
+    given = collect_noise(pipe, lambda: toys.call_wan(pipe))
+    with Trace(pipe, observers=[NoiseMean()]) as trace:
+        toys.call_wan(pipe)
+    guided = trace.records().query("branch == 'guided'").set_index(["step", "sample"])
+    for step, (output, timestep, sample) in enumerate(given):
+        noise = sample + (1 - float(timestep) / 1000) * output
+        for index in range(2):
+            np.testing.assert_allclose(
+                guided.loc[(step, index), "norm"], noise[index].norm(), rtol=1e-4
+            )
+
+
+def test_noise_mean_refuses_what_it_cannot_convert_before_the_run_is_spent(sd):
+    sd.scheduler = EDMEulerScheduler()
+    with (
+        pytest.raises(ValueError, match="no way from EDMEulerScheduler"),
+        Trace(sd, observers=[NoiseMean()]),
+    ):
+        toys.call(sd)
 
 
 def test_noise_mean_of_the_branches_is_the_denoisers_output(sd):

@@ -91,6 +91,18 @@ def test_text_inside_the_sequence_makes_every_site_joint():
     assert set(kinds(transformer).values()) == {"joint"}
 
 
+def test_classes_that_do_not_say_their_kind_are_known_by_their_place():
+    from diffusers import LTXVideoTransformer3DModel
+
+    transformer = LTXVideoTransformer3DModel(
+        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=8,
+        cross_attention_dim=16, num_layers=1, caption_channels=16,
+    )  # fmt: skip
+    assert kinds(transformer) == {
+        "transformer_blocks.0.attn1": "self", "transformer_blocks.0.attn2": "cross",
+    }  # fmt: skip
+
+
 def test_a_call_corrects_the_kind(sd):
     module = sd.unet.get_submodule("mid_block.attentions.0.transformer_blocks.0.attn2")
     site = Site("attn2", "cross", "mid_block", 0)

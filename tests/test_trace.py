@@ -1,5 +1,6 @@
 import contextlib
 import copy
+import weakref
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from diffusers import (
     StableDiffusionImg2ImgPipeline,
 )
 from diffusers.hooks import HookRegistry, ModelHook
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import attnscope
 from attnscope import FeatureMaps, NoiseMean, StepDistance, Trace
+from attnscope.clock import Run
 
 
 def everything():
@@ -157,57 +160,72 @@ def test_schedulers_still_get_eta_and_generator(sd):
         assert torch.equal(plain, toys.call(sd, seed=3))
 
 
-class Transfers(TorchDispatchMode):
-    """Counts reads from the device: scalars, and copies to a host that is not the device."""
+class Dispatched(TorchDispatchMode):
+    """Counts scalars read from a device, and copies to another one."""
 
     def __init__(self):
         super().__init__()
-        self.scalars = self.copies = 0
+        self.count = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.scalars += func is torch.ops.aten._local_scalar_dense.default
+        self.count += func is torch.ops.aten._local_scalar_dense.default
         if func is torch.ops.aten._to_copy.default:
-            self.copies += (kwargs or {}).get("device") is not None
+            self.count += (kwargs or {}).get("device") is not None
         return func(*args, **(kwargs or {}))
 
 
-def test_nothing_is_read_back_inside_the_loop(pipe):
+class Called(TorchFunctionMode):
+    """Counts what would wait for a device, also where the device is the host and nothing moves."""
+
+    WAITING = frozenset({
+        "cpu", "numpy", "tolist", "item", "__bool__", "__float__", "__int__", "__index__", "nonzero",
+    })  # fmt: skip
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.count += getattr(func, "__name__", "") in self.WAITING
+        return func(*args, **(kwargs or {}))
+
+
+def reads_after_each_step(pipe, observers):
+    """How much was read back from the device, as it stood after every step of a run."""
+    stamps = []
+
+    def stamp(*args):
+        stamps.append((dispatched.count, called.count))
+        return args[-1]
+
     pixart = isinstance(pipe, toys.PixArtAlphaPipeline)
+    with Dispatched() as dispatched, Called() as called, contextlib.ExitStack() as stack:
+        if observers:
+            stack.enter_context(Trace(pipe, observers=observers))
+        toys.call(pipe, **{"callback" if pixart else "callback_on_step_end": stamp})
+    return stamps
 
-    def count(observers):
-        after_each_step = []
 
-        def watch(*args):
-            after_each_step.append((transfers.scalars, transfers.copies))
-            return args[-1]
-
-        options = {"callback" if pixart else "callback_on_step_end": watch}
-        with Transfers() as transfers, contextlib.ExitStack() as stack:
-            if observers:
-                stack.enter_context(Trace(pipe, observers=observers))
-            toys.call(pipe, **options)
-        return after_each_step
-
-    plain = count([])
+def test_nothing_is_read_back_inside_the_loop(pipe):
+    plain = reads_after_each_step(pipe, [])
     assert len(plain) == 4
-    assert count(everything()) == plain
+    assert reads_after_each_step(pipe, everything()) == plain
 
 
-def test_a_dispatch_mode_would_notice_a_read(sd):
+@pytest.mark.parametrize(
+    "read", [torch.Tensor.cpu, torch.Tensor.numpy, torch.Tensor.tolist, lambda t: bool(t.sum() > 0)]
+)
+def test_a_read_inside_the_loop_would_be_noticed(sd, read):
     class Reads(StepDistance):
         def see(self, site, moment, output):
-            output.sum().item()
+            read(output)
 
-    with Transfers() as plain:
-        toys.call(sd)
-    with Transfers() as reading, Trace(sd, observers=[Reads()]):
-        toys.call(sd)
-    assert reading.scalars > plain.scalars
+    assert reads_after_each_step(sd, [Reads()]) != reads_after_each_step(sd, [])
 
 
 def test_entering_twice_is_refused(sd):
     with (
-        pytest.warns(UserWarning, match="no denoising"),
+        toys.warns("no denoising"),
         Trace(sd) as trace,
         pytest.raises(RuntimeError, match="traced already"),
         Trace(sd),
@@ -218,7 +236,7 @@ def test_entering_twice_is_refused(sd):
 
 
 def test_a_trace_that_saw_nothing_warns(sd):
-    with pytest.warns(UserWarning, match="saw no denoising"), Trace(sd):
+    with toys.warns("saw no denoising"), Trace(sd):
         pass
 
 
@@ -319,19 +337,121 @@ def test_attention_slicing_and_offload_are_watched(sd):
     assert trace.records()["run"].nunique() == 2
 
 
-def test_no_memory_stays_after_a_trace(sd):
-    import gc
-    import weakref
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_device_memory_stays_after_a_trace(sd, fails):
+    observers = everything()
 
-    seen = []
+    def refer(pipe, step, timestep, tensors):
+        distance, noise, maps = observers
+        kept.extend(weakref.ref(pace.previous) for pace in distance._paces.values())
+        kept.extend(weakref.ref(pace.values) for pace in distance._paces.values())
+        kept.extend(weakref.ref(moments) for _, _, moments in noise._moments)
+        kept.extend(weakref.ref(output) for _, _, output in maps._kept)
+        if fails and step == 2:
+            raise KeyError("stop")
+        return tensors
 
-    class Remember(StepDistance):
-        def see(self, site, moment, output):
-            seen.append(weakref.ref(output))
-            super().see(site, moment, output)
+    kept = []
+    expected = pytest.raises(KeyError) if fails else contextlib.nullcontext()
+    with expected, Trace(sd, observers=observers) as trace:
+        toys.call(sd, callback_on_step_end=refer)
+    assert len(kept) > 40
+    assert all(reference() is None for reference in kept)
+    assert len(trace.records(observers[0]))
 
-    with Trace(sd, observers=[Remember()]):
+
+def test_an_observer_that_fails_does_not_take_the_others_along(sd):
+    class Fails(NoiseMean):
+        def finish(self, run):
+            raise KeyError("broken")
+
+    distance = StepDistance()
+
+    def run():
+        with Trace(sd, observers=[Fails(), distance]):
+            toys.call(sd)
+
+    before = fingerprint(sd)
+    with pytest.raises(KeyError):
+        run()
+    assert len(distance.table()) == 48
+    assert fingerprint(sd) == before
+
+
+def test_an_observer_serves_one_trace(sd):
+    observer = StepDistance()
+    with Trace(sd, observers=[observer]):
         toys.call(sd)
-    gc.collect()
-    assert len(seen) > 10
-    assert all(reference() is None for reference in seen)
+    with (
+        pytest.raises(RuntimeError, match="make a new one for each"),
+        Trace(sd, observers=[observer]),
+    ):
+        pass
+
+
+def test_records_can_be_read_inside_the_block_between_runs(sd):
+    with Trace(sd, observers=[StepDistance()]) as trace:
+        toys.call(sd)
+        assert set(trace.records()["run"]) == {0}
+        toys.call(sd)
+    assert set(trace.records()["run"]) == {0, 1}
+
+
+def test_the_first_call_settles_the_kind(sd):
+    """A site that looks like self-attention but is given a text is measured as cross-attention."""
+    name = "mid_block.attentions.0.transformer_blocks.0.attn2"
+    sd.unet.get_submodule(name).is_cross_attention = False
+    assert {site.name: site.kind for site in attnscope.find_sites(sd.unet)}[name] == "self"
+    cross, itself = StepDistance(kinds=["cross"]), StepDistance(kinds=["self"])
+    with Trace(sd, observers=[cross, itself]) as trace:
+        toys.call(sd)
+    assert name in set(trace.records(cross)["site"])
+    assert name not in set(trace.records(itself)["site"])
+
+
+def test_sites_that_are_never_called_are_named(sd):
+    sd.unet.spare = copy.deepcopy(
+        sd.unet.get_submodule("mid_block.attentions.0.transformer_blocks.0.attn1")
+    )
+    with (
+        toys.warns("1 attention sites were never called, such as spare"),
+        Trace(sd, observers=[StepDistance()]),
+    ):
+        toys.call(sd)
+
+
+@pytest.mark.parametrize(
+    ("calls", "pair", "names"),
+    [
+        ([(None, 4)], ("uncond", "cond"), [["uncond", "cond"]]),
+        ([(None, 4)], ("cond", "uncond"), [["cond", "uncond"]]),
+        ([(None, 2)], ("uncond", "cond"), [["cond"]]),
+        ([(None, 6)], ("uncond", "cond"), [["branch0", "branch1", "branch2"]]),
+        ([(None, 2), (None, 2)], ("uncond", "cond"), [["cond"], ["uncond"]]),
+        ([("pred_cond", 2), ("pred_uncond", 2)], ("uncond", "cond"), [["cond"], ["uncond"]]),
+        # A further call beside a batch of both branches, as in skip-layer guidance.
+        ([(None, 4), (None, 2)], ("uncond", "cond"), [["uncond", "cond"], ["extra1"]]),
+    ],
+)
+def test_branches_are_named_by_what_is_known_of_the_calls(calls, pair, names):
+    run = Run(0, 5, pair, samples=2)
+    for number, (context, rows) in enumerate(calls):
+        run.note_call(number, context, rows)
+    for number, (_, rows) in enumerate(calls):
+        samples, branches = run.label(number, rows)
+        assert branches.tolist() == [name for name in names[number] for _ in range(2)]
+        assert samples.tolist() == [0, 1] * len(names[number])
+
+
+def test_two_branches_without_classifier_free_guidance_are_numbered(sd):
+    """Perturbed-attention guidance alone puts two conditional branches into a batch."""
+    from diffusers import StableDiffusionPAGPipeline
+
+    pipe = StableDiffusionPAGPipeline(
+        **sd.components, requires_safety_checker=False, pag_applied_layers="mid"
+    )
+    pipe.set_progress_bar_config(disable=True)
+    with Trace(pipe, observers=[StepDistance()]) as trace:
+        pipe(toys.PROMPTS[0], height=32, width=32, num_inference_steps=3, guidance_scale=0.0,
+             pag_scale=3.0, output_type="latent")  # fmt: skip
+    assert set(trace.records()["branch"]) == {"branch0", "branch1"}

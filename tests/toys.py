@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import warnings
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from diffusers import (
@@ -254,6 +259,16 @@ def call_wan(pipe: WanPipeline, *, guidance: float = 5.0, steps: int = 4) -> tor
         output_type="latent",
         generator=torch.Generator().manual_seed(0),
     ).frames
+
+
+@contextlib.contextmanager
+def warns(match: str) -> Iterator[None]:
+    """Expects a warning of ours; what the libraries warn of beside it is none of ours."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    messages = [str(warning.message) for warning in caught]
+    assert any(re.search(match, message) for message in messages), messages
 
 
 FAMILIES = {

@@ -158,7 +158,14 @@ def converged_steps(records: pd.DataFrame, threshold: float = THRESHOLD) -> pd.D
     return pd.DataFrame(rows).astype({"step": "Int64", "stays": "boolean"})
 
 
-def still_kinds(records: pd.DataFrame) -> list[str]:
-    """Kinds of attention whose outputs never change: those that look at a single token (SVD)."""
-    largest = records.groupby("kind", observed=True)["l2"].max()
-    return [str(kind) for kind in largest[largest == 0].index]
+def still(records: pd.DataFrame) -> list[tuple[str, str]]:
+    """Kinds and branches of attention whose outputs do not change over the steps at all.
+
+    They look at one value wherever they look: the single image token of Stable Video Diffusion, or
+    the zeros that Stable Diffusion XL uses for the unconditional text.
+
+    Returns:
+        Pairs of kind and branch.
+    """
+    largest = records.groupby(["kind", "branch"], observed=True)["relative"].max()
+    return [(str(kind), str(branch)) for kind, branch in largest[largest < 1e-6].index]

@@ -115,7 +115,7 @@ def convergence(
 
 def report(run: Run, *, threshold: float, quiet: bool, as_json: bool) -> None:
     """Draw a convergence run's figures and print when its sites converged."""
-    from attnscope.analyses.convergence import converged_steps, still_kinds
+    from attnscope.analyses.convergence import converged_steps, still
     from attnscope.cli.console import messages, results, show_json, show_table
     from attnscope.figures.saving import save_figures
 
@@ -143,10 +143,10 @@ def report(run: Run, *, threshold: float, quiet: bool, as_json: bool) -> None:
     )
     formats = dict.fromkeys(("first", "last", "first change", "last change"), ".3f")
     show_table(shown, title, formats)
-    for kind in still_kinds(records):
+    for kind, branch in still(records):
         messages.print(
-            f"note: {kind}-attention does not change over the steps at all: it looks at a "
-            "single token, so its output is that token's value whatever the query"
+            f"note: {kind}-attention of the branch '{branch}' does not change over the steps at all: "
+            "all that it looks at is one value (a single token, or a text of zeros)"
         )
     results.print(f"every site: {run.path / 'converged.csv'}", soft_wrap=True)
     results.print(f"run directory: {run.path}", soft_wrap=True)

@@ -14,6 +14,7 @@ _MOST_PANELS = 8
 
 def figure_2(records: pd.DataFrame) -> Figure:
     """Mean distance between consecutive outputs over the steps, absolute and relative."""
+    records = _moving(records)
     figure, axes = plt.subplots(1, 2, figsize=(plots.TEXT_WIDTH, plots.TEXT_WIDTH * 0.36))
     for ax, metric in zip(axes, ("l2", "relative"), strict=True):
         plots.convergence(records, metric=metric, ax=ax)
@@ -46,6 +47,13 @@ def figure_a4(records: pd.DataFrame) -> Figure:
         if index + columns < len(chosen):
             ax.set_xlabel("")
     return figure
+
+
+def _moving(records: pd.DataFrame) -> pd.DataFrame:
+    """Without the kinds of attention that never change: a flat line at zero is no finding."""
+    largest = records.groupby("kind", observed=True)["relative"].transform("max")
+    moving: pd.DataFrame = records[largest > 1e-6]
+    return moving if len(moving) else records
 
 
 def _spread(sites: pd.Series[str], count: int) -> list[str]:

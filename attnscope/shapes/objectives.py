@@ -141,13 +141,18 @@ class Denoising(Objective):
 
     @staticmethod
     def _timesteps(count: int, generator: torch.Generator) -> Tensor:
-        """Timesteps of a density that grows linearly, from 1/2 to 3/2 of the uniform one.
+        """Half of a density that grows linearly, half from where layout is decided.
 
-        Layout and attributes are decided where there is much noise.
+        Which thing stands where is settled while x_t hardly shows things (sigma 1.4 to 20,
+        timesteps 760 to 980), and learned last: with the first density alone, both colours of a
+        scene were right after 77,000 images, and at a place by chance still after 102,000.
         """
         steps = architecture.TRAIN_TIMESTEPS
         uniform = torch.rand(count, generator=generator)
-        return ((0.25 + 2 * uniform).sqrt() - 0.5).mul(steps).long().clamp(0, steps - 1)
+        anywhere = (0.25 + 2 * uniform).sqrt() - 0.5
+        early = 0.76 + 0.22 * torch.rand(count, generator=generator)
+        choice = torch.rand(count, generator=generator) < 0.5
+        return torch.where(choice, early, anywhere).mul(steps).long().clamp(0, steps - 1)
 
     def pipeline(self, autoencoder: AutoencoderKL) -> StableDiffusionPipeline:
         """A Stable Diffusion pipeline over the trained parts, without a safety checker."""
