@@ -31,6 +31,9 @@ def train(
         float, typer.Option(min=0.1, help="Noise levels are Stable Diffusion's divided by this.")
     ] = 4.0,
     seed: Annotated[int, typer.Option(min=0, help="Of scenes, weights and noise.")] = 0,
+    start: Annotated[
+        str | None, typer.Option(help="Go on from 'shapes' or another trained folder.")
+    ] = None,
 ) -> None:
     """Train the embedded model from nothing. Stopped or killed, the same command goes on."""
     import os
@@ -49,11 +52,23 @@ def train(
         recipe = replace(recipe, unet=replace(recipe.unet, **changes))
         cores = os.cpu_count() or 1
         count = (workers or max(n for n in (1, 2, 4) if n <= cores)) if place == "cpu" else 1
-        done = train(out, recipe, workers=count, device=place, minutes=minutes)
+        trained = None if start is None else reader_folder(start)
+        done = train(out, recipe, workers=count, device=place, minutes=minutes, start=trained)
     if done:
         messages.print(f"done: the model is in {out / 'model'}, the log in {out / 'log.csv'}")
     else:
         messages.print(f"time is up: the same command goes on; the log is {out / 'log.csv'}")
+
+
+def reader_folder(model: str) -> Path:
+    """The folder of a model of the shapes world, which has a reader."""
+    from attnscope.errors import InputError
+    from attnscope.pipelines import describe
+
+    folder = Path(describe(model).source)
+    if not (folder / "reader.safetensors").is_file():
+        raise InputError(f"{model!r} has no reader: choose 'shapes' or a folder that train made")
+    return folder
 
 
 @app.command()
@@ -80,9 +95,7 @@ def score(
     from attnscope.pipelines import describe, load
 
     described = describe(model)
-    folder = Path(described.source)
-    if not (folder / "reader.safetensors").is_file():
-        raise InputError(f"{model!r} has no reader: choose 'shapes' or a folder that train made")
+    folder = reader_folder(model)
     if sheet is not None and (sheet.suffix not in (".png", ".pdf") or not sheet.parent.is_dir()):
         raise InputError(f"--sheet {str(sheet)!r} is not a .png or .pdf in a folder that exists")
     try:

@@ -133,7 +133,7 @@ def load_reader(folder: Path) -> Reader:
     reader = Reader()
     state = load_file(folder / "reader.safetensors")
     reader.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-    return reader.eval()
+    return reader.requires_grad_(False).eval()
 
 
 def matches(read: Tensor, scenes: Sequence[Scene]) -> Tensor:

@@ -10,28 +10,31 @@ jointly with the U-Net. Without that, telling which of two things stands where c
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import time
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 from safetensors.torch import save_file
 from torch.multiprocessing.spawn import spawn
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from attnscope.errors import InputError
 from attnscope.runs import Run, write_whole
 from attnscope.shapes import architecture
 from attnscope.shapes.fitting import OutOfTime, Schedule, Worker, fit
 from attnscope.shapes.objectives import Autoencoding, Denoising, Reading, Understanding, to_float
-from attnscope.shapes.reader import Reader, alignment, matches
-from attnscope.shapes.scenes import caption, generate, render
+from attnscope.shapes.reader import Reader, alignment, load_reader, matches
+from attnscope.shapes.scenes import Scene, caption, generate, render
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Identity:
     noise_shift: float
     dropout: float
     seed: int
+    start: str | None
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,10 @@ class Recipe:
         )
     )
 
-    @property
-    def identity(self) -> Identity:
+    def identity(self, start: Path | None) -> Identity:
         """What may not change between two calls of :func:`train` on one folder."""
-        return Identity(self.scenes, self.noise_shift, self.dropout, self.seed)
+        given = None if start is None else str(start.resolve())
+        return Identity(self.scenes, self.noise_shift, self.dropout, self.seed, given)
 
 
 def train(
@@ -88,6 +92,7 @@ def train(
     workers: int = 1,
     device: str = "cpu",
     minutes: float | None = None,
+    start: Path | None = None,
 ) -> bool:
     """Run every stage that is not done yet.
 
@@ -99,6 +104,8 @@ def train(
             thread each trained 1.9 times as fast as one of two threads).
         device: a torch device.
         minutes: stop after this long; the same command goes on later.
+        start: a trained folder to go on from, such as the shipped one: its autoencoder and reader
+            are kept, its text encoder and U-Net are trained further.
 
     Returns:
         Whether everything is done.
@@ -113,55 +120,92 @@ def train(
                 f"a batch of {schedule.batch} cannot be shared evenly by {workers} workers: "
                 "choose 1, 2 or 4"
             )
-    Run.open(folder, "shapes train", recipe.identity)
+    Run.open(folder, "shapes train", recipe.identity(start))
     deadline = float("inf") if minutes is None else time.monotonic() + 60 * minutes
     if workers == 1:
-        return _run(Worker(0, 1, torch.device(device), deadline), folder, recipe)
+        return _run(Worker(0, 1, torch.device(device), deadline), folder, recipe, start)
     with tempfile.TemporaryDirectory() as meeting:
         spawn(  # type: ignore[no-untyped-call]  # torch annotates no such function
-            _join, (workers, meeting, deadline, folder, recipe), nprocs=workers
+            _join, (workers, meeting, deadline, folder, recipe, start), nprocs=workers
         )
         return (Path(meeting) / "done").exists()
 
 
 def _join(
-    rank: int, count: int, meeting: str, deadline: float, folder: Path, recipe: Recipe
+    rank: int,
+    count: int,
+    meeting: str,
+    deadline: float,
+    folder: Path,
+    recipe: Recipe,
+    start: Path | None,
 ) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{meeting}/store", rank=rank, world_size=count)
-    if _run(Worker(rank, count, torch.device("cpu"), deadline), folder, recipe):
+    if _run(Worker(rank, count, torch.device("cpu"), deadline), folder, recipe, start):
         (Path(meeting) / "done").touch()
     dist.destroy_process_group()
 
 
-def _run(worker: Worker, folder: Path, recipe: Recipe) -> bool:
+def _run(worker: Worker, folder: Path, recipe: Recipe, start: Path | None) -> bool:
     torch.manual_seed(recipe.seed)
     try:
         _render_scenes(worker, folder, recipe)
-        scenes = [
-            scene
-            for scene, _ in zip(generate("train", recipe.seed), range(recipe.scenes), strict=False)
-        ]
+        scenes = list(islice(generate("train", recipe.seed), recipe.scenes))
         images = np.load(folder / "images.npy", mmap_mode="r")
-        args = (worker, folder, recipe.seed)
-        autoencoder = fit("autoencoder", Autoencoding(images), recipe.autoencoder, *args)
-        reader = fit("reader", Reading(images, scenes), recipe.reader, *args)
         tokenizer = architecture.tokenizer(folder / f"tokenizer-{worker.rank}")
-        text = fit("text", Understanding(tokenizer, scenes), recipe.text, *args)
-        latents = _encode_scenes(worker, folder, autoencoder, images, recipe.autoencoder.steps)
-        latents = _standardize(autoencoder.model, latents)
+        if start is None:
+            parts = _train_parts(worker, folder, recipe, images, scenes, tokenizer)
+        else:
+            parts = _given_parts(start)
+        latents = _encode_scenes(worker, folder, parts.autoencoder, images)
+        latents = _standardize(parts.autoencoder, latents)
         denoising = Denoising(
-            latents, tokenizer, text.encoder, scenes,
+            latents, tokenizer, parts.encoder, scenes,
             noise_shift=recipe.noise_shift, dropout=recipe.dropout,
         )  # fmt: skip
-        sampler = Sampler(worker, folder, autoencoder.model, reader.model)
-        denoiser = fit("unet", denoising, recipe.unet, *args, evaluate=sampler.score)
+        if parts.unet is not None:
+            denoising.unet.load_state_dict(parts.unet.state_dict())
+        sampler = Sampler(worker, folder, parts.autoencoder, parts.reader)
+        denoiser = fit(
+            "unet", denoising, recipe.unet, worker, folder, recipe.seed, evaluate=sampler.score
+        )
         if worker.leads:
-            export(folder / "model", denoiser, autoencoder.model, reader.model)
+            export(folder / "model", denoiser, parts.autoencoder, parts.reader)
         worker.barrier()
     except OutOfTime:
         return False
     return True
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the U-Net's training stands on; ``unet`` where it goes on from trained weights."""
+
+    autoencoder: AutoencoderKL
+    reader: Reader
+    encoder: CLIPTextModel
+    unet: UNet2DConditionModel | None = None
+
+
+def _train_parts(
+    worker: Worker,
+    folder: Path,
+    recipe: Recipe,
+    images: Any,
+    scenes: list[Scene],
+    tokenizer: CLIPTokenizer,
+) -> Parts:
+    args = (worker, folder, recipe.seed)
+    autoencoder = fit("autoencoder", Autoencoding(images), recipe.autoencoder, *args)
+    reader = fit("reader", Reading(images, scenes), recipe.reader, *args)
+    text = fit("text", Understanding(tokenizer, scenes), recipe.text, *args)
+    return Parts(autoencoder.model, reader.model, text.encoder)
+
+
+def _given_parts(start: Path) -> Parts:
+    pipe = StableDiffusionPipeline.from_pretrained(start, torch_dtype=torch.float32)
+    return Parts(pipe.vae, load_reader(start), pipe.text_encoder, pipe.unet)
 
 
 def _render_scenes(worker: Worker, folder: Path, recipe: Recipe) -> None:
@@ -176,10 +220,11 @@ def _render_scenes(worker: Worker, folder: Path, recipe: Recipe) -> None:
 
 
 def _encode_scenes(
-    worker: Worker, folder: Path, autoencoder: Autoencoding, images: Any, trained_steps: int
+    worker: Worker, folder: Path, autoencoder: AutoencoderKL, images: Any
 ) -> np.ndarray[Any, np.dtype[np.float16]]:
     """Encode all images, each worker its share: float16 ``[scenes, 4, 16, 16]``, unscaled."""
-    stem = f"latents-{trained_steps}-{worker.count}"
+    weights = torch.cat([p.detach().flatten().cpu() for p in autoencoder.encoder.parameters()])
+    stem = f"latents-{hashlib.sha256(weights.numpy().tobytes()).hexdigest()[:8]}-{worker.count}"
     paths = [folder / f"{stem}-{rank}.npy" for rank in range(worker.count)]
     mine = np.array_split(np.arange(len(images)), worker.count)[worker.rank]
     if not paths[worker.rank].exists():
@@ -187,7 +232,7 @@ def _encode_scenes(
         with torch.inference_mode(), torch.autocast(worker.device.type, torch.bfloat16):
             for indices in np.array_split(mine, max(1, len(mine) // 100)):
                 batch = to_float(images[indices]).to(worker.device)
-                mean = autoencoder.model.encode(batch).latent_dist.mean
+                mean = autoencoder.to(worker.device).encode(batch).latent_dist.mean
                 parts.append(mean.to(torch.float16).cpu().numpy())
         encoded = np.concatenate(parts)
         write_whole(paths[worker.rank], lambda partial: _save_array(partial, encoded))
@@ -234,12 +279,12 @@ class Sampler:
         self, worker: Worker, folder: Path, autoencoder: AutoencoderKL, reader: Reader
     ) -> None:
         self.worker, self.folder = worker, folder
-        self.autoencoder, self.reader = autoencoder, reader
+        self.autoencoder, self.reader = autoencoder, reader.to(worker.device)
         self.scored = 0
 
     def score(self, denoiser: Denoising, count: int = 64) -> dict[str, float]:
         """Alignment on validation captions, each worker sampling its share; leaves a sheet."""
-        scenes = [scene for scene, _ in zip(generate("validation"), range(count), strict=False)]
+        scenes = list(islice(generate("validation"), count))
         mine = scenes[self.worker.rank :: self.worker.count]
         pipe = denoiser.pipeline(self.autoencoder).to(self.worker.device)
         pipe.set_progress_bar_config(disable=True)
