@@ -111,9 +111,10 @@ class Clock:
     Args:
         pipe: the pipeline; its scheduler must stay the same object while the clock is attached.
         on_start: called with a run when its first denoiser call begins.
-        on_step: called when ``scheduler.step`` has returned, with the run, the moment of the
-            step's last denoiser call, and the arguments ``model_output`` and ``sample``.
-        on_finish: called with a run when it is over: when the next begins, or on detaching.
+        on_step: called before ``scheduler.step``, with the moment of the step's last denoiser call
+            and the arguments ``model_output`` and ``sample``.
+        on_finish: called with a run when it is over: before the scheduler is set for the next, or
+            on detaching.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class Clock:
         pipe: Any,
         *,
         on_start: Callable[[Run], None],
-        on_step: Callable[[Run, Moment, Tensor, Tensor], None],
+        on_step: Callable[[Moment, Tensor, Tensor], None],
         on_finish: Callable[[Run], None],
     ) -> None:
         self._pipe, self._scheduler = pipe, pipe.scheduler
@@ -187,11 +188,10 @@ class Clock:
         return result
 
     def _step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        bound = self._step_signature.bind(*args, **kwargs).arguments
-        result = original(*args, **kwargs)
         run = self.run
-        if run is None or self._call == 0:
-            return result
+        if run is None or self._call == 0:  # no denoiser call belongs to it
+            return original(*args, **kwargs)
+        bound = self._step_signature.bind(*args, **kwargs).arguments
         sample = bound["sample"]
         run.samples = run.samples or sample.shape[0]
         if self.moment.rows % run.samples:
@@ -199,7 +199,8 @@ class Clock:
                 f"the denoiser ran on {self.moment.rows} rows for {run.samples} samples: "
                 "this guidance layout is not supported"
             )
-        self._on_step(run, self.moment, bound["model_output"], sample)
+        self._on_step(self.moment, bound["model_output"], sample)
+        result = original(*args, **kwargs)
         run._stamps.append(bound["timestep"])
         self._call = 0
         return result

@@ -168,7 +168,7 @@ class Trace:
         for observer in self.observers:
             observer.start(run, self.pipe.scheduler)
 
-    def _end_step(self, run: Run, moment: Moment, guided: Tensor, sample: Tensor) -> None:
+    def _end_step(self, moment: Moment, guided: Tensor, sample: Tensor) -> None:
         for observer in self.observers:
             if observer.watches_noise:
                 observer.end_step(moment.step, self._predictions, guided, sample)
