@@ -54,25 +54,18 @@ def test_the_reader_reads_held_out_renders():
 
 
 def test_it_draws_what_held_out_captions_ask_for(pipe):
-    """Far above chance; the figures of 1,000 captions are in the model card."""
+    """Above chance (0.5, 0.25, 0.12, 0.12, 0.33); the model card has the figures of 1,000."""
     settings = alignment.Settings(limit=24, steps=25, guidance=MODELS["shapes"].guidance)
     result = alignment.measure(pipe, SHAPES_FOLDER, settings)
     assert result.images.shape == (24, 64, 64, 3)
-    floors = {
-        "size": 0.6,
-        "fill": 0.5,
-        "color": 0.5,
-        "shape": 0.4,
-        "relation": 0.6,
-        "background": 0.8,
-    }
+    floors = {"size": 0.5, "fill": 0.4, "color": 0.35, "shape": 0.3, "relation": 0.8}
     assert all(result.scores[name] >= floor for name, floor in floors.items()), result.scores
 
 
 def test_guidance_and_text_matter(pipe):
     """With the captions of other images, the reader sees other things."""
     scenes = list(islice(generate("test"), 16))
-    options = {"seeds": list(range(16)), "steps": 10, "guidance": 4.0, "output_type": "np"}
+    options = {"seeds": list(range(16)), "steps": 10, "guidance": 3.0, "output_type": "np"}
     made = call(pipe, [caption(scene) for scene in scenes], **options)
     pixels = torch.from_numpy(made).permute(0, 3, 1, 2).float() * 2 - 1
     read = load_reader(SHAPES_FOLDER).read(pixels)
@@ -93,7 +86,7 @@ def test_its_attention_is_measured_as_numpy_measures_it(pipe):
         for site in sites
     ]
     captions = [caption(scene) for scene in islice(generate("test"), 2)]
-    options = {"seeds": [0, 1], "steps": 6, "guidance": 4.0, "output_type": "latent"}
+    options = {"seeds": [0, 1], "steps": 6, "guidance": 3.0, "output_type": "latent"}
     call(pipe, captions, **options)
     for handle in handles:
         handle.remove()
