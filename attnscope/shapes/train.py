@@ -101,7 +101,7 @@ def train(
         recipe: what to train. The schedules may change between calls, so a run can be lengthened;
             what else the recipe says may not.
         workers: processes that share each batch; on a CPU each takes one thread (two of one
-            thread each trained 1.9 times as fast as one of two threads).
+            thread each trained 1.8 times as fast as one of two threads).
         device: a torch device.
         minutes: stop after this long; the same command goes on later.
         start: a trained folder to go on from, such as the shipped one: its autoencoder and reader
