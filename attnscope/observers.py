@@ -36,6 +36,7 @@ from attnscope.errors import InputError
 from attnscope.layout import output_elements
 from attnscope.predictions import check_prediction, noise_weights
 from attnscope.sites import KINDS, Site, find_denoiser, find_sites, matches, select_sites
+from attnscope.tables import concatenate
 
 STEP_DISTANCES = ("l2", "rms", "relative", "cosine")
 
@@ -473,10 +474,7 @@ def _tidy(table: pd.DataFrame) -> pd.DataFrame:
 def _joined(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
     if not tables:
         return _tidy(pd.DataFrame({name: [] for name in columns}))
-    plain = [
-        table.astype({name: "object" for name in _CATEGORICAL if name in table}) for table in tables
-    ]
-    return _tidy(pd.concat(plain, ignore_index=True))
+    return concatenate(tables)
 
 
 def _to_host(tensors: Sequence[Tensor]) -> list[NDArray[np.float32]]:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from attnscope.prompts import Prompt, image_seed
+from attnscope.tables import concatenate
 
 THRESHOLD = 0.05
 """A site has converged where its relative change is below this part of its first one."""
@@ -115,14 +116,7 @@ def measure(
     for batch, table in in_batches(pairs, batch_size, watch, on_halving=on_halving):
         parts.append(table)
         on_batch(len(batch))
-    return _concatenated(parts)
-
-
-def _concatenated(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Concatenate, keeping text columns categorical."""
-    names = [name for name in parts[0] if parts[0][name].dtype == "category"]
-    plain = [part.astype(dict.fromkeys(names, "object")) for part in parts]
-    return pd.concat(plain, ignore_index=True).astype(dict.fromkeys(names, "category"))
+    return concatenate(parts)
 
 
 def converged_steps(records: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFrame:
