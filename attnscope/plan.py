@@ -1,0 +1,492 @@
+"""What every attention call, every guidance branch and the text do at every denoising step.
+
+A :class:`Plan` is a recipe: ``TGate(gate=10, interval=5)``. Made for a number of steps by
+:meth:`Plan.over` it becomes a :class:`Trajectory`, which a :class:`~attnscope.Trace` carries out
+and which answers ``action(site, step)``, ``branches(step)`` and ``text(step)``. Steps count from 0.
+
+Every plan has a text form, :func:`parse` reads it and ``str(plan)`` writes it::
+
+    m=10,k=5                      tgate:m=10,k=5,w=2,f=1
+    guidance-cutoff:m=10          null-text-late:m=3
+
+Semantics: "Faster Diffusion via Temporal Attention Decomposition", sections 3 and 4, appendix B;
+`TGate` follows its authors' code. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from dataclasses import MISSING, dataclass, field, fields
+from enum import Enum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from attnscope.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+Branch = Literal["uncond", "cond"]
+Text = Literal["prompt", "null"]
+
+
+class Action(Enum):
+    """What an attention module does in one call."""
+
+    COMPUTE = "compute"
+    STORE = "store"
+    """Compute, and keep the result for later steps."""
+    REUSE = "reuse"
+    """Return what was kept, without computing."""
+
+
+class AnySite(Protocol):
+    """What a plan may know of a site; :class:`attnscope.Site` is one."""
+
+    @property
+    def kind(self) -> str:
+        """``cross``, ``self`` or ``joint``."""
+
+
+def _key(letter: str, **options: Any) -> Any:
+    """A field of a plan and the letter that stands for it in the text form."""
+    return field(metadata={"key": letter}, **options)
+
+
+@dataclass(frozen=True)
+class Plan(ABC):
+    """What happens at every step. Subclasses answer for single steps, whatever their number.
+
+    A plan of one's own overrides :meth:`action`, :meth:`keeps` or :meth:`text`, each of which
+    leaves everything as it is by default. ``action`` sees the whole site, so it may give every
+    site a gate of its own.
+    """
+
+    name: ClassVar[str] = ""
+    smallest: ClassVar[dict[str, int]] = {"gate": 1, "interval": 1, "late_interval": 1}
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if option.name == "keep":
+                if value not in ("cond", "uncond"):
+                    raise InputError(f"{self._called(option)}={value!r}: choose cond or uncond")
+                continue
+            least = self.smallest.get(option.name, 0)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise InputError(
+                    f"{self._called(option)}={value!r} is no whole number from {least} on"
+                )
+
+    def action(self, site: AnySite, step: int) -> Action:
+        """What a site does at a step."""
+        return Action.COMPUTE
+
+    def keeps(self, step: int) -> Branch | Literal["model's", "both"]:
+        """Which guidance branches run at a step: both, or the one that is named.
+
+        ``"model's"`` leaves the choice to the model: the unconditional branch, or for Stable Video
+        Diffusion the conditional one.
+        """
+        return "both"
+
+    def text(self, step: int) -> Text:
+        """What the conditional branch reads at a step: the prompt, or the encoding of ""."""
+        return "prompt"
+
+    def over(self, steps: int, *, kept: Branch = "uncond") -> Trajectory:
+        """The plan made for a number of steps.
+
+        Args:
+            steps: how many there are.
+            kept: the branch that stays where the plan leaves the choice to the model.
+
+        Raises:
+            InputError: the plan's gate lies beyond the last step.
+        """
+        return Trajectory(self, steps, kept)
+
+    def __str__(self) -> str:
+        values = ",".join(f"{f.metadata['key']}={getattr(self, f.name)}" for f in fields(self))
+        return f"{self.name}:{values}" if values else self.name
+
+    def _called(self, option: Any) -> str:
+        """An option by both of its names."""
+        letter = option.metadata["key"]
+        return option.name if letter == option.name else f"{option.name} ({letter})"
+
+
+@dataclass(frozen=True)
+class Baseline(Plan):
+    """Computes everything: S."""
+
+    name: ClassVar[str] = "baseline"
+
+
+@dataclass(frozen=True)
+class TGate(Plan):
+    """The paper's method: cross-attention and guidance until the gate, self-attention sparsely.
+
+    ==============================  =======================  ==============  ========
+    step i, gate m                  self-attention           cross-          branches
+    ==============================  =======================  ==============  ========
+    i < m-1 and i < w               compute                  compute         both
+    i < m-1 and i = w               store                    compute         both
+    i < m-1 and i > w               store if i % k = 0,      compute         both
+                                    else reuse
+    i = m-1                         store                    store           both
+    i >= m                          store if i % f = 0,      reuse           one
+                                    else reuse
+    ==============================  =======================  ==============  ========
+
+    Args:
+        gate: m, the number of guided steps.
+        interval: k, of self-attention before the gate; 1 computes it always.
+        warmup: w, steps before self-attention is reused.
+        late_interval: f, of self-attention from the gate on; 1 computes it always.
+
+    Raises:
+        InputError: a value is no whole number or too small.
+    """
+
+    name: ClassVar[str] = "tgate"
+    gate: int = _key("m")
+    interval: int = _key("k", default=1)
+    warmup: int = _key("w", default=2)
+    late_interval: int = _key("f", default=1)
+
+    def action(self, site: AnySite, step: int) -> Action:
+        """What a site does at a step; joint attention always computes."""
+        if site.kind == "cross":
+            return _gated(step, self.gate)
+        if site.kind != "self":
+            return Action.COMPUTE
+        if step >= self.gate:
+            return _every(self.late_interval, step)
+        return _sparse(step, self.gate, self.interval, self.warmup)
+
+    def keeps(self, step: int) -> Branch | Literal["model's", "both"]:
+        """One branch from the gate on."""
+        return "both" if step < self.gate else "model's"
+
+
+@dataclass(frozen=True)
+class GuidanceCutoff(Plan):
+    """Guidance until the gate, one branch from there on, all attention computed.
+
+    With ``keep="cond"`` the early stop of guidance of "Adaptive Guidance: Training-free
+    Acceleration of Conditional Diffusion Models"; with ``keep="uncond"`` the part of T-GATE's gain
+    that comes from guidance alone.
+
+    Args:
+        gate: m, the number of guided steps.
+        keep: the branch that stays, ``cond`` or ``uncond``.
+
+    Raises:
+        InputError: the gate is below 1, or there is no such branch.
+    """
+
+    name: ClassVar[str] = "guidance-cutoff"
+    gate: int = _key("m")
+    keep: Branch = _key("keep", default="cond")
+
+    def keeps(self, step: int) -> Branch | Literal["model's", "both"]:
+        """One branch from the gate on."""
+        return "both" if step < self.gate else self.keep
+
+
+@dataclass(frozen=True)
+class CrossReuse(Plan):
+    """Cross-attention computed until the gate and reused from there on; guidance stays.
+
+    Args:
+        gate: m, the number of steps that compute it.
+
+    Raises:
+        InputError: the gate is below 1.
+    """
+
+    name: ClassVar[str] = "cross-reuse"
+    gate: int = _key("m")
+
+    def action(self, site: AnySite, step: int) -> Action:
+        """What a site does at a step."""
+        return _gated(step, self.gate) if site.kind == "cross" else Action.COMPUTE
+
+
+@dataclass(frozen=True)
+class SelfReuseEarly(Plan):
+    """Self-attention sparse before the gate and computed from there on: S^L of appendix B.
+
+    Args:
+        gate: m.
+        interval: k, by T-GATE's rule.
+        warmup: w, steps before anything is reused.
+
+    Raises:
+        InputError: a value is no whole number or too small.
+    """
+
+    name: ClassVar[str] = "self-reuse-early"
+    gate: int = _key("m")
+    interval: int = _key("k")
+    warmup: int = _key("w", default=2)
+
+    def action(self, site: AnySite, step: int) -> Action:
+        """What a site does at a step."""
+        if site.kind != "self" or step >= self.gate:
+            return Action.COMPUTE
+        return _sparse(step, self.gate, self.interval, self.warmup)
+
+
+@dataclass(frozen=True)
+class SelfReuseLate(Plan):
+    """Self-attention computed before the gate and every k-th step from there on: S^F of appendix B.
+
+    Args:
+        gate: m.
+        interval: k, counted from the gate.
+
+    Raises:
+        InputError: a value is no whole number or too small.
+    """
+
+    name: ClassVar[str] = "self-reuse-late"
+    gate: int = _key("m")
+    interval: int = _key("k")
+
+    def action(self, site: AnySite, step: int) -> Action:
+        """What a site does at a step."""
+        if site.kind != "self" or step < self.gate:
+            return Action.COMPUTE
+        return _every(self.interval, step - self.gate)
+
+
+@dataclass(frozen=True)
+class NullTextLate(Plan):
+    """The prompt in the first m steps and the encoding of "" after them: S^F_m of section 3.2.
+
+    Args:
+        gate: m.
+
+    Raises:
+        InputError: the gate is below 1.
+    """
+
+    name: ClassVar[str] = "null-text-late"
+    gate: int = _key("m")
+
+    def text(self, step: int) -> Text:
+        """What the conditional branch reads at a step."""
+        return "prompt" if step < self.gate else "null"
+
+
+@dataclass(frozen=True)
+class NullTextEarly(Plan):
+    """The encoding of "" in the first m steps and the prompt after them: S^L_m of section 3.2.
+
+    Args:
+        gate: m; 0 is the baseline.
+
+    Raises:
+        InputError: the gate is negative.
+    """
+
+    name: ClassVar[str] = "null-text-early"
+    smallest: ClassVar[dict[str, int]] = {"gate": 0}
+    gate: int = _key("m")
+
+    def text(self, step: int) -> Text:
+        """What the conditional branch reads at a step."""
+        return "null" if step < self.gate else "prompt"
+
+
+def _gated(step: int, gate: int) -> Action:
+    """Cross-attention of T-GATE: kept at the last step before the gate."""
+    if step >= gate:
+        return Action.REUSE
+    return Action.STORE if step == gate - 1 else Action.COMPUTE
+
+
+def _sparse(step: int, gate: int, interval: int, warmup: int) -> Action:
+    """Self-attention of T-GATE before the gate; ``step`` is absolute, not counted from ``warmup``."""
+    if step == gate - 1 or step == warmup:
+        return Action.STORE
+    return Action.COMPUTE if step < warmup else _every(interval, step)
+
+
+def _every(interval: int, step: int) -> Action:
+    return Action.REUSE if step % interval else Action.STORE
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A plan made for a number of steps.
+
+    Args:
+        plan: what to do.
+        steps: how many steps there are.
+        kept: the branch that stays where the plan leaves the choice to the model.
+
+    Raises:
+        InputError: the plan's gate lies beyond the last step, or there are no steps.
+    """
+
+    plan: Plan
+    steps: int
+    kept: Branch = "uncond"
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InputError(f"steps={self.steps} is no number of steps: choose 1 or more")
+        gate = getattr(self.plan, "gate", 0)
+        if gate > self.steps:
+            raise InputError(
+                f"the gate of {self.plan} lies beyond the last step: m={gate}, but there are "
+                f"{self.steps} steps (choose m from 1 to {self.steps})"
+            )
+
+    def action(self, site: AnySite, step: int) -> Action:
+        """What a site does at a step; what no later step reuses is not stored."""
+        return self.actions(site)[step]
+
+    def actions(self, site: AnySite) -> tuple[Action, ...]:
+        """What a site does at every step.
+
+        Raises:
+            InputError: the plan reuses what was never stored.
+        """
+        actions = [self.plan.action(site, step) for step in range(self.steps)]
+        wanted = False
+        for step in reversed(range(self.steps)):
+            if actions[step] is Action.STORE:
+                actions[step] = Action.STORE if wanted else Action.COMPUTE
+                wanted = False
+            wanted = wanted or actions[step] is Action.REUSE
+        if wanted:
+            raise InputError(f"{self.plan} reuses {site.kind}-attention before it stored any")
+        return tuple(actions)
+
+    def branches(self, step: int) -> tuple[Branch, ...]:
+        """The guidance branches that run at a step, where there is guidance."""
+        keeps = self.plan.keeps(step)
+        if keeps == "both":
+            return ("uncond", "cond")
+        return (self.kept,) if keeps == "model's" else (keeps,)
+
+    def text(self, step: int) -> Text:
+        """What the conditional branch reads at a step."""
+        return self.plan.text(step)
+
+    @cached_property
+    def guided_steps(self) -> int:
+        """Steps at which both branches run."""
+        return sum(len(self.branches(step)) == 2 for step in range(self.steps))
+
+    @cached_property
+    def drops(self) -> bool:
+        """Whether a branch is ever dropped."""
+        return self.guided_steps < self.steps
+
+    @cached_property
+    def reads_null(self) -> bool:
+        """Whether the conditional branch ever reads the encoding of ""."""
+        return any(self.text(step) == "null" for step in range(self.steps))
+
+    def table(self, kinds: Sequence[str] = ("self", "cross")) -> pd.DataFrame:
+        """The schedule as a tidy table.
+
+        Args:
+            kinds: of attention.
+
+        Returns:
+            Columns ``row`` (a kind of attention, ``branches`` or ``text``), ``step``, and
+            ``what``: compute, store, reuse; both, uncond, cond; prompt, null. The row of the text
+            is there only if it changes.
+        """
+        import pandas as pd
+
+        steps = range(self.steps)
+        columns = {kind: [a.value for a in self.actions(_Example(kind))] for kind in kinds}
+        running = [self.branches(step) for step in steps]
+        columns["branches"] = ["both" if len(names) == 2 else names[0] for names in running]
+        if self.reads_null:
+            columns["text"] = [self.text(step) for step in steps]
+        parts = [pd.DataFrame({"row": r, "step": steps, "what": w}) for r, w in columns.items()]
+        return pd.concat(parts, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class _Example:
+    """Stands for every site of a kind."""
+
+    kind: str
+
+
+PLANS: dict[str, type[Plan]] = {
+    plan.name: plan
+    for plan in (
+        Baseline,
+        TGate,
+        GuidanceCutoff,
+        CrossReuse,
+        SelfReuseEarly,
+        SelfReuseLate,
+        NullTextLate,
+        NullTextEarly,
+    )
+}
+"""Name in the text form to the class."""
+
+
+def parse(text: str | Plan) -> Plan:
+    """A plan from its text form; a plan is returned as it is.
+
+    Args:
+        text: ``name:key=value,…``, or the values alone for T-GATE. Keys are the letters of the
+            paper (m, k, w, f) or the full names (gate, interval, warmup, late_interval, keep).
+
+    Raises:
+        InputError: the name, a key or a value is not known, or one is missing.
+    """
+    if isinstance(text, Plan):
+        return text
+    if not isinstance(text, str):
+        raise InputError(f"{text!r} is no plan: give a text such as 'm=10,k=5' or a Plan")
+    name, colon, values = text.strip().partition(":")
+    if not colon:
+        name, values = ("tgate", text) if "=" in text else (name, "")
+    if name not in PLANS:
+        raise InputError(f"no such plan: {name!r} (choose {', '.join(PLANS)})")
+    return _made(PLANS[name], values, text)
+
+
+def _made(kind: type[Plan], values: str, text: str) -> Plan:
+    options = {f.metadata["key"]: f for f in fields(kind)}
+    names = {f.name: letter for letter, f in options.items()}
+    allowed = ", ".join(
+        letter if letter == f.name else f"{letter} ({f.name})" for letter, f in options.items()
+    )
+    given: dict[str, Any] = {}
+    for part in filter(None, (part.strip() for part in values.split(","))):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        letter = names.get(key, key)
+        if not equals or letter not in options:
+            hint = f"choose from {allowed}" if options else "it takes none"
+            raise InputError(f"{part!r} in {text!r} is no option of {kind.name}: {hint}")
+        option = options[letter].name
+        if option in given:
+            raise InputError(f"{key!r} is given twice in {text!r}")
+        if option != "keep" and not value.lstrip("-").isdecimal():
+            raise InputError(f"{part!r} in {text!r}: {value!r} is no whole number")
+        given[option] = value if option == "keep" else int(value)
+    missing = [
+        f"{letter} ({f.name})"
+        for letter, f in options.items()
+        if f.default is MISSING and f.name not in given
+    ]
+    if missing:
+        raise InputError(f"{text!r} lacks {' and '.join(missing)} (options of {kind.name}: {allowed})")
+    return kind(**given)
