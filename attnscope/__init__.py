@@ -1,4 +1,4 @@
-"""attnscope: watch the attention of text-conditional diffusion models while they denoise.
+"""attnscope: watch the attention of diffusion models while they denoise, and act on it.
 
 Public names load when they are first used, so ``import attnscope`` alone is quick.
 """
@@ -10,8 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attnscope import plots
+    from attnscope.acceleration import accelerate
     from attnscope.observers import FeatureMaps, NoiseMean, Observer, StepDistance
     from attnscope.pipelines import load
+    from attnscope.plan import (
+        Baseline,
+        CrossReuse,
+        GuidanceCutoff,
+        NullTextEarly,
+        NullTextLate,
+        Plan,
+        SelfReuseEarly,
+        SelfReuseLate,
+        TGate,
+    )
     from attnscope.sites import Site, find_sites
     from attnscope.trace import Trace
 
@@ -22,20 +34,45 @@ _HOMES = {
     "NoiseMean": "attnscope.observers",
     "Observer": "attnscope.observers",
     "StepDistance": "attnscope.observers",
+    **dict.fromkeys(
+        (
+            "Baseline",
+            "CrossReuse",
+            "GuidanceCutoff",
+            "NullTextEarly",
+            "NullTextLate",
+            "Plan",
+            "SelfReuseEarly",
+            "SelfReuseLate",
+            "TGate",
+        ),
+        "attnscope.plan",
+    ),
     "Site": "attnscope.sites",
     "find_sites": "attnscope.sites",
     "Trace": "attnscope.trace",
+    "accelerate": "attnscope.acceleration",
     "load": "attnscope.pipelines",
 }
 
 __all__ = [
+    "Baseline",
+    "CrossReuse",
     "FeatureMaps",
+    "GuidanceCutoff",
     "NoiseMean",
+    "NullTextEarly",
+    "NullTextLate",
     "Observer",
+    "Plan",
+    "SelfReuseEarly",
+    "SelfReuseLate",
     "Site",
     "StepDistance",
+    "TGate",
     "Trace",
     "__version__",
+    "accelerate",
     "find_sites",
     "load",
     "plots",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -32,12 +32,21 @@ class Moment:
         step: 0-based denoising step.
         call: 0-based call of the denoiser within the step; a pipeline that calls it once per
             guidance branch has several.
-        rows: batch size of the call, which is guidance branches times samples.
+        batch: rows that the pipeline passed in: guidance branches times samples.
+        rows: how many of them the denoiser works on; fewer where a plan drops a branch.
+        first: the first of them.
     """
 
     step: int
     call: int
+    batch: int
     rows: int
+    first: int = 0
+
+    @property
+    def held(self) -> slice:
+        """The rows of the batch that the denoiser works on."""
+        return slice(self.first, self.first + self.rows)
 
 
 @dataclass(eq=False)
@@ -48,12 +57,15 @@ class Run:
         index: 0-based number of the run within its ``Trace``.
         steps: how many steps the scheduler was set to. Image-to-image and inpainting run fewer.
         pair: names of the halves of a batch that holds two guidance branches.
+        samples: images or videos that are made; known after the first step.
+        guided_steps: steps at which more than one guidance branch ran.
     """
 
     index: int
     steps: int
     pair: tuple[str, str] = ("uncond", "cond")
     samples: int | None = None
+    guided_steps: int = 0
     _calls: list[tuple[str | None, int]] = field(default_factory=list)
     _stamps: list[Any] = field(default_factory=list)
     _timesteps: NDArray[np.float64] | None = None
@@ -71,7 +83,7 @@ class Run:
             self._timesteps = on_host.numpy()
         return self._timesteps
 
-    def label(self, call: int, rows: int) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
+    def label(self, call: int, batch: int) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
         """Sample number and branch name of every row of a call of the denoiser.
 
         Without guidance the only branch is ``cond``. What cannot be known is numbered: more than
@@ -79,20 +91,51 @@ class Run:
 
         Args:
             call: 0-based call within the step.
-            rows: its batch size.
+            batch: rows that the pipeline passed in.
         """
-        samples = self.samples or rows
-        count = rows // samples
+        samples = self.samples or batch
+        count = batch // samples
         if count == 1:
             names = [self._call_name(call)]
         else:
             names = list(self.pair) if count == 2 else [f"branch{index}" for index in range(count)]
         return np.tile(np.arange(samples), count), np.repeat(np.array(names), samples)
 
-    def note_call(self, call: int, context: str | None, rows: int) -> None:
+    def note_call(self, call: int, context: str | None, batch: int) -> None:
         """Remember the calls that a step consists of."""
         if call == len(self._calls):
-            self._calls.append((context, rows))
+            self._calls.append((context, batch))
+
+    def batch(self, call: int) -> int:
+        """Rows that the pipeline passed in when it first made a call: guidance times samples."""
+        return self._calls[call][1]
+
+    @property
+    def calls_per_step(self) -> int:
+        """Calls of the denoiser that a step consists of."""
+        return len(self._calls)
+
+    def rows_of(self, branch: str, batch: int, samples: int | None = None) -> slice | None:
+        """Where a guidance branch stands in a batch; ``None`` if the batch holds only one.
+
+        Args:
+            branch: ``uncond`` or ``cond``.
+            batch: rows of the call.
+            samples: how many there are, where it is known before the first step has ended.
+
+        Raises:
+            RuntimeError: there are branches, but which is which is not known.
+        """
+        samples = samples or self.samples
+        if samples is None or batch == samples:
+            return None
+        if batch != 2 * samples or branch not in self.pair:
+            raise RuntimeError(
+                f"the denoiser's batch holds {batch} rows for {samples} samples, and which is the "
+                f"branch {branch!r} is not known: this guidance layout is not supported"
+            )
+        first = self.pair.index(branch) * samples
+        return slice(first, first + samples)
 
     def _call_name(self, call: int) -> str:
         """Branch of a call that holds one: by its ``cache_context``, else by its place."""
@@ -101,7 +144,7 @@ class Run:
             return context.removeprefix("pred_")
         if len(self._calls) == 1:
             return "cond"
-        alone = all(rows == self.samples for _, rows in self._calls)
+        alone = all(batch == self.samples for _, batch in self._calls)
         return ("cond", "uncond")[call] if alone and len(self._calls) == 2 else f"extra{call}"
 
 
@@ -129,10 +172,11 @@ class Clock:
         self._on_start, self._on_step, self._on_finish = on_start, on_step, on_finish
         self._announced = False
         self._context: str | None = None
-        self._call = 0
+        self._call, self._rows_in_step = 0, 0
         self.run: Run | None = None
         self.runs: list[Run] = []
-        self.moment = Moment(0, 0, 0)
+        self._count = 0
+        self.moment = Moment(0, 0, 0, 0)
 
     def attach(self) -> None:
         """Wrap the scheduler's two methods."""
@@ -155,8 +199,20 @@ class Clock:
         """Note the ``cache_context`` that the following denoiser calls belong to."""
         self._context = name
 
-    def begin_call(self, rows: int) -> Moment:
-        """A call of the denoiser begins, on a batch of ``rows``.
+    @property
+    def caller(self) -> str | int:
+        """What tells the calls of a step apart: their ``cache_context``, or else their number."""
+        return self.moment.call if self._context is None else self._context
+
+    @property
+    def is_last_step(self) -> bool:
+        """Whether no step follows the present one, as far as the scheduler tells."""
+        index = getattr(self._scheduler, "step_index", None)
+        ended = index is not None and index + 1 >= len(self._scheduler.timesteps)
+        return ended or (self.run is not None and self.moment.step + 1 >= self.run.steps)
+
+    def begin_call(self, batch: int) -> Run:
+        """A call of the denoiser begins, on a batch of so many rows.
 
         Raises:
             RuntimeError: it belongs to no run, or the scheduler is not the one that was wrapped.
@@ -167,7 +223,8 @@ class Clock:
             )
         if self._announced:
             self._announced = False
-            self.run = Run(len(self.runs), len(self._scheduler.timesteps), _pair(self._pipe))
+            self.run = Run(self._count, len(self._scheduler.timesteps), _pair(self._pipe))
+            self._count += 1
             self.runs.append(self.run)
             self._on_start(self.run)
         if self.run is None or self.run.steps_done >= self.run.steps:
@@ -175,16 +232,22 @@ class Clock:
                 "the denoiser was called outside of a denoising loop, so its step is unknown: "
                 "inside a Trace call the pipeline, or scheduler.set_timesteps first"
             )
-        self.moment = Moment(self.run.steps_done, self._call, rows)
-        self.run.note_call(self._call, self._context, rows)
+        self.moment = Moment(self.run.steps_done, self._call, batch, batch)
+        self.run.note_call(self._call, self._context, batch)
         self._call += 1
-        return self.moment
+        self._rows_in_step += batch
+        return self.run
+
+    def narrow(self, rows: slice) -> None:
+        """The denoiser works on these rows of the batch only."""
+        self._rows_in_step += (rows.stop - rows.start) - self.moment.rows
+        self.moment = replace(self.moment, rows=rows.stop - rows.start, first=rows.start)
 
     def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         # First, since observers read noise levels off the scheduler when a run is over.
         self.finish()
         result = original(*args, **kwargs)
-        self._announced, self._call = True, 0
+        self._announced, self._call, self._rows_in_step = True, 0, 0
         return result
 
     def _step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -194,15 +257,16 @@ class Clock:
         bound = self._step_signature.bind(*args, **kwargs).arguments
         sample = bound["sample"]
         run.samples = run.samples or sample.shape[0]
-        if self.moment.rows % run.samples:
+        if self.moment.batch % run.samples:
             raise RuntimeError(
-                f"the denoiser ran on {self.moment.rows} rows for {run.samples} samples: "
+                f"the denoiser ran on {self.moment.batch} rows for {run.samples} samples: "
                 "this guidance layout is not supported"
             )
+        run.guided_steps += self._rows_in_step > run.samples
         self._on_step(self.moment, bound["model_output"], sample)
         result = original(*args, **kwargs)
         run._stamps.append(bound["timestep"])
-        self._call = 0
+        self._call, self._rows_in_step = 0, 0
         return result
 
     def finish(self) -> None:

@@ -73,7 +73,7 @@ class Observer(ABC):
         """A run begins."""
 
     def see(self, site: Site, moment: Moment, output: Tensor) -> None:  # noqa: B027
-        """A chosen site returned ``output``: ``[rows * positions, ...]``, branch-major."""
+        """A chosen site returned ``output``: ``[moment.rows * positions, ...]``, branch-major."""
 
     def end_step(  # noqa: B027
         self,
@@ -200,8 +200,9 @@ class StepDistance(SiteObserver):
         rows = output.detach().reshape(moment.rows, -1)
         pace = self._paces.get((site.name, moment.call))
         if pace is None:
-            pace = self._paces[site.name, moment.call] = _Pace(site, rows, self._steps, self.store)
-        pace.take(moment.step, rows)
+            pace = _Pace(site, moment.batch, rows, self._steps, self.store)
+            self._paces[site.name, moment.call] = pace
+        pace.take(moment, rows)
 
     def finish(self, run: Run) -> None:
         """Bring the run's numbers to the host in one transfer and derive the measures."""
@@ -235,51 +236,56 @@ def _warn_of_non_finite(table: pd.DataFrame) -> None:
 class _Pace:
     """The previous output of one site and the numbers of all steps so far."""
 
-    def __init__(self, site: Site, rows: Tensor, steps: int, store: str) -> None:
-        self.site, self.numel = site, rows.shape[1]
+    def __init__(self, site: Site, batch: int, rows: Tensor, steps: int, store: str) -> None:
+        self.site, self.batch, self.numel = site, batch, rows.shape[1]
         place = rows.device if store == "device" else torch.device("cpu")
-        self.previous = torch.empty(rows.shape, dtype=rows.dtype, device=place)
-        self.last_step = -2
-        self.measured: list[int] = []
+        self.previous = torch.empty((batch, self.numel), dtype=rows.dtype, device=place)
+        self.last: Moment | None = None
+        self.measured: list[tuple[int, slice]] = []
         # Per step and row: the distance to the step before, and the output's own norm.
         self.values = torch.full(
-            (steps, 2, len(rows)), float("nan"), dtype=torch.float32, device=rows.device
+            (steps, 2, batch), float("nan"), dtype=torch.float32, device=rows.device
         )
 
-    def take(self, step: int, rows: Tensor) -> None:
-        if rows.shape != self.previous.shape:
+    def take(self, moment: Moment, rows: Tensor) -> None:
+        step, held, last = moment.step, moment.held, self.last
+        if moment.batch != self.batch or rows.shape[1] != self.numel:
             raise RuntimeError(
-                f"{self.site.name} returned {tuple(rows.shape)} at step {step} and "
-                f"{tuple(self.previous.shape)} before: the batch or size changed within a run"
+                f"{self.site.name} returned {(moment.batch, *rows.shape[1:])} at step {step} and "
+                f"{(self.batch, self.numel)} before: the batch or size changed within a run"
             )
-        if self.last_step == step:
+        if last is not None and last.step == step:
             raise RuntimeError(
                 f"{self.site.name} is called several times in a step: its outputs have no one "
                 "place in it, so its distances cannot be measured; leave it out by sites=…"
             )
-        if self.last_step == step - 1:
-            self.measured.append(step)
-            change = rows.float() - self.previous.to(rows.device)
-            torch.linalg.vector_norm(change, dim=1, out=self.values[step, 0])
-        torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32, out=self.values[step, 1])
-        self.previous.copy_(rows)
-        self.last_step = step
+        if last is not None and last.step == step - 1 and last.held in (held, slice(0, self.batch)):
+            self.measured.append((step, held))
+            change = rows.float() - self.previous[held].to(rows.device)
+            torch.linalg.vector_norm(change, dim=1, out=self.values[step, 0, held])
+        torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32, out=self.values[step, 1, held])
+        self.previous[held].copy_(rows)
+        self.last = moment
 
 
 def _distance_rows(run: Run, call: int, pace: _Pace, values: NDArray[np.float32]) -> pd.DataFrame:
-    """Rows of one site, from distances and norms ``[steps, 2, rows]``."""
+    """Rows of one site, from distances and norms ``[steps, 2, batch]``."""
     values = values.astype(np.float64)
-    steps = np.array([step for step in pace.measured if step < run.steps_done], dtype=np.int64)
+    measured = [(step, held) for step, held in pace.measured if step < run.steps_done]
+    steps = np.array([step for step, _ in measured], dtype=np.int64)
     l2, after, before = values[steps, 0], values[steps, 1], values[steps - 1, 1]
     # 1 - cos(a, b) = (|a - b|^2 - (|a| - |b|)^2) / (2 |a| |b|): it needs no third pass over the
     # outputs, and small angles do not drown in the rounding of a cosine near 1.
     with np.errstate(divide="ignore", invalid="ignore"):
         cosine = (l2**2 - (after - before) ** 2) / (2 * after * before)
         relative = l2 / before
-    table = _labelled(run, call, pace.site, steps, l2.shape[1])
+    table = _labelled(run, call, pace.site, steps, pace.batch)
     table["l2"], table["rms"] = l2.ravel(), l2.ravel() / np.sqrt(pace.numel)
     table["relative"], table["cosine"] = relative.ravel(), np.maximum(cosine, 0).ravel()
-    return table
+    there = np.zeros((len(steps), pace.batch), dtype=bool)
+    for index, (_, held) in enumerate(measured):
+        there[index, held] = True
+    return table[there.ravel()]
 
 
 class FeatureMaps(SiteObserver):
@@ -332,7 +338,8 @@ class FeatureMaps(SiteObserver):
         for site, moment, output in self._kept:
             if moment.step >= run.steps_done:
                 continue
-            table = _labelled(run, moment.call, site, np.array([moment.step]), moment.rows)
+            table = _labelled(run, moment.call, site, np.array([moment.step]), moment.batch)
+            table = table.iloc[moment.held].copy()
             maps = output.float().cpu().numpy()
             if len(maps) != moment.rows:  # video: frames or positions stand inside a sample
                 maps = maps.reshape(moment.rows, -1, *maps.shape[1:])
@@ -356,7 +363,7 @@ class NoiseMean(Observer):
 
     def __init__(self) -> None:
         self._scheduler: Any = None
-        self._moments: list[tuple[int, int | None, Tensor]] = []
+        self._moments: list[tuple[int, Moment | None, Tensor]] = []
         self._tables: list[pd.DataFrame] = []
 
     def start(self, run: Run, scheduler: Any) -> None:
@@ -378,7 +385,7 @@ class NoiseMean(Observer):
     ) -> None:
         """Reduce every prediction and the latents it was made from."""
         for moment, prediction in predictions:
-            self._moments.append((step, moment.call, _second_moments(prediction, sample)))
+            self._moments.append((step, moment, _second_moments(prediction, sample)))
         self._moments.append((step, None, _second_moments(guided, sample)))
 
     def finish(self, run: Run) -> None:
@@ -390,14 +397,17 @@ class NoiseMean(Observer):
         host = _to_host([moments for _, _, moments in self._moments])
         timesteps = run.timesteps()
         parts = []
-        for (step, call, _), moments in zip(self._moments, host, strict=True):
+        for (step, moment, _), moments in zip(self._moments, host, strict=True):
             if step >= run.steps_done:
                 continue
             a, b = noise_weights(self._scheduler, float(timesteps[step]))
             mean_p, mean_x, pp, px, xx, numel = moments.astype(np.float64)
-            samples, branches = run.label(call or 0, moments.shape[1])
-            if call is None:
-                branches = np.repeat(np.array(["guided"]), moments.shape[1])
+            if moment is None:
+                samples: NDArray[Any] = np.arange(moments.shape[1])
+                branches: NDArray[Any] = np.repeat(np.array(["guided"]), moments.shape[1])
+            else:
+                labels = run.label(moment.call, moment.batch)
+                samples, branches = (label[moment.held] for label in labels)
             square = a**2 * pp + 2 * a * b * px + b**2 * xx
             parts.append(
                 pd.DataFrame(
@@ -450,16 +460,18 @@ _SITE_COLUMNS = ("run", "sample", "branch", "step", "timestep", "site", "kind", 
 _CATEGORICAL = ("branch", "site", "kind", "block")
 
 
-def _labelled(run: Run, call: int, site: Site, steps: NDArray[np.int64], rows: int) -> pd.DataFrame:
-    """The columns that say where a value stands, step-major over ``steps`` and ``rows``."""
-    samples, branches = run.label(call, rows)
+def _labelled(
+    run: Run, call: int, site: Site, steps: NDArray[np.int64], batch: int
+) -> pd.DataFrame:
+    """The columns that say where a value stands, step-major over ``steps`` and the batch's rows."""
+    samples, branches = run.label(call, batch)
     return pd.DataFrame(
         {
             "run": run.index,
             "sample": np.tile(samples, len(steps)),
             "branch": np.tile(branches, len(steps)),
-            "step": np.repeat(steps, rows),
-            "timestep": np.repeat(run.timesteps()[steps], rows),
+            "step": np.repeat(steps, batch),
+            "timestep": np.repeat(run.timesteps()[steps], batch),
             "site": site.name,
             "kind": site.kind,
             "block": site.block,

@@ -15,8 +15,7 @@ Semantics: "Faster Diffusion via Temporal Attention Decomposition", sections 3 a
 
 from __future__ import annotations
 
-from abc import ABC
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -50,21 +49,22 @@ class AnySite(Protocol):
         """``cross``, ``self`` or ``joint``."""
 
 
-def _key(letter: str, **options: Any) -> Any:
-    """A field of a plan and the letter that stands for it in the text form."""
-    return field(metadata={"key": letter}, **options)
+_LETTERS = {"gate": "m", "interval": "k", "warmup": "w", "late_interval": "f", "keep": "keep"}
+"""Options of plans to the keys that stand for them in the text form: the paper's letters."""
 
 
 @dataclass(frozen=True)
-class Plan(ABC):
+class Plan:
     """What happens at every step. Subclasses answer for single steps, whatever their number.
 
     A plan of one's own overrides :meth:`action`, :meth:`keeps` or :meth:`text`, each of which
     leaves everything as it is by default. ``action`` sees the whole site, so it may give every
-    site a gate of its own.
+    site a gate of its own; it is asked for sites of :attr:`kinds` only.
     """
 
     name: ClassVar[str] = ""
+    kinds: ClassVar[tuple[str, ...]] = ("cross", "self")
+    """The kinds of attention that the plan acts on."""
     smallest: ClassVar[dict[str, int]] = {"gate": 1, "interval": 1, "late_interval": 1}
 
     def __post_init__(self) -> None:
@@ -72,12 +72,12 @@ class Plan(ABC):
             value = getattr(self, option.name)
             if option.name == "keep":
                 if value not in ("cond", "uncond"):
-                    raise InputError(f"{self._called(option)}={value!r}: choose cond or uncond")
+                    raise InputError(f"{_called(option.name)}={value!r}: choose cond or uncond")
                 continue
             least = self.smallest.get(option.name, 0)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise InputError(
-                    f"{self._called(option)}={value!r} is no whole number from {least} on"
+                    f"{_called(option.name)}={value!r} is no whole number from {least} on"
                 )
 
     def action(self, site: AnySite, step: int) -> Action:
@@ -109,13 +109,8 @@ class Plan(ABC):
         return Trajectory(self, steps, kept)
 
     def __str__(self) -> str:
-        values = ",".join(f"{f.metadata['key']}={getattr(self, f.name)}" for f in fields(self))
+        values = ",".join(f"{_LETTERS[f.name]}={getattr(self, f.name)}" for f in fields(self))
         return f"{self.name}:{values}" if values else self.name
-
-    def _called(self, option: Any) -> str:
-        """An option by both of its names."""
-        letter = option.metadata["key"]
-        return option.name if letter == option.name else f"{option.name} ({letter})"
 
 
 @dataclass(frozen=True)
@@ -123,6 +118,7 @@ class Baseline(Plan):
     """Computes everything: S."""
 
     name: ClassVar[str] = "baseline"
+    kinds: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True)
@@ -152,17 +148,15 @@ class TGate(Plan):
     """
 
     name: ClassVar[str] = "tgate"
-    gate: int = _key("m")
-    interval: int = _key("k", default=1)
-    warmup: int = _key("w", default=2)
-    late_interval: int = _key("f", default=1)
+    gate: int
+    interval: int = 1
+    warmup: int = 2
+    late_interval: int = 1
 
     def action(self, site: AnySite, step: int) -> Action:
-        """What a site does at a step; joint attention always computes."""
+        """What a site does at a step."""
         if site.kind == "cross":
             return _gated(step, self.gate)
-        if site.kind != "self":
-            return Action.COMPUTE
         if step >= self.gate:
             return _every(self.late_interval, step)
         return _sparse(step, self.gate, self.interval, self.warmup)
@@ -189,8 +183,9 @@ class GuidanceCutoff(Plan):
     """
 
     name: ClassVar[str] = "guidance-cutoff"
-    gate: int = _key("m")
-    keep: Branch = _key("keep", default="cond")
+    kinds: ClassVar[tuple[str, ...]] = ()
+    gate: int
+    keep: Branch = "cond"
 
     def keeps(self, step: int) -> Branch | Literal["model's", "both"]:
         """One branch from the gate on."""
@@ -209,11 +204,12 @@ class CrossReuse(Plan):
     """
 
     name: ClassVar[str] = "cross-reuse"
-    gate: int = _key("m")
+    kinds: ClassVar[tuple[str, ...]] = ("cross",)
+    gate: int
 
     def action(self, site: AnySite, step: int) -> Action:
         """What a site does at a step."""
-        return _gated(step, self.gate) if site.kind == "cross" else Action.COMPUTE
+        return _gated(step, self.gate)
 
 
 @dataclass(frozen=True)
@@ -230,13 +226,14 @@ class SelfReuseEarly(Plan):
     """
 
     name: ClassVar[str] = "self-reuse-early"
-    gate: int = _key("m")
-    interval: int = _key("k")
-    warmup: int = _key("w", default=2)
+    kinds: ClassVar[tuple[str, ...]] = ("self",)
+    gate: int
+    interval: int
+    warmup: int = 2
 
     def action(self, site: AnySite, step: int) -> Action:
         """What a site does at a step."""
-        if site.kind != "self" or step >= self.gate:
+        if step >= self.gate:
             return Action.COMPUTE
         return _sparse(step, self.gate, self.interval, self.warmup)
 
@@ -254,12 +251,13 @@ class SelfReuseLate(Plan):
     """
 
     name: ClassVar[str] = "self-reuse-late"
-    gate: int = _key("m")
-    interval: int = _key("k")
+    kinds: ClassVar[tuple[str, ...]] = ("self",)
+    gate: int
+    interval: int
 
     def action(self, site: AnySite, step: int) -> Action:
         """What a site does at a step."""
-        if site.kind != "self" or step < self.gate:
+        if step < self.gate:
             return Action.COMPUTE
         return _every(self.interval, step - self.gate)
 
@@ -276,7 +274,8 @@ class NullTextLate(Plan):
     """
 
     name: ClassVar[str] = "null-text-late"
-    gate: int = _key("m")
+    kinds: ClassVar[tuple[str, ...]] = ()
+    gate: int
 
     def text(self, step: int) -> Text:
         """What the conditional branch reads at a step."""
@@ -295,8 +294,9 @@ class NullTextEarly(Plan):
     """
 
     name: ClassVar[str] = "null-text-early"
+    kinds: ClassVar[tuple[str, ...]] = ()
     smallest: ClassVar[dict[str, int]] = {"gate": 0}
-    gate: int = _key("m")
+    gate: int
 
     def text(self, step: int) -> Text:
         """What the conditional branch reads at a step."""
@@ -358,6 +358,8 @@ class Trajectory:
         Raises:
             InputError: the plan reuses what was never stored.
         """
+        if site.kind not in self.plan.kinds:
+            return (Action.COMPUTE,) * self.steps
         actions = [self.plan.action(site, step) for step in range(self.steps)]
         wanted = False
         for step in reversed(range(self.steps)):
@@ -464,29 +466,29 @@ def parse(text: str | Plan) -> Plan:
 
 
 def _made(kind: type[Plan], values: str, text: str) -> Plan:
-    options = {f.metadata["key"]: f for f in fields(kind)}
-    names = {f.name: letter for letter, f in options.items()}
-    allowed = ", ".join(
-        letter if letter == f.name else f"{letter} ({f.name})" for letter, f in options.items()
-    )
+    options = [option.name for option in fields(kind)]
+    full_names = {_LETTERS[name]: name for name in options}
+    allowed = ", ".join(_called(name) for name in options)
     given: dict[str, Any] = {}
     for part in filter(None, (part.strip() for part in values.split(","))):
         key, equals, value = (piece.strip() for piece in part.partition("="))
-        letter = names.get(key, key)
-        if not equals or letter not in options:
+        name = full_names.get(key, key)
+        if not equals or name not in options:
             hint = f"choose from {allowed}" if options else "it takes none"
             raise InputError(f"{part!r} in {text!r} is no option of {kind.name}: {hint}")
-        option = options[letter].name
-        if option in given:
+        if name in given:
             raise InputError(f"{key!r} is given twice in {text!r}")
-        if option != "keep" and not value.lstrip("-").isdecimal():
+        if name != "keep" and not value.lstrip("-").isdecimal():
             raise InputError(f"{part!r} in {text!r}: {value!r} is no whole number")
-        given[option] = value if option == "keep" else int(value)
-    missing = [
-        f"{letter} ({f.name})"
-        for letter, f in options.items()
-        if f.default is MISSING and f.name not in given
-    ]
+        given[name] = value if name == "keep" else int(value)
+    required = [option.name for option in fields(kind) if option.default is MISSING]
+    missing = [_called(name) for name in required if name not in given]
     if missing:
-        raise InputError(f"{text!r} lacks {' and '.join(missing)} (options of {kind.name}: {allowed})")
+        raise InputError(f"{text!r} lacks {' and '.join(missing)}; {kind.name} takes {allowed}")
     return kind(**given)
+
+
+def _called(option: str) -> str:
+    """An option by its letter and its name."""
+    letter = _LETTERS[option]
+    return option if letter == option else f"{letter} ({option})"

@@ -1,9 +1,8 @@
-"""The hook on every attention module, and ``Trace``, which puts it there and takes it away.
+"""``Trace``: carries a plan out on a pipeline, and lets observers watch.
 
-There is one hook and one code path: the hook's ``new_forward`` decides how the module's output
-comes about, and observers see that output. Modules are hooked rather than their processors, so
-LoRA, IP-Adapter, attention backends and custom processors keep working, and the output is
-measured as it is: no softmax is materialised, whatever kernel computes it.
+There is one code path: every attention call passes through :meth:`Trace.before` and
+:meth:`Trace.after`, where the plan says how its output comes about and observers see it. The
+denoiser's own call is where a guidance branch is dropped and where the text is replaced.
 """
 
 from __future__ import annotations
@@ -17,48 +16,64 @@ from types import TracebackType
 from typing import Any
 
 import pandas as pd
-from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
+from attnscope import support
+from attnscope.branches import narrowed, widened
 from attnscope.clock import Clock, Moment, Run
+from attnscope.hook import AttentionHook, attended_from, completed, hooked, needs_apart
+from attnscope.nulltext import NullText
 from attnscope.observers import Observer
-from attnscope.sites import Site, confirmed_kind, find_denoiser, find_sites, unwrapped
+from attnscope.plan import Action, Baseline, Plan, Trajectory, parse
+from attnscope.sites import KINDS, confirmed_kind, find_denoiser, find_sites, unwrapped
 
-_HOOK = "attnscope"
 _traced: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
 class Trace:
-    """Watches the attention of a diffusers pipeline while the block runs.
+    """Watches and acts on the attention of a diffusers pipeline while the block runs.
 
-    Inside the block call the pipeline as usual, once or many times. Images are bitwise what they
-    are without a ``Trace``, nothing is read back from the device inside the denoising loop, and
-    after the block, however it ends, the pipeline is what it was before.
+    Inside the block call the pipeline as usual, once or many times. Without a plan images are
+    bitwise what they are without a ``Trace``. Nothing is read back from the device inside the
+    denoising loop, and after the block, however it ends, the pipeline is what it was before.
 
     Args:
         pipe: any diffusers pipeline with a ``unet`` or ``transformer`` and a ``scheduler``.
+        plan: what attention, guidance and text do at every step, as a :class:`~attnscope.plan.Plan`
+            or its text form such as ``"m=10,k=5"``; ``None`` computes everything.
         observers: what to measure; see :mod:`attnscope.observers`.
 
     Raises:
-        ValueError: the pipeline has no denoiser or no attention that an observer asks for.
-        RuntimeError: on entering, if the pipeline is traced already or this ``Trace`` was used.
+        InputError: the pipeline has no denoiser, no attention that an observer asks for, or cannot
+            do what the plan wants; a run has fewer steps than the plan's gate.
+        RuntimeError: on entering, if the pipeline is traced already or this ``Trace`` was used;
+            inside, if the batch or the guidance changes within a run under a plan that acts.
 
     Example:
-        >>> with Trace(pipe, observers=[StepDistance()]) as trace:
+        >>> with Trace(pipe, plan=TGate(gate=10, interval=5), observers=[StepDistance()]) as trace:
         ...     pipe("an orange cat", num_inference_steps=25)
-        >>> trace.records()
+        >>> trace.records(), trace.calls()
     """
 
-    def __init__(self, pipe: Any, *, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self, pipe: Any, *, plan: Plan | str | None = None, observers: Sequence[Observer] = ()
+    ) -> None:
         self.pipe = pipe
+        self.plan = Baseline() if plan is None else parse(plan)
+        self.observers = tuple(observers)
         self.denoiser = find_denoiser(pipe)
         self.sites = find_sites(self.denoiser)
-        self.observers = tuple(observers)
+        support.check(self.plan, pipe, self.denoiser, self.sites)
+        self._null_text = NullText(pipe) if support.ever_reads_null(self.plan) else None
+        self._compiled = support.check_compiled(self.denoiser)
         self._clock = Clock(
             pipe, on_start=self._start, on_step=self._end_step, on_finish=self._finish
         )
         self._hooks: list[AttentionHook] = []
+        self._trajectory: Trajectory | None = None
+        self._announced_samples: int | None = None
         self._predictions: list[tuple[Moment, Tensor]] = []
+        self._failed = False
         self._undo = contextlib.ExitStack()
         self._entered = False
 
@@ -66,7 +81,10 @@ class Trace:
         if self._entered:
             raise RuntimeError("this Trace was entered before: make a new one for another block")
         if self.denoiser in _traced:
-            raise RuntimeError("this pipeline is traced already: leave that Trace first")
+            raise RuntimeError(
+                "this pipeline is traced already: leave that Trace, or disable() that "
+                "acceleration, first"
+            )
         self._entered = True
         with contextlib.ExitStack() as undo:
             _traced.add(self.denoiser)
@@ -75,12 +93,16 @@ class Trace:
                 observer.engage(self.sites)
             undo.callback(_forget_child_registries, self.denoiser)
             modules = dict(unwrapped(self.denoiser).named_modules())
-            if any(observer.watches_sites for observer in self.observers):
-                # Every site, since the first call may show that its kind is another.
-                self._hooks = [AttentionHook(site, self) for site in self.sites]
-            for hook in self._hooks:
-                undo.enter_context(_hooked(modules[hook.site.name], hook))
+            for site in self.sites:  # every one, since the first call may show another kind
+                module = modules[site.name]
+                apart = bool(self.plan.kinds) and site.kind != "joint" and needs_apart(module)
+                hook = AttentionHook(site, self, apart=apart)
+                undo.enter_context(hooked(module, hook))
+                undo.callback(hook.forget)
+                self._hooks.append(hook)
             undo.enter_context(_contexts_heard(self.denoiser, self._clock.enter_context))
+            if self._null_text is not None:
+                undo.enter_context(_samples_heard(self.pipe, self._hear_samples))
             before = self.denoiser.register_forward_pre_hook(self._enter_denoiser, with_kwargs=True)
             undo.callback(before.remove)
             after = self.denoiser.register_forward_hook(self._leave_denoiser)
@@ -96,16 +118,16 @@ class Trace:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._predictions.clear()
-        self._undo.close()
-        if error is not None:
+        self._failed = error is not None
+        self.close()
+        if self._failed:
             return
         if not self._clock.runs:
             warnings.warn(
                 "this Trace saw no denoising: call its own pipeline inside the block", stacklevel=2
             )
             return
-        silent = [hook.site.name for hook in self._hooks if hook.watchers is None]
+        silent = [hook.site.name for hook in self._hooks if not hook.settled]
         if silent:
             warnings.warn(
                 f"{len(silent)} attention sites were never called, such as {silent[0]}: "
@@ -113,9 +135,14 @@ class Trace:
                 stacklevel=2,
             )
 
+    def close(self) -> None:
+        """Take every hook away, as leaving the block does; a second time does nothing."""
+        self._predictions.clear()
+        self._undo.close()
+
     @property
     def runs(self) -> tuple[Run, ...]:
-        """The calls of the pipeline so far."""
+        """The calls of the pipeline so far; without observers only the last one is kept."""
         return tuple(self._clock.runs)
 
     def records(self, observer: Observer | None = None) -> pd.DataFrame:
@@ -138,62 +165,175 @@ class Trace:
         self._clock.finish()
         return observer.table()
 
-    def attend(
-        self, hook: AttentionHook, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    def calls(self) -> pd.DataFrame:
+        """What attention calls did so far, over all runs.
+
+        Returns:
+            A row per kind of attention with the columns ``kind``, ``computed``, ``stored`` (a part
+            of ``computed``) and ``reused``: calls of attention modules, each of which handles all
+            guidance branches and samples that the denoiser is called on.
+        """
+        rows = []
+        for kind in KINDS:
+            hooks = [hook for hook in self._hooks if hook.site.kind == kind]
+            if hooks:
+                counts = [(hook.computed, hook.stored, hook.reused) for hook in hooks]
+                rows.append((kind, *(sum(column) for column in zip(*counts, strict=True))))
+        return pd.DataFrame(rows, columns=["kind", "computed", "stored", "reused"])
+
+    def before(self, hook: AttentionHook, module: nn.Module, given: Tensor) -> Tensor | None:
+        """The output of an attention call that the plan reuses, or ``None`` to compute it."""
+        moment = self._clock.moment
+        if not hook.settled or hook.actions[moment.step] is not Action.REUSE:
+            return None
+        output = hook.reuse(given, moment, self._clock.caller)
+        if hook.apart:
+            output = completed(module, output, given)
+        self._show(hook, output)
+        return output
+
+    def after(
+        self,
+        hook: AttentionHook,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        result: Any,
     ) -> Any:
-        """Carry out one call of an attention module, and let observers see what it returns."""
-        output = hook.fn_ref.original_forward(*args, **kwargs)
-        if hook.watchers is None:
-            kind = confirmed_kind(hook.site, module, args, kwargs, output)
+        """Store what an attention module computed if the plan says so, and show it to observers."""
+        if not hook.settled:
+            kind = confirmed_kind(hook.site, module, args, kwargs, result)
             hook.site = replace(hook.site, kind=kind)
             hook.watchers = tuple(o for o in self.observers if o.wants(hook.site))
+            hook.actions = self._carried_out.actions(hook.site)
+            hook.settled = True
+        hook.computed += 1
+        moment = self._clock.moment
+        if hook.actions[moment.step] is Action.STORE:
+            # Graphs on a GPU write into the same memory again.
+            hook.store(result, moment, self._clock.caller, copy=self._compiled)
+        if hook.apart:
+            result = completed(module, result, attended_from(args, kwargs))
+        self._show(hook, result)
+        return result
+
+    def _show(self, hook: AttentionHook, output: Any) -> None:
         if hook.watchers:
             seen = output[0] if isinstance(output, tuple) else output
             for observer in hook.watchers:
                 observer.see(hook.site, self._clock.moment, seen)
-        return output
+
+    @property
+    def _carried_out(self) -> Trajectory:
+        assert self._trajectory is not None, "a run starts before any attention is called"
+        return self._trajectory
 
     def _enter_denoiser(
         self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        self._clock.begin_call(_batch_size(args, kwargs))
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Drop a branch or replace the text if the plan says so."""
+        batch = _batch_size(args, kwargs)
+        run = self._clock.begin_call(batch)
+        if self.plan == Baseline():
+            return None
+        moment, trajectory = self._clock.moment, self._carried_out
+        if batch != run.batch(moment.call):
+            raise RuntimeError(
+                f"the denoiser's batch changed from {run.batch(moment.call)} to {batch} at step "
+                f"{moment.step}: the guidance or the batch size changed within a run, which "
+                f"{trajectory.plan} does not support"
+            )
+        if trajectory.text(moment.step) == "null" and self._null_text is not None:
+            kwargs = self._null_text.put(kwargs, self._reading_rows(run, batch))
+        branches = trajectory.branches(moment.step)
+        rows = run.rows_of(branches[0], batch) if len(branches) == 1 else None
+        if rows is not None:
+            self._clock.narrow(rows)
+            args, kwargs = narrowed(args, batch, rows), narrowed(kwargs, batch, rows)
+        return args, kwargs
 
-    def _leave_denoiser(self, denoiser: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def _leave_denoiser(self, denoiser: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        """Give the pipeline as many rows as it asked for."""
+        moment = self._clock.moment
         if any(observer.watches_noise for observer in self.observers):
             prediction = output[0] if isinstance(output, tuple) else output.sample
-            self._predictions.append((self._clock.moment, prediction))
+            self._predictions.append((moment, prediction))
+        if moment.rows == moment.batch:
+            return None
+        return widened(output, moment.rows, moment.batch // moment.rows)
+
+    def _reading_rows(self, run: Run, batch: int) -> slice:
+        """Rows of the conditional branch; at the first step from what the pipeline prepared."""
+        samples = run.samples or self._announced_samples
+        if samples is None:
+            raise RuntimeError(
+                f"{type(self.pipe).__name__} does not say how many images it makes, so the rows of "
+                "its conditional branch are not known at the first step"
+            )
+        return run.rows_of("cond", batch, samples) or slice(0, batch)
+
+    def _hear_samples(self, latents: Any) -> None:
+        first = latents[0] if isinstance(latents, tuple) else latents
+        self._announced_samples = first.shape[0]
 
     def _start(self, run: Run) -> None:
         self._predictions.clear()
+        if self._trajectory is None or self._trajectory.steps != run.steps:
+            self._trajectory = self.plan.over(run.steps, kept=support.model_keeps(self.denoiser))
+            for hook in self._hooks:
+                hook.actions = self._trajectory.actions(hook.site)
+        for hook in self._hooks:
+            hook.forget()
         for observer in self.observers:
             observer.start(run, self.pipe.scheduler)
 
     def _end_step(self, moment: Moment, guided: Tensor, sample: Tensor) -> None:
+        if moment.step == 0:
+            self._check_layout(moment)
         for observer in self.observers:
             if observer.watches_noise:
                 observer.end_step(moment.step, self._predictions, guided, sample)
         self._predictions.clear()
+        if self._clock.is_last_step:
+            for hook in self._hooks:
+                hook.forget()
+
+    def _check_layout(self, moment: Moment) -> None:
+        """Refuse guidance that the plan cannot handle, now that the first step has shown it."""
+        run, trajectory = self._clock.run, self._carried_out
+        if run is None or not (trajectory.drops or trajectory.reads_null):
+            return
+        if run.calls_per_step > 1:
+            raise RuntimeError(
+                f"{type(self.pipe).__name__} calls its denoiser {run.calls_per_step} times a step, "
+                f"so no batch holds both guidance branches, which {self.plan} needs"
+            )
+        for branch in ("uncond", "cond"):
+            run.rows_of(branch, moment.batch)
 
     def _finish(self, run: Run) -> None:
+        for hook in self._hooks:
+            hook.forget()
+        if not self._failed:
+            self._warn_of_idleness(run)
+        if not self.observers:
+            del self._clock.runs[:-1]  # an acceleration may live for long
         with contextlib.ExitStack() as stack:  # all of them, even if one fails
             for observer in self.observers:
                 stack.callback(observer.finish, run)
 
-
-class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no types
-    """The one hook: hands every call of its module to the ``Trace``.
-
-    Its site's kind, and who wants to see it, are settled at the first call.
-    """
-
-    def __init__(self, site: Site, trace: Trace) -> None:
-        super().__init__()
-        self.site, self.trace = site, trace
-        self.watchers: tuple[Observer, ...] | None = None
-
-    def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        """Stands in for the module's ``forward``."""
-        return self.trace.attend(self, module, args, kwargs)
+    def _warn_of_idleness(self, run: Run) -> None:
+        """Say it when a plan had nothing to do."""
+        gate = getattr(self.plan, "gate", 0)
+        if 0 < run.steps_done < gate:
+            warnings.warn(
+                f"the run ended after {run.steps_done} steps, before the gate of {self.plan}: "
+                "image-to-image and the like run fewer steps than they are asked for",
+                stacklevel=2,
+            )
+        cuts = run.steps_done and self._carried_out.drops and not self.plan.kinds
+        if cuts and not run.guided_steps:
+            warnings.warn(f"there was no guidance that {self.plan} could cut off", stacklevel=2)
 
 
 def _batch_size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
@@ -205,49 +345,6 @@ def _batch_size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
             "the denoiser's first argument is not a batch of latents: unknown call layout"
         )
     return first.shape[0]
-
-
-@contextlib.contextmanager
-def _hooked(module: nn.Module, hook: ModelHook) -> Iterator[None]:
-    """Register a hook, and on leaving restore the module to the letter."""
-    had_registry = hasattr(module, "_diffusers_hook")
-    had_forward = "forward" in vars(module)
-    registry = HookRegistry.check_if_exists_or_initialize(module)
-    registry.register_hook(hook, _HOOK)
-    installed = module.forward
-    try:
-        yield
-    finally:
-        _unhook(registry, hook, module, installed)
-        if not registry.hooks:
-            if not had_registry:
-                del module._diffusers_hook
-            if not had_forward:
-                del module.forward
-
-
-def _unhook(
-    registry: HookRegistry, hook: ModelHook, module: nn.Module, installed: Callable[..., Any]
-) -> None:
-    """Take a hook out of its chain.
-
-    ``HookRegistry.remove_hook`` disables a later hook that brings a ``new_forward`` of its own:
-    it overwrites that one's ``forward`` where it should replace its ``original_forward``.
-    """
-    position = registry._hook_order.index(_HOOK)
-    later = registry._fn_refs[position + 1 :]
-    if not later and module.forward is not installed:
-        raise RuntimeError(
-            f"{type(module).__name__}.forward was replaced inside a Trace, so the hook cannot be "
-            "taken out: enable offloading and patches before the block"
-        )
-    if later and later[0].original_forward is not None:
-        own_forward = later[0].forward
-        previous = hook.fn_ref.original_forward
-        registry.remove_hook(_HOOK, recurse=False)
-        later[0].forward, later[0].original_forward = own_forward, previous
-    else:
-        registry.remove_hook(_HOOK, recurse=False)
 
 
 def _forget_child_registries(denoiser: nn.Module) -> None:
@@ -279,3 +376,23 @@ def _contexts_heard(denoiser: nn.Module, hear: Callable[[str | None], None]) -> 
         yield
     finally:
         vars(denoiser).pop("cache_context", None)
+
+
+@contextlib.contextmanager
+def _samples_heard(pipe: Any, hear: Callable[[Any], None]) -> Iterator[None]:
+    """Hear the latents that a pipeline prepares, which tell how many images it makes."""
+    original = getattr(pipe, "prepare_latents", None)
+    if original is None:
+        yield
+        return
+
+    def prepare_latents(*args: Any, **kwargs: Any) -> Any:
+        latents = original(*args, **kwargs)
+        hear(latents)
+        return latents
+
+    vars(pipe)["prepare_latents"] = prepare_latents
+    try:
+        yield
+    finally:
+        vars(pipe).pop("prepare_latents", None)

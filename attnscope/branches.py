@@ -1,0 +1,62 @@
+"""Dropping a guidance branch from a call of the denoiser, and giving its output back whole.
+
+The branch that stays is returned in the place of both, so the pipeline's own formula gives exactly
+that branch: u + s (u - u) = u. No pipeline has to be changed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_NEVER_BATCHED = frozenset(
+    {
+        "image_rotary_emb",
+        "rotary_emb",
+        "img_ids",
+        "txt_ids",
+        "img_shapes",
+        "txt_seq_lens",
+        "ip_adapter_masks",
+    }
+)
+"""Arguments whose first dimension is not the batch, though its length may happen to equal it."""
+
+
+def narrowed(value: Any, batch: int, rows: slice) -> Any:
+    """Some rows of everything in a call that has the batch's size, at any depth.
+
+    Args:
+        value: the call's positional or keyword arguments, or a part of them.
+        batch: rows of the call.
+        rows: which of them to keep.
+    """
+    if isinstance(value, Tensor):
+        return value[rows] if value.ndim and value.shape[0] == batch else value
+    if isinstance(value, dict):
+        return {
+            name: part if name in _NEVER_BATCHED else narrowed(part, batch, rows)
+            for name, part in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return type(value)(narrowed(part, batch, rows) for part in value)
+    return value
+
+
+def widened(output: Any, rows: int, times: int) -> Any:
+    """A denoiser's output with its rows repeated.
+
+    Args:
+        output: a tuple of tensors, or an output class of diffusers.
+        rows: of its tensors.
+        times: how often they stand in the result.
+    """
+    if isinstance(output, Tensor):
+        return torch.cat([output] * times) if output.shape[:1] == (rows,) else output
+    if isinstance(output, dict):  # diffusers' output classes are
+        return type(output)(**{name: widened(part, rows, times) for name, part in output.items()})
+    if isinstance(output, (list, tuple)):
+        return type(output)(widened(part, rows, times) for part in output)
+    return output

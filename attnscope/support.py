@@ -1,0 +1,124 @@
+"""Whether a plan can be carried out on a pipeline; what cannot is refused by name, beforehand."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from attnscope.errors import InputError
+from attnscope.hook import needs_apart
+from attnscope.plan import Branch, Plan
+from attnscope.sites import Site, unwrapped
+
+_MOST_STEPS = 1000
+"""Training timesteps, and so the most steps that there can be."""
+
+
+def ever_drops(plan: Plan) -> bool:
+    """Whether a plan drops a guidance branch at any step."""
+    return any(plan.keeps(step) != "both" for step in range(_MOST_STEPS))
+
+
+def ever_reads_null(plan: Plan) -> bool:
+    """Whether a plan replaces the prompt at any step."""
+    return any(plan.text(step) == "null" for step in range(_MOST_STEPS))
+
+
+def model_keeps(denoiser: nn.Module) -> Branch:
+    """The branch that T-GATE keeps: where the denoiser sees the condition only through
+    cross-attention and pooled embeddings, the unconditional one.
+
+    Stable Video Diffusion also concatenates the image to the latents, with zeros for the
+    unconditional branch, so there the conditional one stays.
+    """  # noqa: D205
+    video = type(unwrapped(denoiser)).__name__ == "UNetSpatioTemporalConditionModel"
+    return "cond" if video else "uncond"
+
+
+def check(plan: Plan, pipe: Any, denoiser: nn.Module, sites: Sequence[Site]) -> None:
+    """Refuse what a plan cannot do on a pipeline.
+
+    Raises:
+        InputError: with the pipeline's name, the reason and what is possible instead.
+    """
+    if plan.kinds:
+        _check_sites(plan, denoiser, sites)
+    if plan.kinds and getattr(unwrapped(denoiser), "is_cache_enabled", False):
+        raise InputError(
+            f"{type(unwrapped(denoiser)).__name__} has a cache of diffusers enabled, which would "
+            f"act on the same calls as {plan}: call disable_cache() first"
+        )
+    if ever_drops(plan):
+        _check_guidance(plan, pipe)
+        if getattr(pipe, "controlnet", None) is not None:
+            warnings.warn(
+                "the ControlNet still runs on both guidance branches after the gate: only the "
+                "denoiser's part of the work is saved",
+                stacklevel=4,
+            )
+
+
+def check_compiled(denoiser: nn.Module) -> bool:
+    """Whether anything in a denoiser is compiled.
+
+    Raises:
+        InputError: with ``fullgraph=True``, which leaves no place for a hook.
+    """
+    contexts = [getattr(denoiser, "dynamo_ctx", None)]
+    for module in unwrapped(denoiser).modules():
+        compiled = module._compiled_call_impl
+        if compiled is not None:
+            contexts.append(inspect.getclosurevars(compiled).nonlocals.get("self"))
+    if any(getattr(context, "fullgraph", False) for context in contexts):
+        raise InputError(
+            f"{type(unwrapped(denoiser)).__name__} is compiled with fullgraph=True, which leaves no "
+            "place between attention calls: compile it without"
+        )
+    return any(context is not None for context in contexts)
+
+
+def _check_sites(plan: Plan, denoiser: nn.Module, sites: Sequence[Site]) -> None:
+    name = type(unwrapped(denoiser)).__name__
+    acted = [site for site in sites if site.kind in plan.kinds]
+    joint = sum(site.kind == "joint" for site in sites)
+    if not acted:
+        kinds = sorted({site.kind for site in sites})
+        raise InputError(
+            f"{plan} acts on {' and '.join(plan.kinds)}-attention, but {name} has only "
+            f"{' and '.join(kinds)}-attention; joint attention is left alone"
+        )
+    if joint:
+        warnings.warn(
+            f"{name}: {plan} leaves its {joint} joint attention sites alone", stacklevel=5
+        )
+    modules = dict(unwrapped(denoiser).named_modules())
+    for site in acted:
+        module = modules[site.name]
+        if "AddedKV" in type(getattr(module, "processor", None)).__name__ or (
+            needs_apart(module) and not hasattr(module, "rescale_output_factor")
+        ):
+            raise InputError(
+                f"{name}: {site.name} adds its input to its output in a way that cannot be switched "
+                f"off, so {plan} cannot reuse it"
+            )
+
+
+def _check_guidance(plan: Plan, pipe: Any) -> None:
+    name = type(pipe).__name__
+    call = inspect.unwrap(type(pipe).__call__)
+    reason = None
+    if "cache_context" in call.__code__.co_names:
+        reason = "it calls its denoiser once per guidance branch, so no batch holds two"
+    elif hasattr(type(pipe), "do_perturbed_attention_guidance"):
+        reason = "perturbed-attention guidance is a branch of its own"
+    elif "image_guidance_scale" in inspect.signature(call).parameters:
+        reason = "it guides by text and by image, with three branches"
+    if reason:
+        raise InputError(
+            f"{plan} drops a guidance branch, which {name} does not support: {reason} "
+            "(cross-reuse and self-reuse-late keep all branches)"
+        )
