@@ -209,6 +209,11 @@ def hooked(module: nn.Module, hook: ModelHook) -> Iterator[None]:
     had_registry = hasattr(module, "_diffusers_hook")
     had_forward = "forward" in vars(module)
     registry = HookRegistry.check_if_exists_or_initialize(module)
+    if _NAME in registry.hooks:
+        raise RuntimeError(
+            f"a {type(module).__name__} still carries a hook of an earlier Trace, which could not be "
+            "taken out since its forward was replaced: load the pipeline anew"
+        )
     registry.register_hook(hook, _NAME)
     installed = module.forward
     try:

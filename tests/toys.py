@@ -16,7 +16,9 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    LCMScheduler,
     PixArtAlphaPipeline,
+    PixArtSigmaPipeline,
     PixArtTransformer2DModel,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
@@ -101,7 +103,7 @@ def stable_diffusion(folder, **options) -> StableDiffusionPipeline:
     return _quiet(pipe)
 
 
-def stable_diffusion_xl(folder) -> StableDiffusionXLPipeline:
+def stable_diffusion_xl(folder, **options) -> StableDiffusionXLPipeline:
     """An SDXL pipeline with both text encoders, pooled embeddings and time ids."""
     torch.manual_seed(0)
     tokenizer = shapes_tokenizer(folder)
@@ -114,6 +116,7 @@ def stable_diffusion_xl(folder) -> StableDiffusionXLPipeline:
             transformer_layers_per_block=(1, 2),
             projection_class_embeddings_input_dim=80,
             cross_attention_dim=64,
+            **options,
         ),
         vae=_vae(),
         text_encoder=CLIPTextModel(CLIPTextConfig(**_TEXT)),
@@ -126,11 +129,36 @@ def stable_diffusion_xl(folder) -> StableDiffusionXLPipeline:
     return _quiet(pipe)
 
 
-def pixart(folder) -> PixArtAlphaPipeline:
+def lcm_sdxl(folder) -> StableDiffusionXLPipeline:
+    """A distilled SDXL: the guidance scale is an embedding, so there is one branch."""
+    return _distilled(stable_diffusion_xl(folder, time_cond_proj_dim=16))
+
+
+def lcm_pixart(folder) -> PixArtAlphaPipeline:
+    """A distilled PixArt-alpha, for calls with ``guidance=0``."""
+    return _distilled(pixart(folder))
+
+
+def _distilled(pipe):
+    pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
+    return pipe
+
+
+def pixart_sigma(folder) -> PixArtSigmaPipeline:
+    """A PixArt-Sigma pipeline without text encoder."""
+    return _quiet(PixArtSigmaPipeline(**pixart(folder).components))
+
+
+def pixart_1024(folder) -> PixArtAlphaPipeline:
+    """A PixArt-alpha of the large kind, which is also told the size of the image."""
+    return pixart(folder, sample_size=128, use_additional_conditions=True)
+
+
+def pixart(folder, sample_size=16, **options) -> PixArtAlphaPipeline:
     """A PixArt-alpha pipeline without text encoder; :func:`call` gives it embeddings."""
     torch.manual_seed(0)
     transformer = PixArtTransformer2DModel(
-        sample_size=16,
+        sample_size=sample_size,
         num_layers=2,
         patch_size=2,
         attention_head_dim=8,
@@ -145,6 +173,7 @@ def pixart(folder) -> PixArtAlphaPipeline:
         norm_type="ada_norm_single",
         norm_elementwise_affine=False,
         norm_eps=1e-6,
+        **options,
     )
     pipe = PixArtAlphaPipeline(
         transformer=transformer,
@@ -277,6 +306,13 @@ FAMILIES = {
     "pixart": pixart,
     "svd": stable_video_diffusion,
 }
+VARIANTS = {
+    **FAMILIES,
+    "lcm-sdxl": lcm_sdxl,
+    "lcm-pixart": lcm_pixart,
+    "pixart-sigma": pixart_sigma,
+    "pixart-1024": pixart_1024,
+}
 
 PROMPTS = ("a small red circle on a white background", "a large blue star on a black background")
 
@@ -307,7 +343,7 @@ def call(pipe, *, prompts=1, per_prompt=1, guidance=5.0, steps=4, seed=0, **opti
             **common,
         ).frames
     common |= {"guidance_scale": guidance, "num_images_per_prompt": per_prompt}
-    if isinstance(pipe, PixArtAlphaPipeline):
+    if isinstance(pipe, (PixArtAlphaPipeline, PixArtSigmaPipeline)):
         embeds = torch.Generator().manual_seed(7)
         states = torch.randn((2 * prompts, 8, 32), generator=embeds)
         mask = torch.ones(2 * prompts, 8)
@@ -322,7 +358,7 @@ def call(pipe, *, prompts=1, per_prompt=1, guidance=5.0, steps=4, seed=0, **opti
             use_resolution_binning=False,
             **common,
         ).images
-    return pipe(list(PROMPTS[:prompts]), height=32, width=32, **common).images
+    return pipe(list(PROMPTS[:prompts]), **{"height": 32, "width": 32, **common}).images
 
 
 def _quiet(pipe):
