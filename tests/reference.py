@@ -5,7 +5,9 @@ It shares nothing with ``attnscope`` but the names of the modules that are atten
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import itertools
 
 import torch
 from torch import nn
@@ -154,3 +156,77 @@ def _half(kwargs, which, samples):
             value = {key: v[part] if isinstance(v, torch.Tensor) else v for key, v in value.items()}
         halved[name] = value
     return halved
+
+
+class Lanes(nn.Module):
+    """An attention module that is told what to do, with a cache for each kind of call."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.mode, self.lane, self.kept = inner, "compute", 0, {}
+
+    def forward(self, *args, **kwargs):
+        if self.mode == "reuse":
+            return self.kept[self.lane]
+        output = self.inner(*args, **kwargs)
+        if self.mode == "store":
+            self.kept[self.lane] = output
+        return output
+
+
+@contextlib.contextmanager
+def patched(pipe, modes, *, gate=None, part=0, calls_per_step=1):
+    """A whole pipeline with its denoiser's forward replaced, for any pipeline.
+
+    From ``gate`` on both halves of the batch are made alike, which is what dropping the other half
+    and returning the kept one twice comes to.
+    """
+    denoiser = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
+    names = [name for name, _ in denoiser.named_modules() if name.endswith(("attn1", "attn2"))]
+    attention = {name: denoiser.get_submodule(name) for name in names}
+    lanes = {name: Lanes(module) for name, module in attention.items()}
+    forward, count = denoiser.forward, itertools.count()
+
+    def call(*args, **kwargs):
+        step, lane = divmod(next(count), calls_per_step)
+        own, other = modes(step)
+        for name, module in lanes.items():
+            module.mode = own if name.endswith("attn1") else other
+            module.lane = lane
+            if step == gate:
+                for key, kept in module.kept.items():
+                    first, second = kept.chunk(2)
+                    module.kept[key] = torch.cat([(first + second) / 2] * 2)
+        if gate is not None and step >= gate:
+            batch = len(args[0])
+            args, kwargs = _alike(args, batch, part), _alike(kwargs, batch, part)
+        return forward(*args, **kwargs)
+
+    for name, module in lanes.items():
+        parent, _, leaf = name.rpartition(".")
+        setattr(denoiser.get_submodule(parent), leaf, module)
+    denoiser.forward = call
+    try:
+        yield
+    finally:
+        del denoiser.forward
+        for name, module in attention.items():
+            parent, _, leaf = name.rpartition(".")
+            setattr(denoiser.get_submodule(parent), leaf, module)
+
+
+def tgate_patched(pipe, *, m, k=1, w=2, f=1, part=0):
+    """T-GATE on a whole pipeline; ``part`` is the half of the batch that stays."""
+    return patched(pipe, lambda i: _tgate_modes(i, m, k, w, f), gate=m, part=part)
+
+
+def _alike(value, batch, part):
+    if isinstance(value, torch.Tensor):
+        if value.ndim and len(value) == batch:
+            return torch.cat([value.chunk(2)[part]] * 2)
+        return value
+    if isinstance(value, dict):
+        return {key: _alike(item, batch, part) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_alike(item, batch, part) for item in value)
+    return value

@@ -353,10 +353,8 @@ def call(pipe, *, prompts=1, per_prompt=1, guidance=5.0, steps=4, seed=0, **opti
             negative_prompt=None,
             negative_prompt_embeds=states[prompts:],
             negative_prompt_attention_mask=mask[prompts:],
-            height=32,
-            width=32,
             use_resolution_binning=False,
-            **common,
+            **{"height": 32, "width": 32, **common},
         ).images
     return pipe(list(PROMPTS[:prompts]), **{"height": 32, "width": 32, **common}).images
 
