@@ -154,27 +154,30 @@ def pixart_1024(folder) -> PixArtAlphaPipeline:
     return pixart(folder, sample_size=128, use_additional_conditions=True)
 
 
-def pixart(folder, sample_size=16, **options) -> PixArtAlphaPipeline:
-    """A PixArt-alpha pipeline without text encoder; :func:`call` gives it embeddings."""
+def pixart(folder, **options) -> PixArtAlphaPipeline:
+    """A PixArt-alpha pipeline without text encoder; :func:`call` gives it embeddings.
+
+    ``options`` go to its transformer.
+    """
     torch.manual_seed(0)
-    transformer = PixArtTransformer2DModel(
-        sample_size=sample_size,
-        num_layers=2,
-        patch_size=2,
-        attention_head_dim=8,
-        num_attention_heads=3,
-        caption_channels=32,
-        in_channels=4,
-        cross_attention_dim=24,
-        out_channels=8,
-        attention_bias=True,
-        activation_fn="gelu-approximate",
-        num_embeds_ada_norm=1000,
-        norm_type="ada_norm_single",
-        norm_elementwise_affine=False,
-        norm_eps=1e-6,
-        **options,
-    )
+    settings = {
+        "sample_size": 16,
+        "num_layers": 2,
+        "patch_size": 2,
+        "attention_head_dim": 8,
+        "num_attention_heads": 3,
+        "caption_channels": 32,
+        "in_channels": 4,
+        "cross_attention_dim": 24,
+        "out_channels": 8,
+        "attention_bias": True,
+        "activation_fn": "gelu-approximate",
+        "num_embeds_ada_norm": 1000,
+        "norm_type": "ada_norm_single",
+        "norm_elementwise_affine": False,
+        "norm_eps": 1e-6,
+    }
+    transformer = PixArtTransformer2DModel(**{**settings, **options})
     pipe = PixArtAlphaPipeline(
         transformer=transformer,
         vae=_vae(),
