@@ -25,6 +25,8 @@ import seaborn as sns
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 COLUMN_WIDTH = 3.3
@@ -36,6 +38,18 @@ KIND_COLORS = {"cross": "#0173b2", "self": "#de8f05", "joint": "#029e73"}
 BRANCH_COLORS = {"uncond": "#949494", "cond": "#0173b2", "guided": "#d55e00"}
 """From seaborn's ``colorblind`` palette (Wong 2011)."""
 
+ACTION_COLORS = {
+    "compute": "#0173b2",
+    "store": "#0173b2",
+    "reuse": "#dcdcdc",
+    "both": "#029e73",
+    "uncond": "#a5d8c7",
+    "cond": "#a5d8c7",
+    "prompt": "#ca9161",
+    "null": "#ecd9c6",
+}
+"""What a plan does at a step, to its colour."""
+
 METRIC_LABELS = {
     "l2": r"$\Vert C_{i}-C_{i-1}\Vert_2$",
     "rms": "RMS change per element",
@@ -43,7 +57,18 @@ METRIC_LABELS = {
     "cosine": r"$1-\cos(C_{i-1}, C_{i})$",
 }
 _STEP_LABEL = "Denoising step"
+_WHAT_NAMES = {
+    "compute": "computed",
+    "store": "computed and stored",
+    "reuse": "reused",
+    "both": "both branches",
+    "uncond": "unconditional branch",
+    "cond": "conditional branch",
+    "prompt": "prompt",
+    "null": 'encoding of ""',
+}
 _KIND_NAMES = {"cross": "Cross-attention", "self": "Self-attention", "joint": "Joint attention"}
+_ROW_NAMES = {**_KIND_NAMES, "branches": "Guidance", "text": "Text"}
 
 
 @contextlib.contextmanager
@@ -209,6 +234,49 @@ def noise_mean(
     return ax
 
 
+def plan(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """The schedule of a plan, a row per kind of attention (the paper's Figure 4).
+
+    A dot marks a step whose output is stored for the steps that reuse it.
+
+    Args:
+        table: of :meth:`attnscope.plan.Trajectory.table`, as in ``TGate(10, 5).over(25).table()``.
+        ax: where to draw; ``None`` is the current axes.
+
+    Raises:
+        ValueError: the table lacks a column.
+    """
+    _require(table, "row", "step", "what")
+    ax = ax or plt.gca()
+    rows = list(dict.fromkeys(table["row"]))
+    for place, row in enumerate(rows):
+        cells = table[table["row"] == row]
+        ax.bar(
+            cells["step"], 0.74, width=0.86, bottom=place - 0.37,
+            color=[ACTION_COLORS[what] for what in cells["what"]],
+        )  # fmt: skip
+        stored = cells.loc[cells["what"] == "store", "step"]
+        ax.plot(stored, [place] * len(stored), "o", color="white", ms=2.5)
+    ax.set_yticks(range(len(rows)), [_ROW_NAMES.get(row, row) for row in rows])
+    ax.set_ylim(len(rows) - 0.45, -0.55)
+    ax.set_xlim(table["step"].min() - 0.6, table["step"].max() + 0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.spines[["left", "top", "right"]].set_visible(False)
+    _label_steps(ax, "")
+    present = [what for what in ACTION_COLORS if what in set(table["what"])]
+    handles = [
+        Patch(color=ACTION_COLORS[what])
+        if what != "store"
+        else Line2D([], [], marker="o", ls="", mfc="white", mec=ACTION_COLORS[what], mew=2.5, ms=5)
+        for what in present
+    ]
+    ax.legend(
+        handles, [_WHAT_NAMES[what] for what in present], ncols=len(present), loc="lower center",
+        bbox_to_anchor=(0.5, 1.0), handlelength=1, handletextpad=0.5, columnspacing=1.2,
+    )  # fmt: skip
+    return ax
+
+
 def image_grid(
     images: Sequence[Any],
     *,
@@ -247,7 +315,7 @@ def image_grid(
         canvas[top : top + height, left : left + width] = array
         if titles:
             ax.text(
-                left + width / 2, top + height + gap, _wrapped(titles[index]), ha="center", va="top",
+                left + width / 2, top + height + gap, wrapped(titles[index]), ha="center", va="top",
                 fontsize=4.5, linespacing=1.0,
             )  # fmt: skip
     ax.imshow(canvas, interpolation="nearest")
@@ -264,7 +332,8 @@ def short_site(name: str) -> str:
     return " ".join(filter(None, (re.sub("_blocks?$", "", first), ".".join(path), leaf)))
 
 
-def _wrapped(title: str, width: int = 24) -> str:
+def wrapped(title: str, width: int = 24) -> str:
+    """A caption broken into lines of at most ``width`` characters."""
     return "\n".join(textwrap.wrap(title, width))
 
 

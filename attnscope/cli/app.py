@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attnscope.cli import convergence, models, plot, shapes
+from attnscope.cli import convergence, generate, models, plan, plot, shapes
 from attnscope.errors import InputError
 
 app = typer.Typer(
@@ -18,6 +18,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(convergence.convergence)
+app.command()(generate.generate)
+app.command()(plan.plan)
 app.command()(plot.plot)
 app.command()(models.models)
 app.add_typer(shapes.app, name="shapes")
@@ -43,7 +45,7 @@ def options(
         ),
     ] = False,
 ) -> None:
-    """Watch the attention of text-conditional diffusion models while they denoise."""
+    """Watch the attention of diffusion models while they denoise, and act on it."""
     global _debug
     _debug = debug
 

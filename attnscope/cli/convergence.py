@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -44,60 +44,45 @@ def convergence(
     from attnscope.analyses.convergence import Settings, measure
     from attnscope.cli import inputs
     from attnscope.cli.console import messages, progress, quiet_libraries
-    from attnscope.pipelines import (
-        choose_device,
-        default_batch_size,
-        describe,
-        fingerprint,
-        is_local,
-        load,
-        precision_name,
-    )
+    from attnscope.pipelines import default_batch_size, describe
     from attnscope.runs import Run, default_path
 
     described = describe(model)
     chosen_kinds = inputs.kinds(kinds)
     inputs.check_size(height, width)
     size = inputs.batch_size(batch_size)
-    chosen_scheduler = inputs.scheduler(scheduler or described.scheduler)
+    inputs.known_scheduler(scheduler)
     prompts, given, source = inputs.read(
         described, captions, images, column, limit, seed, (width or 1024, height or 576)
     )
     with quiet_libraries():
-        place = choose_device(device)
-        precision = precision_name(described, dtype, place)
-
-        def load_pipe() -> Any:
-            return load(
-                model, dtype=precision, device=place, scheduler=chosen_scheduler,
-                offline=offline, allow_pickle=allow_pickle,
-            )  # fmt: skip
-
-        # What is not on this machine yet has no fingerprint, and no finished run either.
-        pipe = None if is_local(described) else load_pipe()
+        chosen = inputs.ChosenModel(
+            model, scheduler=scheduler, device=device, dtype=dtype, offline=offline,
+            allow_pickle=allow_pickle,
+        )  # fmt: skip
         settings = Settings(
             model=model,
-            weights=fingerprint(described),
+            weights=chosen.weights,
             captions=source,
             prompts_digest=inputs.digest(prompts, given),
             limit=len(prompts),
             steps=steps or described.steps,
-            scheduler=chosen_scheduler,
+            scheduler=chosen.scheduler,
             guidance=described.guidance if guidance is None else guidance,
             seed=seed,
             kinds=chosen_kinds,
             sites=sites,
             height=height,
             width=width,
-            dtype=precision,
+            dtype=chosen.dtype,
         )
         path = out or default_path("convergence", model, settings)
         if not Run.check(path, "convergence", settings) or not Run(path).has_table("records"):
-            pipe = pipe or load_pipe()
+            pipe = chosen.pipe
             inputs.check_sites(pipe, chosen_kinds, sites)
             inputs.check_steps(pipe, settings.steps)
             inputs.warn_if_too_long(pipe, prompts)
-            size = size or default_batch_size(pipe, place)
+            size = size or default_batch_size(pipe, chosen.device)
             with progress(f"{model}: prompts", len(prompts), quiet=quiet or as_json) as advance:
                 records = measure(
                     pipe, settings, prompts, given, batch_size=size, on_batch=advance,
@@ -106,7 +91,7 @@ def convergence(
                 )  # fmt: skip
             run = Run.open(
                 path, "convergence", settings,
-                device=place, batch_size=size, scheduler=type(pipe.scheduler).__name__,
+                device=chosen.device, batch_size=size, scheduler=type(pipe.scheduler).__name__,
             )  # fmt: skip
             run.write_table("prompts", inputs.table(prompts))
             run.write_table("records", records)

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from attnscope.errors import InputError
-from attnscope.pipelines import SCHEDULERS, Model
+from attnscope.pipelines import (
+    SCHEDULERS,
+    Model,
+    choose_device,
+    describe,
+    fingerprint,
+    is_local,
+    load,
+    precision_name,
+)
 from attnscope.prompts import (
     Prompt,
     count_too_long,
@@ -21,7 +31,54 @@ from attnscope.prompts import (
     sample_prompts,
 )
 
+if TYPE_CHECKING:
+    from attnscope.plan import Plan
+
 _EMBEDDED_LIMIT = 64
+
+
+class ChosenModel:
+    """What the options of a command say about its model.
+
+    Raises:
+        InputError: there is no such model, scheduler, device or dtype.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        scheduler: str | None,
+        device: str,
+        dtype: str,
+        offline: bool,
+        allow_pickle: bool,
+    ) -> None:
+        self.name = name
+        self.described = describe(name)
+        self.scheduler = known_scheduler(scheduler) or self.described.scheduler
+        self.device = choose_device(device)
+        self.dtype = precision_name(self.described, dtype, self.device)
+        self._offline, self._allow_pickle = offline, allow_pickle
+
+    @cached_property
+    def pipe(self) -> Any:
+        """The pipeline, loaded at the first use."""
+        return load(
+            self.name,
+            dtype=self.dtype,
+            device=self.device,
+            scheduler=self.scheduler,
+            offline=self._offline,
+            allow_pickle=self._allow_pickle,
+        )
+
+    @property
+    def weights(self) -> str | None:
+        """The fingerprint of the weights, which are fetched first if they are not here yet."""
+        if not is_local(self.described):
+            _ = self.pipe
+        return fingerprint(self.described)
 
 
 def kinds(text: str) -> tuple[str, ...]:
@@ -34,11 +91,22 @@ def kinds(text: str) -> tuple[str, ...]:
     return chosen
 
 
-def scheduler(name: str | None) -> str | None:
+def known_scheduler(name: str | None) -> str | None:
     """A scheduler's short name, checked."""
     if name is not None and name not in SCHEDULERS:
         raise InputError(f"no such scheduler: {name!r} (choose {', '.join(SCHEDULERS)})")
     return name
+
+
+def chosen_plan(tgate: str | None, other: str | None) -> Plan | None:
+    """The plan of ``--tgate`` or ``--plan``; ``None`` if neither was given."""
+    from attnscope.plan import parse
+
+    if tgate is not None and other is not None:
+        raise InputError("give --tgate or --plan, not both")
+    if tgate is not None:
+        return parse(tgate if tgate.startswith("tgate:") else f"tgate:{tgate}")
+    return None if other is None else parse(other)
 
 
 def batch_size(text: str) -> int | None:
@@ -65,11 +133,18 @@ def read(
     limit: int | None,
     seed: int,
     size: tuple[int, int] = (1024, 576),
+    typed: Sequence[str] = (),
 ) -> tuple[list[Prompt], list[Any], str]:
     """The prompts of a run, what the pipeline is given for each, and what they are called.
 
-    ``size`` is the width and height that images are cut to.
+    ``size`` is the width and height that images are cut to; ``typed`` are prompts from the command
+    line.
     """
+    if typed:
+        if captions is not None or images is not None or model.task == "image":
+            raise InputError("prompts on the command line go without --captions and --images")
+        prompts = [Prompt(index, text) for index, text in enumerate(typed)]
+        return prompts, list(typed), "command line"
     if model.task == "image":
         if images is None or captions is not None:
             raise InputError(f"{model.name} is conditioned on images: give --images FOLDER")
@@ -114,12 +189,21 @@ def check_sites(pipe: Any, kinds: Sequence[str], pattern: str | None) -> None:
     select_sites(find_sites(find_denoiser(pipe)), kinds=kinds, pattern=pattern)
 
 
-def check_steps(pipe: Any, steps: int) -> None:
-    """Refuse a number of steps that the scheduler cannot be set to."""
+def check_steps(pipe: Any, steps: int) -> int:
+    """Refuse a number of steps that the scheduler cannot be set to; how many it makes of them."""
     try:
         pipe.scheduler.set_timesteps(steps)
     except ValueError as error:
         raise InputError(f"--steps {steps} is refused by the scheduler: {error}") from error
+    return len(pipe.scheduler.timesteps)
+
+
+def check_plan(pipe: Any, plan: Plan, steps: int) -> None:
+    """Refuse a plan that does not fit the pipeline or its steps, before anything is written."""
+    from attnscope.trace import Trace
+
+    plan.over(check_steps(pipe, steps))
+    Trace(pipe, plan=plan)
 
 
 def warn_if_too_long(pipe: Any, prompts: Sequence[Prompt]) -> None:

@@ -19,7 +19,14 @@ def plot(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Draw all figures of a run again, from its tables alone. Needs no model and no torch."""
-    from attnscope.cli.convergence import report
+    from attnscope.cli import convergence, generate
+    from attnscope.errors import InputError
     from attnscope.runs import Run
 
-    report(Run(run), threshold=threshold, quiet=quiet, as_json=as_json)
+    opened = Run(run)
+    if opened.command == "convergence":
+        convergence.report(opened, threshold=threshold, quiet=quiet, as_json=as_json)
+    elif opened.command == "generate":
+        generate.report(opened, quiet=quiet, as_json=as_json)
+    else:
+        raise InputError(f"{str(run)!r} holds a run of '{opened.command}', which has no figures")

@@ -1,0 +1,205 @@
+"""Images by a plan, and what the plan did; beside them, on request, the same without it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from PIL.Image import Image
+
+from attnscope.batches import in_batches
+from attnscope.pipelines import call
+from attnscope.plan import Baseline, Plan, parse
+from attnscope.prompts import Prompt, image_seed
+
+if TYPE_CHECKING:
+    from attnscope.trace import Trace
+
+PLANNED, BASELINE = "plan", "baseline"
+"""Names of the arms."""
+_WARM_UP_STEPS = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the images.
+
+    Args:
+        model: short name, hub id or folder.
+        weights: fingerprint of its weights.
+        captions: where they come from.
+        prompts_digest: of the captions.
+        plan: in its text form.
+        compare: whether the same images are made without the plan too.
+        steps: denoising steps.
+        scheduler: short name; ``None`` is the model's own.
+        guidance: guidance scale.
+        seed: of the noise.
+        height: in pixels; ``None`` is the model's own.
+        width: in pixels; ``None`` is the model's own.
+        dtype: of the weights.
+    """
+
+    model: str
+    weights: str | None
+    captions: str
+    prompts_digest: str
+    plan: str
+    compare: bool
+    steps: int
+    scheduler: str | None
+    guidance: float
+    seed: int
+    height: int | None
+    width: int | None
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What came out.
+
+    Args:
+        images: a row per image (of a video, per frame) with the columns ``arm`` (plan, baseline),
+            ``prompt_id``, ``frame``, ``text``, ``path``, and of the plan's, where both were made,
+            ``psnr`` in dB and ``ssim`` to the baseline's.
+        calls: a row per kind of attention: ``kind``, ``computed``, ``stored``, ``reused``.
+        times: a row per batch and arm: ``batch``, ``arm``, ``images``, ``seconds``, ``steps``,
+            ``guided_steps``. The arms take turns in going first.
+    """
+
+    images: pd.DataFrame
+    calls: pd.DataFrame
+    times: pd.DataFrame
+
+
+def generate(
+    pipe: Any,
+    settings: Settings,
+    prompts: Sequence[Prompt],
+    given: Sequence[Any],
+    *,
+    batch_size: int,
+    save: Callable[[str, Prompt, int, Image], str],
+    on_batch: Callable[[int], None] = lambda count: None,
+    on_halving: Callable[[int], None] = lambda size: None,
+    **options: Any,
+) -> Generated:
+    """Make an image of every prompt by a plan.
+
+    Args:
+        pipe: the pipeline.
+        settings: of the run.
+        prompts: one per image.
+        given: what the pipeline is given for each: a caption, or an image for a video.
+        batch_size: images made at once; halved where memory runs out.
+        save: called with arm, prompt, frame number and image as soon as a batch is done; returns
+            the path that stands in the table.
+        on_batch: called with the number of images of the plan that were just made.
+        on_halving: called with the new batch size.
+        options: further keywords of the pipeline.
+
+    Raises:
+        InputError: the plan does not fit the pipeline or the steps.
+    """
+    from attnscope.trace import Trace
+
+    plan = parse(settings.plan)
+    pairs = list(zip(prompts, given, strict=True))
+    rows: list[dict[str, Any]] = []
+    times: list[dict[str, Any]] = []
+    counts: list[pd.DataFrame] = []
+
+    def make(batch: Sequence[tuple[Prompt, Any]], plan: Plan, steps: int) -> tuple[Any, Trace]:
+        with Trace(pipe, plan=plan) as trace:
+            made = call(
+                pipe,
+                [item for _, item in batch],
+                seeds=[image_seed(settings.seed, prompt.prompt_id) for prompt, _ in batch],
+                steps=steps,
+                guidance=settings.guidance,
+                height=settings.height,
+                width=settings.width,
+                **options,
+            )
+        return made, trace
+
+    def work(batch: Sequence[tuple[Prompt, Any]]) -> dict[str, tuple[Any, Trace, float]]:
+        arms: dict[str, Plan] = {PLANNED: plan}
+        if settings.compare:
+            if not times:  # the first call of a process is slower than all others
+                make(batch, Baseline(), min(_WARM_UP_STEPS, settings.steps))
+            arms[BASELINE] = Baseline()
+        done = {}
+        order = list(arms) if len(times) // len(arms) % 2 == 0 else list(reversed(arms))
+        for arm in order:
+            start = time.perf_counter()
+            made, trace = make(batch, arms[arm], settings.steps)
+            done[arm] = made, trace, time.perf_counter() - start
+        return done
+
+    for number, (batch, done) in enumerate(
+        in_batches(pairs, batch_size, work, on_halving=on_halving)
+    ):
+        for arm, (made, trace, seconds) in done.items():
+            run = trace.runs[-1]
+            times.append(
+                {
+                    "batch": number,
+                    "arm": arm,
+                    "images": len(batch),
+                    "seconds": seconds,
+                    "steps": run.steps_done,
+                    "guided_steps": run.guided_steps,
+                }
+            )
+            for index, (prompt, _) in enumerate(batch):
+                references = _frames(done[BASELINE][0][index]) if settings.compare else None
+                rows += _image_rows(arm, prompt, _frames(made[index]), references, save)
+        counts.append(done[PLANNED][1].calls())
+        on_batch(len(batch))
+    calls = pd.concat(counts).groupby("kind", sort=False).sum().reset_index()
+    return Generated(pd.DataFrame(rows), calls, pd.DataFrame(times))
+
+
+def speed_up(times: pd.DataFrame) -> pd.Series[float]:
+    """Time without the plan over time with it, of every batch that was made both ways."""
+    seconds = times.pivot(index="batch", columns="arm", values="seconds")
+    if BASELINE not in seconds:
+        return pd.Series(dtype=float)
+    ratio: pd.Series[float] = (seconds[BASELINE] / seconds[PLANNED]).dropna()
+    return ratio
+
+
+def _frames(made: Any) -> list[Image]:
+    """The frames of a video, or the one image."""
+    return list(made) if isinstance(made, list) else [made]
+
+
+def _image_rows(
+    arm: str,
+    prompt: Prompt,
+    frames: Sequence[Image],
+    references: Sequence[Image] | None,
+    save: Callable[[str, Prompt, int, Image], str],
+) -> list[dict[str, Any]]:
+    from attnscope.metrics import psnr, ssim
+
+    rows: list[dict[str, Any]] = [
+        {
+            "arm": arm,
+            "prompt_id": prompt.prompt_id,
+            "frame": number,
+            "text": prompt.text,
+            "path": save(arm, prompt, number, image),
+        }
+        for number, image in enumerate(frames)
+    ]
+    if arm == PLANNED and references is not None:
+        values = zip(rows, psnr(frames, references), ssim(frames, references), strict=True)
+        for row, decibels, similarity in values:
+            row |= {"psnr": decibels, "ssim": similarity}
+    return rows

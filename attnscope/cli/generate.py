@@ -1,0 +1,216 @@
+"""``attnscope generate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL.Image import Image
+
+    from attnscope.prompts import Prompt
+    from attnscope.runs import Run
+
+_DEFAULT_LIMIT = 8
+
+
+def generate(
+    typed: Annotated[list[str] | None, typer.Argument(metavar="[PROMPT]...", help="What to draw.")] = None,
+    tgate: Annotated[str | None, typer.Option(help="T-GATE's values, such as m=10,k=5.")] = None,
+    other: Annotated[str | None, typer.Option("--plan", help="Another trajectory, see 'attnscope plan'.")] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Make the same images without the plan too.")] = False,
+    model: Annotated[str, typer.Option(help="Short name (see 'attnscope models'), hub id or folder.")] = "shapes",
+    captions: Annotated[Path | None, typer.Option(help="Text file, COCO JSON, CSV, TSV or Parquet.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of images, for svd instead of prompts.")] = None,
+    column: Annotated[str | None, typer.Option(help="Column of a captions table.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use this many captions, drawn by --seed.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps; default: the model's.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="dpm, euler, euler-a, ddim, pndm, heun, unipc, lcm.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; default: the model's.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise and of the choice of captions.")] = 0,
+    batch_size: Annotated[str, typer.Option(help="'auto' or a number.")] = "auto",
+    height: Annotated[int | None, typer.Option(min=8, help="Of the images, in pixels.")] = None,
+    width: Annotated[int | None, typer.Option(min=8, help="Of the images, in pixels.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, float16, bfloat16.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Run directory; default: runs/generate-…")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Use only what is on this machine.")] = False,
+    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Also load weights that can run code.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the run directory only.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:  # fmt: skip
+    """Make images, by T-GATE or another plan, and say what was computed, reused and gained.
+
+    Without prompts: the embedded model on 8 held-out captions.
+    """
+    from attnscope.analyses.generation import Settings
+    from attnscope.analyses.generation import generate as make
+    from attnscope.cli import inputs
+    from attnscope.cli.console import messages, progress, quiet_libraries
+    from attnscope.errors import InputError
+    from attnscope.pipelines import default_batch_size, describe
+    from attnscope.plan import Baseline
+    from attnscope.runs import Run, default_path
+
+    plan = inputs.chosen_plan(tgate, other) or Baseline()
+    if compare and plan == Baseline():
+        raise InputError("--compare needs a plan to compare with: give --tgate or --plan")
+    described = describe(model)
+    inputs.check_size(height, width)
+    size = inputs.batch_size(batch_size)
+    inputs.known_scheduler(scheduler)
+    if limit is None and captions is None and not typed and model == "shapes":
+        limit = _DEFAULT_LIMIT
+    prompts, given, source = inputs.read(
+        described,
+        captions,
+        images,
+        column,
+        limit,
+        seed,
+        (width or 1024, height or 576),
+        typed or (),
+    )
+    with quiet_libraries():
+        chosen = inputs.ChosenModel(
+            model, scheduler=scheduler, device=device, dtype=dtype, offline=offline,
+            allow_pickle=allow_pickle,
+        )  # fmt: skip
+        settings = Settings(
+            model=model,
+            weights=chosen.weights,
+            captions=source,
+            prompts_digest=inputs.digest(prompts, given),
+            plan=str(plan),
+            compare=compare,
+            steps=steps or described.steps,
+            scheduler=chosen.scheduler,
+            guidance=described.guidance if guidance is None else guidance,
+            seed=seed,
+            height=height,
+            width=width,
+            dtype=chosen.dtype,
+        )
+        path = out or default_path("generate", model, settings)
+        if not Run.check(path, "generate", settings) or not Run(path).has_table("images"):
+            pipe = chosen.pipe
+            inputs.check_plan(pipe, plan, settings.steps)
+            inputs.warn_if_too_long(pipe, prompts)
+            size = size or default_batch_size(pipe, chosen.device)
+            run = Run.open(
+                path, "generate", settings,
+                device=chosen.device, batch_size=size, scheduler=type(pipe.scheduler).__name__,
+            )  # fmt: skip
+            run.write_table("prompts", inputs.table(prompts))
+            with progress(f"{model}: images", len(prompts), quiet=quiet or as_json) as advance:
+                made = make(
+                    pipe, settings, prompts, given, batch_size=size, save=_Saver(run),
+                    on_batch=advance,
+                    on_halving=lambda n: messages.print(f"out of memory: going on with batches of {n}"),
+                    **described.options,
+                )  # fmt: skip
+            run.write_table("calls", made.calls)
+            run.write_table("times", made.times)
+            run.write_table("images", made.images)
+    report(Run(path), quiet=quiet, as_json=as_json)
+
+
+class _Saver:
+    """Writes images as PNG with their settings inside."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __call__(self, arm: str, prompt: Prompt, frame: int, image: Image) -> str:
+        import json
+
+        from PIL.PngImagePlugin import PngInfo
+
+        from attnscope import __version__
+        from attnscope.analyses.generation import PLANNED
+        from attnscope.prompts import image_seed
+        from attnscope.runs import write_whole
+
+        settings = dict(self._run.settings)
+        if arm != PLANNED:
+            settings["plan"] = "baseline"
+        about = {
+            "prompt": prompt.text,
+            "prompt_id": prompt.prompt_id,
+            "image_seed": image_seed(settings["seed"], prompt.prompt_id),
+            "frame": frame,
+            **settings,
+        }
+        info = PngInfo()
+        info.add_itxt("Description", prompt.text)
+        info.add_text("Software", f"attnscope {__version__}")
+        info.add_itxt("attnscope", json.dumps(about))
+        folder = self._run.path / ("images" if arm == PLANNED else arm)
+        folder.mkdir(exist_ok=True)
+        number = f"{prompt.prompt_id:05d}" + (f"-{frame:03d}" if frame else "")
+        path = folder / f"{number}.png"
+        write_whole(path, lambda partial: image.save(partial, pnginfo=info))
+        return path.relative_to(self._run.path).as_posix()
+
+
+def report(run: Run, *, quiet: bool, as_json: bool) -> None:
+    """Draw a generate run's figures and print what was computed, reused and gained."""
+    from attnscope.analyses.generation import speed_up
+    from attnscope.cli.console import results, show_json, show_table
+    from attnscope.figures.saving import save_figures
+
+    images, calls, times = (run.read_table(name) for name in ("images", "calls", "times"))
+    figures = save_figures(run)
+    planned = times[times["arm"] == "plan"].iloc[0]
+    ratios = speed_up(times)
+    if as_json:
+        show_json(
+            {
+                "run": run.path,
+                "plan": run.settings["plan"],
+                "calls": calls.to_dict("records"),
+                "steps": int(planned["steps"]),
+                "guided_steps": int(planned["guided_steps"]),
+                "times": times.to_dict("records"),
+                "speed_up": list(ratios),
+                "images": images.astype(object).where(images.notna(), None).to_dict("records"),
+                "figures": figures,
+            }
+        )
+        return
+    if quiet:
+        print(run.path)
+        return
+    title = f"{run.settings['model']}, {run.settings['plan']}: calls of attention modules"
+    show_table(calls, title)
+    results.print(f"guided steps: {planned['guided_steps']} of {planned['steps']}")
+    for line in _times(times, ratios, images):
+        results.print(line)
+    results.print(f"images: {run.path / 'images'}", soft_wrap=True)
+    results.print(f"run directory: {run.path}", soft_wrap=True)
+    for figure in figures:
+        results.print(f"figure: {figure} and .pdf", soft_wrap=True)
+
+
+def _times(times: pd.DataFrame, ratios: pd.Series[float], images: pd.DataFrame) -> list[str]:
+    per_image = times.groupby("arm")[["seconds", "images"]].sum()
+    seconds = per_image["seconds"] / per_image["images"]
+    lines = [f"time: {seconds['plan']:.3g} s an image"]
+    if len(ratios):
+        lines = [
+            f"time: {seconds['plan']:.3g} s an image with the plan, "
+            f"{seconds['baseline']:.3g} s without"
+        ]
+        spread = f" (of {len(ratios)} batches, {ratios.min():.2f} to {ratios.max():.2f})"
+        lines.append(
+            f"speed-up: {ratios.median():.2f}" + (spread if len(ratios) > 1 else " (one batch)")
+        )
+        ours = images[images["arm"] == "plan"]
+        lines.append(
+            f"to the baseline's images: PSNR {ours['psnr'].mean():.1f} dB, "
+            f"SSIM {ours['ssim'].mean():.3f} (means of {len(ours)})"
+        )
+    return lines

@@ -1,0 +1,94 @@
+"""``attnscope plan``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from attnscope.plan import Trajectory
+
+_CELLS = {
+    "compute": ("█", "blue"),
+    "store": ("●", "blue"),
+    "reuse": ("·", "bright_black"),
+    "both": ("█", "green"),
+    "uncond": ("u", "green"),
+    "cond": ("c", "green"),
+    "prompt": ("█", "yellow"),
+    "null": ("∅", "yellow"),
+}
+_MEANING = {
+    "compute": "compute",
+    "store": "compute and store",
+    "reuse": "reuse",
+    "both": "both branches",
+    "uncond": "unconditional branch alone",
+    "cond": "conditional branch alone",
+    "prompt": "prompt",
+    "null": 'encoding of ""',
+}
+
+
+def plan(
+    tgate: Annotated[str | None, typer.Option(help="T-GATE's values, such as m=10,k=5.")] = None,
+    other: Annotated[str | None, typer.Option("--plan", help="Another trajectory: cross-reuse:m=10, null-text-late:m=5, …")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
+    out: Annotated[Path | None, typer.Option(help="Also draw it as a PNG or PDF: the paper's Figure 4.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the schedule as JSON.")] = False,
+) -> None:  # fmt: skip
+    """Show what a plan does at every step, as a picture in the terminal."""
+    from attnscope.cli.console import results, show_json
+    from attnscope.cli.inputs import chosen_plan
+    from attnscope.errors import InputError
+
+    if out is not None and (out.suffix not in (".png", ".pdf") or not out.parent.is_dir()):
+        raise InputError(f"--out {str(out)!r} is not a .png or .pdf in a folder that exists")
+    chosen = chosen_plan(tgate, other)
+    if chosen is None:
+        raise InputError("nothing to show: give --tgate m=10,k=5 or --plan NAME:…")
+    trajectory = chosen.over(steps)
+    table = trajectory.table()
+    if as_json:
+        show_json({"plan": str(chosen), "steps": steps, "schedule": table.to_dict("records")})
+    else:
+        show(trajectory, table)
+    if out is not None:
+        from attnscope.figures.schedule import save_schedule
+
+        save_schedule(table, out)
+        if not as_json:
+            results.print(f"figure: {out}", soft_wrap=True)
+
+
+def show(trajectory: Trajectory, table: pd.DataFrame) -> None:
+    """Print a schedule: a row per kind of attention, a column per step."""
+    from rich.text import Text
+
+    from attnscope.cli.console import results
+
+    results.print(f"{trajectory.plan}, {trajectory.steps} steps", style="bold")
+    label = max(len(row) for row in table["row"]) + 2
+    width = max(10, (results.width - label) // 10 * 10)
+    for first in range(0, trajectory.steps, width):
+        numbers = range(first, min(first + width, trajectory.steps))
+        ruler = "".join(f"{step:<5}" for step in numbers if step % 5 == 0)
+        results.print(" " * label + ruler[: len(numbers) + 4].rstrip())
+        for row, cells in table[table["step"].isin(numbers)].groupby("row", sort=False):
+            line = Text(f"{row:<{label}}")
+            for what in cells["what"]:
+                line.append(*_CELLS[what])
+            results.print(line)
+    legend = Text(" " * label)
+    for what in [what for what in _CELLS if what in set(table["what"])]:
+        legend.append(*_CELLS[what])
+        legend.append(f" {_MEANING[what]}   ")
+    results.print(legend)
+    computed = table[table["what"].isin(["compute", "store"])].groupby("row").size()
+    parts = [f"{kind}-attention computed in {computed.get(kind, 0)}" for kind in ("self", "cross")]
+    parts.append(f"guided {trajectory.guided_steps}")
+    results.print(f"of {trajectory.steps} steps: {', '.join(parts)}")

@@ -1,0 +1,78 @@
+"""Images of a ``generate`` run: a sheet, or the plan beside the baseline as in Figure A7."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+
+from attnscope import plots
+
+_MOST_COLUMNS = 8
+_MOST_SAMPLES = 48
+
+
+def samples(images: pd.DataFrame) -> Figure:
+    """The plan's images with their captions."""
+    chosen = images[(images["arm"] == "plan") & (images["frame"] == 0)].head(_MOST_SAMPLES)
+    columns = min(_MOST_COLUMNS, len(chosen))
+    rows = -(-len(chosen) // columns)
+    cell = plots.TEXT_WIDTH / _MOST_COLUMNS
+    figure, ax = plt.subplots(figsize=(max(cell * columns, 2.0), cell * 1.42 * rows))
+    arrays = [_read(path) for path in chosen["path"]]
+    plots.image_grid(arrays, columns=columns, titles=list(chosen["text"]), ax=ax)
+    return figure
+
+
+def comparison(images: pd.DataFrame) -> Figure | None:
+    """Without the plan, with it, and where they differ: a column for each of up to eight prompts.
+
+    ``None`` if the run made no images without the plan. The difference is the mean absolute difference of the three channels, on one scale for all.
+    """
+    if "baseline" not in set(images["arm"]):
+        return None
+    chosen = images[images["frame"] == 0]
+    planned = chosen[chosen["arm"] == "plan"].head(_MOST_COLUMNS)
+    baseline = chosen[chosen["arm"] == "baseline"].set_index("prompt_id")["path"]
+    ours = [_read(path) for path in planned["path"]]
+    theirs = [_read(baseline[prompt_id]) for prompt_id in planned["prompt_id"]]
+    differences = [
+        np.abs(a.astype(float) - b.astype(float)).mean(-1) / 255
+        for a, b in zip(ours, theirs, strict=True)
+    ]
+    columns = len(ours)
+    cell = min(1.6, plots.TEXT_WIDTH / columns)
+    height, width = ours[0].shape[:2]
+    tall = cell * height / width
+    figure, axes = plt.subplots(
+        3, columns, squeeze=False, figsize=(0.35 + cell * columns + 0.55, 3 * tall + 0.75)
+    )
+    top = max(0.1, float(np.max(differences)))
+    for column, row in enumerate(planned.itertuples()):
+        axes[0, column].imshow(theirs[column], interpolation="nearest")
+        axes[0, column].set_title(plots.wrapped(str(row.text)), fontsize=4.5, linespacing=1.0)
+        axes[1, column].imshow(ours[column], interpolation="nearest")
+        mesh = axes[2, column].imshow(
+            differences[column], cmap="magma", vmin=0, vmax=top, interpolation="nearest"
+        )
+        axes[2, column].set_xlabel(f"{row.psnr:.1f} dB\nSSIM {row.ssim:.2f}", fontsize=6)
+    for ax in axes.flat:
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.spines[:].set_visible(False)
+    for ax, name in zip(axes[:, 0], ("baseline", "plan", "difference"), strict=True):
+        ax.set_ylabel(name)
+    bar = figure.colorbar(mesh, ax=axes[2, :], aspect=10, pad=0.02)
+    bar.ax.tick_params(labelsize=6)
+    return figure
+
+
+def _read(path: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+FIGURES = {"samples": samples, "comparison": comparison}
+"""File name to the function that draws it from ``images``."""
