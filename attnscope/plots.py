@@ -25,6 +25,7 @@ import seaborn as sns
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -264,15 +265,17 @@ def plan(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.spines[["left", "top", "right"]].set_visible(False)
     _label_steps(ax, "")
     present = [what for what in ACTION_COLORS if what in set(table["what"])]
+    dot = Line2D([], [], marker="o", ls="", color="white", ms=2.5)
     handles = [
-        Patch(color=ACTION_COLORS[what])
-        if what != "store"
-        else Line2D([], [], marker="o", ls="", mfc="white", mec=ACTION_COLORS[what], mew=2.5, ms=5)
+        (Patch(color=ACTION_COLORS[what]), dot)
+        if what == "store"
+        else Patch(color=ACTION_COLORS[what])
         for what in present
     ]
     ax.legend(
         handles, [_WHAT_NAMES[what] for what in present], ncols=len(present), loc="lower center",
         bbox_to_anchor=(0.5, 1.0), handlelength=1, handletextpad=0.5, columnspacing=1.2,
+        handler_map={tuple: HandlerTuple(ndivide=1)},
     )  # fmt: skip
     return ax
 
@@ -370,4 +373,4 @@ def _require(table: pd.DataFrame, *columns: str) -> None:
 def _label_steps(ax: Axes, label: str) -> None:
     ax.set_xlabel(_STEP_LABEL)
     ax.set_ylabel(label)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))

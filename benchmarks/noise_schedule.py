@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from attnscope import load
+from attnscope import Baseline, NullTextEarly, NullTextLate, Plan, Trace, load
 from attnscope.pipelines import SHAPES_FOLDER, describe
 from attnscope.prompts import image_seed
 from attnscope.shapes.reader import alignment, load_reader, matches
@@ -36,35 +36,28 @@ def main() -> None:
     scenes = list(islice(generate("test"), options.limit))
     rows = []
     for shift in (4, 1):
-        arms = {"S": (0, STEPS)}
+        arms: dict[str, Plan] = {"S": Baseline()}
         for gate in options.gates:
-            arms[f"S^F {gate}"], arms[f"S^L {gate}"] = (0, gate), (gate, STEPS)
-        for arm, (first, last) in arms.items():
-            images = sample(pipe, [caption(s) for s in scenes], shift, first, last)
+            arms |= {f"S^F {gate}": NullTextLate(gate), f"S^L {gate}": NullTextEarly(gate)}
+        for arm, plan in arms.items():
+            images = sample(pipe, [caption(s) for s in scenes], shift, plan)
             scores = alignment(matches(reader.read(images), scenes))
             rows.append({"noise shift": shift, "arm": arm, "n": len(scenes), **scores})
     print(pd.DataFrame(rows).to_string(index=False, float_format="%.3f"))
 
 
-def sample(pipe: Any, captions: list[str], shift: int, first: int, last: int) -> torch.Tensor:
-    """Images in [-1, 1] of a trajectory that sees its text in the steps ``first`` to ``last - 1``."""
-    encode = pipe.encode_prompt
-    text, null = encode(captions, "cpu", 1, True, negative_prompt=[""] * len(captions))
-    with_text, without = torch.cat([null, text]), torch.cat([null, null])
-
-    def choose(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        return {"prompt_embeds": with_text if first <= step + 1 < last else without}
-
-    made = pipe(
-        prompt_embeds=text if first == 0 else null,
-        negative_prompt_embeds=null,
-        timesteps=timesteps(pipe, shift),
-        guidance_scale=describe("shapes").guidance,
-        generator=[torch.Generator().manual_seed(image_seed(0, i)) for i in range(len(captions))],
-        callback_on_step_end=choose,
-        callback_on_step_end_tensor_inputs=["prompt_embeds"],
-        output_type="pt",
-    ).images
+def sample(pipe: Any, captions: list[str], shift: int, plan: Plan) -> torch.Tensor:
+    """Images in [-1, 1] of a trajectory."""
+    with Trace(pipe, plan=plan):
+        made = pipe(
+            captions,
+            timesteps=timesteps(pipe, shift),
+            guidance_scale=describe("shapes").guidance,
+            generator=[
+                torch.Generator().manual_seed(image_seed(0, i)) for i in range(len(captions))
+            ],
+            output_type="pt",
+        ).images
     return made * 2 - 1
 
 

@@ -2,7 +2,9 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from attnscope.cli import app
 
@@ -88,6 +90,131 @@ def test_a_run_is_drawn_again_without_torch(attnscope, folder, captions, tmp_pat
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], check=True)
     assert figure.exists()
+
+
+def generate(folder, out, *more):
+    return ["generate", "--model", folder, "--steps", 5, "--height", 32, "--width", 32,
+            "--device", "cpu", "--out", out, *more]  # fmt: skip
+
+
+def test_generate_makes_images_with_their_settings_inside(attnscope, folder, tmp_path):
+    command = generate(
+        folder, tmp_path / "run", "a red circle", "ein Kreis, grün", "--tgate", "m=3,k=2"
+    )
+    code, out, err = attnscope(*command)
+    assert (code, err) == (0, "")
+    assert "guided steps: 3 of 5" in out
+    assert "speed-up" not in out
+    paths = sorted((tmp_path / "run" / "images").iterdir())
+    assert [path.name for path in paths] == ["00000.png", "00001.png"]
+    with Image.open(paths[1]) as image:
+        assert image.size == (32, 32)
+        about = json.loads(image.text["attnscope"])
+        assert image.text["Description"] == "ein Kreis, grün"
+    assert about["plan"] == "tgate:m=3,k=2,w=2,f=1"
+    assert (about["prompt_id"], about["steps"], about["seed"]) == (1, 5, 0)
+    assert (tmp_path / "run" / "figures" / "samples.png").exists()
+    assert not (tmp_path / "run" / "figures" / "comparison.png").exists()
+
+
+def test_generate_compares_with_the_same_images_without_the_plan(
+    attnscope, folder, captions, tmp_path
+):
+    command = generate(folder, tmp_path / "run", "--captions", captions, "--tgate", "m=2,k=2,w=0",
+                       "--compare", "--batch-size", 1)  # fmt: skip
+    code, out, err = attnscope(*command, "--json")
+    assert (code, err) == (0, "")
+    result = json.loads(out)
+    assert result["guided_steps"] == 2
+    assert len(result["speed_up"]) == 2
+    calls = {row["kind"]: row for row in result["calls"]}
+    assert calls["cross"] == {
+        "kind": "cross",
+        "computed": 2 * 2 * 4,
+        "stored": 8,
+        "reused": 2 * 3 * 4,
+    }
+    ours = [row for row in result["images"] if row["arm"] == "plan"]
+    assert all(np.isfinite(row["psnr"]) and 0 < row["ssim"] < 1 for row in ours)
+    assert (tmp_path / "run" / "figures" / "comparison.pdf").exists()
+    plain = attnscope(*generate(folder, tmp_path / "plain", "--captions", captions, "-q"))
+    assert plain[0] == 0
+    for name in ("00000.png", "00001.png"):
+        with (
+            Image.open(tmp_path / "run" / "baseline" / name) as compared,
+            Image.open(tmp_path / "plain" / "images" / name) as alone,
+        ):
+            assert np.array_equal(np.asarray(compared), np.asarray(alone))
+            assert json.loads(compared.text["attnscope"])["plan"] == "baseline"
+    assert attnscope(*command, "--json")[1] == out  # nothing is made twice
+    code, drawn, _ = attnscope("plot", tmp_path / "run")
+    assert code == 0
+    assert "speed-up: " in drawn
+
+
+def test_a_generate_run_is_drawn_again_without_torch(attnscope, folder, tmp_path):
+    attnscope(
+        *generate(folder, tmp_path / "run", "a red circle", "--tgate", "m=2", "--compare", "-q")
+    )
+    figure = tmp_path / "run" / "figures" / "comparison.png"
+    figure.unlink()
+    script = (
+        "import sys; from attnscope.cli.app import app\n"
+        "app(['plot', sys.argv[1]], standalone_mode=False)\n"
+        "assert 'torch' not in sys.modules, 'torch was loaded'"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], check=True)
+    assert figure.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--tgate", "m=0"], "m (gate)=0 is no whole number from 1"),
+        (["--tgate", "m=9"], "m=9, but there are 5 steps"),
+        (["--tgate", "m=3", "--plan", "baseline"], "not both"),
+        (["--plan", "teacache"], "no such plan: 'teacache'"),
+        (["--compare"], "--compare needs a plan"),
+        (["--captions", "x.txt"], "prompts on the command line go without"),
+        (["--scheduler", "magic"], "no such scheduler"),
+    ],
+)
+def test_generate_refuses_in_one_line(attnscope, folder, tmp_path, options, message):
+    code, out, err = attnscope(*generate(folder, tmp_path / "run", "a circle", *options))
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_plan_draws_the_schedule(attnscope, tmp_path):
+    code, out, err = attnscope("plan", "--tgate", "m=10,k=5", "--out", tmp_path / "figure4.png")
+    assert (code, err) == (0, "")
+    rows = dict(line.split(maxsplit=1) for line in out.splitlines()[2:5])
+    assert rows["self"] == "██●··●···████████████████"
+    assert rows["cross"] == "█████████●···············"
+    assert rows["branches"] == "██████████uuuuuuuuuuuuuuu"
+    assert (tmp_path / "figure4.png").exists()
+    code, out, _ = attnscope("plan", "--plan", "null-text-late:m=2", "--steps", "4", "--json")
+    assert code == 0
+    text = [row["what"] for row in json.loads(out)["schedule"] if row["row"] == "text"]
+    assert text == ["prompt", "prompt", "null", "null"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "nothing to show"),
+        (["--tgate", "m=10", "--steps", 5], "there are 5 steps"),
+        (["--tgate", "m=2", "--out", "nowhere/x.png"], "in a folder that exists"),
+    ],
+)
+def test_plan_refuses_in_one_line(attnscope, options, message):
+    code, _, err = attnscope("plan", *options)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

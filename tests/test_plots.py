@@ -133,3 +133,18 @@ def test_figures_are_drawn_for_one_kind_and_for_two(name):
 )
 def test_site_names_are_short_on_axes(name, short):
     assert plots.short_site(name) == short
+
+
+def test_a_plan_is_drawn_as_it_is():
+    from attnscope.plan import NullTextLate, TGate
+
+    ax = plots.plan(TGate(4, 2).over(8).table(), ax=plt.subplots()[1])
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names == ["Self-attention", "Cross-attention", "Guidance"]
+    assert len(ax.patches) == 3 * 8
+    stored = [line.get_xdata().tolist() for line in ax.get_lines()]
+    assert stored == [[], [3], []]
+    ax = plots.plan(NullTextLate(2).over(4).table(), ax=plt.subplots()[1])
+    assert ax.get_yticklabels()[-1].get_text() == "Text"
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["computed", "both branches", "prompt", 'encoding of ""']

@@ -64,7 +64,8 @@ def quiet_libraries() -> Iterator[None]:
 
 def show_table(table: pd.DataFrame, title: str, formats: dict[str, str] | None = None) -> None:
     """Print a DataFrame; ``formats`` gives format specifications by column."""
-    shown = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    results.print(title, style="bold", soft_wrap=True)
+    shown = Table(header_style="bold")
     for name in table:
         numeric = pd.api.types.is_numeric_dtype(table[name])
         shown.add_column(str(name), justify="right" if numeric else "left", overflow="fold")

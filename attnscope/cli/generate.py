@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,18 +102,24 @@ def generate(
             inputs.check_plan(pipe, plan, settings.steps)
             inputs.warn_if_too_long(pipe, prompts)
             size = size or default_batch_size(pipe, chosen.device)
-            run = Run.open(
-                path, "generate", settings,
-                device=chosen.device, batch_size=size, scheduler=type(pipe.scheduler).__name__,
-            )  # fmt: skip
-            run.write_table("prompts", inputs.table(prompts))
+
+            def open_run() -> (
+                Run
+            ):  # with the first image, so a failure before leaves nothing behind
+                return Run.open(
+                    path, "generate", settings,
+                    device=chosen.device, batch_size=size, scheduler=type(pipe.scheduler).__name__,
+                )  # fmt: skip
+
             with progress(f"{model}: images", len(prompts), quiet=quiet or as_json) as advance:
                 made = make(
-                    pipe, settings, prompts, given, batch_size=size, save=_Saver(run),
+                    pipe, settings, prompts, given, batch_size=size, save=_Saver(open_run),
                     on_batch=advance,
                     on_halving=lambda n: messages.print(f"out of memory: going on with batches of {n}"),
                     **described.options,
                 )  # fmt: skip
+            run = open_run()
+            run.write_table("prompts", inputs.table(prompts))
             run.write_table("calls", made.calls)
             run.write_table("times", made.times)
             run.write_table("images", made.images)
@@ -121,8 +129,12 @@ def generate(
 class _Saver:
     """Writes images as PNG with their settings inside."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, open_run: Callable[[], Run]) -> None:
+        self._open_run = open_run
+
+    @cached_property
+    def _run(self) -> Run:
+        return self._open_run()
 
     def __call__(self, arm: str, prompt: Prompt, frame: int, image: Image) -> str:
         import json

@@ -83,12 +83,18 @@ def show(trajectory: Trajectory, table: pd.DataFrame) -> None:
             for what in cells["what"]:
                 line.append(*_CELLS[what])
             results.print(line)
-    legend = Text(" " * label)
-    for what in [what for what in _CELLS if what in set(table["what"])]:
-        legend.append(*_CELLS[what])
-        legend.append(f" {_MEANING[what]}   ")
-    results.print(legend)
+    for part in (
+        table["row"].isin(["self", "cross"]),
+        table["row"] == "branches",
+        table["row"] == "text",
+    ):
+        legend = Text(" " * label)
+        for what in [what for what in _CELLS if what in set(table.loc[part, "what"])]:
+            legend.append(*_CELLS[what])
+            legend.append(f" {_MEANING[what]}   ")
+        if part.any():
+            results.print(legend)
     computed = table[table["what"].isin(["compute", "store"])].groupby("row").size()
     parts = [f"{kind}-attention computed in {computed.get(kind, 0)}" for kind in ("self", "cross")]
     parts.append(f"guided {trajectory.guided_steps}")
-    results.print(f"of {trajectory.steps} steps: {', '.join(parts)}")
+    results.print(f"of {trajectory.steps} steps: {', '.join(parts)}", soft_wrap=True)
