@@ -219,7 +219,8 @@ class Clock:
         """
         if self._pipe.scheduler is not self._scheduler:
             raise RuntimeError(
-                "the pipeline's scheduler was swapped inside a Trace: swap it before the block"
+                "the pipeline's scheduler was swapped inside a Trace: swap it before the block, or "
+                "disable() the acceleration first"
             )
         if self._announced:
             self._announced = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from diffusers.hooks import HookRegistry, ModelHook
@@ -27,8 +27,20 @@ _COMPILED_WHOLE = (
 )
 
 
-# Compilers leave such a function out and still compile what it calls.
-_left_out_of_graphs: Any = torch.compiler.disable(recursive=False, reason=_COMPILED_WHOLE)  # type: ignore[no-untyped-call]
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+
+
+def left_out_of_graphs(function: AnyFunction) -> AnyFunction:
+    """Keep compilers out of a function and of what it calls."""
+    kept_out: AnyFunction = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    return kept_out
+
+
+def _between_graphs(function: AnyFunction) -> AnyFunction:
+    """Keep compilers out of a function, but not of what it calls."""
+    kept_out = torch.compiler.disable(recursive=False, reason=_COMPILED_WHOLE)  # type: ignore[no-untyped-call]
+    between: AnyFunction = kept_out(function)
+    return between
 
 
 class Conductor(Protocol):
@@ -80,7 +92,7 @@ class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no type
         self._last: dict[str | int, int] = {}
 
     # The attention itself becomes a graph of its own, and no graph depends on the step.
-    @_left_out_of_graphs  # type: ignore[untyped-decorator]
+    @_between_graphs
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Stands in for the module's ``forward``."""
         output = self._before(module, args, kwargs)
@@ -90,11 +102,11 @@ class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no type
             result = self.fn_ref.original_forward(*args, **kwargs)
         return self._after(module, args, kwargs, result)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @left_out_of_graphs
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self.conductor.before(self, module, attended_from(args, kwargs))
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @left_out_of_graphs
     def _after(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
     ) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import inspect
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Literal
 
 from attnscope.errors import InputError
 
+_VIDEO = "StableVideoDiffusionPipeline"
 SHAPES_FOLDER = Path(__file__).parent / "shapes" / "model"
 
 
@@ -108,17 +110,28 @@ def describe(name: str) -> Model:
     if name in MODELS:
         return MODELS[name]
     if name and Path(name).is_dir():
-        if not (Path(name) / "model_index.json").is_file():
-            raise InputError(
-                f"folder {name!r} is no diffusers pipeline: it has no model_index.json"
-            )
-        return Model(name, name, scheduler=None)
+        return _describe_folder(Path(name))
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/"):
         return Model(name, name, scheduler=None)
     raise InputError(
         f"no such model: {name!r} (choose {', '.join(MODELS)}, a hub id such as org/name, "
         "or a folder with a model_index.json)"
     )
+
+
+def _describe_folder(folder: Path) -> Model:
+    try:
+        index = json.loads((folder / "model_index.json").read_text("utf-8"))
+        video = index.get("_class_name") == _VIDEO
+    except FileNotFoundError as error:
+        raise InputError(
+            f"folder {str(folder)!r} is no diffusers pipeline: it has no model_index.json"
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise InputError(f"{str(folder / 'model_index.json')!r} cannot be read: {error}") from error
+    if video:
+        return Model(str(folder), str(folder), guidance=3.0, task="image", scheduler=None)
+    return Model(str(folder), str(folder), scheduler=None)
 
 
 def is_local(model: Model) -> bool:
@@ -321,7 +334,7 @@ def call(
 
 def is_video(pipe: Any) -> bool:
     """Whether a pipeline is conditioned on images and makes videos (Stable Video Diffusion)."""
-    return type(pipe).__name__ == "StableVideoDiffusionPipeline"
+    return type(pipe).__name__ == _VIDEO
 
 
 def precision_name(model: Model, dtype: str, device: str) -> str:

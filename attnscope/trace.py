@@ -21,7 +21,14 @@ from torch import Tensor, nn
 from attnscope import support
 from attnscope.branches import narrowed, widened
 from attnscope.clock import Clock, Moment, Run
-from attnscope.hook import AttentionHook, attended_from, completed, hooked, needs_apart
+from attnscope.hook import (
+    AttentionHook,
+    attended_from,
+    completed,
+    hooked,
+    left_out_of_graphs,
+    needs_apart,
+)
 from attnscope.nulltext import NullText
 from attnscope.observers import Observer
 from attnscope.plan import Action, Baseline, Plan, Trajectory, parse
@@ -66,6 +73,7 @@ class Trace:
         support.check(self.plan, pipe, self.denoiser, self.sites)
         self._null_text = NullText(pipe) if support.ever_reads_null(self.plan) else None
         self._compiled = support.check_compiled(self.denoiser)
+        self._model_keeps = support.model_keeps(self.denoiser)
         self._clock = Clock(
             pipe, on_start=self._start, on_step=self._end_step, on_finish=self._finish
         )
@@ -228,6 +236,7 @@ class Trace:
         assert self._trajectory is not None, "a run starts before any attention is called"
         return self._trajectory
 
+    @left_out_of_graphs
     def _enter_denoiser(
         self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
@@ -245,6 +254,11 @@ class Trace:
             )
         if trajectory.text(moment.step) == "null" and self._null_text is not None:
             kwargs = self._null_text.put(kwargs, self._reading_rows(run, batch))
+        if trajectory.drops and not isinstance(next(iter((*args, *kwargs.values()))), Tensor):
+            raise RuntimeError(
+                f"{type(self.pipe).__name__} passes its latents one by one, so {self.plan} cannot "
+                "drop a guidance branch from the batch"
+            )
         branches = trajectory.branches(moment.step)
         rows = run.rows_of(branches[0], batch) if len(branches) == 1 else None
         if rows is not None:
@@ -252,6 +266,7 @@ class Trace:
             args, kwargs = narrowed(args, batch, rows), narrowed(kwargs, batch, rows)
         return args, kwargs
 
+    @left_out_of_graphs
     def _leave_denoiser(self, denoiser: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Give the pipeline as many rows as it asked for."""
         moment = self._clock.moment
@@ -278,8 +293,9 @@ class Trace:
 
     def _start(self, run: Run) -> None:
         self._predictions.clear()
+        self._compiled = support.check_compiled(self.denoiser)  # it may have been since
         if self._trajectory is None or self._trajectory.steps != run.steps:
-            self._trajectory = self.plan.over(run.steps, kept=support.model_keeps(self.denoiser))
+            self._trajectory = self.plan.over(run.steps, kept=self._model_keeps)
             for hook in self._hooks:
                 hook.actions = self._trajectory.actions(hook.site)
         for hook in self._hooks:

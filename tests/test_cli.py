@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+import toys
 from PIL import Image
 
 from attnscope.cli import app
@@ -150,6 +151,20 @@ def test_generate_compares_with_the_same_images_without_the_plan(
     code, drawn, _ = attnscope("plot", tmp_path / "run")
     assert code == 0
     assert "speed-up: " in drawn
+
+
+def test_generate_makes_videos_of_images(attnscope, tokenizer_folder, tmp_path):
+    toys.stable_video_diffusion(tokenizer_folder).save_pretrained(tmp_path / "svd")
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "images" / "red.png")
+    command = generate(tmp_path / "svd", tmp_path / "run", "--images", tmp_path / "images",
+                       "--tgate", "m=2", "--compare", "--json")  # fmt: skip
+    code, out, err = attnscope(*command)
+    assert (code, err) == (0, "")
+    frames = [row["frame"] for row in json.loads(out)["images"] if row["arm"] == "plan"]
+    assert frames == list(range(len(frames)))
+    assert len(frames) > 1
+    assert len(list((tmp_path / "run" / "images").iterdir())) == len(frames)
 
 
 def test_a_generate_run_is_drawn_again_without_torch(attnscope, folder, tmp_path):
