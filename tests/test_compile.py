@@ -41,7 +41,7 @@ MODELS = {
 # How many graphs, whatever the number of blocks. A block falls into four pieces, of which each may
 # be compiled again for the smaller batch after the gate; a whole model falls apart at the same
 # places and in the loops around them, until torch stops at eight versions of a piece.
-GRAPHS = {"blocks": 12, "in place": 48, "whole": 48}
+GRAPHS = {"blocks": 16, "in place": 48, "whole": 48}
 
 
 @pytest.mark.parametrize(
