@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from attnscope.pipelines import load
     from attnscope.plan import (
         Baseline,
+        Combined,
         CrossReuse,
         GuidanceCutoff,
         NullTextEarly,
@@ -37,6 +38,7 @@ _HOMES = {
     **dict.fromkeys(
         (
             "Baseline",
+            "Combined",
             "CrossReuse",
             "GuidanceCutoff",
             "NullTextEarly",
@@ -57,6 +59,7 @@ _HOMES = {
 
 __all__ = [
     "Baseline",
+    "Combined",
     "CrossReuse",
     "FeatureMaps",
     "GuidanceCutoff",

@@ -303,6 +303,54 @@ class NullTextEarly(Plan):
         return "null" if step < self.gate else "prompt"
 
 
+@dataclass(frozen=True)
+class Combined(Plan):
+    """Several plans at once, ``a+b`` in the text form, such as ``cross-reuse:m=10+guidance-cutoff:m=10``.
+
+    A kind of attention does what the last plan says that acts on it; a branch is dropped and the
+    text is replaced where any of them does so.
+
+    Args:
+        plans: two or more.
+
+    Raises:
+        InputError: there are fewer.
+    """
+
+    name: ClassVar[str] = "combined"
+    plans: tuple[Plan, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.plans) < 2:
+            raise InputError("a combined plan needs two plans or more, as in 'cross-reuse:m=5+…'")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The kinds of attention that any of the plans acts on."""
+        return tuple(dict.fromkeys(kind for plan in self.plans for kind in plan.kinds))
+
+    @property
+    def gate(self) -> int:
+        """The last gate of all."""
+        return max(getattr(plan, "gate", 0) for plan in self.plans)
+
+    def action(self, site: AnySite, step: int) -> Action:
+        """What a site does at a step."""
+        return [plan for plan in self.plans if site.kind in plan.kinds][-1].action(site, step)
+
+    def keeps(self, step: int) -> Branch | Literal["model's", "both"]:
+        """Which guidance branches run at a step."""
+        kept = [plan.keeps(step) for plan in self.plans]
+        return next((branch for branch in kept if branch != "both"), "both")
+
+    def text(self, step: int) -> Text:
+        """What the conditional branch reads at a step."""
+        return "null" if any(plan.text(step) == "null" for plan in self.plans) else "prompt"
+
+    def __str__(self) -> str:
+        return "+".join(map(str, self.plans))
+
+
 def _gated(step: int, gate: int) -> Action:
     """Cross-attention of T-GATE: kept at the last step before the gate."""
     if step >= gate:
@@ -447,7 +495,7 @@ def parse(text: str | Plan) -> Plan:
     """A plan from its text form; a plan is returned as it is.
 
     Args:
-        text: ``name:key=value,…``, or the values alone for T-GATE. Keys are the letters of the
+        text: ``name:key=value,…``, or the values alone for T-GATE; several with ``+``. Keys are the letters of the
             paper (m, k, w, f) or the full names (gate, interval, warmup, late_interval, keep).
 
     Raises:
@@ -457,6 +505,8 @@ def parse(text: str | Plan) -> Plan:
         return text
     if not isinstance(text, str):
         raise InputError(f"{text!r} is no plan: give a text such as 'm=10,k=5' or a Plan")
+    if "+" in text:
+        return Combined(tuple(parse(part) for part in text.split("+")))
     name, colon, values = text.strip().partition(":")
     if not colon:
         name, values = ("tgate", text) if "=" in text else (name, "")

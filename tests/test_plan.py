@@ -8,6 +8,7 @@ from attnscope.plan import (
     PLANS,
     Action,
     Baseline,
+    Combined,
     CrossReuse,
     GuidanceCutoff,
     NullTextEarly,
@@ -64,6 +65,25 @@ def test_which_branches_run():
     assert TGate(3).over(8).guided_steps == 3
 
 
+def test_the_parts_of_tgate_together_are_tgate():
+    parts = parse("guidance-cutoff:m=6,keep=uncond+cross-reuse:m=6+self-reuse-early:m=6,k=3,w=1")
+    ours, whole = parts.over(10), TGate(6, 3, warmup=1).over(10)
+    for kind in ("self", "cross", "joint"):
+        assert ours.actions(Site(kind)) == whole.actions(Site(kind))
+    assert [ours.branches(step) for step in range(10)] == [
+        whole.branches(step) for step in range(10)
+    ]
+    with pytest.raises(InputError, match="m=6, but there are 5 steps"):
+        parts.over(5)
+
+
+def test_the_last_plan_that_acts_on_a_kind_decides():
+    plan = Combined((TGate(4), SelfReuseLate(4, 2)))
+    assert letters(plan, 8, "self") == letters(SelfReuseLate(4, 2), 8, "self")
+    assert letters(plan, 8, "cross") == letters(TGate(4), 8, "cross")
+    assert plan.over(8).guided_steps == 4
+
+
 def test_what_is_read():
     assert [NullTextLate(2).over(4).text(step) for step in range(4)] == ["prompt"] * 2 + [
         "null"
@@ -88,6 +108,7 @@ def test_the_table_has_a_row_for_the_text_only_if_it_changes():
         ("guidance-cutoff:m=5,keep=uncond", GuidanceCutoff(5, "uncond")),
         ("self-reuse-late:k=3,m=5", SelfReuseLate(5, 3)),
         ("null-text-early:m=0", NullTextEarly(0)),
+        ("cross-reuse:m=3+m=4,k=2", Combined((CrossReuse(3), TGate(4, 2)))),
     ],
 )
 def test_the_text_form(text, plan):
@@ -114,6 +135,7 @@ def test_the_text_form(text, plan):
         ("baseline:m=1", "it takes none"),
         ("guidance-cutoff:m=3,keep=both", "choose cond or uncond"),
         ("null-text-late:m=0", "from 1"),
+        ("m=3+", "no such plan: ''"),
     ],
 )
 def test_what_is_wrong_is_named(text, message):
