@@ -36,13 +36,19 @@ def narrowed(value: Any, batch: int, rows: slice) -> Any:
     if isinstance(value, Tensor):
         return value[rows] if value.ndim and value.shape[0] == batch else value
     if isinstance(value, dict):
-        return {
-            name: part if name in _NEVER_BATCHED else narrowed(part, batch, rows)
-            for name, part in value.items()
-        }
+        return {name: _named(name, part, batch, rows) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(narrowed(part, batch, rows) for part in value)
     return value
+
+
+def _named(name: str, value: Any, batch: int, rows: slice) -> Any:
+    if name in _NEVER_BATCHED:
+        return value
+    if name == "encoder_hidden_states" and isinstance(value, Tensor) and len(value) % batch == 0:
+        frames = len(value) // batch  # video: the text stands once for every frame
+        return value[rows.start * frames : rows.stop * frames]
+    return narrowed(value, batch, rows)
 
 
 def widened(output: Any, rows: int, times: int) -> Any:

@@ -59,6 +59,7 @@ class Run:
         pair: names of the halves of a batch that holds two guidance branches.
         samples: images or videos that are made; known after the first step.
         guided_steps: steps at which more than one guidance branch ran.
+        returned: whether the pipeline came to its end.
     """
 
     index: int
@@ -66,6 +67,7 @@ class Run:
     pair: tuple[str, str] = ("uncond", "cond")
     samples: int | None = None
     guided_steps: int = 0
+    returned: bool = False
     _calls: list[tuple[str | None, int]] = field(default_factory=list)
     _stamps: list[Any] = field(default_factory=list)
     _timesteps: NDArray[np.float64] | None = None
@@ -156,8 +158,9 @@ class Clock:
         on_start: called with a run when its first denoiser call begins.
         on_step: called before ``scheduler.step``, with the moment of the step's last denoiser call
             and the arguments ``model_output`` and ``sample``.
-        on_finish: called with a run when it is over: before the scheduler is set for the next, or
-            on detaching.
+        on_finish: called with a run when it is over: when the pipeline has returned, before the
+            scheduler is set for the next, or on detaching.
+        on_announce: called when the scheduler was set for a run.
     """
 
     def __init__(
@@ -167,9 +170,11 @@ class Clock:
         on_start: Callable[[Run], None],
         on_step: Callable[[Moment, Tensor, Tensor], None],
         on_finish: Callable[[Run], None],
+        on_announce: Callable[[], None] = lambda: None,
     ) -> None:
         self._pipe, self._scheduler = pipe, pipe.scheduler
         self._on_start, self._on_step, self._on_finish = on_start, on_step, on_finish
+        self._on_announce = on_announce
         self._announced = False
         self._context: str | None = None
         self._call, self._rows_in_step = 0, 0
@@ -179,20 +184,35 @@ class Clock:
         self.moment = Moment(0, 0, 0, 0)
 
     def attach(self) -> None:
-        """Wrap the scheduler's two methods."""
+        """Wrap the scheduler's two methods, and the pipeline's last act, which ends a run.
+
+        Raises:
+            RuntimeError: another ``Trace`` has wrapped the scheduler.
+        """
         scheduler = self._scheduler
+        if isinstance(scheduler.step, _Tap):
+            raise RuntimeError(
+                "the scheduler is in use by the Trace of another pipeline: give each pipeline a "
+                "scheduler of its own, by scheduler.from_config(scheduler.config)"
+            )
         self._step_signature = inspect.signature(scheduler.step)
-        self._own = {name: vars(scheduler).get(name) for name in ("set_timesteps", "step")}
-        scheduler.set_timesteps = _Tap(scheduler.set_timesteps, self._set_timesteps)
-        scheduler.step = _Tap(scheduler.step, self._step)
+        self._owners = [
+            (scheduler, "set_timesteps", self._set_timesteps),
+            (scheduler, "step", self._step),
+        ]
+        if hasattr(self._pipe, "maybe_free_model_hooks"):
+            self._owners.append((self._pipe, "maybe_free_model_hooks", self._returned))
+        self._own = [vars(owner).get(name) for owner, name, _ in self._owners]
+        for owner, name, wrapper in self._owners:
+            vars(owner)[name] = _Tap(getattr(owner, name), wrapper)
 
     def detach(self) -> None:
-        """Give the scheduler its methods back and finish the run."""
-        for name, own in self._own.items():
+        """Give the methods back and finish the run."""
+        for (owner, name, _), own in zip(self._owners, self._own, strict=True):
             if own is None:
-                del vars(self._scheduler)[name]
+                del vars(owner)[name]
             else:
-                setattr(self._scheduler, name, own)
+                vars(owner)[name] = own
         self.finish()
 
     def enter_context(self, name: str | None) -> None:
@@ -249,6 +269,7 @@ class Clock:
         self.finish()
         result = original(*args, **kwargs)
         self._announced, self._call, self._rows_in_step = True, 0, 0
+        self._on_announce()
         return result
 
     def _step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -270,6 +291,12 @@ class Clock:
         self._call, self._rows_in_step = 0, 0
         return result
 
+    def _returned(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self.run is not None:
+            self.run.returned = True
+        self.finish()
+        return original(*args, **kwargs)
+
     def finish(self) -> None:
         """End the run, if there is one."""
         if self.run is not None:
@@ -279,8 +306,9 @@ class Clock:
 
 def _pair(pipe: Any) -> tuple[str, str]:
     """Names of the two halves of a batch that holds two guidance branches."""
-    if getattr(pipe, "do_classifier_free_guidance", None) is False:
-        return "branch0", "branch1"  # perturbed-attention guidance alone, for one
+    perturbed = hasattr(type(pipe), "do_perturbed_attention_guidance")
+    if perturbed and getattr(pipe, "do_classifier_free_guidance", None) is False:
+        return "branch0", "branch1"
     first = type(pipe).__name__.startswith(_COND_FIRST)
     return ("cond", "uncond") if first else ("uncond", "cond")
 

@@ -17,7 +17,7 @@ from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
 from attnscope.clock import Moment
-from attnscope.plan import Action
+from attnscope.plan import Action, Trajectory
 from attnscope.sites import Site
 
 _NAME = "attnscope"
@@ -86,6 +86,7 @@ class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no type
         self.site, self.conductor, self.apart = site, conductor, apart
         self.settled = False
         self.actions: tuple[Action, ...] = ()
+        self.last_reuses: frozenset[int] = frozenset()
         self.watchers: tuple[Any, ...] = ()
         self.computed = self.stored = self.reused = 0
         self._kept: dict[str | int, _Kept] = {}
@@ -111,6 +112,11 @@ class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no type
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
     ) -> Any:
         return self.conductor.after(self, module, args, kwargs, result)
+
+    def follow(self, trajectory: Trajectory) -> None:
+        """Do from now on what a trajectory says."""
+        self.actions = trajectory.actions(self.site)
+        self.last_reuses = trajectory.last_reuses(self.site)
 
     def forget(self) -> None:
         """Free what was stored."""
@@ -165,6 +171,8 @@ class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no type
                 f"on {list(given.shape)}: the batch or the image changed its size within a run"
             )
         self.reused += 1
+        if moment.step in self.last_reuses:
+            del self._kept[caller]
         return kept.result
 
 

@@ -41,6 +41,10 @@ class NullText:
         self._pooled = getattr(denoiser.config, "addition_embed_type", None) == "text_time"
         self._encoded: dict[tuple[Any, ...], tuple[Any, ...]] = {}
 
+    def forget(self) -> None:
+        """Encode anew at the next call: the text encoder may have changed."""
+        self._encoded.clear()
+
     def put(self, kwargs: dict[str, Any], rows: slice) -> dict[str, Any]:
         """The keywords of a denoiser's call with some rows reading "".
 

@@ -15,6 +15,7 @@ Semantics: "Faster Diffusion via Temporal Attention Decomposition", sections 3 a
 
 from __future__ import annotations
 
+import re
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
 from functools import cached_property
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Branch = Literal["uncond", "cond"]
+Kept = Literal["uncond", "cond", "model's", "both"]
 Text = Literal["prompt", "null"]
+_MOST_STEPS = 1000
+"""Training timesteps, and so the most steps that there can be."""
 
 
 class Action(Enum):
@@ -70,6 +74,8 @@ class Plan:
     def __post_init__(self) -> None:
         for option in fields(self):
             value = getattr(self, option.name)
+            if option.name not in _LETTERS:  # of a plan of one's own, which checks it itself
+                continue
             if option.name == "keep":
                 if value not in ("cond", "uncond"):
                     raise InputError(f"{_called(option.name)}={value!r}: choose cond or uncond")
@@ -84,7 +90,7 @@ class Plan:
         """What a site does at a step."""
         return Action.COMPUTE
 
-    def keeps(self, step: int) -> Branch | Literal["model's", "both"]:
+    def keeps(self, step: int) -> Kept:
         """Which guidance branches run at a step: both, or the one that is named.
 
         ``"model's"`` leaves the choice to the model: the unconditional branch, or for Stable Video
@@ -95,6 +101,14 @@ class Plan:
     def text(self, step: int) -> Text:
         """What the conditional branch reads at a step: the prompt, or the encoding of ""."""
         return "prompt"
+
+    def ever_drops(self) -> bool:
+        """Whether a guidance branch is dropped at any step."""
+        return any(self.keeps(step) != "both" for step in range(_MOST_STEPS))
+
+    def ever_reads_null(self) -> bool:
+        """Whether the prompt is replaced at any step."""
+        return any(self.text(step) == "null" for step in range(_MOST_STEPS))
 
     def over(self, steps: int, *, kept: Branch = "uncond") -> Trajectory:
         """The plan made for a number of steps.
@@ -109,8 +123,10 @@ class Plan:
         return Trajectory(self, steps, kept)
 
     def __str__(self) -> str:
-        values = ",".join(f"{_LETTERS[f.name]}={getattr(self, f.name)}" for f in fields(self))
-        return f"{self.name}:{values}" if values else self.name
+        name = self.name or type(self).__name__
+        letters = [(_LETTERS.get(f.name, f.name), getattr(self, f.name)) for f in fields(self)]
+        values = ",".join(f"{letter}={value}" for letter, value in letters)
+        return f"{name}:{values}" if values else name
 
 
 @dataclass(frozen=True)
@@ -161,7 +177,7 @@ class TGate(Plan):
             return _every(self.late_interval, step)
         return _sparse(step, self.gate, self.interval, self.warmup)
 
-    def keeps(self, step: int) -> Branch | Literal["model's", "both"]:
+    def keeps(self, step: int) -> Kept:
         """One branch from the gate on."""
         return "both" if step < self.gate else "model's"
 
@@ -187,7 +203,7 @@ class GuidanceCutoff(Plan):
     gate: int
     keep: Branch = "cond"
 
-    def keeps(self, step: int) -> Branch | Literal["model's", "both"]:
+    def keeps(self, step: int) -> Kept:
         """One branch from the gate on."""
         return "both" if step < self.gate else self.keep
 
@@ -307,22 +323,32 @@ class NullTextEarly(Plan):
 class Combined(Plan):
     """Several plans at once, ``a+b`` in the text form, such as ``cross-reuse:m=10+guidance-cutoff:m=10``.
 
-    A kind of attention does what the last plan says that acts on it; a branch is dropped and the
-    text is replaced where any of them does so.
-
     Args:
-        plans: two or more.
+        plans: two or more, as plans or in their text forms.
 
     Raises:
-        InputError: there are fewer.
+        InputError: there are fewer, or two of them act on the same kind of attention, drop a branch
+            or replace the text.
     """
 
     name: ClassVar[str] = "combined"
     plans: tuple[Plan, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "plans", tuple(parse(plan) for plan in self.plans))
         if len(self.plans) < 2:
             raise InputError("a combined plan needs two plans or more, as in 'cross-reuse:m=5+…'")
+        matters = {
+            f"{kind}-attention": [kind in p.kinds for p in self.plans] for kind in self.kinds
+        }
+        matters["guidance"] = [p.ever_drops() for p in self.plans]
+        matters["the text"] = [p.ever_reads_null() for p in self.plans]
+        for matter, acting in matters.items():
+            if sum(acting) > 1:
+                both = " and ".join(
+                    str(p) for p, acts in zip(self.plans, acting, strict=True) if acts
+                )
+                raise InputError(f"{both} cannot be combined: each acts on {matter}")
 
     @property
     def kinds(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -335,16 +361,16 @@ class Combined(Plan):
         return max(getattr(plan, "gate", 0) for plan in self.plans)
 
     def action(self, site: AnySite, step: int) -> Action:
-        """What a site does at a step."""
-        return [plan for plan in self.plans if site.kind in plan.kinds][-1].action(site, step)
+        """What a site does at a step: what the plan says that acts on its kind."""
+        return next(p for p in self.plans if site.kind in p.kinds).action(site, step)
 
-    def keeps(self, step: int) -> Branch | Literal["model's", "both"]:
-        """Which guidance branches run at a step."""
+    def keeps(self, step: int) -> Kept:
+        """Which guidance branches run at a step: fewer where any of the plans drops one."""
         kept = [plan.keeps(step) for plan in self.plans]
         return next((branch for branch in kept if branch != "both"), "both")
 
     def text(self, step: int) -> Text:
-        """What the conditional branch reads at a step."""
+        """What the conditional branch reads at a step: nothing where any of the plans says so."""
         return "null" if any(plan.text(step) == "null" for plan in self.plans) else "prompt"
 
     def __str__(self) -> str:
@@ -419,6 +445,16 @@ class Trajectory:
             raise InputError(f"{self.plan} reuses {site.kind}-attention before it stored any")
         return tuple(actions)
 
+    def last_reuses(self, site: AnySite) -> frozenset[int]:
+        """The steps after which what a site stored is not needed any more."""
+        actions = self.actions(site)
+        last, wanted = set(), False
+        for step in reversed(range(self.steps)):
+            if actions[step] is Action.REUSE and not wanted:
+                last.add(step)
+            wanted = actions[step] is Action.REUSE or (wanted and actions[step] is Action.COMPUTE)
+        return frozenset(last)
+
     def branches(self, step: int) -> tuple[Branch, ...]:
         """The guidance branches that run at a step, where there is guidance."""
         keeps = self.plan.keeps(step)
@@ -453,19 +489,21 @@ class Trajectory:
 
         Returns:
             Columns ``row`` (a kind of attention, ``branches`` or ``text``), ``step``, and
-            ``what``: compute, store, reuse; both, uncond, cond; prompt, null. The row of the text
-            is there only if it changes.
+            ``what``: compute, store, reuse; both, uncond, cond, or one where the choice is the
+            model's; prompt, null. The row of the text is there only if it changes.
         """
         import pandas as pd
 
         steps = range(self.steps)
         columns = {kind: [a.value for a in self.actions(_Example(kind))] for kind in kinds}
-        running = [self.branches(step) for step in steps]
-        columns["branches"] = ["both" if len(names) == 2 else names[0] for names in running]
+        columns["branches"] = [_shown[self.plan.keeps(step)] for step in steps]
         if self.reads_null:
             columns["text"] = [self.text(step) for step in steps]
         parts = [pd.DataFrame({"row": r, "step": steps, "what": w}) for r, w in columns.items()]
         return pd.concat(parts, ignore_index=True)
+
+
+_shown: dict[Kept, str] = {"both": "both", "model's": "one", "uncond": "uncond", "cond": "cond"}
 
 
 @dataclass(frozen=True)
@@ -505,8 +543,9 @@ def parse(text: str | Plan) -> Plan:
         return text
     if not isinstance(text, str):
         raise InputError(f"{text!r} is no plan: give a text such as 'm=10,k=5' or a Plan")
-    if "+" in text:
-        return Combined(tuple(parse(part) for part in text.split("+")))
+    parts = re.split(r"\+(?=[a-z])", text)
+    if len(parts) > 1:
+        return Combined(tuple(parse(part) for part in parts))
     name, colon, values = text.strip().partition(":")
     if not colon:
         name, values = ("tgate", text) if "=" in text else (name, "")
@@ -528,7 +567,7 @@ def _made(kind: type[Plan], values: str, text: str) -> Plan:
             raise InputError(f"{part!r} in {text!r} is no option of {kind.name}: {hint}")
         if name in given:
             raise InputError(f"{key!r} is given twice in {text!r}")
-        if name != "keep" and not value.lstrip("-").isdecimal():
+        if name != "keep" and not re.fullmatch(r"-?[0-9]+", value):
             raise InputError(f"{part!r} in {text!r}: {value!r} is no whole number")
         given[name] = value if name == "keep" else int(value)
     required = [option.name for option in fields(kind) if option.default is MISSING]

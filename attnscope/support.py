@@ -14,29 +14,16 @@ from attnscope.hook import needs_apart
 from attnscope.plan import Branch, Plan
 from attnscope.sites import Site, unwrapped
 
-_MOST_STEPS = 1000
-"""Training timesteps, and so the most steps that there can be."""
 
+def model_keeps(denoiser: nn.Module, sites: Sequence[Site]) -> Branch:
+    """The branch that T-GATE keeps: the unconditional one, where the condition comes in through
+    cross-attention and pooled embeddings alone, so that what is reused still holds it.
 
-def ever_drops(plan: Plan) -> bool:
-    """Whether a plan drops a guidance branch at any step."""
-    return any(plan.keeps(step) != "both" for step in range(_MOST_STEPS))
-
-
-def ever_reads_null(plan: Plan) -> bool:
-    """Whether a plan replaces the prompt at any step."""
-    return any(plan.text(step) == "null" for step in range(_MOST_STEPS))
-
-
-def model_keeps(denoiser: nn.Module) -> Branch:
-    """The branch that T-GATE keeps: where the denoiser sees the condition only through
-    cross-attention and pooled embeddings, the unconditional one.
-
-    Stable Video Diffusion also concatenates the image to the latents, with zeros for the
-    unconditional branch, so there the conditional one stays.
+    Stable Video Diffusion also concatenates its image to the latents, with zeros for the
+    unconditional branch, and joint attention is computed on: there the conditional one stays.
     """  # noqa: D205
     video = type(unwrapped(denoiser)).__name__ == "UNetSpatioTemporalConditionModel"
-    return "cond" if video else "uncond"
+    return "cond" if video or any(site.kind == "joint" for site in sites) else "uncond"
 
 
 def check(plan: Plan, pipe: Any, denoiser: nn.Module, sites: Sequence[Site]) -> None:
@@ -52,7 +39,7 @@ def check(plan: Plan, pipe: Any, denoiser: nn.Module, sites: Sequence[Site]) -> 
             f"{type(unwrapped(denoiser)).__name__} has a cache of diffusers enabled, which would "
             f"act on the same calls as {plan}: call disable_cache() first"
         )
-    if ever_drops(plan):
+    if plan.ever_drops():
         _check_guidance(plan, pipe)
         if getattr(pipe, "controlnet", None) is not None:
             warnings.warn(
@@ -68,8 +55,9 @@ def check_compiled(denoiser: nn.Module) -> bool:
     Raises:
         InputError: with ``fullgraph=True``, which leaves no place for a hook.
     """
-    contexts = [getattr(denoiser, "dynamo_ctx", None)]
-    for module in unwrapped(denoiser).modules():
+    contexts = []
+    for module in denoiser.modules():
+        contexts.append(getattr(module, "dynamo_ctx", None))
         compiled = module._compiled_call_impl
         if compiled is not None:
             contexts.append(inspect.getclosurevars(compiled).nonlocals.get("self"))
@@ -120,5 +108,5 @@ def _check_guidance(plan: Plan, pipe: Any) -> None:
     if reason:
         raise InputError(
             f"{plan} drops a guidance branch, which {name} does not support: {reason} "
-            "(cross-reuse and self-reuse-late keep all branches)"
+            "(cross-reuse and the self-reuse plans drop none)"
         )

@@ -34,7 +34,8 @@ from attnscope.observers import Observer
 from attnscope.plan import Action, Baseline, Plan, Trajectory, parse
 from attnscope.sites import KINDS, confirmed_kind, find_denoiser, find_sites, unwrapped
 
-_traced: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+_traced: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Trace]] = weakref.WeakKeyDictionary()
+"""Denoisers to the ``Trace`` on them, which their hooks keep alive."""
 
 
 class Trace:
@@ -71,46 +72,53 @@ class Trace:
         self.denoiser = find_denoiser(pipe)
         self.sites = find_sites(self.denoiser)
         support.check(self.plan, pipe, self.denoiser, self.sites)
-        self._null_text = NullText(pipe) if support.ever_reads_null(self.plan) else None
+        self._null_text = NullText(pipe) if self.plan.ever_reads_null() else None
         self._compiled = support.check_compiled(self.denoiser)
-        self._model_keeps = support.model_keeps(self.denoiser)
+        self._model_keeps = support.model_keeps(self.denoiser, self.sites)
         self._clock = Clock(
-            pipe, on_start=self._start, on_step=self._end_step, on_finish=self._finish
+            pipe,
+            on_start=self._start,
+            on_step=self._end_step,
+            on_finish=self._finish,
+            on_announce=self._check_denoiser,
         )
+        self._guided_rows: int | None = None
         self._hooks: list[AttentionHook] = []
         self._trajectory: Trajectory | None = None
         self._announced_samples: int | None = None
         self._predictions: list[tuple[Moment, Tensor]] = []
-        self._failed = False
         self._undo = contextlib.ExitStack()
         self._entered = False
 
     def __enter__(self) -> Trace:
         if self._entered:
             raise RuntimeError("this Trace was entered before: make a new one for another block")
-        if self.denoiser in _traced:
+        module = unwrapped(self.denoiser)
+        if module in _traced:
             raise RuntimeError(
-                "this pipeline is traced already: leave that Trace, or disable() that "
-                "acceleration, first"
+                "this pipeline is traced already: leave that Trace, or attnscope.disable(pipe), first"
             )
         self._entered = True
         with contextlib.ExitStack() as undo:
-            _traced.add(self.denoiser)
-            undo.callback(_traced.discard, self.denoiser)
+            _traced[module] = weakref.ref(self)
+            undo.callback(_traced.pop, module)
             for observer in self.observers:
                 observer.engage(self.sites)
             undo.callback(_forget_child_registries, self.denoiser)
-            modules = dict(unwrapped(self.denoiser).named_modules())
             for site in self.sites:  # every one, since the first call may show another kind
-                module = modules[site.name]
-                apart = bool(self.plan.kinds) and site.kind != "joint" and needs_apart(module)
+                attention = module.get_submodule(site.name)
+                apart = bool(self.plan.kinds) and site.kind != "joint" and needs_apart(attention)
                 hook = AttentionHook(site, self, apart=apart)
-                undo.enter_context(hooked(module, hook))
+                undo.enter_context(hooked(attention, hook))
                 undo.callback(hook.forget)
                 self._hooks.append(hook)
             undo.enter_context(_contexts_heard(self.denoiser, self._clock.enter_context))
             if self._null_text is not None:
                 undo.enter_context(_samples_heard(self.pipe, self._hear_samples))
+            control = getattr(self.pipe, "controlnet", None)
+            if isinstance(control, nn.Module) and self.plan.ever_drops():
+                heard = control.register_forward_pre_hook(self._hear_control, with_kwargs=True)
+                undo.callback(heard.remove)
             before = self.denoiser.register_forward_pre_hook(self._enter_denoiser, with_kwargs=True)
             undo.callback(before.remove)
             after = self.denoiser.register_forward_hook(self._leave_denoiser)
@@ -126,9 +134,8 @@ class Trace:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._failed = error is not None
         self.close()
-        if self._failed:
+        if error is not None:
             return
         if not self._clock.runs:
             warnings.warn(
@@ -213,7 +220,7 @@ class Trace:
             kind = confirmed_kind(hook.site, module, args, kwargs, result)
             hook.site = replace(hook.site, kind=kind)
             hook.watchers = tuple(o for o in self.observers if o.wants(hook.site))
-            hook.actions = self._carried_out.actions(hook.site)
+            hook.follow(self._carried_out)
             hook.settled = True
         hook.computed += 1
         moment = self._clock.moment
@@ -262,6 +269,12 @@ class Trace:
         branches = trajectory.branches(moment.step)
         rows = run.rows_of(branches[0], batch) if len(branches) == 1 else None
         if rows is not None:
+            if branches[0] == "uncond" and (self._guided_rows or batch) < batch:
+                raise RuntimeError(
+                    "guess_mode shows the ControlNet to the conditional branch alone, and "
+                    f"{self.plan} keeps the unconditional one: leave guess_mode out, or use "
+                    "guidance-cutoff, which keeps the conditional one"
+                )
             self._clock.narrow(rows)
             args, kwargs = narrowed(args, batch, rows), narrowed(kwargs, batch, rows)
         return args, kwargs
@@ -291,15 +304,30 @@ class Trace:
         first = latents[0] if isinstance(latents, tuple) else latents
         self._announced_samples = first.shape[0]
 
+    def _hear_control(
+        self, control: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self._guided_rows = _batch_size(args, kwargs)
+
+    def _check_denoiser(self) -> None:
+        """Refuse a denoiser that was put into the pipeline's place of the traced one."""
+        if unwrapped(find_denoiser(self.pipe)) is not unwrapped(self.denoiser):
+            raise RuntimeError(
+                "the pipeline's denoiser was swapped inside a Trace: swap it before the block, or "
+                "disable() the acceleration first"
+            )
+
     def _start(self, run: Run) -> None:
         self._predictions.clear()
-        self._compiled = support.check_compiled(self.denoiser)  # it may have been since
+        self._compiled = support.check_compiled(find_denoiser(self.pipe))  # it may have been since
         if self._trajectory is None or self._trajectory.steps != run.steps:
             self._trajectory = self.plan.over(run.steps, kept=self._model_keeps)
             for hook in self._hooks:
-                hook.actions = self._trajectory.actions(hook.site)
+                hook.follow(self._trajectory)
         for hook in self._hooks:
             hook.forget()
+        if self._null_text is not None:
+            self._null_text.forget()
         for observer in self.observers:
             observer.start(run, self.pipe.scheduler)
 
@@ -330,7 +358,7 @@ class Trace:
     def _finish(self, run: Run) -> None:
         for hook in self._hooks:
             hook.forget()
-        if not self._failed:
+        if run.returned:
             self._warn_of_idleness(run)
         if not self.observers:
             del self._clock.runs[:-1]  # an acceleration may live for long
@@ -412,3 +440,15 @@ def _samples_heard(pipe: Any, hear: Callable[[Any], None]) -> Iterator[None]:
         yield
     finally:
         vars(pipe).pop("prepare_latents", None)
+
+
+def disable(pipe: Any) -> None:
+    """Take a ``Trace`` or an acceleration away from a pipeline, also where its handle is lost.
+
+    Args:
+        pipe: a pipeline; without one on it nothing happens.
+    """
+    found = _traced.get(unwrapped(find_denoiser(pipe)))
+    trace = None if found is None else found()
+    if trace is not None:
+        trace.close()
