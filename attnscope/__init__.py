@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         TGate,
     )
     from attnscope.sites import Site, find_sites
-    from attnscope.trace import Trace
+    from attnscope.trace import Trace, disable
 
 __version__ = "0.1.0"
 
@@ -54,6 +54,7 @@ _HOMES = {
     "find_sites": "attnscope.sites",
     "Trace": "attnscope.trace",
     "accelerate": "attnscope.acceleration",
+    "disable": "attnscope.trace",
     "load": "attnscope.pipelines",
 }
 
@@ -76,6 +77,7 @@ __all__ = [
     "Trace",
     "__version__",
     "accelerate",
+    "disable",
     "find_sites",
     "load",
     "plots",

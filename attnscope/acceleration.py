@@ -63,7 +63,8 @@ def accelerate(pipe: Any, plan: Plan | str) -> Acceleration:
 
     Raises:
         InputError: the plan cannot be read, or the pipeline cannot do what it wants.
-        RuntimeError: the pipeline is traced or accelerated already.
+        RuntimeError: the pipeline is traced or accelerated already; :func:`attnscope.disable` takes
+            away what has no handle any more.
 
     Example:
         >>> speedup = accelerate(pipe, "m=10,k=5")

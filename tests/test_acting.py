@@ -1,6 +1,7 @@
 """What a plan does to a pipeline: against a loop written out, and its properties."""
 
 import contextlib
+import warnings
 import weakref
 
 import numpy as np
@@ -13,6 +14,8 @@ from diffusers import (
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     HeunDiscreteScheduler,
+    PNDMScheduler,
+    StableDiffusionImg2ImgPipeline,
 )
 
 import attnscope
@@ -35,11 +38,13 @@ SCHEDULERS = {
     "euler-a": EulerAncestralDiscreteScheduler,
     "ddim": DDIMScheduler,
     "heun": HeunDiscreteScheduler,
+    "pndm": PNDMScheduler,
 }
 
 
 def set_scheduler(pipe, name):
-    pipe.scheduler = SCHEDULERS[name].from_config(pipe.scheduler.config)
+    options = {"skip_prk_steps": True} if name == "pndm" else {}
+    pipe.scheduler = SCHEDULERS[name].from_config(pipe.scheduler.config, **options)
 
 
 @pytest.fixture(params=toys.VARIANTS)
@@ -94,7 +99,7 @@ def test_tgate_is_the_loop_written_out_under_other_schedulers(sd, name):
     with Trace(sd, plan="m=4,k=2") as trace:
         ours = call()
     assert trace.runs[0].guided_steps == 4
-    assert trace.runs[0].steps_done == (15 if name == "heun" else 8)
+    assert trace.runs[0].steps_done == {"heun": 15, "pndm": 9}.get(name, 8)
     assert (ours - theirs).abs().max() < 1e-4
 
 
@@ -288,12 +293,55 @@ def test_an_acceleration_survives_other_steps_batches_sizes_and_guidance(sd):
         assert len(handle._trace.runs) <= 2  # it does not grow with the calls
 
 
-def test_guidance_rescale_and_long_runs_work_as_in_the_loop(sd):
-    with Trace(sd, plan="m=2"):
-        rescaled = toys.call(sd, steps=4, guidance_rescale=0.7)
-        plain = toys.call(sd, steps=4)
-    assert torch.isfinite(rescaled).all()
-    assert not torch.equal(rescaled, plain)
+def test_pipelines_that_share_a_denoiser_are_accelerated_together(sd):
+    """Also when the one that was accelerated last ran without guidance."""
+    other = StableDiffusionImg2ImgPipeline(**sd.components, requires_safety_checker=False)
+    other.set_progress_bar_config(disable=True)
+
+    def call():
+        return other(
+            toys.PROMPTS[0], image=torch.zeros(1, 3, 32, 32), strength=1.0, num_inference_steps=6,
+            output_type="latent", generator=torch.Generator().manual_seed(0),
+        ).images  # fmt: skip
+
+    with Trace(other, plan="m=3"):
+        expected = call()
+    with accelerate(sd, "m=3"):
+        toys.call(sd, steps=6, guidance=1.0)
+        assert torch.equal(call(), expected)
+
+
+def test_a_run_that_failed_leaves_no_warning_to_the_next(sd):
+    def interrupt(pipe, step, timestep, tensors):
+        raise KeyError("stop")
+
+    with accelerate(sd, "m=4"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(KeyError):
+            toys.call(sd, steps=6, callback_on_step_end=interrupt)
+        toys.call(sd, steps=6)
+
+
+def test_a_lost_acceleration_is_taken_away_by_its_pipeline(sd):
+    plain = toys.call(sd, steps=4)
+    accelerate(sd, "m=2")
+    attnscope.disable(sd)
+    assert torch.equal(plain, toys.call(sd, steps=4))
+    attnscope.disable(sd)  # nothing there
+    accelerate(sd, "m=2").disable()
+
+
+def test_what_a_run_with_fewer_steps_stored_is_freed_when_it_returns(sd):
+    sd.scheduler = DDIMScheduler.from_config(sd.scheduler.config)
+    pipe = StableDiffusionImg2ImgPipeline(**sd.components, requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+    with accelerate(pipe, "m=2") as handle:
+        pipe(
+            toys.PROMPTS[0], image=torch.zeros(1, 3, 32, 32), strength=0.6, num_inference_steps=8,
+            output_type="latent",
+        )  # fmt: skip
+        assert handle.calls()["stored"].sum() > 0
+        assert not any(hook._kept for hook in handle._trace._hooks)
 
 
 class TestWrongUse:
@@ -313,6 +361,20 @@ class TestWrongUse:
             toys.call(sd)
         with pytest.raises(RuntimeError, match="entered before"), trace:
             pass
+
+    def test_a_scheduler_that_two_pipelines_share(self, sd, tokenizer_folder):
+        other = toys.stable_diffusion(tokenizer_folder)
+        other.scheduler = sd.scheduler
+        message = pytest.raises(RuntimeError, match="scheduler of its own")
+        with accelerate(sd, "m=2"), message:
+            accelerate(other, "m=2")
+        assert torch.equal(toys.call(other), toys.call(sd))
+
+    def test_a_denoiser_that_is_swapped(self, sd, tokenizer_folder):
+        with accelerate(sd, "m=2"):
+            sd.unet = toys.stable_diffusion(tokenizer_folder).unet
+            with pytest.raises(RuntimeError, match="denoiser was swapped"):
+                toys.call(sd)
 
     def test_a_batch_that_changes_under_a_cache(self, sd):
         states = torch.randn(2, 8, 32)

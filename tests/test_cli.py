@@ -153,6 +153,34 @@ def test_generate_compares_with_the_same_images_without_the_plan(
     assert "speed-up: " in drawn
 
 
+def test_what_is_the_same_to_the_bit_is_said_in_words_and_valid_json(attnscope, folder, tmp_path):
+    command = generate(folder, tmp_path / "run", "a circle", "--tgate", "m=5", "--compare")
+    code, out, _ = attnscope(*command)
+    assert code == 0
+    assert "1 of 1 images are the baseline's to the bit" in out
+    out = attnscope(*command, "--json")[1]
+    assert "Infinity" not in out
+    assert json.loads(out)["images"][0]["psnr"] is None
+
+
+def test_a_plan_that_had_nothing_to_do_is_a_line_without_a_source(attnscope, folder, tmp_path):
+    command = generate(folder, tmp_path / "run", "a circle", "--guidance", "1", "--plan",
+                       "guidance-cutoff:m=2", "-q")  # fmt: skip
+    code, _, err = attnscope(*command)
+    assert code == 0
+    assert (
+        err == "warning: there was no guidance that guidance-cutoff:m=2,keep=cond could cut off\n"
+    )
+
+
+def test_an_image_that_is_gone_is_named(attnscope, folder, tmp_path):
+    attnscope(*generate(folder, tmp_path / "run", "a circle", "-q"))
+    (tmp_path / "run" / "images" / "00000.png").unlink()
+    code, _, err = attnscope("plot", tmp_path / "run")
+    assert code == 2
+    assert "00000.png' of the run is gone" in err
+
+
 def test_generate_makes_videos_of_images(attnscope, tokenizer_folder, tmp_path):
     toys.stable_video_diffusion(tokenizer_folder).save_pretrained(tmp_path / "svd")
     (tmp_path / "images").mkdir()
@@ -190,7 +218,8 @@ def test_a_generate_run_is_drawn_again_without_torch(attnscope, folder, tmp_path
         (["--tgate", "m=3", "--plan", "baseline"], "not both"),
         (["--plan", "teacache"], "no such plan: 'teacache'"),
         (["--compare"], "--compare needs a plan"),
-        (["--captions", "x.txt"], "prompts on the command line go without"),
+        (["--captions", "x.txt"], "prompts on the command line go without --captions"),
+        (["--limit", "1", "--column", "x"], "go without --column, --limit"),
         (["--scheduler", "magic"], "no such scheduler"),
     ],
 )
@@ -209,7 +238,7 @@ def test_plan_draws_the_schedule(attnscope, tmp_path):
     rows = dict(line.split(maxsplit=1) for line in out.splitlines()[2:5])
     assert rows["self"] == "██●··●···████████████████"
     assert rows["cross"] == "█████████●···············"
-    assert rows["branches"] == "██████████uuuuuuuuuuuuuuu"
+    assert rows["branches"] == "██████████▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒"
     assert (tmp_path / "figure4.png").exists()
     code, out, _ = attnscope("plan", "--plan", "null-text-late:m=2", "--steps", "4", "--json")
     assert code == 0

@@ -70,6 +70,24 @@ def test_the_same_images_with_a_bounded_number_of_graphs(model, how, used_before
     assert after_one <= GRAPHS[how]
 
 
+@pytest.mark.slow
+def test_real_graphs_give_the_same_images(sd):
+    with Trace(sd, plan="m=3,k=2,w=0"):
+        expected = toys.call(sd, steps=6)
+    sd.unet.compile_repeated_blocks()
+    with accelerate(sd, "m=3,k=2,w=0"):
+        assert (toys.call(sd, steps=6) - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("how", ["blocks", "whole"])
+def test_compiling_under_an_acceleration(sd, how):
+    with accelerate(sd, "m=3,k=2") as handle:
+        expected = toys.call(sd, steps=6)
+        compiled(sd, how)
+        assert (toys.call(sd, steps=6) - expected).abs().max() < 1e-4
+        assert handle._trace._compiled
+
+
 def test_observers_see_the_same_with_compiled_blocks(sd):
     with Trace(sd, plan="m=3,k=2", observers=[StepDistance()]) as plain:
         toys.call(sd, steps=6)
@@ -88,7 +106,7 @@ def test_a_graph_that_may_not_break_is_refused(sd, how):
         accelerate(sd, "m=3")
 
 
-def test_a_graph_that_may_not_break_says_why_where_it_is_compiled_later(sd):
+def test_a_graph_that_may_not_break_is_refused_where_it_is_compiled_later(sd):
     with accelerate(sd, "m=3"):
         compiled(sd, "blocks", fullgraph=True)
         with pytest.raises(InputError, match="compile it without"):

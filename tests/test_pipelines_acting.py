@@ -5,6 +5,7 @@ import pytest
 import reference
 import torch
 import toys
+from accelerate.hooks import remove_hook_from_module
 from diffusers import (
     ControlNetModel,
     FlowMatchEulerDiscreteScheduler,
@@ -31,6 +32,7 @@ from attnscope import (
     Trace,
     accelerate,
 )
+from attnscope.branches import narrowed
 from attnscope.errors import InputError
 
 PLAN = {"m": 3, "k": 2, "w": 0}
@@ -93,6 +95,10 @@ def test_image_to_image(kind, tokenizer_folder):
     assert (trace.runs[0].steps_done, trace.runs[0].guided_steps) == (6, 3)
 
 
+def test_guidance_rescale(sd):
+    agrees(sd, lambda: toys.call(sd, steps=6, guidance_rescale=0.7))
+
+
 def test_image_to_image_that_ends_before_the_gate_says_so(sd):
     pipe = derived(StableDiffusionImg2ImgPipeline, sd, requires_safety_checker=False)
     with toys.warns("ended after 2 steps, before the gate"), Trace(pipe, plan="m=4"):
@@ -131,6 +137,12 @@ def test_controlnet_residuals_are_sliced_and_its_share_is_reported(kind, tokeniz
         agrees(pipe, call)
     with Trace(pipe, plan=CrossReuse(3)):  # drops nothing, says nothing
         call()
+    with (
+        toys.warns("ControlNet still"),
+        pytest.raises(RuntimeError, match="guess_mode"),
+        Trace(pipe, plan="m=3"),
+    ):
+        caller(pipe, image=image(), guess_mode=True)()
 
 
 def test_ip_adapter(sd):
@@ -181,28 +193,32 @@ def test_lora_that_is_loaded_under_an_acceleration(sd):
         assert torch.equal(inside, toys.call(sd, steps=6))
 
 
-def test_attention_slicing_and_offload(sd):
+def test_attention_slicing(sd):
+    with accelerate(sd, "m=3,k=2"):
+        expected = toys.call(sd, steps=6)
+    sd.enable_attention_slicing()
+    with accelerate(sd, "m=3,k=2"):
+        assert (toys.call(sd, steps=6) - expected).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("when", ["before", "inside"])
+def test_offload_that_wraps_the_denoiser_anew_after_every_call(sd, when):
+    """As ``enable_model_cpu_offload`` does from ``maybe_free_model_hooks``."""
     from accelerate import cpu_offload_with_hook
 
-    expected = {}
-    for slicing in (False, True):
-        if slicing:
-            sd.enable_attention_slicing()
-            cpu_offload_with_hook(sd.unet, torch.device("cpu"))
-        with accelerate(sd, "m=3,k=2"):
-            expected[slicing] = toys.call(sd, steps=6)
-            assert torch.equal(expected[slicing], toys.call(sd, steps=6))
-    assert (expected[False] - expected[True]).abs().max() < 1e-4
-
-
-def test_offload_that_is_enabled_under_an_acceleration(sd):
-    from accelerate import cpu_offload_with_hook
+    def wrap():
+        remove_hook_from_module(sd.unet, recurse=True)
+        cpu_offload_with_hook(sd.unet, torch.device("cpu"))
 
     with accelerate(sd, "m=3,k=2"):
         expected = toys.call(sd, steps=6)
-        cpu_offload_with_hook(sd.unet, torch.device("cpu"))
-        assert torch.equal(expected, toys.call(sd, steps=6))
-        assert torch.equal(expected, toys.call(sd, steps=6))
+    if when == "before":
+        wrap()
+    with accelerate(sd, "m=3,k=2") as handle:
+        for call in range(1, 4):
+            wrap()
+            assert torch.equal(expected, toys.call(sd, steps=6))
+            assert handle.calls().set_index("kind").loc["cross", "reused"] == call * 3 * 4
 
 
 def test_the_latent_consistency_pipeline(tokenizer_folder):
@@ -264,6 +280,29 @@ class TestOneCallPerBranch:
     def test_dropping_is_refused_with_the_reason(self, plan):
         with pytest.raises(InputError, match="WanPipeline does not support: it calls its denoiser"):
             Trace(toys.wan(), plan=plan)
+
+
+def test_the_conditional_branch_stays_where_joint_attention_reads_the_text():
+    """Stable Diffusion 3.5 has self-attention beside joint attention, which goes on reading."""
+    from attnscope.sites import Site
+    from attnscope.support import model_keeps
+
+    joint = Site("a", "joint", "b", 0), Site("c", "self", "b", 1)
+    assert model_keeps(torch.nn.Identity(), joint) == "cond"
+    assert model_keeps(torch.nn.Identity(), joint[1:]) == "uncond"
+
+
+def test_text_that_stands_once_for_every_frame_is_sliced_with_its_sample():
+    states = torch.arange(12).reshape(12, 1)
+    call = {
+        "encoder_hidden_states": states,
+        "image_rotary_emb": torch.zeros(2, 3),
+        "nested": [states[:2]],
+    }
+    half = narrowed(call, 2, slice(1, 2))
+    assert half["encoder_hidden_states"].flatten().tolist() == [6, 7, 8, 9, 10, 11]
+    assert half["image_rotary_emb"].shape == (2, 3)
+    assert half["nested"][0].tolist() == [[1]]
 
 
 class TestRefusedByName:

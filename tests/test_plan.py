@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
 
@@ -77,11 +78,34 @@ def test_the_parts_of_tgate_together_are_tgate():
         parts.over(5)
 
 
-def test_the_last_plan_that_acts_on_a_kind_decides():
-    plan = Combined((TGate(4), SelfReuseLate(4, 2)))
-    assert letters(plan, 8, "self") == letters(SelfReuseLate(4, 2), 8, "self")
-    assert letters(plan, 8, "cross") == letters(TGate(4), 8, "cross")
-    assert plan.over(8).guided_steps == 4
+@pytest.mark.parametrize(
+    ("text", "matter"),
+    [
+        ("m=4+self-reuse-late:m=4,k=2", "self-attention"),
+        ("guidance-cutoff:m=3+m=8", "guidance"),
+        ("null-text-late:m=3+null-text-early:m=2", "the text"),
+    ],
+)
+def test_plans_that_would_contradict_each_other_are_not_combined(text, matter):
+    with pytest.raises(InputError, match=f"cannot be combined: each acts on .*{matter}"):
+        parse(text)
+
+
+def test_what_is_stored_is_let_go_after_its_last_reuse():
+    assert TGate(6, 3, warmup=0).over(10).last_reuses(Site("self")) == {2, 4}
+    assert TGate(6, 3, warmup=0).over(10).last_reuses(Site("cross")) == {9}
+    assert Baseline().over(3).last_reuses(Site("self")) == frozenset()
+
+
+@dataclass(frozen=True)
+class Own(Plan):
+    gates: tuple[int, ...] = (1, 2)
+    late_gate: int = 3
+
+
+def test_a_plan_of_ones_own_has_fields_of_its_own():
+    assert str(Own()) == "Own:gates=(1, 2),late_gate=3"
+    assert Own().over(4).guided_steps == 4
 
 
 def test_what_is_read():
@@ -108,7 +132,7 @@ def test_the_table_has_a_row_for_the_text_only_if_it_changes():
         ("guidance-cutoff:m=5,keep=uncond", GuidanceCutoff(5, "uncond")),
         ("self-reuse-late:k=3,m=5", SelfReuseLate(5, 3)),
         ("null-text-early:m=0", NullTextEarly(0)),
-        ("cross-reuse:m=3+m=4,k=2", Combined((CrossReuse(3), TGate(4, 2)))),
+        ("cross-reuse:m=3+self-reuse-late:m=4,k=2", Combined((CrossReuse(3), SelfReuseLate(4, 2)))),
     ],
 )
 def test_the_text_form(text, plan):
@@ -135,7 +159,9 @@ def test_the_text_form(text, plan):
         ("baseline:m=1", "it takes none"),
         ("guidance-cutoff:m=3,keep=both", "choose cond or uncond"),
         ("null-text-late:m=0", "from 1"),
-        ("m=3+", "no such plan: ''"),
+        ("m=3+", r"'3\+' is no whole number"),
+        ("m=+3", "no whole number"),
+        ("m=--5", "no whole number"),
     ],
 )
 def test_what_is_wrong_is_named(text, message):

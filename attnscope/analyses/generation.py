@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from PIL.Image import Image
 
 from attnscope.batches import in_batches
 from attnscope.pipelines import call
-from attnscope.plan import Baseline, Plan, parse
+from attnscope.plan import Baseline, GuidanceCutoff, Plan, parse
 from attnscope.prompts import Prompt, image_seed
 
 if TYPE_CHECKING:
@@ -127,11 +128,16 @@ def generate(
             )
         return made, trace
 
+    def warm_up(batch: Sequence[tuple[Prompt, Any]]) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            make(batch, GuidanceCutoff(1) if plan.ever_drops() else Baseline(), _WARM_UP_STEPS)
+
     def work(batch: Sequence[tuple[Prompt, Any]]) -> dict[str, tuple[Any, Trace, float]]:
         arms: dict[str, Plan] = {PLANNED: plan}
         if settings.compare:
-            if not times:  # the first call of a process is slower than all others
-                make(batch, Baseline(), min(_WARM_UP_STEPS, settings.steps))
+            if not times:  # the first call of a process, or with one branch, is slower
+                warm_up(batch)
             arms[BASELINE] = Baseline()
         done = {}
         order = list(arms) if len(times) // len(arms) % 2 == 0 else list(reversed(arms))

@@ -59,6 +59,9 @@ def quiet_libraries() -> Iterator[None]:
     with warnings.catch_warnings():
         for library in ("diffusers", "transformers", "huggingface_hub", "torch"):
             warnings.filterwarnings("ignore", module=rf"{library}\.")
+        warnings.showwarning = lambda message, *where: messages.print(
+            f"warning: {message}", soft_wrap=True
+        )
         yield
 
 

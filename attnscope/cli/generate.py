@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attnscope.cli import plan_help
+
 if TYPE_CHECKING:
     import pandas as pd
     from PIL.Image import Image
@@ -17,12 +19,13 @@ if TYPE_CHECKING:
     from attnscope.runs import Run
 
 _DEFAULT_LIMIT = 8
+_COMPARED_BATCHES = 4
 
 
 def generate(
     typed: Annotated[list[str] | None, typer.Argument(metavar="[PROMPT]...", help="What to draw.")] = None,
     tgate: Annotated[str | None, typer.Option(help="T-GATE's values, such as m=10,k=5.")] = None,
-    other: Annotated[str | None, typer.Option("--plan", help="Another trajectory, see 'attnscope plan'.")] = None,
+    other: Annotated[str | None, typer.Option("--plan", help=plan_help.TEXT)] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Make the same images without the plan too.")] = False,
     model: Annotated[str, typer.Option(help="Short name (see 'attnscope models'), hub id or folder.")] = "shapes",
     captions: Annotated[Path | None, typer.Option(help="Text file, COCO JSON, CSV, TSV or Parquet.")] = None,
@@ -102,6 +105,8 @@ def generate(
             inputs.check_plan(pipe, plan, settings.steps)
             inputs.warn_if_too_long(pipe, prompts)
             size = size or default_batch_size(pipe, chosen.device)
+            if compare:  # several batches, so that the arms can take turns in going first
+                size = min(size, -(-len(prompts) // _COMPARED_BATCHES))
 
             def open_run() -> (
                 Run
@@ -172,6 +177,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     """Draw a generate run's figures and print what was computed, reused and gained."""
     from attnscope.analyses.generation import speed_up
     from attnscope.cli.console import results, show_json, show_table
+    from attnscope.figures.generation import MOST_COLUMNS
     from attnscope.figures.saving import save_figures
 
     images, calls, times = (run.read_table(name) for name in ("images", "calls", "times"))
@@ -188,7 +194,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
                 "guided_steps": int(planned["guided_steps"]),
                 "times": times.to_dict("records"),
                 "speed_up": list(ratios),
-                "images": images.astype(object).where(images.notna(), None).to_dict("records"),
+                "images": images.astype(object).where(_finite(images), None).to_dict("records"),
                 "figures": figures,
             }
         )
@@ -205,12 +211,19 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     results.print(f"run directory: {run.path}", soft_wrap=True)
     for figure in figures:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
+    if images["prompt_id"].nunique() > MOST_COLUMNS and len(ratios):
+        results.print(f"the comparison shows the first {MOST_COLUMNS} prompts")
+
+
+def _finite(images: pd.DataFrame) -> pd.DataFrame:
+    """Where a table holds what JSON can write: PSNR is infinite where nothing changed."""
+    return images.notna() & ~images.isin([float("inf")])
 
 
 def _times(times: pd.DataFrame, ratios: pd.Series[float], images: pd.DataFrame) -> list[str]:
     per_image = times.groupby("arm")[["seconds", "images"]].sum()
     seconds = per_image["seconds"] / per_image["images"]
-    lines = [f"time: {seconds['plan']:.3g} s an image"]
+    lines = [f"time: {seconds['plan']:.3g} s an image, the first call's start-up included"]
     if len(ratios):
         lines = [
             f"time: {seconds['plan']:.3g} s an image with the plan, "
@@ -221,8 +234,13 @@ def _times(times: pd.DataFrame, ratios: pd.Series[float], images: pd.DataFrame) 
             f"speed-up: {ratios.median():.2f}" + (spread if len(ratios) > 1 else " (one batch)")
         )
         ours = images[images["arm"] == "plan"]
-        lines.append(
-            f"to the baseline's images: PSNR {ours['psnr'].mean():.1f} dB, "
-            f"SSIM {ours['ssim'].mean():.3f} (means of {len(ours)})"
-        )
+        same = ours["psnr"] == float("inf")
+        changed = ours[~same]
+        if len(changed):
+            lines.append(
+                f"to the baseline's images: PSNR {changed['psnr'].mean():.1f} dB, "
+                f"SSIM {changed['ssim'].mean():.3f} (means of {len(changed)})"
+            )
+        if same.any():
+            lines.append(f"{same.sum()} of {len(ours)} images are the baseline's to the bit")
     return lines

@@ -141,8 +141,12 @@ def read(
     line.
     """
     if typed:
-        if captions is not None or images is not None or model.task == "image":
-            raise InputError("prompts on the command line go without --captions and --images")
+        if model.task == "image":
+            raise InputError(f"{model.name} makes videos of images, not of prompts: give --images")
+        others = {"--captions": captions, "--images": images, "--column": column, "--limit": limit}
+        extra = [name for name, value in others.items() if value is not None]
+        if extra:
+            raise InputError(f"prompts on the command line go without {', '.join(extra)}")
         prompts = [Prompt(index, text) for index, text in enumerate(typed)]
         return prompts, list(typed), "command line"
     if model.task == "image":
@@ -191,6 +195,8 @@ def check_sites(pipe: Any, kinds: Sequence[str], pattern: str | None) -> None:
 
 def check_steps(pipe: Any, steps: int) -> int:
     """Refuse a number of steps that the scheduler cannot be set to; how many it makes of them."""
+    if pipe.scheduler.config.get("use_dynamic_shifting"):
+        return steps  # its timesteps depend on the size of the image
     try:
         pipe.scheduler.set_timesteps(steps)
     except ValueError as error:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attnscope.cli import plan_help
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -17,6 +19,7 @@ _CELLS = {
     "store": ("●", "blue"),
     "reuse": ("·", "bright_black"),
     "both": ("█", "green"),
+    "one": ("▒", "green"),
     "uncond": ("u", "green"),
     "cond": ("c", "green"),
     "prompt": ("█", "yellow"),
@@ -27,6 +30,7 @@ _MEANING = {
     "store": "compute and store",
     "reuse": "reuse",
     "both": "both branches",
+    "one": "one branch",
     "uncond": "unconditional branch alone",
     "cond": "conditional branch alone",
     "prompt": "prompt",
@@ -36,7 +40,7 @@ _MEANING = {
 
 def plan(
     tgate: Annotated[str | None, typer.Option(help="T-GATE's values, such as m=10,k=5.")] = None,
-    other: Annotated[str | None, typer.Option("--plan", help="Another trajectory: cross-reuse:m=10, null-text-late:m=5, …")] = None,
+    other: Annotated[str | None, typer.Option("--plan", help=plan_help.TEXT)] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
     out: Annotated[Path | None, typer.Option(help="Also draw it as a PNG or PDF: the paper's Figure 4.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the schedule as JSON.")] = False,

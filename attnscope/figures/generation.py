@@ -9,17 +9,19 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from attnscope import plots
+from attnscope.errors import InputError
 
-_MOST_COLUMNS = 8
+MOST_COLUMNS = 8
+"""How many prompts a comparison shows."""
 _MOST_SAMPLES = 48
 
 
 def samples(images: pd.DataFrame) -> Figure:
     """The plan's images with their captions."""
     chosen = images[(images["arm"] == "plan") & (images["frame"] == 0)].head(_MOST_SAMPLES)
-    columns = min(_MOST_COLUMNS, len(chosen))
+    columns = min(MOST_COLUMNS, len(chosen))
     rows = -(-len(chosen) // columns)
-    cell = plots.TEXT_WIDTH / _MOST_COLUMNS
+    cell = plots.TEXT_WIDTH / MOST_COLUMNS
     figure, ax = plt.subplots(figsize=(max(cell * columns, 2.0), cell * 1.42 * rows))
     arrays = [_read(path) for path in chosen["path"]]
     plots.image_grid(arrays, columns=columns, titles=list(chosen["text"]), ax=ax)
@@ -29,12 +31,12 @@ def samples(images: pd.DataFrame) -> Figure:
 def comparison(images: pd.DataFrame) -> Figure | None:
     """Without the plan, with it, and where they differ: a column for each of up to eight prompts.
 
-    ``None`` if the run made no images without the plan. The difference is the mean absolute difference of the three channels, on one scale for all.
+    ``None`` if the run made no images without the plan. The difference is the mean absolute difference of the three channels, on one scale for all, which reaches to 0.1 at least.
     """
     if "baseline" not in set(images["arm"]):
         return None
     chosen = images[images["frame"] == 0]
-    planned = chosen[chosen["arm"] == "plan"].head(_MOST_COLUMNS)
+    planned = chosen[chosen["arm"] == "plan"].head(MOST_COLUMNS)
     baseline = chosen[chosen["arm"] == "baseline"].set_index("prompt_id")["path"]
     ours = [_read(path) for path in planned["path"]]
     theirs = [_read(baseline[prompt_id]) for prompt_id in planned["prompt_id"]]
@@ -57,21 +59,26 @@ def comparison(images: pd.DataFrame) -> Figure | None:
         mesh = axes[2, column].imshow(
             differences[column], cmap="magma", vmin=0, vmax=top, interpolation="nearest"
         )
-        axes[2, column].set_xlabel(f"{row.psnr:.1f} dB\nSSIM {row.ssim:.2f}", fontsize=6)
+        same = row.psnr == float("inf")
+        label = "identical" if same else f"{row.psnr:.1f} dB\nSSIM {row.ssim:.2f}"
+        axes[2, column].set_xlabel(label, fontsize=6)
     for ax in axes.flat:
         ax.set_xticks([])
         ax.set_yticks([])
         ax.spines[:].set_visible(False)
     for ax, name in zip(axes[:, 0], ("baseline", "plan", "difference"), strict=True):
         ax.set_ylabel(name)
-    bar = figure.colorbar(mesh, ax=axes[2, :], aspect=10, pad=0.02)
+    bar = figure.colorbar(mesh, ax=axes, aspect=10, pad=0.02, shrink=0.28, anchor=(0, 0.06))
     bar.ax.tick_params(labelsize=6)
     return figure
 
 
 def _read(path: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except OSError as error:
+        raise InputError(f"{path!r} of the run is gone or is no image any more") from error
 
 
 FIGURES = {"samples": samples, "comparison": comparison}
