@@ -103,6 +103,7 @@ def measure(
     if "tgate" in latents:
         off = (latents["tgate"] - latents["attnscope"]).abs().max().item()
         print(f"largest difference between attnscope's and tgate's latents: {off:.2g}")
+        assert off < 1e-2 * latents["tgate"].abs().max(), "attnscope and tgate make other images"
     return seconds
 
 

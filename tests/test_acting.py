@@ -316,7 +316,7 @@ def test_a_run_that_failed_leaves_no_warning_to_the_next(sd):
         raise KeyError("stop")
 
     with accelerate(sd, "m=4"), warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.filterwarnings("error", message="the run ended")
         with pytest.raises(KeyError):
             toys.call(sd, steps=6, callback_on_step_end=interrupt)
         toys.call(sd, steps=6)
