@@ -16,12 +16,17 @@ from attnscope.sites import Site, unwrapped
 
 
 def model_keeps(denoiser: nn.Module, sites: Sequence[Site]) -> Branch:
-    """The branch that T-GATE keeps: the unconditional one, where the condition comes in through
-    cross-attention and pooled embeddings alone, so that what is reused still holds it.
+    """The branch that T-GATE keeps.
 
-    Stable Video Diffusion also concatenates its image to the latents, with zeros for the
-    unconditional branch, and joint attention is computed on: there the conditional one stays.
-    """  # noqa: D205
+    The unconditional one, where the condition comes in through cross-attention and pooled
+    embeddings alone, so that what is reused still holds it. Stable Video Diffusion also
+    concatenates its image to the latents, with zeros for the unconditional branch, and joint
+    attention goes on reading the text: there the conditional one stays.
+
+    Args:
+        denoiser: a U-Net or transformer of diffusers, compiled or not.
+        sites: its attention.
+    """
     video = type(unwrapped(denoiser)).__name__ == "UNetSpatioTemporalConditionModel"
     return "cond" if video or any(site.kind == "joint" for site in sites) else "uncond"
 
