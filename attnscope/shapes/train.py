@@ -11,6 +11,7 @@ jointly with the U-Net. Without that, telling which of two things stands where c
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 import time
@@ -315,6 +316,13 @@ def save_sheet(images: Any, path: Path, columns: int = 8) -> None:
     Image.fromarray(np.concatenate(rows)).save(path)
 
 
+def _forget_origin(config: Path) -> None:
+    """Leave out of a config the folder that the training started from, which is nobody else's."""
+    content = json.loads(config.read_text("utf-8"))
+    if content.pop("_name_or_path", None) is not None:
+        config.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+
 def export(folder: Path, denoiser: Denoising, autoencoder: AutoencoderKL, reader: Reader) -> None:
     """Write the pipeline as an ordinary diffusers folder, and the reader beside it.
 
@@ -328,6 +336,8 @@ def export(folder: Path, denoiser: Denoising, autoencoder: AutoencoderKL, reader
         pipe.save_pretrained(temporary, safe_serialization=True)
         state = {k: v.to(torch.float16).contiguous() for k, v in reader.state_dict().items()}
         save_file(state, Path(temporary) / "reader.safetensors")
+        for config in Path(temporary).rglob("*.json"):
+            _forget_origin(config)
         folder.mkdir(exist_ok=True)
         for item in Path(temporary).iterdir():
             target = folder / item.name
