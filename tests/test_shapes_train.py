@@ -46,6 +46,8 @@ def test_training_ends_in_a_folder_that_diffusers_loads(tmp_path):
     subprocess.run(command, check=True)
     further = Recipe(scenes=8, unet=Schedule(steps=1, batch=2, learning_rate=1e-3))
     assert train(tmp_path / "further", further, start=tmp_path / "t" / "model")
+    configs = (tmp_path / "further" / "model").rglob("*.json")
+    assert not any(str(tmp_path) in config.read_text() for config in configs)
     from diffusers import StableDiffusionPipeline
 
     pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "further" / "model")
