@@ -496,14 +496,12 @@ class Trajectory:
 
         steps = range(self.steps)
         columns = {kind: [a.value for a in self.actions(_Example(kind))] for kind in kinds}
-        columns["branches"] = [_shown[self.plan.keeps(step)] for step in steps]
+        kept = [self.plan.keeps(step) for step in steps]
+        columns["branches"] = ["one" if branch == "model's" else branch for branch in kept]
         if self.reads_null:
             columns["text"] = [self.text(step) for step in steps]
         parts = [pd.DataFrame({"row": r, "step": steps, "what": w}) for r, w in columns.items()]
         return pd.concat(parts, ignore_index=True)
-
-
-_shown: dict[Kept, str] = {"both": "both", "model's": "one", "uncond": "uncond", "cond": "cond"}
 
 
 @dataclass(frozen=True)
