@@ -108,9 +108,8 @@ def generate(
             if compare:  # several batches, so that the arms can take turns in going first
                 size = min(size, -(-len(prompts) // _COMPARED_BATCHES))
 
-            def open_run() -> (
-                Run
-            ):  # with the first image, so a failure before leaves nothing behind
+            # With the first image, so a failure before it leaves nothing behind.
+            def open_run() -> Run:
                 return Run.open(
                     path, "generate", settings,
                     device=chosen.device, batch_size=size, scheduler=type(pipe.scheduler).__name__,

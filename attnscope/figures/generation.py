@@ -31,7 +31,8 @@ def samples(images: pd.DataFrame) -> Figure:
 def comparison(images: pd.DataFrame) -> Figure | None:
     """Without the plan, with it, and where they differ: a column for each of up to eight prompts.
 
-    ``None`` if the run made no images without the plan. The difference is the mean absolute difference of the three channels, on one scale for all, which reaches to 0.1 at least.
+    ``None`` if the run made no images without the plan. The difference is the mean absolute
+    difference of the three channels, on one scale for all, which reaches to 0.1 at least.
     """
     if "baseline" not in set(images["arm"]):
         return None
