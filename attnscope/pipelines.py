@@ -332,6 +332,43 @@ def call(
     return pipe(list(inputs), guidance_scale=guidance, **options).images
 
 
+def scaled_timesteps(pipe: Any, steps: int, scale: float) -> list[int]:
+    """The timesteps whose noise levels are a scheduler's own times a factor.
+
+    A model of another resolution decides the same things at other noise levels: a factor of 4 undoes
+    the shift of the embedded model's schedule.
+
+    Args:
+        pipe: a pipeline over a discrete noise schedule.
+        steps: denoising steps.
+        scale: factor on sigma / alpha. Levels beyond the schedule are its last.
+
+    Returns:
+        As many timesteps as the scheduler makes of ``steps``, falling; the next in turn where two
+        would be the same.
+
+    Raises:
+        InputError: the pipeline or its scheduler does not take timesteps.
+    """
+    scheduler = pipe.scheduler
+    takes = [inspect.signature(f).parameters for f in (pipe.__call__, scheduler.set_timesteps)]
+    cumulated = getattr(scheduler, "alphas_cumprod", None)
+    if cumulated is None or not all("timesteps" in parameters for parameters in takes):
+        raise InputError(
+            f"noise levels of {type(scheduler).__name__} cannot be scaled: choose --scheduler dpm, "
+            "or leave --noise-scale at 1"
+        )
+    scheduler.set_timesteps(steps)
+    levels = ((1 - cumulated) / cumulated).sqrt()
+    wanted = levels[scheduler.timesteps.long().cpu()] * scale
+    nearest = [int((levels - level).abs().argmin()) for level in wanted]
+    chosen: list[int] = []
+    for place, timestep in enumerate(nearest):
+        highest = chosen[-1] - 1 if chosen else timestep
+        chosen.append(max(min(timestep, highest), len(nearest) - 1 - place))
+    return chosen
+
+
 def is_video(pipe: Any) -> bool:
     """Whether a pipeline is conditioned on images and makes videos (Stable Video Diffusion)."""
     return type(pipe).__name__ == _VIDEO

@@ -41,11 +41,44 @@ def noise_weights(scheduler: Any, timestep: float) -> tuple[float, float]:
     if kind == "epsilon":
         return 1.0, 0.0
     alpha, sigma = _alpha_sigma(scheduler, timestep)
-    # Euler-like schedulers start from noise of their largest sigma, the others from unit noise.
-    scale = alpha if float(getattr(scheduler, "init_noise_sigma", 1.0)) != 1.0 else 1.0
+    scale = alpha if _keeps_variance_exploding(scheduler) else 1.0
     if kind == "v_prediction":
         return alpha, sigma * scale
     return -alpha / sigma, scale / sigma
+
+
+def clean_weights(scheduler: Any, timestep: float) -> tuple[float, float]:
+    """Weights (a, b) with the estimate of x_0 = a * prediction + b * sample.
+
+    It is (x_t - sigma eps) / alpha with the noise of :func:`noise_weights`.
+
+    Args:
+        scheduler: after ``set_timesteps``.
+        timestep: one of ``scheduler.timesteps``.
+
+    Raises:
+        InputError: the scheduler's parameterisation is not known.
+    """
+    a, b = noise_weights(scheduler, timestep)
+    if _is_flow(scheduler):
+        return -_sigma(scheduler, timestep), 1.0
+    alpha, sigma = _alpha_sigma(scheduler, timestep)
+    scale = alpha if _keeps_variance_exploding(scheduler) else 1.0
+    return -sigma / alpha * a, scale / alpha - sigma / alpha * b
+
+
+def log_snr(scheduler: Any, timestep: float) -> float:
+    """The log signal-to-noise ratio of x_t, 2 ln(alpha / sigma).
+
+    Args:
+        scheduler: after ``set_timesteps``.
+        timestep: one of ``scheduler.timesteps``.
+    """
+    if _is_flow(scheduler):
+        sigma = _sigma(scheduler, timestep)
+        return 2 * math.log((1 - sigma) / sigma) if sigma < 1 else -math.inf
+    alpha, sigma = _alpha_sigma(scheduler, timestep)
+    return 2 * math.log(alpha / sigma)
 
 
 def check_prediction(scheduler: Any) -> None:
@@ -62,6 +95,14 @@ def check_prediction(scheduler: Any) -> None:
     known = ("epsilon", "v_prediction", "sample", "flow_prediction")
     if preconditioned or interpolated or kind not in known:
         raise InputError(f"NoiseMean knows no way from {name}'s {kind!r} prediction to noise")
+
+
+def _keeps_variance_exploding(scheduler: Any) -> bool:
+    """Whether its latents are x_0 + sigma eps.
+
+    Euler-like schedulers start from noise of their largest sigma, the others from unit noise.
+    """
+    return float(getattr(scheduler, "init_noise_sigma", 1.0)) != 1.0
 
 
 def _is_flow(scheduler: Any) -> bool:
