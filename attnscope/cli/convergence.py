@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attnscope.cli import options as o
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -14,28 +16,28 @@ if TYPE_CHECKING:
 
 
 def convergence(
-    model: Annotated[str, typer.Option(help="Short name (see 'attnscope models'), hub id or folder.")] = "shapes",
-    captions: Annotated[Path | None, typer.Option(help="Text file, COCO JSON, CSV, TSV or Parquet.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of images, for svd instead of captions.")] = None,
-    column: Annotated[str | None, typer.Option(help="Column of a captions table.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Use this many captions, drawn by --seed.")] = None,
+    model: o.Model = "shapes",
+    captions: o.Captions = None,
+    images: o.Images = None,
+    column: o.Column = None,
+    limit: o.Limit = None,
     steps: Annotated[int | None, typer.Option(min=2, help="Denoising steps; default: the model's.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="dpm, euler, euler-a, ddim, pndm, heun, unipc, lcm.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; default: the model's.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise and of the choice of captions.")] = 0,
-    batch_size: Annotated[str, typer.Option(help="'auto' or a number; it changes nothing in the result.")] = "auto",
+    scheduler: o.Scheduler = None,
+    guidance: o.Guidance = None,
+    seed: o.Seed = 0,
+    batch_size: o.BatchSize = "auto",
     kinds: Annotated[str, typer.Option(help="Kinds of attention: cross, self, joint.")] = "cross,self",
     sites: Annotated[str | None, typer.Option(help="Pattern of site names, such as 'up_blocks.1*'.")] = None,
-    height: Annotated[int | None, typer.Option(min=8, help="Of the images, in pixels.")] = None,
-    width: Annotated[int | None, typer.Option(min=8, help="Of the images, in pixels.")] = None,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Part of the first change that counts as converged.")] = 0.05,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, float16, bfloat16.")] = "auto",
+    height: o.Height = None,
+    width: o.Width = None,
+    threshold: o.Threshold = 0.05,
+    device: o.Device = "auto",
+    dtype: o.Dtype = "auto",
     out: Annotated[Path | None, typer.Option(help="Run directory; default: runs/convergence-…")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Use only what is on this machine.")] = False,
-    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Also load weights that can run code.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the run directory only.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    offline: o.Offline = False,
+    allow_pickle: o.AllowPickle = False,
+    quiet: o.Quiet = False,
+    as_json: o.AsJson = False,
 ) -> None:  # fmt: skip
     """Measure when attention converges, and draw the paper's Figures 2 and A4.
 

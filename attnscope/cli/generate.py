@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attnscope.cli import plan_help
+from attnscope.cli import options as o
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,28 +24,28 @@ _COMPARED_BATCHES = 4
 
 def generate(
     typed: Annotated[list[str] | None, typer.Argument(metavar="[PROMPT]...", help="What to draw.")] = None,
-    tgate: Annotated[str | None, typer.Option(help="T-GATE's values, such as m=10,k=5.")] = None,
-    other: Annotated[str | None, typer.Option("--plan", help=plan_help.TEXT)] = None,
+    tgate: o.TGate = None,
+    other: o.OtherPlan = None,
     compare: Annotated[bool, typer.Option("--compare", help="Make the same images without the plan too.")] = False,
-    model: Annotated[str, typer.Option(help="Short name (see 'attnscope models'), hub id or folder.")] = "shapes",
-    captions: Annotated[Path | None, typer.Option(help="Text file, COCO JSON, CSV, TSV or Parquet.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of images, for svd instead of prompts.")] = None,
-    column: Annotated[str | None, typer.Option(help="Column of a captions table.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Use this many captions, drawn by --seed.")] = None,
+    model: o.Model = "shapes",
+    captions: o.Captions = None,
+    images: o.Images = None,
+    column: o.Column = None,
+    limit: o.Limit = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps; default: the model's.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="dpm, euler, euler-a, ddim, pndm, heun, unipc, lcm.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; default: the model's.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise and of the choice of captions.")] = 0,
-    batch_size: Annotated[str, typer.Option(help="'auto' or a number.")] = "auto",
-    height: Annotated[int | None, typer.Option(min=8, help="Of the images, in pixels.")] = None,
-    width: Annotated[int | None, typer.Option(min=8, help="Of the images, in pixels.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, float16, bfloat16.")] = "auto",
+    scheduler: o.Scheduler = None,
+    guidance: o.Guidance = None,
+    seed: o.Seed = 0,
+    batch_size: o.BatchSize = "auto",
+    height: o.Height = None,
+    width: o.Width = None,
+    device: o.Device = "auto",
+    dtype: o.Dtype = "auto",
     out: Annotated[Path | None, typer.Option(help="Run directory; default: runs/generate-…")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Use only what is on this machine.")] = False,
-    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Also load weights that can run code.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the run directory only.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    offline: o.Offline = False,
+    allow_pickle: o.AllowPickle = False,
+    quiet: o.Quiet = False,
+    as_json: o.AsJson = False,
 ) -> None:  # fmt: skip
     """Make images, by T-GATE or another plan, and say what was computed, reused and gained.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attnscope.cli import plan_help
+from attnscope.cli import options as o
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,11 +39,11 @@ _MEANING = {
 
 
 def plan(
-    tgate: Annotated[str | None, typer.Option(help="T-GATE's values, such as m=10,k=5.")] = None,
-    other: Annotated[str | None, typer.Option("--plan", help=plan_help.TEXT)] = None,
+    tgate: o.TGate = None,
+    other: o.OtherPlan = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
     out: Annotated[Path | None, typer.Option(help="Also draw it as a PNG or PDF: the paper's Figure 4.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the schedule as JSON.")] = False,
+    as_json: o.AsJson = False,
 ) -> None:  # fmt: skip
     """Show what a plan does at every step, as a picture in the terminal."""
     from attnscope.cli.console import results, show_json

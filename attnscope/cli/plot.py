@@ -7,16 +7,14 @@ from typing import Annotated
 
 import typer
 
+from attnscope.cli import options as o
+
 
 def plot(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
-    threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Part of the first change that counts as converged.")
-    ] = 0.05,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the run directory only.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    threshold: o.Threshold = 0.05,
+    quiet: o.Quiet = False,
+    as_json: o.AsJson = False,
 ) -> None:
     """Draw all figures of a run again, from its tables alone. Needs no model and no torch."""
     from attnscope.cli import convergence, generate
