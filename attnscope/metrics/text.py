@@ -1,0 +1,87 @@
+"""How well images agree with their text, by a CLIP."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from attnscope.errors import InputError
+
+_BATCH = 64
+
+
+@torch.inference_mode()
+def clip_score(
+    images: Sequence[Any], texts: Sequence[str], model: str, *, device: str = "cpu"
+) -> NDArray[np.float64]:
+    """CLIP score of every image (Hessel et al. 2021): 100 max(cos(E_image, E_text), 0).
+
+    Values of different CLIPs are not comparable. (torchmetrics' own cannot read what transformers 5
+    returns, and takes no local folder.)
+
+    Args:
+        images: uint8 arrays ``[height, width, 3]`` or PIL images.
+        texts: as many.
+        model: hub id or folder of a CLIP with its tokenizer and preprocessing.
+        device: a torch device.
+
+    Returns:
+        float64 ``[n]``.
+
+    Raises:
+        InputError: there is no CLIP there.
+        ValueError: there are not as many texts as images.
+    """
+    if len(images) != len(texts):
+        raise ValueError(f"{len(images)} images and {len(texts)} texts")
+    clip, processor = _load(model)
+    clip.to(device)
+    most = clip.config.text_config.max_position_embeddings
+    _warn_of_cut(processor.tokenizer, texts, most)
+    scores = []
+    for first in range(0, len(images), _BATCH):
+        given = processor(
+            images=list(images[first : first + _BATCH]),
+            text=list(texts[first : first + _BATCH]),
+            padding=True,
+            truncation=True,
+            max_length=most,
+            return_tensors="pt",
+        ).to(device)
+        made = clip(**given)
+        cosine = torch.nn.functional.cosine_similarity(made.image_embeds, made.text_embeds)
+        scores.append(100 * cosine.double().clamp(min=0).cpu())
+    return torch.cat(scores).numpy() if scores else np.empty(0)
+
+
+def _load(model: str) -> tuple[Any, Any]:
+    from transformers import AutoConfig, CLIPModel, CLIPProcessor
+
+    try:
+        kind = AutoConfig.from_pretrained(model).model_type
+        if kind != "clip":
+            raise InputError(f"{model!r} is no CLIP but a {kind!r}")
+        return CLIPModel.from_pretrained(model).eval(), CLIPProcessor.from_pretrained(model)
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no CLIP at {model!r}: give a hub id such as openai/clip-vit-base-patch16, or a "
+            f"folder ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def _warn_of_cut(tokenizer: Any, texts: Sequence[str], most: int) -> None:
+    with_all = tokenizer(list(texts), truncation=False)["input_ids"] if len(texts) else []
+    cut = sum(len(tokens) > most for tokens in with_all)
+    if cut:
+        warnings.warn(
+            f"{cut} of {len(texts)} texts are longer than the {most} tokens that this CLIP takes: "
+            "their ends do not count",
+            stacklevel=3,
+        )
