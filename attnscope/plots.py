@@ -52,6 +52,17 @@ ACTION_COLORS = {
 }
 """What a plan does at a step, to its colour."""
 
+TRAJECTORY_COLORS = {
+    "S": "#4d4d4d",
+    "S^F": "#0173b2",
+    "S^L": "#d55e00",
+    "S^F+gate": "#56b4e9",
+    "S^L+gate": "#de8f05",
+    "gate": "#029e73",
+    "no guidance": "#cc78bc",
+}
+"""What an ablation leaves of a trajectory (the paper's S^F: only first, S^L: only last)."""
+
 METRIC_LABELS = {
     "l2": r"$\Vert C_{i}-C_{i-1}\Vert_2$",
     "rms": "RMS change per element",
@@ -220,8 +231,11 @@ def noise_mean(
 ) -> Axes:
     """Mean (or norm) of the predicted noise over the steps (the paper's Figure 3a).
 
+    The band is one standard deviation over prompts.
+
     Args:
-        table: of the observer ``NoiseMean``.
+        table: of the observer ``NoiseMean``, or from ``attnscope ablate`` (``noise.parquet``), where
+            prompts are averaged already.
         value: ``mean``, ``norm`` or ``rms``.
         hue: column that gets a line each: ``branch``, ``arm``, ...
         ax: where to draw; ``None`` is the current axes.
@@ -231,10 +245,115 @@ def noise_mean(
     """
     _require(table, value, hue, "step")
     ax = ax or plt.gca()
-    _lines(table, value, hue, ax)
-    _label_steps(ax, {"mean": "Mean of predicted noise"}.get(value, f"{value} of predicted noise"))
+    if f"{value}_sd" in table:
+        for arm, curve in table.groupby(hue, sort=False, observed=True):
+            color = TRAJECTORY_COLORS.get(curve["trajectory"].iloc[0])
+            mean, spread = curve[value], curve[f"{value}_sd"]
+            (line,) = ax.plot(curve["step"], mean, color=color, label=math_name(str(arm)))
+            ax.fill_between(
+                curve["step"],
+                mean - spread,
+                mean + spread,
+                color=line.get_color(),
+                alpha=0.12,
+                lw=0,
+            )
+    else:
+        _lines(table, value, hue, ax)
+    name = "RMS" if value == "rms" else value.capitalize()
+    _label_steps(ax, f"{name} of predicted noise")
     ax.legend(title=None)
     return ax
+
+
+def by_arm(
+    table: pd.DataFrame,
+    measure: str,
+    *,
+    arms: Sequence[str] | None = None,
+    label: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """A measure of every arm of an ablation with its interval; the dashed line is S.
+
+    Args:
+        table: from ``attnscope ablate`` (``arms.parquet``), of one model, scheduler, number of
+            steps and seed.
+        measure: one of its measures.
+        arms: from top to bottom; ``None`` is those of the measure. Those without it stay empty.
+        label: of the axis.
+        ax: where to draw; ``None`` is the current axes.
+
+    Raises:
+        ValueError: the table lacks a column or the measure, or mixes features or counts.
+    """
+    chosen = _of_measure(table, measure)
+    ax = ax or plt.gca()
+    order = list(chosen["arm"] if arms is None else arms)
+    ends = chosen[["value", "low", "high"]].to_numpy(float)
+    for arm, trajectory, (value, low, high) in zip(
+        chosen["arm"], chosen["trajectory"], ends, strict=True
+    ):
+        place, color = order.index(arm), TRAJECTORY_COLORS[trajectory]
+        ax.plot([low, high], [place, place], color=color, solid_capstyle="butt")
+        ax.plot(value, place, "o", color=color, ms=4)
+        if trajectory == "S":
+            ax.axvline(value, color=color, lw=0.7, ls=(0, (3, 3)), zorder=0)
+    ax.set_yticks(range(len(order)), [math_name(name) for name in order])
+    ax.set_ylim(len(order) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel(label or measure)
+    return ax
+
+
+def by_gate(
+    table: pd.DataFrame,
+    measure: str,
+    *,
+    x: str = "gate",
+    label: str = "",
+    ax: Axes | None = None,
+    **line: Any,
+) -> Axes:
+    """A measure against the gate, for what is left only before it (S^F) and only after it (S^L).
+
+    Args:
+        table: from ``attnscope ablate`` (``arms.parquet``) with several gates, of one model,
+            scheduler, number of steps and seed.
+        measure: one of its measures.
+        x: ``gate`` in steps, or ``log_snr`` of x_t at the gate.
+        label: of the measure's axis.
+        ax: where to draw; ``None`` is the current axes.
+        line: further properties of the lines.
+
+    Raises:
+        ValueError: the table lacks a column or the measure, or mixes features or counts.
+    """
+    chosen = _of_measure(table, measure, x)
+    ax = ax or plt.gca()
+    full = chosen[chosen["trajectory"] == "S"].iloc[0]
+    ax.axhspan(full["low"], full["high"], color=TRAJECTORY_COLORS["S"], alpha=0.12, lw=0)
+    ax.axhline(full["value"], color=TRAJECTORY_COLORS["S"], lw=0.8, label="$S$")
+    for trajectory, curve in chosen.dropna(subset=[x]).groupby("trajectory", sort=False):
+        if trajectory == "S":
+            continue
+        curve = curve.sort_values(x)
+        color = TRAJECTORY_COLORS[str(trajectory)]
+        places = curve[x].astype(float)
+        label_ = math_name(str(trajectory))
+        ax.plot(places, curve["value"], "o-", color=color, ms=2.5, label=label_, **line)
+        ax.fill_between(places, curve["low"], curve["high"], color=color, alpha=0.15, lw=0)
+    ax.set_xlabel("Gate (step)" if x == "gate" else "Log-SNR at the gate")
+    ax.set_ylabel(label or measure)
+    return ax
+
+
+def math_name(arm: str) -> str:
+    """A trajectory's name as mathematics: ``S^F m=10 k=5`` to its typeset form."""
+    name = re.sub(r"\bS\^([FL])", r"$S^\1$", arm)
+    name = re.sub(r"^S\b", "$S$", name)
+    return re.sub(r"\b([mk])=(\d+)", r"$\1$=\2", name)
 
 
 def plan(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -370,6 +489,20 @@ def _require(table: pd.DataFrame, *columns: str) -> None:
         raise ValueError(
             f"the table has no column {', '.join(missing)} (it has {', '.join(map(str, table))})"
         )
+
+
+def _of_measure(table: pd.DataFrame, measure: str, *columns: str) -> pd.DataFrame:
+    """The rows of one measure, which may be drawn on one axis."""
+    _require(table, "arm", "trajectory", "measure", "value", "low", "high", "features", *columns)
+    chosen = table[table["measure"] == measure]
+    if chosen.empty:
+        raise ValueError(
+            f"the table has no measure {measure!r} (it has {', '.join(table['measure'].unique())})"
+        )
+    of_sets = (chosen["features"] != "").any()
+    if chosen["features"].nunique() > 1 or (of_sets and chosen["n"].nunique() > 1):
+        raise ValueError(f"{measure} of different features or counts cannot be compared")
+    return chosen
 
 
 def _label_steps(ax: Axes, label: str) -> None:

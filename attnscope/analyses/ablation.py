@@ -47,6 +47,8 @@ ATTENTION = ("cross", "self")
 """What can be ablated."""
 FULL, UNGUIDED, GATED = "S", "no guidance", "gate"
 """The trajectory that nothing is taken from, the weak baseline, and cross-attention gated alone."""
+OWN = "own"
+"""Stands for a model's own scheduler."""
 PICTURED = 4
 """Of how many prompts the images on the way are kept."""
 _PICTURED_PARTS = (0.0, 0.1, 0.2, 0.4, 0.6, 1.0)
@@ -171,7 +173,7 @@ def arms(settings: Settings) -> list[Arm]:
         for scheduler, steps, scale, seed in product(
             subject.schedulers, subject.steps, settings.noise_scales, settings.seeds
         ):
-            cell = Cell(subject.model, scheduler or "own", steps, scale, seed)
+            cell = Cell(subject.model, scheduler or OWN, steps, scale, seed)
             for trajectory, plan, gate, interval in _trajectories(settings, subject, steps):
                 plan.over(steps)
                 guidance = 1.0 if trajectory == UNGUIDED else subject.guidance
@@ -357,6 +359,12 @@ def _write_batch(run: Run, arm: Arm, pipe: Any, prompts: Sequence[Prompt], made:
         write_whole(parts / f"noise-{ids[0]:05d}.parquet", noise.to_parquet)
     table = pd.DataFrame(rows, columns=["prompt_id", "frame", "path"])
     write_whole(parts / f"images-{ids[0]:05d}.parquet", table.to_parquet)
+
+
+def is_finished(run: Run, arm: Arm, count: int) -> bool:
+    """Whether an arm has all its images."""
+    found = _read(_parts(run, arm), "images")
+    return len({number for table in found for number in table["prompt_id"]}) == count
 
 
 def frames(made: Any) -> list[Image]:

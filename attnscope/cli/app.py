@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attnscope.cli import convergence, generate, models, plan, plot, shapes
+from attnscope.cli import ablate, convergence, generate, models, plan, plot, shapes
 from attnscope.errors import InputError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(convergence.convergence)
+app.command()(ablate.ablate)
 app.command()(generate.generate)
 app.command()(plan.plan)
 app.command()(plot.plot)

@@ -73,12 +73,47 @@ class ChosenModel:
             allow_pickle=self._allow_pickle,
         )
 
+    def forget(self) -> None:
+        """Let go of the pipeline, so that another model has its memory."""
+        self.__dict__.pop("pipe", None)
+
     @property
     def weights(self) -> str | None:
         """The fingerprint of the weights, which are fetched first if they are not here yet."""
         if not is_local(self.described):
             _ = self.pipe
         return fingerprint(self.described)
+
+
+def names(option: str, text: str) -> tuple[str, ...]:
+    """``a,b`` to a tuple; each once.
+
+    Raises:
+        InputError: there are none.
+    """
+    parts = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not parts:
+        raise InputError(f"{option} {text!r} is empty: give one value, or several with commas")
+    return parts
+
+
+def whole_numbers(option: str, text: str, *, least: int = 1) -> tuple[int, ...]:
+    """``15,25`` to a tuple of whole numbers from ``least``."""
+    parts = names(option, text)
+    if not all(part.isdecimal() and int(part) >= least for part in parts):
+        raise InputError(f"{option} {text!r} is not whole numbers from {least}, such as 15,25")
+    return tuple(int(part) for part in parts)
+
+
+def positive_numbers(option: str, text: str) -> tuple[float, ...]:
+    """``1,0.25`` to a tuple of positive numbers."""
+    try:
+        values = tuple(float(part) for part in names(option, text))
+    except ValueError as error:
+        raise InputError(f"{option} {text!r} is not numbers, such as 1,4") from error
+    if not all(0 < value < float("inf") for value in values):
+        raise InputError(f"{option} {text!r} is out of range: choose positive numbers")
+    return values
 
 
 def kinds(text: str) -> tuple[str, ...]:
@@ -169,6 +204,34 @@ def read(
     scenes = islice(generate("test", seed), count)
     prompts = [Prompt(index, caption(scene)) for index, scene in enumerate(scenes)]
     return prompts, [prompt.text for prompt in prompts], "shapes, test split"
+
+
+def read_for_all(
+    models: Sequence[str],
+    captions: Path | None,
+    images: Path | None,
+    column: str | None,
+    limit: int | None,
+    seed: int,
+    size: tuple[int, int],
+    *,
+    embedded_limit: int,
+) -> tuple[list[Prompt], list[Any], str]:
+    """What :func:`read` reads, for several models that are given the same.
+
+    Raises:
+        InputError: they cannot be, or see :func:`read`.
+    """
+    found = []
+    for model in models:
+        described = describe(model)
+        own = limit is None and captions is None and model == "shapes"
+        found.append(
+            read(described, captions, images, column, embedded_limit if own else limit, seed, size)
+        )
+    if len({describe(model).task for model in models}) > 1:
+        raise InputError("one run cannot have models of captions and models of images: give two")
+    return found[0]
 
 
 def digest(prompts: Sequence[Prompt], given: Sequence[Any]) -> str:

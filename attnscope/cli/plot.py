@@ -17,13 +17,15 @@ def plot(
     as_json: o.AsJson = False,
 ) -> None:
     """Draw all figures of a run again, from its tables alone. Needs no model and no torch."""
-    from attnscope.cli import convergence, generate
+    from attnscope.cli import ablate, convergence, generate
     from attnscope.errors import InputError
     from attnscope.runs import Run
 
     opened = Run(run)
     if opened.command == "convergence":
         convergence.report(opened, threshold=threshold, quiet=quiet, as_json=as_json)
+    elif opened.command == "ablate":
+        ablate.report(opened, quiet=quiet, as_json=as_json)
     elif opened.command == "generate":
         generate.report(opened, quiet=quiet, as_json=as_json)
     else:

@@ -71,5 +71,9 @@ def heatmap(records: pd.DataFrame) -> Figure:
     return figure
 
 
-FIGURES = {"figure2": figure_2, "figureA4": figure_a4, "heatmap": heatmap}
-"""File name to the function that draws it from ``records``."""
+FIGURES = {
+    "figure2": ("records", figure_2),
+    "figureA4": ("records", figure_a4),
+    "heatmap": ("records", heatmap),
+}
+"""File name to the table and the function that draws it."""

@@ -23,7 +23,7 @@ def samples(images: pd.DataFrame) -> Figure:
     rows = -(-len(chosen) // columns)
     cell = plots.TEXT_WIDTH / MOST_COLUMNS
     figure, ax = plt.subplots(figsize=(max(cell * columns, 2.0), cell * 1.42 * rows))
-    arrays = [_read(path) for path in chosen["path"]]
+    arrays = [read_image(path) for path in chosen["path"]]
     plots.image_grid(arrays, columns=columns, titles=list(chosen["text"]), ax=ax)
     return figure
 
@@ -39,8 +39,8 @@ def comparison(images: pd.DataFrame) -> Figure | None:
     chosen = images[images["frame"] == 0]
     planned = chosen[chosen["arm"] == "plan"].head(MOST_COLUMNS)
     baseline = chosen[chosen["arm"] == "baseline"].set_index("prompt_id")["path"]
-    ours = [_read(path) for path in planned["path"]]
-    theirs = [_read(baseline[prompt_id]) for prompt_id in planned["prompt_id"]]
+    ours = [read_image(path) for path in planned["path"]]
+    theirs = [read_image(baseline[prompt_id]) for prompt_id in planned["prompt_id"]]
     differences = [
         np.abs(a.astype(float) - b.astype(float)).mean(-1) / 255
         for a, b in zip(ours, theirs, strict=True)
@@ -74,7 +74,12 @@ def comparison(images: pd.DataFrame) -> Figure | None:
     return figure
 
 
-def _read(path: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def read_image(path: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """An image of a run as uint8 ``[height, width, 3]``.
+
+    Raises:
+        InputError: it is gone, or no image any more.
+    """
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
@@ -82,5 +87,5 @@ def _read(path: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         raise InputError(f"{path!r} of the run is gone or is no image any more") from error
 
 
-FIGURES = {"samples": samples, "comparison": comparison}
-"""File name to the function that draws it from ``images``."""
+FIGURES = {"samples": ("images", samples), "comparison": ("images", comparison)}
+"""File name to the table and the function that draws it."""

@@ -10,19 +10,21 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from attnscope.figures import convergence, generation
+from attnscope.figures import ablation, convergence, generation
 from attnscope.plots import paper_style
 from attnscope.runs import Run, write_whole
 
-FIGURES: Mapping[str, tuple[str, Mapping[str, Callable[[pd.DataFrame], Figure | None]]]] = {
-    "convergence": ("records", convergence.FIGURES),
-    "generate": ("images", generation.FIGURES),
+Draw = Callable[[pd.DataFrame], Figure | None]
+FIGURES: Mapping[str, Mapping[str, tuple[str, Draw]]] = {
+    "ablate": ablation.FIGURES,
+    "convergence": convergence.FIGURES,
+    "generate": generation.FIGURES,
 }
-"""Command to the table its figures are drawn from, and the figures by file name."""
+"""Command to its figures: file name to the table and the function that draws it."""
 
 
 def save_figures(run: Run) -> list[Path]:
-    """Draw every figure that a run's table has data for into its ``figures`` folder.
+    """Draw every figure that a run's tables have data for into its ``figures`` folder.
 
     Returns:
         The PNG files; a PDF of the same name stands beside each.
@@ -30,22 +32,26 @@ def save_figures(run: Run) -> list[Path]:
     Raises:
         InputError: the run has no table yet.
     """
-    table_name, figures = FIGURES[run.command]
-    table = run.read_table(table_name)
-    if "path" in table:
-        table = table.assign(path=[str(run.path / path) for path in table["path"]])
     folder = run.path / "figures"
-    folder.mkdir(exist_ok=True)
     written = []
     mpl.use("agg")
     with paper_style():
-        for name, draw in figures.items():
-            figure = draw(table)
+        for name, (table, draw) in FIGURES[run.command].items():
+            figure = draw(_read(run, table))
             if figure is None:
                 continue
+            folder.mkdir(exist_ok=True)
             for suffix in (".pdf", ".png"):
                 path = folder / (name + suffix)
                 write_whole(path, figure.savefig)
             plt.close(figure)
             written.append(path)
     return written
+
+
+def _read(run: Run, name: str) -> pd.DataFrame:
+    """A table of a run; its paths lead to files from everywhere."""
+    table = run.read_table(name)
+    if "path" in table:
+        table = table.assign(path=[str(run.path / path) for path in table["path"]])
+    return table

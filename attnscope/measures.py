@@ -1,0 +1,41 @@
+"""What measures of image quality are called, and which way is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+READ = ("size", "fill", "color", "shape", "relation", "background", "all")
+"""What the reader of the embedded world sees, per image: the part of what was asked for."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure.
+
+    Args:
+        label: for axes and tables.
+        higher: whether a higher value is better.
+        form: how values are written, as a format specification.
+    """
+
+    label: str
+    higher: bool
+    form: str = ".3f"
+
+    @property
+    def heading(self) -> str:
+        """The label with an arrow that points to the better."""
+        return f"{self.label} {'↑' if self.higher else '↓'}"
+
+
+MEASURES: dict[str, Measure] = {
+    "fid": Measure("FID", higher=False, form=".2f"),
+    "kid": Measure("KID", higher=False, form=".3g"),
+    "clip": Measure("CLIP score", higher=True, form=".2f"),
+    **{name: Measure(name, higher=True) for name in READ},
+    "psnr": Measure("PSNR to S (dB)", higher=True, form=".1f"),
+    "ssim": Measure("SSIM to S", higher=True),
+    "lpips": Measure("LPIPS to S", higher=False),
+    "frames": Measure("frame distance", higher=False),
+}
+"""By the name that tables use; those that lead come first."""
