@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -10,6 +11,10 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import pytest
 import torch
 import toys
+
+from attnscope.cli import app
+
+CAPTIONS = "a small red circle on a white background\na large blue star on a black background\n"
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -37,3 +42,37 @@ def pipe(family, tokenizer_folder):
 def sd(tokenizer_folder):
     """A toy Stable Diffusion pipeline."""
     return toys.stable_diffusion(tokenizer_folder)
+
+
+@pytest.fixture
+def folder(sd, tmp_path):
+    """A toy Stable Diffusion pipeline in a folder."""
+    sd.save_pretrained(tmp_path / "toy")
+    return tmp_path / "toy"
+
+
+@pytest.fixture
+def captions(tmp_path):
+    """A file with two captions."""
+    path = tmp_path / "captions.txt"
+    path.write_text(CAPTIONS)
+    return path
+
+
+@pytest.fixture
+def attnscope(monkeypatch, capsys):
+    """Runs a command in this process: exit code, stdout, stderr."""
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["attnscope", *map(str, args)])
+        monkeypatch.setenv("COLUMNS", "200")
+        capsys.readouterr()
+        try:
+            app.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run

@@ -8,42 +8,6 @@ import pytest
 import toys
 from PIL import Image
 
-from attnscope.cli import app
-
-CAPTIONS = "a small red circle on a white background\na large blue star on a black background\n"
-
-
-@pytest.fixture
-def folder(sd, tmp_path):
-    sd.save_pretrained(tmp_path / "toy")
-    return tmp_path / "toy"
-
-
-@pytest.fixture
-def captions(tmp_path):
-    path = tmp_path / "captions.txt"
-    path.write_text(CAPTIONS)
-    return path
-
-
-@pytest.fixture
-def attnscope(monkeypatch, capsys):
-    """Runs a command in this process: exit code, stdout, stderr."""
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["attnscope", *map(str, args)])
-        monkeypatch.setenv("COLUMNS", "200")
-        capsys.readouterr()
-        try:
-            app.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
 
 def convergence(folder, captions, out, *more):
     return ["convergence", "--model", folder, "--captions", captions, "--steps", 4, "--height", 32,
