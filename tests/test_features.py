@@ -88,13 +88,19 @@ def test_images_are_resized_to_256_with_antialiasing():
 
 
 @needs_efficientnet
-def test_efficientnet_knows_noise_from_its_own_blur():
-    noise = _images(2, 96)
-    blurred = [np.full_like(image, image.mean()) for image in noise]
-    features = Extractor("efficientnet-lite0").extract([*noise, *blurred])
+@torch.inference_mode()
+def test_efficientnet_features_are_what_its_own_classifier_reads():
+    noise, flat = _images(2, 256), [np.full((256, 256, 3), value, np.uint8) for value in (60, 90)]
+    extractor = Extractor("efficientnet-lite0")
+    features = extractor.extract([*noise, *flat])
     assert features.values.shape == (4, 1280)
     assert features.basis == Basis("efficientnet-lite0", "256 x 256, antialiased bilinear", 4)
-    assert features.values.min() >= 0  # the mean of what went through a ReLU6
+    network = extractor.network.network
+    pixels = torch.from_numpy(np.stack([*noise, *flat])).permute(0, 3, 1, 2).float()
+    expected = network((pixels - 127) / 128).numpy()
+    np.testing.assert_allclose(
+        network._fc(torch.from_numpy(features.values)).numpy(), expected, atol=1e-4
+    )
     apart = {
         (i, j): np.linalg.norm(features.values[i] - features.values[j])
         for i, j in itertools.combinations(range(4), 2)

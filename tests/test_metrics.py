@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchmetrics
 import toys
 from PIL import Image
 from scipy import linalg
@@ -195,6 +197,28 @@ def random_alexnet(monkeypatch):
     functional = "torchmetrics.functional.image.lpips"
     monkeypatch.setattr(f"{functional}._get_tv_model_features", lambda net, pretrained: layers)
     monkeypatch.setattr("torchmetrics.image.lpip._TORCHVISION_AVAILABLE", True)
+    return layers.eval()
+
+
+@torch.inference_mode()
+def test_lpips_is_the_weighted_distance_of_unit_features(random_alexnet):
+    (image,), (reference,) = _images(1), _images(1, seed=1)
+    models = Path(torchmetrics.functional.image.lpips.__file__).parent / "lpips_models"
+    weights = torch.load(models / "alex.pth", map_location="cpu", weights_only=True)
+    mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])  # ImageNet's
+    expected = 0.0
+    x, y = (
+        ((torch.from_numpy(each) / 255 - mean) / deviation).permute(2, 0, 1)[None]
+        for each in (image, reference)
+    )
+    tapped = iter(range(5))
+    for layer in random_alexnet:
+        x, y = layer(x), layer(y)
+        if isinstance(layer, torch.nn.ReLU):
+            apart = (x / x.norm(dim=1, keepdim=True) - y / y.norm(dim=1, keepdim=True)) ** 2
+            weight = weights[f"lin{next(tapped)}.model.1.weight"]
+            expected += float((apart * weight).sum(1).mean())
+    assert lpips([image], [reference])[0] == pytest.approx(expected, rel=5e-3)
 
 
 @pytest.mark.usefixtures("random_alexnet")
