@@ -25,7 +25,7 @@ from attnscope.runs import write_whole
 
 _RESIZED = 256
 _READER = 64
-_BATCH = 64
+_BATCH = 8  # efficientnet-lite0 on one CPU core: 52 ms an image, 157 ms by batches of 64
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -117,7 +117,7 @@ class Statistics:
             InputError: the file is missing or no ``.npz``, or does not say what it holds.
         """
         try:
-            with np.load(path) as file:
+            with path.open("rb") as stream, np.load(stream) as file:
                 missing = {"mu", "sigma", "n", "name", "protocol"} - set(file)
                 if missing:
                     raise InputError(

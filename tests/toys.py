@@ -30,7 +30,11 @@ from diffusers import (
 )
 from PIL import Image
 from transformers import (
+    CLIPConfig,
     CLIPImageProcessor,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPProcessor,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
@@ -275,6 +279,24 @@ def wan() -> WanPipeline:
         scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
     )
     return _quiet(pipe)
+
+
+def clip(folder) -> str:
+    """The folder of a CLIP for images of 32 x 32, 24 tokens long."""
+    torch.manual_seed(0)
+    tokenizer = shapes_tokenizer(folder / "tokenizer")
+    shape = {"hidden_size": 32, "intermediate_size": 37, "num_hidden_layers": 2}
+    shape |= {"num_attention_heads": 4}
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    text = {**shape, **ids, "vocab_size": len(tokenizer), "max_position_embeddings": 24}
+    vision = {**shape, "image_size": 32, "patch_size": 8}
+    config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
+    preprocessing = CLIPImageProcessorPil(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    )
+    CLIPModel(config).save_pretrained(folder / "clip")
+    CLIPProcessor(preprocessing, tokenizer).save_pretrained(folder / "clip")
+    return str(folder / "clip")
 
 
 def call_wan(pipe: WanPipeline, *, guidance: float = 5.0, steps: int = 4) -> torch.Tensor:

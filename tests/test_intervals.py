@@ -1,0 +1,129 @@
+"""Intervals: coverage, pairs, seeds, disjoint subsets."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from attnscope.errors import InputError
+from attnscope.intervals import CONFIDENCE, DEVIATION, bootstrap, disjoint, over_seeds, paired
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [lambda rng: rng.normal(3.0, 2.0, 80), lambda rng: (rng.random(80) < 0.3) * 1.0],
+    ids=["normal", "yes or no"],
+)
+def test_the_bootstrap_interval_holds_the_true_mean_in_95_of_100_samples(draw):
+    truth = 3.0 if draw(np.random.default_rng(0)).max() > 1 else 0.3
+    intervals = [bootstrap(draw(np.random.default_rng(number))) for number in range(600)]
+    held = np.mean([interval.low <= truth <= interval.high for interval in intervals])
+    assert 0.92 <= held <= 0.97  # 95 % less 1 for percentiles, give or take 2 standard errors
+
+
+def test_the_bootstrap_interval_is_as_wide_as_theory_says():
+    values = np.random.default_rng(0).normal(size=2000)
+    interval = bootstrap(values)
+    half = 1.96 * values.std(ddof=1) / math.sqrt(len(values))
+    assert interval.value == pytest.approx(values.mean(), abs=1e-12)
+    assert interval.high - interval.value == pytest.approx(half, rel=0.1)
+    assert interval.value - interval.low == pytest.approx(half, rel=0.1)
+    assert (interval.n, interval.kind) == (2000, CONFIDENCE)
+
+
+def test_the_bootstrap_is_the_same_every_time_and_for_any_size_of_its_batches(monkeypatch):
+    values = np.random.default_rng(0).normal(size=50)
+    first = bootstrap(values)
+    assert bootstrap(values) == first
+    monkeypatch.setattr("attnscope.intervals._AT_ONCE", 1000)
+    assert bootstrap(values) == first
+    assert bootstrap(values, seed=1) != first
+
+
+def test_what_an_image_does_not_have_is_left_out():
+    values = np.random.default_rng(0).normal(size=20)
+    assert bootstrap([*values, float("nan")]) == bootstrap(values)
+
+
+@pytest.mark.parametrize("values", [[], [2.0], [1.0, math.inf, 3.0]], ids=["none", "one", "inf"])
+def test_an_interval_that_cannot_be_told_is_nan_and_claims_nothing(values):
+    interval = bootstrap(values)
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)
+    assert interval.n == len(values)
+    assert not interval.excludes_zero
+
+
+def test_equal_values_have_no_spread():
+    interval = bootstrap([1.0] * 30)
+    assert (interval.value, interval.low, interval.high) == (1.0, 1.0, 1.0)
+
+
+def test_pairs_show_a_difference_that_the_spread_of_prompts_hides():
+    rng = np.random.default_rng(0)
+    prompts = rng.normal(0, 5, 100)
+    baseline, ours = prompts + rng.normal(0, 0.2, 100), prompts + 0.5 + rng.normal(0, 0.2, 100)
+    difference = paired(ours, baseline)
+    apart = bootstrap(ours), bootstrap(baseline)
+    assert difference.excludes_zero
+    assert difference.value == pytest.approx(ours.mean() - baseline.mean())
+    assert apart[0].low < apart[1].high
+    assert difference.high - difference.low < 0.2 * (apart[0].high - apart[0].low)
+
+
+def test_pairs_without_a_partner_are_refused_or_left_out():
+    with pytest.raises(ValueError, match="as many"):
+        paired([1.0, 2.0], [1.0])
+    assert paired([1.0, math.nan, 3.0, math.inf], [0.0, 1.0, math.nan, math.inf]).n == 1
+
+
+@pytest.mark.parametrize(("low", "high", "told"), [(1, 2, True), (-2, -1, True), (-1, 1, False)])
+def test_an_interval_says_whether_it_leaves_zero_out(low, high, told):
+    assert bootstrap(np.linspace(low, high, 50) if told else [low, high]).excludes_zero == told
+
+
+def test_seeds_give_mean_and_deviation():
+    interval = over_seeds([1.0, 2.0, 6.0])
+    assert interval.value == pytest.approx(3.0)
+    assert interval.high - 3.0 == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
+    assert 3.0 - interval.low == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
+    assert (interval.n, interval.kind) == (3, DEVIATION)
+
+
+def test_the_deviation_of_one_seed_is_not_told():
+    interval = over_seeds([1.0])
+    assert interval.value == 1.0
+    assert math.isnan(interval.low)
+    assert not interval.excludes_zero
+
+
+def test_subsets_are_equal_in_size_and_no_image_is_in_two():
+    seen = []
+    interval = disjoint(lambda part: seen.append(part) or part.mean(), np.arange(103), parts=5)
+    assert [len(part) for part in seen] == [20] * 5
+    assert len(np.unique(np.concatenate(seen))) == 100
+    means = [part.mean() for part in seen]
+    assert interval.value == pytest.approx(np.mean(means))
+    assert interval.high - interval.value == pytest.approx(np.std(means, ddof=1))
+    assert (interval.n, interval.kind) == (20, DEVIATION)
+
+
+def test_sets_of_equal_length_are_split_alike():
+    values = np.random.default_rng(0).normal(0, 5, 100)
+    shift = disjoint(lambda part: (values + 1)[part].mean() - values[part].mean(), np.arange(100))
+    assert shift.value == pytest.approx(1.0)
+    assert shift.high - shift.low == pytest.approx(0, abs=1e-9)
+
+
+def test_too_few_images_for_the_subsets_are_counted():
+    with pytest.raises(InputError, match=r"9 images are too few for 5 .*10 or more"):
+        disjoint(np.mean, np.arange(9))
+
+
+def test_intervals_need_no_torch():
+    script = "import sys, attnscope.intervals, attnscope.basis; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
