@@ -332,9 +332,9 @@ def by_gate(
     """
     chosen = _of_measure(table, measure, x)
     ax = ax or plt.gca()
-    full = chosen[chosen["trajectory"] == "S"].iloc[0]
-    ax.axhspan(full["low"], full["high"], color=TRAJECTORY_COLORS["S"], alpha=0.12, lw=0)
-    ax.axhline(full["value"], color=TRAJECTORY_COLORS["S"], lw=0.8, label="$S$")
+    for _, full in chosen[chosen["trajectory"] == "S"].iterrows():
+        ax.axhspan(full["low"], full["high"], color=TRAJECTORY_COLORS["S"], alpha=0.12, lw=0)
+        ax.axhline(full["value"], color=TRAJECTORY_COLORS["S"], lw=0.8, label="$S$")
     for trajectory, curve in chosen.dropna(subset=[x]).groupby("trajectory", sort=False):
         if trajectory == "S":
             continue

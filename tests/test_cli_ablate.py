@@ -1,0 +1,235 @@
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from attnscope.analyses import ablation
+
+
+def ablate(folder, captions, out, *more):
+    return ["ablate", "--model", folder, "--captions", captions, "--steps", 4, "--gate", 2,
+            "--height", 32, "--width", 32, "--device", "cpu", "--out", out, *more]  # fmt: skip
+
+
+@pytest.fixture
+def references(tmp_path):
+    folder = tmp_path / "references"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def test_ablate_leaves_images_tables_and_figures(attnscope, folder, captions, tmp_path):
+    run = tmp_path / "run"
+    code, out, err = attnscope(*ablate(folder, captions, run))
+    assert (code, err) == (0, "")
+    assert "cross-attention, 2 prompts" in out
+    assert "S^L m=2 against S" in out
+    arms = pd.read_parquet(run / "arms.parquet")
+    assert set(arms["trajectory"]) == {"no guidance", "S^F", "S^L"}  # PSNR to itself says nothing
+    assert set(arms["measure"]) == {"psnr", "ssim"}
+    images = pd.read_parquet(run / "images.parquet")
+    assert len(images) == 4 * 2
+    assert all((run / path).is_file() for path in images["path"])
+    assert {path.name for path in (run / "figures").iterdir()} >= {
+        "arms.png", "arms.pdf", "noise.png", "pictures.png", "samples.pdf",
+    }  # fmt: skip
+
+
+def test_self_attention_is_ablated_alone_and_gated(attnscope, folder, captions, tmp_path):
+    code, out, err = attnscope(
+        *ablate(folder, captions, tmp_path / "run"),
+        "--attention", "self", "--gates", "3", "--intervals", "2,3", "--json",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    arms = {row["arm"] for row in json.loads(out)["arms"]}
+    assert arms == {"gate m=3"} | {
+        f"{name} m=3 k={k}" for name in ("S^F", "S^L", "S^F+gate", "S^L+gate") for k in (2, 3)
+    }
+
+
+def test_models_schedulers_and_steps_stand_in_one_table(attnscope, sd, folder, captions, tmp_path):
+    sd.save_pretrained(tmp_path / "other")
+    code, out, _ = attnscope(
+        *ablate(f"{folder},{tmp_path / 'other'}", captions, tmp_path / "run"),
+        "--steps", "3,4", "--schedulers", "dpm,ddim", "--gates", "50%", "--seeds", "0,1",
+    )  # fmt: skip
+    assert code == 0
+    arms = pd.read_parquet(tmp_path / "run" / "arms.parquet")
+    cells = arms[["model", "scheduler", "steps", "seed"]].drop_duplicates()
+    assert len(cells) == 16
+    assert arms.loc[arms["steps"] == 3, "gate"].dropna().unique().tolist() == [2]
+    assert "mean ± standard deviation over 2 seeds" in out
+    assert (tmp_path / "run" / "seeds.csv").is_file()
+
+
+def test_the_same_command_again_makes_nothing_twice(attnscope, folder, captions, tmp_path):
+    command = ablate(folder, captions, tmp_path / "run")
+    _, first, _ = attnscope(*command)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*.p*") if p.is_file()}
+    code, second, _ = attnscope(*command)
+    after = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*.p*") if p.is_file()}
+    assert (code, first) == (0, second)
+    changed = {path for path in before if before[path] != after[path]}
+    assert {path.parent.name for path in changed} <= {"figures"}
+
+
+def test_an_ablation_is_drawn_again_without_torch(attnscope, folder, captions, tmp_path):
+    attnscope(*ablate(folder, captions, tmp_path / "run"))
+    shutil.rmtree(tmp_path / "run" / "figures")
+    script = (
+        "import sys; from attnscope.cli.app import app\n"
+        "app(['plot', sys.argv[1], '-q'], standalone_mode=False)\n"
+        "assert not {'torch', 'diffusers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], check=True)
+    assert (tmp_path / "run" / "figures" / "arms.pdf").exists()
+
+
+def test_a_run_is_judged_again_by_other_measures(
+    attnscope, folder, captions, references, tmp_path, monkeypatch
+):
+    pytest.importorskip("efficientnet_lite_pytorch")
+    captions.write_text("a circle\n" * 4)
+    attnscope(*ablate(folder, captions, tmp_path / "run"))
+    monkeypatch.setattr(ablation, "sample", None)
+    code, out, _ = attnscope(*ablate(folder, captions, tmp_path / "run"), "--reference", references)
+    assert code == 0
+    assert "KID ↓" in out
+
+
+def test_distances_name_their_features(attnscope, folder, captions, references, tmp_path):
+    pytest.importorskip("efficientnet_lite_pytorch")
+    captions.write_text("a circle\n" * 4)
+    code, out, err = attnscope(
+        *ablate(folder, captions, tmp_path / "run"), "--reference", references
+    )
+    assert code == 0
+    assert "FID ↓" in out
+    assert "FID of 4 images is biased upward" in err
+    arms = pd.read_parquet(tmp_path / "run" / "arms.parquet").query("measure == 'fid'")
+    assert arms["features"].unique().tolist() == [
+        "efficientnet-lite0, 256 x 256, antialiased bilinear"
+    ]
+    assert arms["reference"].unique().tolist() == ["references"]
+    assert (arms["n"] == 4).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--gate", "9"], "there are 4 steps"),
+        (["--gate", "soon"], "gate 'soon' is no step"),
+        (["--gate", "2,50%"], "two arms are the same"),
+        (["--attention", "joint"], "choose cross or self"),
+        (["--attention", "self", "--interval", "0"], "not whole numbers from 1"),
+        (["--noise-scale", "-1"], "choose positive numbers"),
+        (["--noise-scale", "2", "--scheduler", "ddim"], "choose --scheduler dpm"),
+        (["--schedulers", "dpm,magic"], "no such scheduler"),
+        (["--captions", "missing.txt"], "does not exist"),
+        (["--features", "vgg"], "no such --features"),
+        (["--features", "reader"], "give --reference FOLDER"),
+        (["--features", "none", "--reference", "."], "--features none leaves out"),
+        (["--clip", "missing/clip"], "missing/clip"),
+    ],
+)
+def test_ablate_refuses_in_one_line(attnscope, folder, captions, tmp_path, options, message):
+    code, out, err = attnscope(*ablate(folder, captions, tmp_path / "run"), *options)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "holds no captions"), (b"\n\n", "holds no captions"), (b"\xff\xfe\xff", "is not UTF-8")],
+)
+def test_captions_that_cannot_be_read_are_refused(
+    attnscope, folder, captions, tmp_path, content, message
+):
+    captions.write_bytes(content)
+    code, _, err = attnscope(*ablate(folder, captions, tmp_path / "run"))
+    assert code == 2
+    assert message in err
+
+
+def test_captions_that_are_cut_are_counted(attnscope, folder, captions, tmp_path):
+    captions.write_text("a circle\n" + "a circle " * 40 + "\n")
+    code, _, err = attnscope(*ablate(folder, captions, tmp_path / "run"))
+    assert code == 0
+    assert "warning: 1 of 2 captions have more than" in err
+
+
+def test_references_that_cannot_be_used_are_refused_before_any_image(
+    attnscope, folder, captions, references, tmp_path
+):
+    pytest.importorskip("efficientnet_lite_pytorch")
+    command = [*ablate(folder, captions, tmp_path / "run"), "--reference", references]
+    (references / "2.png").write_bytes(b"no image")
+    code, _, err = attnscope(*command)
+    assert code == 2
+    assert "2.png" in err
+    for name in ("1.png", "2.png", "3.png"):
+        (references / name).unlink()
+    code, _, err = attnscope(*command)
+    assert code == 2
+    assert "holds 1 images" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_settings_in_the_same_place_are_refused(attnscope, folder, captions, tmp_path):
+    attnscope(*ablate(folder, captions, tmp_path / "run"))
+    code, _, err = attnscope(*ablate(folder, captions, tmp_path / "run"), "--gate", "3")
+    assert code == 2
+    assert "gates is ['2'] there and ['3'] here" in err
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_run_that_is_killed_goes_on_to_the_same_table(attnscope, folder, captions, tmp_path):
+    """Three times at moments that nobody chose; half a picture is never taken for a whole one."""
+    captions.write_text(
+        "".join(f"a {color} circle\n" for color in ("red", "blue", "green", "pink"))
+    )
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+
+    def command(out):
+        return ablate(folder, captions, out, "--batch-size", 1, "--quiet")
+
+    assert attnscope(*command(whole))[0] == 0
+    moments = random.Random(0)
+    for _ in range(3):
+        enough = len(list(killed.rglob("*.png"))) + moments.randint(1, 6)
+        # Forked, since a fresh process would spend most of the test on imports.
+        process = multiprocessing.get_context("fork").Process(
+            target=attnscope, args=command(killed), daemon=True
+        )
+        process.start()
+        while process.is_alive() and len(list(killed.rglob("*.png"))) < enough:
+            time.sleep(0.002)
+        time.sleep(moments.random() / 20)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    assert not (killed / "arms.parquet").exists()
+    assert attnscope(*command(killed))[0] == 0
+    for table in ("images", "arms", "noise", "pictures"):
+        ours, theirs = (pd.read_parquet(run / f"{table}.parquet") for run in (killed, whole))
+        pd.testing.assert_frame_equal(ours, theirs)
+    for path in whole.rglob("*.png"):
+        if path.parent.name != "figures":
+            assert (killed / path.relative_to(whole)).read_bytes() == path.read_bytes()
