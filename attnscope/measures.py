@@ -1,9 +1,13 @@
-"""What measures of image quality are called, and which way is better."""
+"""What the tables of an ablation hold: their columns, and measures of image quality."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+CELL = ("model", "scheduler", "steps", "noise_scale", "seed")
+"""Columns that arms of an ablation share if they may be compared."""
+REFERENCE = "reference"
+"""The trajectory of the row that shows what images as good as the references would score."""
 READ = ("size", "fill", "color", "shape", "relation", "background", "all")
 """What the reader of the embedded world sees, per image: the part of what was asked for."""
 

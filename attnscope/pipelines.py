@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from PIL.Image import Image
+
 from attnscope.errors import InputError
 
 _VIDEO = "StableVideoDiffusionPipeline"
@@ -372,6 +374,11 @@ def scaled_timesteps(pipe: Any, steps: int, scale: float) -> list[int]:
 def is_video(pipe: Any) -> bool:
     """Whether a pipeline is conditioned on images and makes videos (Stable Video Diffusion)."""
     return type(pipe).__name__ == _VIDEO
+
+
+def frames(made: Any) -> list[Image]:
+    """The frames of one video that :func:`call` returned, or the one image."""
+    return list(made) if isinstance(made, list) else [made]
 
 
 def precision_name(model: Model, dtype: str, device: str) -> str:

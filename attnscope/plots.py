@@ -60,6 +60,7 @@ TRAJECTORY_COLORS = {
     "S^L+gate": "#de8f05",
     "gate": "#029e73",
     "no guidance": "#cc78bc",
+    "reference": "#a0a0a0",
 }
 """What an ablation leaves of a trajectory (the paper's S^F: only first, S^L: only last)."""
 
@@ -313,8 +314,8 @@ def by_gate(
     *,
     x: str = "gate",
     label: str = "",
+    style: str = "o-",
     ax: Axes | None = None,
-    **line: Any,
 ) -> Axes:
     """A measure against the gate, for what is left only before it (S^F) and only after it (S^L).
 
@@ -324,26 +325,27 @@ def by_gate(
         measure: one of its measures.
         x: ``gate`` in steps, or ``log_snr`` of x_t at the gate.
         label: of the measure's axis.
+        style: of the lines; only solid ones have bands.
         ax: where to draw; ``None`` is the current axes.
-        line: further properties of the lines.
 
     Raises:
         ValueError: the table lacks a column or the measure, or mixes features or counts.
     """
     chosen = _of_measure(table, measure, x)
     ax = ax or plt.gca()
+    solid = style.endswith("-") and not style.endswith("--")
     for _, full in chosen[chosen["trajectory"] == "S"].iterrows():
-        ax.axhspan(full["low"], full["high"], color=TRAJECTORY_COLORS["S"], alpha=0.12, lw=0)
-        ax.axhline(full["value"], color=TRAJECTORY_COLORS["S"], lw=0.8, label="$S$")
-    for trajectory, curve in chosen.dropna(subset=[x]).groupby("trajectory", sort=False):
-        if trajectory == "S":
-            continue
-        curve = curve.sort_values(x)
-        color = TRAJECTORY_COLORS[str(trajectory)]
-        places = curve[x].astype(float)
-        label_ = math_name(str(trajectory))
-        ax.plot(places, curve["value"], "o-", color=color, ms=2.5, label=label_, **line)
-        ax.fill_between(places, curve["low"], curve["high"], color=color, alpha=0.15, lw=0)
+        color = TRAJECTORY_COLORS["S"]
+        if solid:
+            ax.axhspan(full["low"], full["high"], color=color, alpha=0.12, lw=0)
+        ax.axhline(full["value"], color=color, lw=0.8, ls="-" if solid else "--", label="$S$")
+    for trajectory in ("S^F", "S^L"):
+        curve = chosen[chosen["trajectory"] == trajectory].dropna(subset=[x]).sort_values(x)
+        color, places = TRAJECTORY_COLORS[trajectory], curve[x].astype(float)
+        name = math_name(trajectory)
+        ax.plot(places, curve["value"], style, color=color, ms=2.5, label=name)
+        if solid:
+            ax.fill_between(places, curve["low"], curve["high"], color=color, alpha=0.15, lw=0)
     ax.set_xlabel("Gate (step)" if x == "gate" else "Log-SNR at the gate")
     ax.set_ylabel(label or measure)
     return ax

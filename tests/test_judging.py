@@ -165,12 +165,18 @@ def test_the_reader_reads_every_image_as_it_reads_all_of_them(rendered):
 def test_judging_measures_what_is_asked_for_and_keeps_features(rendered):
     run, table, texts = rendered
     extractor = Extractor("reader")
-    judges = Judges(extractor, scenes_reference(extractor, 40), reader=SHAPES_FOLDER)
+    judges = Judges(extractor, scenes_reference(extractor, 40, 12), reader=SHAPES_FOLDER)
     measured, arms = judge(run, table, texts, judges)
     assert {"psnr", "ssim", "all", "text"} <= set(measured)
     assert measured.loc[measured["trajectory"] == "S", "psnr"].isna().all()
     assert set(arms["measure"]) >= {"fid", "kid", "all", "ssim"}
     assert set(arms.loc[arms["measure"] == "fid", "reference"]) == {"40 rendered held-out scenes"}
+    renders = arms[arms["trajectory"] == "reference"].set_index("measure")
+    assert list(renders.index) == ["fid", "kid"]
+    assert (
+        renders.loc["fid", "value"]
+        < arms.query("trajectory == 'S^F' and measure == 'fid'")["value"].iloc[0] * 2
+    )
     kept = np.load(run.path / "features" / "reader" / "S.npy")
     assert kept.shape == (12, 256)
     again = judge(run, table, texts, judges)[1]

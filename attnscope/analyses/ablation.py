@@ -334,6 +334,7 @@ def _observers(
 
 def _write_batch(run: Run, arm: Arm, pipe: Any, prompts: Sequence[Prompt], made: _Made) -> None:
     """Images first, the table that says that they are whole last."""
+    from attnscope.pipelines import frames
     from attnscope.predictions import log_snr
 
     ids = [prompt.prompt_id for prompt in prompts]
@@ -365,11 +366,6 @@ def is_finished(run: Run, arm: Arm, count: int) -> bool:
     """Whether an arm has all its images."""
     found = _read(_parts(run, arm), "images")
     return len({number for table in found for number in table["prompt_id"]}) == count
-
-
-def frames(made: Any) -> list[Image]:
-    """The frames of a video, or the one image."""
-    return list(made) if isinstance(made, list) else [made]
 
 
 def images_of(run: Run, settings: Settings) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pandas as pd
 from PIL.Image import Image
 
 from attnscope.batches import in_batches
-from attnscope.pipelines import call
+from attnscope.pipelines import call, frames
 from attnscope.plan import Baseline, GuidanceCutoff, Plan, parse
 from attnscope.prompts import Prompt, image_seed
 
@@ -163,8 +163,8 @@ def generate(
                 }
             )
             for index, (prompt, _) in enumerate(batch):
-                references = _frames(done[BASELINE][0][index]) if settings.compare else None
-                rows += _image_rows(arm, prompt, _frames(made[index]), references, save)
+                references = frames(done[BASELINE][0][index]) if settings.compare else None
+                rows += _image_rows(arm, prompt, frames(made[index]), references, save)
         counts.append(done[PLANNED][1].calls())
         on_batch(len(batch))
     calls = pd.concat(counts).groupby("kind", sort=False).sum().reset_index()
@@ -178,11 +178,6 @@ def speed_up(times: pd.DataFrame) -> pd.Series[float]:
         return pd.Series(dtype=float)
     ratio: pd.Series[float] = (seconds[BASELINE] / seconds[PLANNED]).dropna()
     return ratio
-
-
-def _frames(made: Any) -> list[Image]:
-    """The frames of a video, or the one image."""
-    return list(made) if isinstance(made, list) else [made]
 
 
 def _image_rows(

@@ -9,7 +9,7 @@ the arm ``S`` are paired: prompt by prompt, or subset by subset.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,10 +20,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from attnscope.analyses.ablation import FULL, Cell
+from attnscope.analyses.ablation import FULL
 from attnscope.errors import InputError
 from attnscope.intervals import Interval, bootstrap, of_parts, paired
-from attnscope.measures import MEASURES, READ
+from attnscope.measures import CELL, MEASURES, READ, REFERENCE
 from attnscope.runs import Run, write_whole
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
 _PARTS = 5
 _SMALLEST_PART = 20
-_CELL = list(Cell.__dataclass_fields__)
-_ARM = [*_CELL, "arm", "key", "trajectory", "gate", "interval"]
+_ARM = [*CELL, "arm", "key", "trajectory", "gate", "interval"]
 _OF_SEED = ("seed", "key")
 
 
@@ -43,10 +42,13 @@ class Reference:
     Args:
         features: of its images, or their mean and covariance, which is enough for FID.
         source: where they come from.
+        others: features of other images from the same source, as many as an arm has. What they score
+            is what perfect images would: FID of few images is far from zero.
     """
 
     features: FeatureSet | Statistics
     source: str
+    others: FeatureSet | None = None
 
 
 @dataclass(frozen=True)
@@ -82,21 +84,27 @@ class Judges:
 
 
 def scenes_reference(
-    extractor: Extractor, count: int, *, seed: int = 1, device: str = "cpu"
+    extractor: Extractor, count: int, others: int, *, seed: int = 1, device: str = "cpu"
 ) -> Reference:
     """Freshly rendered held-out scenes: the true distribution of the embedded world.
 
     Args:
         extractor: of features.
-        count: how many.
+        count: how many to compare with.
+        others: how many more to show what perfect images would score.
         seed: of scenes and positions; other than that of the captions.
         device: a torch device.
     """
     from attnscope.shapes.scenes import generate, render
 
     rng = np.random.default_rng([seed, 1])
-    made = [render(scene, rng) for scene in islice(generate("test", seed), count)]
-    return Reference(extractor.extract(made, device=device), f"{count} rendered held-out scenes")
+    scenes = islice(generate("test", seed), count + others)
+    features = extractor.extract([render(scene, rng) for scene in scenes], device=device)
+    return Reference(
+        features[np.arange(count)],
+        f"{count:,} rendered held-out scenes",
+        features[np.arange(count, count + others)],
+    )
 
 
 def at_gate(arms: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
@@ -111,9 +119,9 @@ def at_gate(arms: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
     """
     if noise.empty:
         return arms.assign(log_snr=np.nan)
-    levels = noise.drop_duplicates([*_CELL, "step"])[[*_CELL, "step", "log_snr"]]
+    levels = noise.drop_duplicates([*CELL, "step"])[[*CELL, "step", "log_snr"]]
     levels = levels.rename(columns={"step": "gate"}).astype({"gate": "Int64"})
-    return arms.merge(levels, on=[*_CELL, "gate"], how="left")
+    return arms.merge(levels, on=[*CELL, "gate"], how="left")
 
 
 def over_seeds(arms: pd.DataFrame) -> pd.DataFrame:
@@ -161,7 +169,7 @@ def judge(
         first), and the table of arms from :func:`summarise`.
     """
     tables, features = [], {}
-    for _, cell in images.groupby(_CELL, sort=False):
+    for _, cell in images.groupby(list(CELL), sort=False):
         full = _open(run, cell[cell["trajectory"] == FULL])
         for key, table in cell.groupby("key", sort=False):
             made = _open(run, table)
@@ -193,36 +201,68 @@ def summarise(
         ``difference_low`` and ``difference_high``.
     """
     rows = []
-    for _, cell in images.groupby(_CELL, sort=False):
+    for _, cell in images.groupby(list(CELL), sort=False):
         full = cell[cell["trajectory"] == FULL]
-        parts = _parts(len(full))
-        sets = _sets(features, reference, list(cell["key"].unique()), parts)
-        for key, table in cell.groupby("key", sort=False):
-            about = {name: table[name].iloc[0] for name in _ARM}
+        keys = list(cell["key"].unique())
+        about = {key: dict(cell.loc[cell["key"] == key, _ARM].iloc[0]) for key in keys}
+        for key in keys:
+            table = cell[cell["key"] == key]
             for name in [name for name in MEASURES if name in table and table[name].notna().any()]:
                 values, baseline = table[name].to_numpy(float), full[name].to_numpy(float)
-                value, difference = bootstrap(values), paired(values, baseline)
+                row = _row(name, bootstrap(values), paired(values, baseline))
                 how = {"spread": "bootstrap", "features": "", "reference": ""}
-                rows.append(about | _row(name, value, difference) | how)
-            for name, by_arm in sets.items():
-                whole, of_subsets = by_arm[str(key)]
-                whole_full, of_subsets_full = by_arm[str(full["key"].iloc[0])]
-                value = of_parts(of_subsets, whole, len(table))
-                difference = of_parts(
-                    np.subtract(of_subsets, of_subsets_full), whole - whole_full, len(table)
-                )
-                assert features is not None
-                assert reference is not None
-                how = {
-                    "spread": f"{len(parts)} disjoint subsets" if parts else "none: too few",
-                    "features": f"{features[str(key)].name}, {features[str(key)].protocol}",
-                    "reference": reference.source,
-                }
-                rows.append(about | _row(name, value, difference) | how)
+                rows.append(about[key] | row | how)
+        if features and reference is not None:
+            sets = {key: features[key] for key in keys}
+            if reference.others is not None:
+                sets |= {REFERENCE: reference.others}
+                shared = {name: about[keys[0]][name] for name in CELL}
+                empty = dict.fromkeys(("gate", "interval"))
+                names = dict.fromkeys(("arm", "key", "trajectory"), REFERENCE)
+                about[REFERENCE] = shared | names | empty
+            rows += [
+                about[key] | row for key, row in _of_sets(sets, str(full["key"].iloc[0]), reference)
+            ]
     summary = pd.DataFrame(rows)
     own = summary["trajectory"] == FULL
     summary.loc[own, ["difference", "difference_low", "difference_high"]] = np.nan
     return summary.astype({"gate": "Int64", "interval": "Int64"})
+
+
+def _of_sets(
+    sets: Mapping[str, FeatureSet], full: str, reference: Reference
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """FID and KID of every set with intervals from disjoint subsets, the same for all.
+
+    Args:
+        sets: by key, all of the same length.
+        full: key of S.
+        reference: what they are compared with.
+    """
+    from attnscope.features import FeatureSet
+    from attnscope.metrics import fid, kid
+
+    target = reference.features
+    measures: dict[str, Callable[[FeatureSet], float]] = {"fid": lambda made: fid(made, target)}
+    if isinstance(target, FeatureSet):
+        references = target
+        measures["kid"] = lambda made: kid(made, references)[0]
+    parts = _parts(len(sets[full]))
+    for name, measure in measures.items():
+        whole = {key: measure(made) for key, made in sets.items()}
+        split = {
+            key: np.array([measure(made[part]) for part in parts]) for key, made in sets.items()
+        }
+        for key, made in sets.items():
+            count = len(made)
+            value = of_parts(split[key], whole[key], count)
+            difference = of_parts(split[key] - split[full], whole[key] - whole[full], count)
+            how = {
+                "spread": f"{len(parts)} disjoint subsets" if parts else "none: too few",
+                "features": f"{made.name}, {made.protocol}",
+                "reference": reference.source,
+            }
+            yield key, _row(name, value, difference) | how
 
 
 def _row(measure: str, value: Interval, difference: Interval) -> dict[str, Any]:
@@ -244,32 +284,6 @@ def _parts(count: int) -> list[NDArray[np.int64]]:
     if parts < 2:
         return []
     return np.array_split(np.random.default_rng(0).permutation(count), parts)
-
-
-def _sets(
-    features: Mapping[str, FeatureSet] | None,
-    reference: Reference | None,
-    keys: Sequence[str],
-    parts: Sequence[NDArray[np.int64]],
-) -> dict[str, dict[str, tuple[float, list[float]]]]:
-    """FID and KID of every arm: of all its images, and of its subsets."""
-    if not features or reference is None:
-        return {}
-    from attnscope.features import FeatureSet
-    from attnscope.metrics import fid, kid
-
-    target = reference.features
-    measures: dict[str, Callable[[FeatureSet], float]] = {"fid": lambda made: fid(made, target)}
-    if isinstance(target, FeatureSet):
-        references = target
-        measures["kid"] = lambda made: kid(made, references)[0]
-    return {
-        name: {
-            key: (measure(features[key]), [measure(features[key][part]) for part in parts])
-            for key in keys
-        }
-        for name, measure in measures.items()
-    }
 
 
 def _open(run: Run, table: pd.DataFrame) -> list[Image.Image]:
@@ -373,8 +387,9 @@ def larger_than_chance(arms: pd.DataFrame) -> list[str]:
         arms: from :func:`summarise`.
     """
     lines = []
-    varying = [name for name in _CELL if arms[name].nunique() > 1]
-    for _, group in arms[arms["trajectory"] != FULL].groupby("key", sort=False):
+    varying = [name for name in CELL if arms[name].nunique() > 1]
+    told_of = arms[~arms["trajectory"].isin([FULL, REFERENCE])]
+    for _, group in told_of.groupby("key", sort=False):
         first = group.iloc[0]
         where = ", ".join(f"{name} {first[name]}" for name in varying)
         told: dict[str, list[str]] = {"better": [], "worse": [], "not told apart": []}

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _EMBEDDED_LIMIT = 100
 _FEW = 10_000
 _MOST_COLUMNS = 6
-_CELL = ["model", "scheduler", "steps", "noise_scale", "seed"]
 _LEADING = ("kid", "fid", "clip", "all", "psnr", "ssim", "frames")
 
 
@@ -247,10 +246,10 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
     import pandas as pd
 
     from attnscope.cli.console import show_table
-    from attnscope.measures import MEASURES
+    from attnscope.measures import CELL, MEASURES
 
     marked = _marked(arms)
-    varying = [name for name in _CELL if arms[name].nunique() > 1]
+    varying = [name for name in CELL if arms[name].nunique() > 1]
     if arms["key"].nunique() <= _MOST_COLUMNS and not varying:
         rows = {
             measure.heading: marked[name] for name, measure in MEASURES.items() if name in marked
@@ -272,15 +271,16 @@ def _marked(arms: pd.DataFrame) -> pd.DataFrame:
     """A row per arm, a column per measure: values as text, with marks."""
     import pandas as pd
 
-    from attnscope.measures import MEASURES
+    from attnscope.measures import CELL, MEASURES, REFERENCE
 
     best: set[Any] = set()
-    for name, group in arms.groupby("measure", sort=False):
-        ranked = group.groupby(_CELL, sort=False)["value"]
+    made = arms[arms["trajectory"] != REFERENCE]
+    for name, group in made.groupby("measure", sort=False):
+        ranked = group.groupby(list(CELL), sort=False)["value"]
         best |= set(ranked.idxmax() if MEASURES[str(name)].higher else ranked.idxmin())
     rows = []
     for _, group in arms.groupby("key", sort=False):
-        row = dict(group.iloc[0][[*_CELL, "key", "arm"]])
+        row = dict(group.iloc[0][[*CELL, "key", "arm"]])
         for place, value in zip(group.index, group.to_dict("records"), strict=True):
             differs = value["difference_low"] > 0 or value["difference_high"] < 0
             marks = ("*" if place in best else "") + ("≠" if differs else "")
@@ -294,9 +294,9 @@ def _show_seeds(seeds: pd.DataFrame) -> None:
     import pandas as pd
 
     from attnscope.cli.console import show_table
-    from attnscope.measures import MEASURES
+    from attnscope.measures import CELL, MEASURES
 
-    keys = [name for name in _CELL if name in seeds and seeds[name].nunique() > 1]
+    keys = [name for name in CELL if name in seeds and seeds[name].nunique() > 1]
     rows = []
     for values, group in seeds.groupby([*keys, "arm"], sort=False):
         row = dict(zip([*keys, "arm"], values, strict=True))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from attnscope.features import Extractor
     from attnscope.prompts import Prompt
 
-_RENDERED = 5000
+_RENDERED, _FEWEST = 5000, 1000
 _FEATURES = ("auto", "none", "inception", "efficientnet-lite0", "reader")
 
 
@@ -67,8 +67,8 @@ def _reference(extractor: Extractor, path: Path | None, count: int, device: str)
     from attnscope.features import Statistics, image_paths
 
     if path is None:
-        quick = extractor.name == "reader"
-        return scenes_reference(extractor, _RENDERED if quick else max(count, 2), device=device)
+        rendered = _RENDERED if extractor.name == "reader" else max(count, _FEWEST)
+        return scenes_reference(extractor, rendered, count, device=device)
     if path.suffix == ".npz":
         return Reference(Statistics.load(path), path.name)
     return Reference(extractor.extract(image_paths(path), device=device), path.name)

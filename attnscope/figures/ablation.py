@@ -9,9 +9,8 @@ from matplotlib.lines import Line2D
 
 from attnscope import plots
 from attnscope.figures.generation import read_image
-from attnscope.measures import MEASURES, READ
+from attnscope.measures import CELL, MEASURES, READ
 
-_CELL = ["model", "scheduler", "steps", "noise_scale", "seed"]
 _LEADING = ("kid", "fid", "clip", "all", "ssim")
 _MOST_COLUMNS = 8
 _FEWEST_GATES = 4
@@ -58,24 +57,30 @@ def decided(table: pd.DataFrame) -> Figure | None:
     table = table[table["trajectory"].isin(["S", "S^F", "S^L"])]
     if table["gate"].nunique() < _FEWEST_GATES or not attributes:
         return None
+    first = table[[name for name in CELL if name != "noise_scale"]].iloc[0]
+    table = table[(table[list(first.index)] == first).all(axis=1)]
+    scales = list(table["noise_scale"].drop_duplicates())[:2]
     figure, axes = plt.subplots(
         2, len(attributes), sharey="row", sharex="row",
         figsize=(plots.TEXT_WIDTH, plots.TEXT_WIDTH * 0.46),
     )  # fmt: skip
     for row, x in zip(axes, ("gate", "log_snr"), strict=True):
         for ax, attribute in zip(row, attributes, strict=True):
-            cell = _first(table)
-            plots.by_gate(cell[cell["measure"] == attribute], attribute, x=x, ax=ax)
-            ax.set_ylim(0, 1.03)
-            ax.set_ylabel("")
-            ax.set_xlabel("")
+            for scale, style in zip(scales, ("o-", "o--"), strict=False):
+                chosen = table[(table["noise_scale"] == scale) & (table["measure"] == attribute)]
+                plots.by_gate(chosen, attribute, x=x, style=style, ax=ax)
+            ax.set(ylim=(0, 1.03), xlabel="", ylabel="")
     for ax, attribute in zip(axes[0], attributes, strict=True):
         ax.set_title("all of these" if attribute == "all" else attribute)
-    axes[0, 0].set_ylabel("Alignment")
-    axes[1, 0].set_ylabel("Alignment")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("Alignment")
+    lines, labels = _text_handles()
+    if len(scales) > 1:
+        lines.append(Line2D([], [], color="#4d4d4d", lw=0.8, ls="--"))
+        labels.append(f"at {scales[1]:g} times the noise")
     axes[0, 0].legend(
-        *_handles("text only before the gate", "text only after it", "text throughout"),
-        ncols=3, loc="lower left", bbox_to_anchor=(0, 1.15),
+        lines, labels, ncols=len(lines), loc="lower left", bbox_to_anchor=(0, 1.15),
+        columnspacing=1.2, handlelength=1.6,
     )  # fmt: skip
     for row, label in zip(axes, ("Gate (step)", "Log-SNR at the gate"), strict=True):
         row[len(attributes) // 2].set_xlabel(label)
@@ -139,8 +144,8 @@ def _grid(table: pd.DataFrame, column: str, places: list[int], titles: list[str]
 
 def _first(table: pd.DataFrame) -> pd.DataFrame:
     """The arms of the first model, scheduler, number of steps, noise scale and seed."""
-    first = table[_CELL].iloc[0]
-    return table[(table[_CELL] == first).all(axis=1)]
+    first = table[list(CELL)].iloc[0]
+    return table[(table[list(CELL)] == first).all(axis=1)]
 
 
 def _label(chosen: pd.DataFrame) -> str:
@@ -152,14 +157,14 @@ def _label(chosen: pd.DataFrame) -> str:
     return f"{heading}\n({row['features'].split(',')[0]}, n = {row['n']:,})"
 
 
-def _handles(first: str, last: str, full: str) -> tuple[list[Line2D], list[str]]:
+def _text_handles() -> tuple[list[Line2D], list[str]]:
     colors = plots.TRAJECTORY_COLORS
     lines = [
         Line2D([], [], color=colors["S^F"], marker="o", ms=2.5),
         Line2D([], [], color=colors["S^L"], marker="o", ms=2.5),
         Line2D([], [], color=colors["S"], lw=0.8),
     ]
-    return lines, [first, last, full]
+    return lines, ["text only before the gate", "only after it", "throughout"]
 
 
 FIGURES = {
