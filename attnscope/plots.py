@@ -347,6 +347,7 @@ def by_gate(
         if solid:
             ax.fill_between(places, curve["low"], curve["high"], color=color, alpha=0.15, lw=0)
     ax.set_xlabel("Gate (step)" if x == "gate" else "Log-SNR at the gate")
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     ax.set_ylabel(label or measure)
     return ax
 

@@ -37,7 +37,7 @@ def test_ablate_leaves_images_tables_and_figures(attnscope, folder, captions, tm
     code, out, err = attnscope(*ablate(folder, captions, run))
     assert (code, err) == (0, "")
     assert "cross-attention, 2 prompts" in out
-    assert "S^L m=2 against S" in out
+    assert "S^L m=2" in out
     arms = pd.read_parquet(run / "arms.parquet")
     assert set(arms["trajectory"]) == {"no guidance", "S^F", "S^L"}  # PSNR to itself says nothing
     assert set(arms["measure"]) == {"psnr", "ssim"}

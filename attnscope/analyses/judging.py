@@ -404,6 +404,7 @@ def larger_than_chance(arms: pd.DataFrame) -> list[str]:
             verdict = "better" if (low > 0) == measure.higher else "worse"
             value, *ends = (f"{x:+{measure.form}}" for x in (row["difference"], low, high))
             told[verdict].append(f"{measure.label} {value} [{', '.join(ends)}]")
-        lines.append(f"{first['arm']}{f' ({where})' if where else ''} against S")
+        if any(told.values()):
+            lines.append(f"{first['arm']}{f' ({where})' if where else ''} against S")
         lines += [f"  {verdict}: {', '.join(names)}" for verdict, names in told.items() if names]
     return lines

@@ -71,17 +71,14 @@ def decided(table: pd.DataFrame) -> Figure | None:
                 plots.by_gate(chosen, attribute, x=x, style=style, ax=ax)
             ax.set(ylim=(0, 1.03), xlabel="", ylabel="")
     for ax, attribute in zip(axes[0], attributes, strict=True):
-        ax.set_title("all of these" if attribute == "all" else attribute)
+        ax.set_title(attribute)
     for ax in axes[:, 0]:
         ax.set_ylabel("Alignment")
     lines, labels = _text_handles()
     if len(scales) > 1:
         lines.append(Line2D([], [], color="#4d4d4d", lw=0.8, ls="--"))
         labels.append(f"at {scales[1]:g} times the noise")
-    axes[0, 0].legend(
-        lines, labels, ncols=len(lines), loc="lower left", bbox_to_anchor=(0, 1.15),
-        columnspacing=1.2, handlelength=1.6,
-    )  # fmt: skip
+    figure.legend(lines, labels, ncols=len(lines), loc="outside upper center", handlelength=1.6)
     for row, label in zip(axes, ("Gate (step)", "Log-SNR at the gate"), strict=True):
         row[len(attributes) // 2].set_xlabel(label)
     return figure
