@@ -26,6 +26,8 @@ from attnscope.plan import Action, AnySite, Baseline, Kept, Plan, Text, Trajecto
 if TYPE_CHECKING:
     import pandas as pd
 
+    from attnscope.architectures import Architecture
+
 Convention = Literal["full", "paper"]
 CONVENTIONS: tuple[Convention, ...] = ("paper", "full")
 KINDS = ("self", "cross", "joint")
@@ -269,10 +271,9 @@ def cost_of(
 
 def savings(plan: Plan, counts: Counts, *, guided: bool = True) -> tuple[Saving, ...]:
     """The ways in which a plan may save on a denoiser."""
-    kinds = [kind for kind in ("cross", "self", "joint") if kind in plan.kinds]
-    present = [kind for kind in kinds if any(site.kind == kind for site in counts.sites)]
-    dropped: list[Saving] = ["guidance"] if guided and plan.ever_drops() else []
-    return (*dropped, *present)  # type: ignore[return-value,arg-type]
+    here = {site.kind for site in counts.sites}.intersection(plan.kinds)
+    dropped = {"guidance"} if guided and plan.ever_drops() else set()
+    return tuple(saving for saving in SAVINGS if saving in here | dropped)
 
 
 def attribution(cost: Cost) -> pd.DataFrame:
@@ -282,43 +283,46 @@ def attribution(cost: Cost) -> pd.DataFrame:
     that still run would have computed. Counted so, the parts sum to what the plan saves.
 
     Returns:
-        Columns ``saving`` (the last row is ``all``), ``convention``, ``saved`` (MACs), ``share``
-        (of all that is saved), ``speedup`` (ideal, of this part alone on the whole run).
+        Columns ``convention``, ``saving`` (the last row is ``all``), ``saved`` (MACs),
+        ``of_baseline`` (part of what the run costs without the plan), ``share`` (of all that is
+        saved), ``speedup`` (ideal, of this part alone on the whole run).
     """
     import pandas as pd
 
-    plan = cost.trajectory.plan
+    plan, steps = cost.trajectory.plan, cost.trajectory.steps
+    ways = savings(plan, cost.counts, guided=cost.guided)
+    alone = {
+        way: cost_of(cost.counts, Alone(plan, way), steps, guided=cost.guided, batch=cost.batch)
+        for way in ways
+    }
     rows = []
     for convention in CONVENTIONS:
-        total = cost.baseline.macs(convention) - cost.macs(convention)
-        for saving in savings(plan, cost.counts, guided=cost.guided):
-            saved = _saved(cost, saving, convention)
-            alone = cost_of(
-                cost.counts, Alone(plan, saving), cost.trajectory.steps,
-                guided=cost.guided, batch=cost.batch,
-            )  # fmt: skip
-            share = saved / total if total else 0.0
-            rows.append((SAVINGS[saving], convention, saved, share, alone.speedup(convention)))
-        rows.append(("all", convention, total, 1.0 if total else 0.0, cost.speedup(convention)))
-    return pd.DataFrame(rows, columns=["saving", "convention", "saved", "share", "speedup"])
+        whole = cost.baseline.macs(convention)
+        total = whole - cost.macs(convention)
+        for way in ways:
+            saved = _saved(cost, way, convention)
+            share, speedup = saved / total if total else 0.0, alone[way].speedup(convention)
+            rows.append((convention, SAVINGS[way], saved, saved / whole, share, speedup))
+        share, speedup = 1.0 if total else 0.0, cost.speedup(convention)
+        rows.append((convention, "all", total, total / whole, share, speedup))
+    columns = ["convention", "saving", "saved", "of_baseline", "share", "speedup"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def scaling(
-    model: str,
+    model: str | Architecture,
     *,
     sizes: Sequence[int] | None = None,
     tokens: Sequence[int] | None = None,
-    frames: int | None = None,
 ) -> pd.DataFrame:
     """What one call on one row costs at other resolutions and lengths of the text (Table A6).
 
     Resolutions are taken with the model's own number of tokens, lengths with its own resolution.
 
     Args:
-        model: as of :func:`counts_of`.
+        model: as of :func:`counts_of`, or an architecture at a size of one's own.
         sizes: heights in pixels, the aspect ratio stays; ``None`` is half to four times the model's.
         tokens: ``None`` is 1 to 4096 times the model's, as in the paper.
-        frames: of the latents of a video.
 
     Returns:
         Columns ``axis`` (``resolution`` or ``tokens``), ``height``, ``width``, ``tokens``,
@@ -331,7 +335,7 @@ def scaling(
 
     from attnscope import architectures, counting
 
-    own = architectures.find(model).resized(frames=frames)
+    own = architectures.find(model) if isinstance(model, str) else model
     ratio = own.width / own.height
     cases = [("resolution", height, own.fitting(height * ratio), own.tokens)
              for height in sizes or [own.fitting(own.height * f) for f in (0.5, 1, 1.5, 2, 3, 4)]]  # fmt: skip
@@ -341,9 +345,9 @@ def scaling(
     for axis, height, width, length in cases:
         counts = counting.count_architecture(own.resized(height, width, length))
         table = pd.DataFrame(counts.parts.items(), columns=["part", "macs"])
-        where = {"axis": axis, "height": height, "width": width, "tokens": length}
-        parts.append(table.assign(**where)[[*where, "part", "macs"]])
-    return pd.concat(parts, ignore_index=True)
+        parts.append(table.assign(axis=axis, height=height, width=width, tokens=length))
+    columns = ["axis", "height", "width", "tokens", "part", "macs"]
+    return pd.concat(parts, ignore_index=True)[columns]
 
 
 def crossover(table: pd.DataFrame, convention: Convention = "full") -> float | None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from attnscope.cost import Counts, SiteCost
@@ -173,11 +173,9 @@ def _transposed(result: Tensor, given: Tensor, weight: Tensor, *_: Any, **__: An
     return given.numel() * prod(weight.shape[1:])
 
 
-def _attended(
-    result: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any
-) -> int:
+def _attended(result: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
     """Queries ``[..., positions, channels]`` with keys, and the weights with values."""
-    *_, channels = query.shape
+    channels = query.shape[-1]
     return query.numel() // channels * key.shape[-2] * (channels + value.shape[-1])
 
 
@@ -212,17 +210,17 @@ def _unknown(name: str) -> Callable[..., int]:
 
 
 _FORMULAS: dict[Any, tuple[bool, Callable[..., int]]] = {
-    F.linear: (False, _linear),
-    **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d, torch.conv1d, torch.conv2d, torch.conv3d), (False, _convolved)),
-    **dict.fromkeys((F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d), (False, _transposed)),
-    F.scaled_dot_product_attention: (True, _attended),
+    functional.linear: (False, _linear),
+    **dict.fromkeys((functional.conv1d, functional.conv2d, functional.conv3d, torch.conv1d, torch.conv2d, torch.conv3d), (False, _convolved)),
+    **dict.fromkeys((functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d), (False, _transposed)),
+    functional.scaled_dot_product_attention: (True, _attended),
     **dict.fromkeys((torch.mm, torch.bmm, torch.matmul, Tensor.mm, Tensor.bmm, Tensor.matmul,
                      Tensor.__matmul__), (True, _multiplied)),
     **dict.fromkeys((torch.addmm, torch.baddbmm, Tensor.addmm, Tensor.baddbmm), (True, _multiplied_and_added)),
     torch.einsum: (True, _summed_over),
     **{function: (True, _unknown(name)) for name, function in (
-        ("torch.tensordot", torch.tensordot), ("F.bilinear", F.bilinear),
-        ("F.multi_head_attention_forward", F.multi_head_attention_forward))},
+        ("torch.tensordot", torch.tensordot), ("F.bilinear", functional.bilinear),
+        ("F.multi_head_attention_forward", functional.multi_head_attention_forward))},
 }  # fmt: skip
 """Function of torch to whether it is one of attention's two products, and to its formula."""
 

@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from attnscope.cost import Convention, Cost, Counts, SiteCost, cost_of, counts_of
-from attnscope.plan import Action, AnySite, Baseline, Kept, Plan, Trajectory, parse
+from attnscope.cost import Convention, Cost, SiteCost, cost_of, counts_of
+from attnscope.plan import Action, AnySite, Kept, Plan, parse
 
 if TYPE_CHECKING:
     import pandas as pd
