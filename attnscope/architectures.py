@@ -153,14 +153,14 @@ def build(
 
     kind = getattr(diffusers, architecture.class_name, None)
     if kind is None or not hasattr(kind, "from_config"):
-        raise InputError(f"{architecture.name}: diffusers has no {architecture.class_name}")
+        raise InputError(f"diffusers has no {architecture.class_name}")
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(seed)
         try:
             denoiser = kind.from_config(json.loads(architecture.config))
         except (TypeError, ValueError, KeyError) as error:
             raise InputError(
-                f"{architecture.name}: diffusers cannot build its {architecture.class_name}: {error}"
+                f"diffusers cannot build this {architecture.class_name}: {error}"
             ) from error
     denoiser.to(device)  # some buffers are made on the CPU whatever the device
     if dtype != "float32":
@@ -185,7 +185,7 @@ def inputs(denoiser: Any, architecture: Architecture, *, rows: int = 1, seed: in
     make = _INPUTS.get(type(denoiser).__name__)
     if make is None:
         raise InputError(
-            f"{architecture.name}: what a {type(denoiser).__name__} is called on is not known here "
+            f"what a {type(denoiser).__name__} is called on is not known here "
             f"(it is of {', '.join(_INPUTS)}): count a call of your own with "
             "attnscope.counting.count(denoiser, call)"
         )
