@@ -13,8 +13,8 @@ taken within a repetition:
 - ``tgate``: the authors' package, on a pipeline of its own over the same weights, since it never
   unpatches.
 
-The ideal is what the plan's arithmetic says when time is proportional to multiply-accumulates, the
-two products inside attention included.
+The ideal is what ``attnscope cost`` says: the arithmetic of the plan when time is proportional to
+multiply-accumulates, the two products inside attention included.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from typing import Any
 
 import diffusers
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 import attnscope
-from attnscope.plan import Action, GuidanceCutoff, Plan, parse
-from attnscope.sites import find_sites
+from attnscope import architectures
+from attnscope.cost import cost_of, counts_of
+from attnscope.plan import GuidanceCutoff, Plan, parse
 
-TOKENS = {"sd15": 77, "sdxl": 77, "pixart": 120}
+MODELS = ("sd15", "sdxl", "pixart")
 
 
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", choices=list(TOKENS), default="sd15")
+    parser.add_argument("--model", choices=MODELS, default="sd15")
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--tgate", default="m=10,k=5")
     parser.add_argument("--steps", type=int, default=25)
@@ -58,7 +58,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     plan = parse(options.tgate)
-    pipe = build(options.model, options.size).to(options.device, getattr(torch, options.dtype))
+    pipe = build(options.model).to(options.device, getattr(torch, options.dtype))
     pipe.set_progress_bar_config(disable=True)
     inputs = prompt_inputs(options)
     cutoff = GuidanceCutoff(plan.gate, keep="uncond")
@@ -74,9 +74,9 @@ def main() -> None:
                     "fi_interval": plan.late_interval, "warm_up": plan.warmup}  # fmt: skip
         arms["tgate"] = lambda: theirs.tgate(**inputs, **settings)
     seconds = measure(arms, options)
-    costs = macs(options.model, options.size)
-    ideal = {"attnscope": ideal_ratio(plan, costs, options.steps),
-             "cutoff": ideal_ratio(cutoff, costs, options.steps)}  # fmt: skip
+    counts = counts_of(options.model, height=options.size)
+    ideal = {"attnscope": cost_of(counts, plan, options.steps).speedup(),
+             "cutoff": cost_of(counts, cutoff, options.steps).speedup()}  # fmt: skip
     report(options, plan, seconds, ideal)
     if options.out:
         options.out.write_text(json.dumps({"options": vars(options), "seconds": seconds, "ideal": ideal},
@@ -128,7 +128,7 @@ def traced(pipe: Any, inputs: dict[str, Any], plan: Plan | str) -> Any:
         return pipe(**inputs)
 
 
-def build(model: str, size: int) -> Any:
+def build(model: str) -> Any:
     """A pipeline with a randomly initialised denoiser of true size and next to no autoencoder."""
     vae = diffusers.AutoencoderKL(
         block_out_channels=(8,) * 4, down_block_types=("DownEncoderBlock2D",) * 4,
@@ -139,37 +139,17 @@ def build(model: str, size: int) -> Any:
     )
     diffusers.utils.logging.set_verbosity_error()
     parts = {"vae": vae, "scheduler": scheduler, "text_encoder": None, "tokenizer": None}
-    torch.manual_seed(0)
+    denoiser = architectures.build(architectures.find(model), device="cpu")
     if model == "pixart":
-        return diffusers.PixArtAlphaPipeline(transformer=denoiser(model, size), **parts)
+        return diffusers.PixArtAlphaPipeline(transformer=denoiser, **parts)
     if model == "sdxl":
         return diffusers.StableDiffusionXLPipeline(
-            unet=denoiser(model, size), text_encoder_2=None, tokenizer_2=None, **parts
+            unet=denoiser, text_encoder_2=None, tokenizer_2=None, **parts
         )
     return diffusers.StableDiffusionPipeline(
-        unet=denoiser(model, size), safety_checker=None, feature_extractor=None,
+        unet=denoiser, safety_checker=None, feature_extractor=None,
         requires_safety_checker=False, **parts,
     )  # fmt: skip
-
-
-def denoiser(model: str, size: int) -> Any:
-    """The architecture of Stable Diffusion 1.5, SDXL or PixArt-alpha XL/2."""
-    if model == "pixart":
-        return diffusers.PixArtTransformer2DModel(
-            sample_size=size // 8, num_layers=28, attention_head_dim=72, num_attention_heads=16,
-            caption_channels=4096, cross_attention_dim=1152, in_channels=4, out_channels=8,
-            norm_type="ada_norm_single", num_embeds_ada_norm=1000,
-        ).eval()  # fmt: skip
-    if model == "sdxl":
-        return diffusers.UNet2DConditionModel(
-            sample_size=size // 8, block_out_channels=(320, 640, 1280),
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-            transformer_layers_per_block=(1, 2, 10), attention_head_dim=(5, 10, 20),
-            cross_attention_dim=2048, use_linear_projection=True, addition_embed_type="text_time",
-            addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816,
-        ).eval()  # fmt: skip
-    return diffusers.UNet2DConditionModel(sample_size=size // 8, cross_attention_dim=768).eval()
 
 
 def prompt_inputs(options: argparse.Namespace) -> dict[str, Any]:
@@ -181,7 +161,8 @@ def prompt_inputs(options: argparse.Namespace) -> dict[str, Any]:
         values = torch.randn(shape, generator=generator)
         return values.to(options.device, getattr(torch, options.dtype))
 
-    shape = (1, TOKENS[options.model], width)
+    tokens = architectures.find(options.model).tokens
+    shape = (1, tokens, width)
     side = options.size // 8
     inputs: dict[str, Any] = {
         "prompt_embeds": noise(*shape),
@@ -197,7 +178,7 @@ def prompt_inputs(options: argparse.Namespace) -> dict[str, Any]:
         inputs["pooled_prompt_embeds"] = noise(1, 1280)
         inputs["negative_pooled_prompt_embeds"] = noise(1, 1280)
     if options.model == "pixart":
-        mask = torch.ones(1, TOKENS["pixart"], device=options.device)
+        mask = torch.ones(1, tokens, device=options.device)
         inputs |= {
             "negative_prompt": None, "use_resolution_binning": False,
             "prompt_attention_mask": mask, "negative_prompt_attention_mask": mask,
@@ -224,49 +205,6 @@ def their_pipeline(pipe: Any, model: str) -> Any:
         return getattr(tgate, kinds[model])(made)
     print("the package tgate is not installed: its arm is left out")
     return None
-
-
-def macs(model: str, size: int) -> dict[str, float]:
-    """Multiply-accumulates of one denoiser call on one row: all, and by kind of attention."""
-    with torch.device("meta"):
-        module = denoiser(model, size)
-        side = size // 8
-        width = {"sd15": 768, "sdxl": 2048, "pixart": 4096}[model]
-        more: dict[str, Any] = {}
-        if model == "sdxl":
-            more["added_cond_kwargs"] = {
-                "text_embeds": torch.empty(1, 1280),
-                "time_ids": torch.empty(1, 6),
-            }
-        if model == "pixart":
-            large = module.config.sample_size == 128  # it is told the size of the image
-            more["added_cond_kwargs"] = {
-                "resolution": torch.empty(1, 2) if large else None,
-                "aspect_ratio": torch.empty(1, 1) if large else None,
-            }
-        call = (torch.empty(1, 4, side, side),)
-        states = torch.empty(1, TOKENS[model], width)
-        with FlopCounterMode(display=False, depth=99) as counter, torch.no_grad():
-            module(*call, encoder_hidden_states=states, timestep=torch.ones(1), **more)
-    counts = counter.get_flop_counts()
-    total = {"all": sum(counts["Global"].values()) / 2, "self": 0.0, "cross": 0.0}
-    for site in find_sites(module):
-        total[site.kind] += sum(counts[f"{type(module).__name__}.{site.name}"].values()) / 2
-    return total
-
-
-def ideal_ratio(plan: Plan, costs: dict[str, float], steps: int) -> float:
-    """Baseline over plan, if time were proportional to multiply-accumulates."""
-    trajectory = plan.over(steps)
-    whats = trajectory.table().pivot(index="step", columns="row", values="what")
-    spent = 0.0
-    for row in whats.itertuples():
-        cost = costs["all"]
-        for kind in ("self", "cross"):
-            if getattr(row, kind) == Action.REUSE.value:
-                cost -= costs[kind]
-        spent += cost * (2 if row.branches == "both" else 1)
-    return 2 * steps * costs["all"] / spent
 
 
 def report(

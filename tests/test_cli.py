@@ -355,3 +355,77 @@ def test_help_imports_nothing_heavy():
 def test_importing_the_package_imports_nothing_heavy():
     script = "import sys, attnscope; assert 'torch' not in sys.modules; attnscope.Trace"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_cost_of_the_embedded_model(attnscope):
+    code, out, err = attnscope("cost")
+    assert (code, err) == (0, "")
+    assert "shapes at 64x64, 24 text tokens" in out
+    assert "an image of 25 steps, 25 of them guided" in out
+
+
+def test_cost_of_a_plan_says_what_saves_it(attnscope, tmp_path):
+    out_folder = tmp_path / "cost"
+    code, out, _ = attnscope("cost", "--tgate", "m=10,k=5", "--scaling", "--out", out_folder)
+    assert code == 0
+    for text in (
+        "ideal speed-up: 1.5",
+        "guidance cut-off",
+        "0-2, 5, 9",
+        "10-24",
+        "cross-attention costs more",
+    ):
+        assert text in out  # fmt: skip
+    files = {path.name for path in out_folder.iterdir()}
+    tables = {"steps.csv", "attribution.csv", "scaling.csv"}
+    assert files == tables | {
+        f"{n}.{s}" for n in ("attribution", "scaling") for s in ("png", "pdf")
+    }
+    code, quiet, _ = attnscope("cost", "--tgate", "m=10,k=5", "--out", out_folder, "-q")
+    assert (code, quiet) == (0, f"{out_folder}\n")
+
+
+def test_cost_as_json(attnscope):
+    code, out, _ = attnscope("cost", "--plan", "cross-reuse:m=2", "--steps", "4", "--batch", "2",
+                             "--height", "128", "--tokens", "9", "--scaling", "--json")  # fmt: skip
+    document = json.loads(out)
+    assert code == 0
+    assert (document["height"], document["width"], document["tokens"]) == (128, 128, 9)
+    call, run = document["call"], document["run"]
+    assert sum(call["parts"].values()) == call["full"]
+    assert run["rows"] == [4] * 4
+    cross = call["parts"]["cross projections"] + call["parts"]["cross products"]
+    assert run["baseline"]["full"] == 16 * call["full"]
+    assert run["macs"]["full"] == 16 * call["full"] - 8 * cross
+    assert sum(sum(step.values()) for step in run["by_step"]) == run["macs"]["full"]
+    assert document["crossover"]["full"] < document["crossover"]["paper"]
+
+
+@pytest.mark.slow
+def test_cost_of_the_paper(attnscope, tmp_path):
+    code, out, _ = attnscope("cost", "--paper", "--out", tmp_path / "cost")
+    assert code == 0
+    assert "61 of 67 rows agree within 0.1%" in out
+    assert (tmp_path / "cost" / "paper.csv").is_file()
+    code, out, _ = attnscope("cost", "--paper", "--json")
+    assert len(json.loads(out)["rows"]) == 67
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "nothing"], "no such model: 'nothing'"),
+        (["--model", "pixart", "--height", "1000"], "height=1000 is not a multiple of 16"),
+        (["--tgate", "m=10", "--steps", "4"], "m=10, but there are 4 steps"),
+        (["--tgate", "m=10", "--plan", "baseline"], "give --tgate or --plan, not both"),
+        (["--paper", "--scaling"], "--paper goes without --tgate, --plan and --scaling"),
+        (["-q"], "--quiet prints the folder only: give --out FOLDER"),
+        (["--out", "/nowhere/at/all"], "--out '/nowhere/at/all' is not a folder"),
+        (["--frames", "3"], "shapes makes images: leave out frames=3"),
+    ],
+)  # fmt: skip
+def test_cost_refuses_in_one_line(attnscope, arguments, message):
+    code, _, err = attnscope("cost", *arguments)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1

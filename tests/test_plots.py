@@ -148,3 +148,53 @@ def test_a_plan_is_drawn_as_it_is():
     assert ax.get_yticklabels()[-1].get_text() == "Text"
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["computed", "both branches", "prompt", 'encoding of ""']
+
+
+def scaled():
+    """Cross-attention grows with the tokens and passes everything else at 35 of them."""
+    rows = [
+        (axis, height, height, tokens, part, macs)
+        for axis, height, tokens in (("resolution", 8, 1), ("resolution", 16, 1),
+                                     ("tokens", 8, 10), ("tokens", 8, 60))
+        for part, macs in (("rest", 20.0), ("self projections", 10.0), ("self products", 5.0),
+                           ("cross projections", 0.5 * tokens), ("cross products", 0.5 * tokens))
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["axis", "height", "width", "tokens", "part", "macs"])
+
+
+def test_scaling_draws_kinds_apart_and_marks_the_crossover():
+    ax = plots.cost_scaling(scaled(), ax=plt.subplots()[1])
+    drawn = {(line.get_color(), line.get_linestyle()): list(line.get_ydata()) for line in ax.lines}
+    assert drawn["#0173b2", "-"] == [10, 60]
+    assert drawn["#0173b2", "--"] == [5, 30]
+    assert drawn["#de8f05", "-"] == [15, 15]
+    assert drawn["#949494", "-"] == [20, 20]
+    assert drawn["black", ":"] == [0, 1]
+    (mark,) = [line for line in ax.lines if line.get_color() == "black"]
+    assert list(mark.get_xdata()) == [pytest.approx(35)] * 2
+    assert "35 tokens" in ax.texts[0].get_text()
+
+
+def test_scaling_over_the_resolution_has_no_crossover():
+    ax = plots.cost_scaling(scaled(), axis="resolution", ax=plt.subplots()[1])
+    assert not ax.texts
+    assert ax.get_xlabel() == "Height in pixels"
+    with pytest.raises(ValueError, match="axis='frames' is not in this table"):
+        plots.cost_scaling(scaled(), axis="frames")
+
+
+def test_attribution_stacks_what_is_saved_on_what_is_computed():
+    table = pd.DataFrame(
+        [("paper", "guidance cut-off", 0.3), ("paper", "cross-attention reuse", 0.1), ("paper", "all", 0.4),
+         ("full", "guidance cut-off", 0.3), ("full", "all", 0.3)],
+        columns=["convention", "saving", "of_baseline"],
+    )  # fmt: skip
+    ax = plots.cost_attribution(table, ax=plt.subplots()[1])
+    bars = {
+        bar.get_label(): np.array([(patch.get_x(), patch.get_width()) for patch in bar])
+        for bar in ax.containers
+    }
+    np.testing.assert_allclose(bars["still computed"], [(0, 0.6), (0, 0.7)])
+    np.testing.assert_allclose(bars["guidance cut-off"], [(0.6, 0.3), (0.7, 0.3)])
+    np.testing.assert_allclose(bars["cross-attention reuse"], [(0.9, 0.1), (1, 0)])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["the paper's MACs", "all MACs"]

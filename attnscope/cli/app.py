@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attnscope.cli import ablate, convergence, generate, models, plan, plot, shapes
+from attnscope.cli import ablate, convergence, cost, generate, models, plan, plot, shapes
 from attnscope.errors import InputError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command()(convergence.convergence)
 app.command()(ablate.ablate)
 app.command()(generate.generate)
 app.command()(plan.plan)
+app.command()(cost.cost)
 app.command()(plot.plot)
 app.command()(models.models)
 app.add_typer(shapes.app, name="shapes")
