@@ -1,3 +1,4 @@
+import itertools
 import json
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import toys
 from PIL import Image
 
 from attnscope.analyses import ablation
@@ -233,3 +235,38 @@ def test_a_run_that_is_killed_goes_on_to_the_same_table(attnscope, folder, capti
     for path in whole.rglob("*.png"):
         if path.parent.name != "figures":
             assert (killed / path.relative_to(whole)).read_bytes() == path.read_bytes()
+
+
+def test_videos_are_ablated_frame_by_frame(attnscope, tokenizer_folder, tmp_path):
+    toys.stable_video_diffusion(tokenizer_folder).save_pretrained(tmp_path / "svd")
+    (tmp_path / "stills").mkdir()
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "stills" / "red.png")
+    command = ["ablate", "--model", tmp_path / "svd", "--images", tmp_path / "stills", "--steps", 3,
+               "--gate", 1, "--interval", 2, "--height", 32, "--width", 32, "--device", "cpu",
+               "--out", tmp_path / "run"]  # fmt: skip
+    code, _, err = attnscope(*command)
+    assert code == 2
+    assert "text" in err
+    assert not (tmp_path / "run").exists()
+    code, out, err = attnscope(*command, "--attention", "self")
+    assert (code, err) == (0, "")
+    assert "frame distance" in out
+    images = pd.read_parquet(tmp_path / "run" / "images.parquet").query("trajectory == 'S'")
+    assert images.groupby("prompt_id")["frame"].nunique().min() > 1
+    arrays = [
+        np.asarray(Image.open(tmp_path / "run" / path), dtype=float) / 255
+        for path in images.query("prompt_id == 0")["path"]
+    ]
+    distance = np.mean([np.sqrt(np.mean((b - a) ** 2)) for a, b in itertools.pairwise(arrays)])
+    assert images.query("prompt_id == 0")["frames"].iloc[0] == pytest.approx(distance, rel=1e-5)
+    assert images["frames"].notna().sum() == 1
+
+
+def test_other_families_run_to_their_end(attnscope, tokenizer_folder, captions, tmp_path):
+    """The machinery knows no model by name: SDXL with its pooled embeddings here."""
+    toys.stable_diffusion_xl(tokenizer_folder).save_pretrained(tmp_path / "sdxl")
+    run = tmp_path / "run"
+    code, _, err = attnscope(*ablate(tmp_path / "sdxl", captions, run))
+    assert (code, err) == (0, "")
+    assert len(pd.read_parquet(run / "pictures.parquet")) == 4 * 2 * 4
+    assert set(pd.read_parquet(run / "noise.parquet")["branch"]) == {"uncond", "cond", "guided"}

@@ -62,9 +62,10 @@ def plan(
     else:
         show(trajectory, table)
     if out is not None:
-        from attnscope.figures.schedule import save_schedule
+        from attnscope.figures.saving import save
+        from attnscope.figures.schedule import schedule
 
-        save_schedule(table, out)
+        save(lambda: schedule(table), out)
         if not as_json:
             results.print(f"figure: {out}", soft_wrap=True)
 

@@ -91,7 +91,8 @@ def score(
     from attnscope.analyses.alignment import Settings, measure
     from attnscope.cli.console import progress, quiet_libraries, show_json, show_table
     from attnscope.errors import InputError
-    from attnscope.figures.samples import save_sheet
+    from attnscope.figures import samples
+    from attnscope.figures.saving import save
     from attnscope.pipelines import describe, load
 
     described = describe(model)
@@ -117,4 +118,5 @@ def score(
         title = "Part of what the captions ask for that the reader sees"
         show_table(pd.DataFrame(rows), title, formats)
     if sheet is not None:
-        save_sheet(list(results[0].images[:48]), results[0].captions[:48], sheet)
+        first = results[0]
+        save(lambda: samples.sheet(list(first.images[:48]), first.captions[:48]), sheet)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from attnscope import plots
 from attnscope.errors import InputError
+from attnscope.figures.samples import sheet
 
 MOST_COLUMNS = 8
 """How many prompts a comparison shows."""
@@ -19,13 +20,7 @@ _MOST_SAMPLES = 48
 def samples(images: pd.DataFrame) -> Figure:
     """The plan's images with their captions."""
     chosen = images[(images["arm"] == "plan") & (images["frame"] == 0)].head(_MOST_SAMPLES)
-    columns = min(MOST_COLUMNS, len(chosen))
-    rows = -(-len(chosen) // columns)
-    cell = plots.TEXT_WIDTH / MOST_COLUMNS
-    figure, ax = plt.subplots(figsize=(max(cell * columns, 2.0), cell * 1.42 * rows))
-    arrays = [read_image(path) for path in chosen["path"]]
-    plots.image_grid(arrays, columns=columns, titles=list(chosen["text"]), ax=ax)
-    return figure
+    return sheet([read_image(path) for path in chosen["path"]], list(chosen["text"]), MOST_COLUMNS)
 
 
 def comparison(images: pd.DataFrame) -> Figure | None:

@@ -41,12 +41,23 @@ def save_figures(run: Run) -> list[Path]:
             if figure is None:
                 continue
             folder.mkdir(exist_ok=True)
-            for suffix in (".pdf", ".png"):
-                path = folder / (name + suffix)
-                write_whole(path, figure.savefig)
-            plt.close(figure)
-            written.append(path)
+            png = folder / f"{name}.png"
+            _write(figure, png.with_suffix(".pdf"), png)
+            written.append(png)
     return written
+
+
+def save(draw: Callable[[], Figure], path: Path) -> None:
+    """Draw one figure in the style of papers and write it as its ending says, PNG or PDF."""
+    mpl.use("agg")
+    with paper_style():
+        _write(draw(), path)
+
+
+def _write(figure: Figure, *paths: Path) -> None:
+    for path in paths:
+        write_whole(path, figure.savefig)
+    plt.close(figure)
 
 
 def _read(run: Run, name: str) -> pd.DataFrame:
