@@ -105,7 +105,7 @@ class Counts:
 
     def macs(self, convention: Convention = "full") -> int:
         """All of the call."""
-        return _summed(self.parts, convention)
+        return summed(self.parts, convention)
 
     def of_kind(self, kind: str, convention: Convention = "full") -> int:
         """All attention of a kind."""
@@ -153,7 +153,7 @@ class Cost:
 
     def macs(self, convention: Convention = "full") -> int:
         """All of the run."""
-        return _summed(self.parts, convention)
+        return summed(self.parts, convention)
 
     @cached_property
     def baseline(self) -> Cost:
@@ -398,7 +398,8 @@ def _reused(cost: Cost) -> Iterator[tuple[SiteCost, int]]:
                 yield site, step
 
 
-def _summed(parts: Mapping[str, int], convention: Convention) -> int:
+def summed(parts: Mapping[str, int], convention: Convention) -> int:
+    """All parts that a convention counts."""
     return sum(
         macs
         for part, macs in parts.items()

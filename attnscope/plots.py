@@ -458,7 +458,7 @@ def cost_scaling(table: pd.DataFrame, *, axis: str = "tokens", ax: Axes | None =
     ax.set_ylabel("MACs of one call")
     handles, labels = ax.get_legend_handles_labels()
     handles.append(Line2D([], [], color="gray", ls="--", lw=0.9))
-    ax.legend(handles, [*labels, "without the products in attention"])
+    ax.legend(handles, [*labels, "the paper's convention"])
     return ax
 
 

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from attnscope.cost import Convention, Cost, SiteCost, cost_of, counts_of
+from attnscope.cost import Convention, Cost, SiteCost, cost_of, counts_of, summed
 from attnscope.plan import Action, AnySite, Kept, Plan, parse
 
 if TYPE_CHECKING:
@@ -95,8 +95,7 @@ def _macs(row: dict[str, Any], convention: Convention) -> int:
     if row.get("deepcache"):
         return _with_deepcache(cost, convention)
     if "step" in row:
-        parts = cost.steps[row["step"]]
-        return sum(m for part, m in parts.items() if convention == "full" or "products" not in part)
+        return summed(cost.steps[row["step"]], convention)
     return cost.macs(convention)
 
 
@@ -108,13 +107,10 @@ def _with_deepcache(cost: Cost, convention: Convention) -> int:
         for name, macs in cost.counts.modules.items()
         if any(fnmatchcase(name, pattern) for pattern in settings["modules"])
     )
-    total = 0
-    for step, parts in enumerate(cost.steps):
-        if step % settings["interval"]:
-            total += cost.rows(step) * outer
-        else:
-            total += sum(m for part, m in parts.items() if convention == "full" or "products" not in part)  # fmt: skip
-    return total
+    return sum(
+        cost.rows(step) * outer if step % settings["interval"] else summed(parts, convention)
+        for step, parts in enumerate(cost.steps)
+    )
 
 
 @cache
