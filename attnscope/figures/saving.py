@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from attnscope.figures import convergence, generation
+from attnscope.figures import controls, convergence, generation
 from attnscope.plots import paper_style
 from attnscope.runs import Run, write_whole
 
@@ -19,6 +19,11 @@ FIGURES: Mapping[str, tuple[str, Mapping[str, Callable[[pd.DataFrame], Figure | 
     "generate": ("images", generation.FIGURES),
 }
 """Command to the table its figures are drawn from, and the figures by file name."""
+
+MORE_FIGURES: Mapping[str, tuple[str, Mapping[str, Callable[[pd.DataFrame], Figure | None]]]] = {
+    "convergence": ("controls", controls.FIGURES),
+}
+"""The same for a table that a run of the command may have or not."""
 
 
 def save_figures(run: Run) -> list[Path]:
@@ -30,14 +35,27 @@ def save_figures(run: Run) -> list[Path]:
     Raises:
         InputError: the run has no table yet.
     """
-    table_name, figures = FIGURES[run.command]
-    table = run.read_table(table_name)
-    if "path" in table:
-        table = table.assign(path=[str(run.path / path) for path in table["path"]])
+    chosen = [FIGURES[run.command]]
+    if run.command in MORE_FIGURES and run.has_table(MORE_FIGURES[run.command][0]):
+        chosen.append(MORE_FIGURES[run.command])
     folder = run.path / "figures"
-    folder.mkdir(exist_ok=True)
     written = []
     mpl.use("agg")
+    for table_name, figures in chosen:
+        table = run.read_table(table_name)
+        if "path" in table:
+            table = table.assign(path=[str(run.path / path) for path in table["path"]])
+        folder.mkdir(exist_ok=True)
+        written += _save(table, figures, folder)
+    return written
+
+
+def _save(
+    table: pd.DataFrame,
+    figures: Mapping[str, Callable[[pd.DataFrame], Figure | None]],
+    folder: Path,
+) -> list[Path]:
+    written = []
     with paper_style():
         for name, draw in figures.items():
             figure = draw(table)
