@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attnscope import plots
     from attnscope.acceleration import accelerate
+    from attnscope.comparisons import (
+        BranchDistance,
+        CaptionDistance,
+        FinalDistance,
+        PredictionDistance,
+    )
     from attnscope.observers import FeatureMaps, NoiseMean, Observer, StepDistance
     from attnscope.pipelines import load
     from attnscope.plan import (
@@ -31,6 +37,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    **dict.fromkeys(
+        ("BranchDistance", "CaptionDistance", "FinalDistance", "PredictionDistance"),
+        "attnscope.comparisons",
+    ),
     "FeatureMaps": "attnscope.observers",
     "NoiseMean": "attnscope.observers",
     "Observer": "attnscope.observers",
@@ -60,15 +70,19 @@ _HOMES = {
 
 __all__ = [
     "Baseline",
+    "BranchDistance",
+    "CaptionDistance",
     "Combined",
     "CrossReuse",
     "FeatureMaps",
+    "FinalDistance",
     "GuidanceCutoff",
     "NoiseMean",
     "NullTextEarly",
     "NullTextLate",
     "Observer",
     "Plan",
+    "PredictionDistance",
     "SelfReuseEarly",
     "SelfReuseLate",
     "Site",

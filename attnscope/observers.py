@@ -35,8 +35,16 @@ from attnscope.clock import Moment, Run
 from attnscope.errors import InputError
 from attnscope.layout import output_elements
 from attnscope.predictions import check_prediction, noise_weights
-from attnscope.sites import KINDS, Site, find_denoiser, find_sites, matches, select_sites
-from attnscope.tables import concatenate
+from attnscope.rows import SITE_COLUMNS, distances, joined, labelled, tidy, to_host
+from attnscope.sites import (
+    KINDS,
+    SURROUNDINGS,
+    Site,
+    find_denoiser,
+    find_sites,
+    matches,
+    select_sites,
+)
 
 STEP_DISTANCES = ("l2", "rms", "relative", "cosine")
 
@@ -46,7 +54,7 @@ class Observer(ABC):
 
     A ``Trace`` calls :meth:`engage` once, :meth:`start` and :meth:`finish` around every run,
     :meth:`see` with every output of a site that it :meth:`wants`, and :meth:`end_step` after every
-    step if :attr:`watches_noise`.
+    step if :attr:`watches_noise`, and :meth:`release` once at the end.
     """
 
     watches_sites = False
@@ -84,6 +92,9 @@ class Observer(ABC):
     ) -> None:
         """A step ended: the denoiser's outputs, the guided prediction, and the latents before."""
 
+    def release(self) -> None:  # noqa: B027
+        """The ``Trace`` is over: free what is still kept on the device."""
+
     @abstractmethod
     def finish(self, run: Run) -> None:
         """The run is over: bring what was measured to the host."""
@@ -94,10 +105,11 @@ class Observer(ABC):
 
 
 class SiteObserver(Observer):
-    """An observer of attention sites of some kinds, their names matching a pattern.
+    """An observer of sites of some kinds, their names matching a pattern.
 
     Args:
-        kinds: any of ``cross``, ``self``, ``joint``.
+        kinds: any of ``cross``, ``self``, ``joint``, and, to compare attention with, of ``block``,
+            ``feed-forward`` and ``latent`` (:mod:`attnscope.surroundings`).
         sites: shell-style pattern of site names, or several; ``None`` is all.
     """
 
@@ -136,7 +148,7 @@ class StepDistance(SiteObserver):
     Keeps one previous output per site and two numbers per row and step, nothing else.
 
     Args:
-        kinds: kinds of sites.
+        kinds: kinds of sites, also ``block``, ``feed-forward`` and ``latent``.
         sites: shell-style pattern of site names, or several.
         store: where the previous outputs are kept: ``"device"``, or ``"cpu"`` to spare a GPU's
             memory at the price of two transfers per site and step, for which the device waits.
@@ -181,8 +193,14 @@ class StepDistance(SiteObserver):
             guidance: whether an unconditional branch runs along.
 
         Raises:
-            InputError: the denoiser's layout is not known; then measure a run.
+            InputError: the denoiser's layout is not known, or more than attention is watched; then
+                measure a run.
         """
+        beside = [kind for kind in self.kinds if kind in SURROUNDINGS]
+        if beside:
+            raise InputError(
+                f"how large outputs of kind {beside[0]!r} are is not known: measure a run"
+            )
         denoiser = find_denoiser(pipe)
         chosen = self.choose(find_sites(denoiser))
         elements = output_elements(pipe, chosen, height=height, width=width, frames=frames)
@@ -208,19 +226,19 @@ class StepDistance(SiteObserver):
         """Bring the run's numbers to the host in one transfer and derive the measures."""
         if self._paces and run.steps_done > 1:
             paces = list(self._paces.items())
-            values = _to_host([pace.values for _, pace in paces])
+            values = to_host([pace.values for _, pace in paces])
             parts = [
                 _distance_rows(run, call, pace, numbers)
                 for ((_, call), pace), numbers in zip(paces, values, strict=True)
             ]
-            table = _tidy(pd.concat(parts, ignore_index=True))
+            table = tidy(pd.concat(parts, ignore_index=True))
             _warn_of_non_finite(table)
             self._tables.append(table)
         self._paces.clear()
 
     def table(self) -> pd.DataFrame:
         """Columns ``run, sample, branch, step, timestep, site, kind, block`` and the distances."""
-        return _joined(self._tables, [*_SITE_COLUMNS, *STEP_DISTANCES])
+        return joined(self._tables, [*SITE_COLUMNS, *STEP_DISTANCES])
 
 
 def _warn_of_non_finite(table: pd.DataFrame) -> None:
@@ -274,14 +292,9 @@ def _distance_rows(run: Run, call: int, pace: _Pace, values: NDArray[np.float32]
     measured = [(step, held) for step, held in pace.measured if step < run.steps_done]
     steps = np.array([step for step, _ in measured], dtype=np.int64)
     l2, after, before = values[steps, 0], values[steps, 1], values[steps - 1, 1]
-    # 1 - cos(a, b) = (|a - b|^2 - (|a| - |b|)^2) / (2 |a| |b|): it needs no third pass over the
-    # outputs, and small angles do not drown in the rounding of a cosine near 1.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cosine = (l2**2 - (after - before) ** 2) / (2 * after * before)
-        relative = l2 / before
-    table = _labelled(run, call, pace.site, steps, pace.batch)
-    table["l2"], table["rms"] = l2.ravel(), l2.ravel() / np.sqrt(pace.numel)
-    table["relative"], table["cosine"] = relative.ravel(), np.maximum(cosine, 0).ravel()
+    table = labelled(run, call, pace.site, steps, pace.batch)
+    for name, measured_by in distances(l2, after, before, pace.numel).items():
+        table[name] = measured_by.ravel()
     there = np.zeros((len(steps), pace.batch), dtype=bool)
     for index, (_, held) in enumerate(measured):
         there[index, held] = True
@@ -338,18 +351,18 @@ class FeatureMaps(SiteObserver):
         for site, moment, output in self._kept:
             if moment.step >= run.steps_done:
                 continue
-            table = _labelled(run, moment.call, site, np.array([moment.step]), moment.batch)
+            table = labelled(run, moment.call, site, np.array([moment.step]), moment.batch)
             table = table.iloc[moment.held].copy()
             maps = output.float().cpu().numpy()
             if len(maps) != moment.rows:  # video: frames or positions stand inside a sample
                 maps = maps.reshape(moment.rows, -1, *maps.shape[1:])
             table["output"] = list(maps)
-            self._tables.append(_tidy(table))
+            self._tables.append(tidy(table))
         self._kept.clear()
 
     def table(self) -> pd.DataFrame:
         """The columns of a site's row and ``output``: float32 arrays ``[tokens, channels]``."""
-        return _joined(self._tables, [*_SITE_COLUMNS, "output"])
+        return joined(self._tables, [*SITE_COLUMNS, "output"])
 
 
 class NoiseMean(Observer):
@@ -394,7 +407,7 @@ class NoiseMean(Observer):
         Noise is a times the prediction plus b times the latents, so its mean and norm follow from
         the moments of both, and no coefficient has to be known inside the loop.
         """
-        host = _to_host([moments for _, _, moments in self._moments])
+        host = to_host([moments for _, _, moments in self._moments])
         timesteps = run.timesteps()
         parts = []
         for (step, moment, _), moments in zip(self._moments, host, strict=True):
@@ -424,78 +437,43 @@ class NoiseMean(Observer):
                 )
             )
         if parts:
-            self._tables.append(_tidy(pd.concat(parts, ignore_index=True)))
+            self._tables.append(tidy(pd.concat(parts, ignore_index=True)))
         self._moments.clear()
 
     def table(self) -> pd.DataFrame:
         """Columns ``run, sample, branch, step, timestep, mean, norm, rms``."""
         columns = ["run", "sample", "branch", "step", "timestep", "mean", "norm", "rms"]
-        return _joined(self._tables, columns)
+        return joined(self._tables, columns)
+
+
+def flat_prediction(prediction: Tensor, sample: Tensor) -> Tensor:
+    """What a denoiser predicts, a row per sample and branch: float32 ``[rows, numel]``.
+
+    Variances that a model predicts along with the noise (PixArt) are left out.
+
+    Raises:
+        InputError: the denoiser's output is not laid out like the latents.
+    """
+    if not isinstance(prediction, Tensor) or prediction.ndim != sample.ndim:
+        raise InputError("the layout of this denoiser's predictions is not known")
+    if prediction.shape[1] == 2 * sample.shape[1]:
+        prediction = prediction[:, : sample.shape[1]]
+    if prediction.shape[1:] != sample.shape[1:]:
+        raise InputError(
+            f"the layout of this denoiser's predictions is not known: {list(prediction.shape)} "
+            f"for latents of {list(sample.shape)}"
+        )
+    return prediction.detach().float().flatten(1)
 
 
 def _second_moments(prediction: Tensor, sample: Tensor) -> Tensor:
     """Mean of p, mean of x, p.p, p.x, x.x and numel, per row: float32 ``[6, rows]``.
 
-    Variances that a model predicts along with the noise (PixArt) are left out; latents repeat
-    over guidance branches.
+    Latents repeat over guidance branches.
     """
-    if not isinstance(prediction, Tensor) or prediction.ndim != sample.ndim:
-        raise InputError("NoiseMean does not know the layout of this denoiser's output")
-    if prediction.shape[1] == 2 * sample.shape[1]:
-        prediction = prediction[:, : sample.shape[1]]
-    if prediction.shape[1:] != sample.shape[1:]:
-        raise InputError(
-            f"NoiseMean does not know the layout of this denoiser's output: {list(prediction.shape)} "
-            f"for latents of {list(sample.shape)}"
-        )
-    p = prediction.detach().float().flatten(1)
+    p = flat_prediction(prediction, sample)
     x = sample.detach().float().flatten(1).repeat(len(p) // len(sample), 1)
     numel = torch.full((len(p),), float(p.shape[1]), device=p.device)
     return torch.stack(
         [p.mean(1), x.mean(1), (p * p).sum(1), (p * x).sum(1), (x * x).sum(1), numel]
     )
-
-
-_SITE_COLUMNS = ("run", "sample", "branch", "step", "timestep", "site", "kind", "block")
-_CATEGORICAL = ("branch", "site", "kind", "block")
-
-
-def _labelled(
-    run: Run, call: int, site: Site, steps: NDArray[np.int64], batch: int
-) -> pd.DataFrame:
-    """The columns that say where a value stands, step-major over ``steps`` and the batch's rows."""
-    samples, branches = run.label(call, batch)
-    return pd.DataFrame(
-        {
-            "run": run.index,
-            "sample": np.tile(samples, len(steps)),
-            "branch": np.tile(branches, len(steps)),
-            "step": np.repeat(steps, batch),
-            "timestep": np.repeat(run.timesteps()[steps], batch),
-            "site": site.name,
-            "kind": site.kind,
-            "block": site.block,
-        }
-    )
-
-
-def _tidy(table: pd.DataFrame) -> pd.DataFrame:
-    return table.astype({name: "category" for name in _CATEGORICAL if name in table})
-
-
-def _joined(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
-    if not tables:
-        return _tidy(pd.DataFrame({name: [] for name in columns}))
-    return concatenate(tables)
-
-
-def _to_host(tensors: Sequence[Tensor]) -> list[NDArray[np.float32]]:
-    """Many small tensors to numpy, in one transfer from each device."""
-    host: dict[int, NDArray[np.float32]] = {}
-    for device in {tensor.device for tensor in tensors}:
-        own = [index for index, tensor in enumerate(tensors) if tensor.device == device]
-        flat = torch.cat([tensors[index].reshape(-1) for index in own]).cpu()
-        parts = torch.split(flat, [tensors[index].numel() for index in own])
-        for index, part in zip(own, parts, strict=True):
-            host[index] = part.reshape(tensors[index].shape).numpy()
-    return [host[index] for index in range(len(tensors))]

@@ -28,16 +28,33 @@ from matplotlib.colors import LogNorm
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 COLUMN_WIDTH = 3.3
 """Width of one column of a two-column paper, in inches."""
 TEXT_WIDTH = 6.8
 """Width of the text of a paper, in inches."""
 
-KIND_COLORS = {"cross": "#0173b2", "self": "#de8f05", "joint": "#029e73"}
+KIND_COLORS = {
+    "cross": "#0173b2",
+    "self": "#de8f05",
+    "joint": "#029e73",
+    "feed-forward": "#cc78bc",
+    "block": "#949494",
+    "latent": "#000000",
+    "noise": "#d55e00",
+    "x_0": "#ca9161",
+}
 BRANCH_COLORS = {"uncond": "#949494", "cond": "#0173b2", "guided": "#d55e00"}
 """From seaborn's ``colorblind`` palette (Wong 2011)."""
+
+CURVE_COLORS = {
+    "to another caption": "#029e73",
+    "to the last step": "#ca9161",
+    "step to step": "#0173b2",
+    "step to step, other caption": "#56b4e9",
+}
+"""Of several curves of one kind of attention."""
 
 ACTION_COLORS = {
     "compute": "#0173b2",
@@ -70,6 +87,11 @@ METRIC_LABELS = {
     "relative": r"$\Vert C_{i}-C_{i-1}\Vert_2\,/\,\Vert C_{i-1}\Vert_2$",
     "cosine": r"$1-\cos(C_{i-1}, C_{i})$",
 }
+_CONTROL_LABELS = {
+    "l2": "L2 distance",
+    "relative": "Relative distance",
+    "relative_per_nat": "Relative distance per nat",
+}
 _STEP_LABEL = "Denoising step"
 _WHAT_NAMES = {
     "compute": "computed",
@@ -82,7 +104,16 @@ _WHAT_NAMES = {
     "prompt": "prompt",
     "null": 'encoding of ""',
 }
-_KIND_NAMES = {"cross": "Cross-attention", "self": "Self-attention", "joint": "Joint attention"}
+_KIND_NAMES = {
+    "cross": "Cross-attention",
+    "self": "Self-attention",
+    "joint": "Joint attention",
+    "feed-forward": "Feed-forward",
+    "block": "Whole blocks",
+    "latent": "Latents $x_t$",
+    "noise": r"Noise: $1-\cos(\epsilon_c,\epsilon_u)$",
+    "x_0": r"Image: $1-\cos(\hat x_{0,c},\hat x_{0,u})$",
+}
 _COST_COLORS = {**KIND_COLORS, "other": "#949494"}
 _SAVING_COLORS = {
     "guidance cut-off": "#029e73",
@@ -232,6 +263,50 @@ def convergence_heatmap(
         )  # fmt: skip
     bar = ax.figure.colorbar(mesh, ax=ax, pad=0.09, aspect=30)
     bar.set_label(METRIC_LABELS.get(metric, metric))
+    return ax
+
+
+def controls(
+    table: pd.DataFrame,
+    *,
+    value: str = "relative",
+    hue: str = "kind",
+    style: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Distances over the steps on a logarithmic axis, to compare the way they fall.
+
+    Sites and branches are averaged first; the line is the mean over prompts and the band holds the
+    middle 80% of them, since a standard deviation may reach below zero. Zeros are left out.
+
+    Args:
+        table: rows of one measure of ``attnscope convergence --controls`` (``controls.parquet``).
+        value: ``relative``, ``relative_per_nat``, ``l2``, ...
+        hue: column that gets a colour each.
+        style: column that gets a dash pattern each, without a band.
+        ax: where to draw; ``None`` is the current axes.
+
+    Raises:
+        ValueError: the table lacks a column.
+    """
+    _require(table, value, hue, "step", *([style] if style else []))
+    ax = ax or plt.gca()
+    keys = list(dict.fromkeys([*_units(table), hue, *([style] if style else []), "step"]))
+    curves = table.groupby(keys, observed=True, sort=False)[value].mean().reset_index()
+    curves = curves[curves[value] > 0]
+    _lines(curves, value, hue, ax, errorbar=None if style else ("pi", 80), style=style)
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    if high < 200 * low:  # few whole powers of ten: label what lies between them
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    _label_steps(ax, _CONTROL_LABELS.get(value, value))
+    handles, labels = ax.get_legend_handles_labels()
+    for handle, label in zip(handles, labels, strict=True):
+        handle.set_label(_KIND_NAMES.get(label, label))
+    if handles:
+        ax.legend()
     return ax
 
 
@@ -564,9 +639,18 @@ def wrapped(title: str, width: int = 24) -> str:
     return "\n".join(textwrap.wrap(title, width))
 
 
-def _lines(table: pd.DataFrame, value: str, hue: str, ax: Axes) -> None:
+def _lines(
+    table: pd.DataFrame,
+    value: str,
+    hue: str,
+    ax: Axes,
+    *,
+    errorbar: str | tuple[str, float] | None = "sd",
+    style: str | None = None,
+) -> None:
     """Mean lines with bands of one standard deviation; kinds and branches keep their colours."""
-    known = {"kind": KIND_COLORS, "branch": BRANCH_COLORS}.get(hue, {})
+    colors = {"kind": KIND_COLORS, "branch": BRANCH_COLORS, "curve": CURVE_COLORS}
+    known = colors.get(hue, {})
     present = list(dict.fromkeys(table[hue]))
     order = [name for name in known if name in present]
     others = [name for name in present if name not in known]
@@ -575,9 +659,11 @@ def _lines(table: pd.DataFrame, value: str, hue: str, ax: Axes) -> None:
         **dict(zip(others, sns.color_palette("colorblind", len(others)), strict=True)),
     }
     order += others
+    dashes = {} if style is None else {"style_order": list(dict.fromkeys(table[style]))}
     sns.lineplot(
         table.astype({hue: object}), x="step", y=value, hue=hue, hue_order=order,
-        palette=palette, errorbar="sd", err_kws={"lw": 0}, ax=ax,
+        palette=palette, errorbar=errorbar, style=style, **dashes,
+        err_kws={"lw": 0}, ax=ax,
     )  # fmt: skip
 
 

@@ -9,6 +9,9 @@ v_prediction    eps = alpha p + sigma x_t
 sample          eps = (x_t - alpha p) / sigma
 flow            eps = x_t + (1 - sigma) p
 ==============  =======================================
+
+and so is the estimate x_0 = (x_t - sigma eps) / alpha. How noisy a step is, whatever the scheduler,
+is its log-SNR = log(alpha^2 / sigma^2), in nats.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from attnscope.errors import InputError
 
@@ -41,7 +45,7 @@ def noise_weights(scheduler: Any, timestep: float) -> tuple[float, float]:
     if kind == "epsilon":
         return 1.0, 0.0
     alpha, sigma = _alpha_sigma(scheduler, timestep)
-    scale = alpha if _keeps_variance_exploding(scheduler) else 1.0
+    scale = alpha if _keeps_signal(scheduler) else 1.0
     if kind == "v_prediction":
         return alpha, sigma * scale
     return -alpha / sigma, scale / sigma
@@ -50,35 +54,72 @@ def noise_weights(scheduler: Any, timestep: float) -> tuple[float, float]:
 def clean_weights(scheduler: Any, timestep: float) -> tuple[float, float]:
     """Weights (a, b) with the estimate of x_0 = a * prediction + b * sample.
 
-    It is (x_t - sigma eps) / alpha with the noise of :func:`noise_weights`.
-
     Args:
         scheduler: after ``set_timesteps``.
         timestep: one of ``scheduler.timesteps``.
 
     Raises:
-        InputError: the scheduler's parameterisation is not known.
+        InputError: the scheduler's parameterisation or its noise levels are not known.
     """
     a, b = noise_weights(scheduler, timestep)
+    check_noise_levels(scheduler)
     if _is_flow(scheduler):
         return -_sigma(scheduler, timestep), 1.0
     alpha, sigma = _alpha_sigma(scheduler, timestep)
-    scale = alpha if _keeps_variance_exploding(scheduler) else 1.0
-    return -sigma / alpha * a, scale / alpha - sigma / alpha * b
+    whole = 1.0 if _keeps_signal(scheduler) else 1 / alpha
+    return -sigma / alpha * a, whole - sigma / alpha * b
 
 
-def log_snr(scheduler: Any, timestep: float) -> float:
-    """The log signal-to-noise ratio of x_t, 2 ln(alpha / sigma).
+def log_snr(scheduler: Any, timesteps: ArrayLike) -> NDArray[np.float64]:
+    """How much signal is in the latents at each timestep: log(alpha^2 / sigma^2), in nats.
+
+    ===================================  ===============================================
+    DDIM, PNDM, DDPM, LCM, TCD           log(a / (1 - a)) with a = alphas_cumprod[t]
+    DPM-Solver, UniPC, Euler, Heun, EDM  -2 log sigma, with sigma of x_0 + sigma eps
+    flow matching                        2 log((1 - sigma) / sigma)
+    ===================================  ===============================================
+
+    For data that is not of unit variance every value is off by one and the same number, so that
+    differences mean the same for all of them.
 
     Args:
         scheduler: after ``set_timesteps``.
-        timestep: one of ``scheduler.timesteps``.
+        timesteps: some of ``scheduler.timesteps``.
+
+    Returns:
+        As many as timesteps; -inf where nothing but noise is left.
+
+    Raises:
+        InputError: the scheduler says nothing of its noise levels, or interpolates them (KDPM2).
     """
-    if _is_flow(scheduler):
-        sigma = _sigma(scheduler, timestep)
-        return 2 * math.log((1 - sigma) / sigma) if sigma < 1 else -math.inf
-    alpha, sigma = _alpha_sigma(scheduler, timestep)
-    return 2 * math.log(alpha / sigma)
+    check_noise_levels(scheduler)
+    levels = []
+    for timestep in np.asarray(timesteps, dtype=np.float64):
+        if _is_flow(scheduler):
+            sigma = _sigma(scheduler, timestep)
+            alpha = 1 - sigma
+        else:
+            alpha, sigma = _alpha_sigma(scheduler, timestep)
+        levels.append((alpha, sigma))
+    alphas, sigmas = np.array(levels, dtype=np.float64).reshape(-1, 2).T
+    with np.errstate(divide="ignore"):
+        snr: NDArray[np.float64] = 2 * (np.log(alphas) - np.log(sigmas))
+    return snr
+
+
+def check_noise_levels(scheduler: Any) -> None:
+    """Refuse schedulers that do not say how noisy the latents are at a timestep.
+
+    Raises:
+        InputError: it has neither ``sigmas`` nor ``alphas_cumprod``, or interpolates them (KDPM2).
+    """
+    name = type(scheduler).__name__
+    levels = [getattr(scheduler, name, None) for name in ("sigmas", "alphas_cumprod")]
+    if name.startswith("KDPM2") or all(level is None for level in levels):
+        raise InputError(
+            f"{name} does not tell the noise levels of its timesteps, so log-SNR is not defined: "
+            "choose --scheduler dpm, euler, ddim or pndm"
+        )
 
 
 def check_prediction(scheduler: Any) -> None:
@@ -94,15 +135,7 @@ def check_prediction(scheduler: Any) -> None:
     interpolated = name.startswith("KDPM2") and kind != "epsilon"
     known = ("epsilon", "v_prediction", "sample", "flow_prediction")
     if preconditioned or interpolated or kind not in known:
-        raise InputError(f"NoiseMean knows no way from {name}'s {kind!r} prediction to noise")
-
-
-def _keeps_variance_exploding(scheduler: Any) -> bool:
-    """Whether its latents are x_0 + sigma eps.
-
-    Euler-like schedulers start from noise of their largest sigma, the others from unit noise.
-    """
-    return float(getattr(scheduler, "init_noise_sigma", 1.0)) != 1.0
+        raise InputError(f"there is no way from {name}'s {kind!r} prediction to noise")
 
 
 def _is_flow(scheduler: Any) -> bool:
@@ -110,6 +143,14 @@ def _is_flow(scheduler: Any) -> bool:
         scheduler.config.get("prediction_type") == "flow_prediction"
         or "FlowMatch" in type(scheduler).__name__
     )
+
+
+def _keeps_signal(scheduler: Any) -> bool:
+    """Whether the scheduler's latents are x_0 + sigma eps, as those of Euler-like ones are.
+
+    They start from noise of their largest sigma, the others from unit noise.
+    """
+    return float(getattr(scheduler, "init_noise_sigma", 1.0)) != 1.0
 
 
 def _alpha_sigma(scheduler: Any, timestep: float) -> tuple[float, float]:

@@ -19,8 +19,11 @@ from torch import nn
 
 from attnscope.errors import InputError
 
-Kind = Literal["cross", "self", "joint"]
+Kind = Literal["cross", "self", "joint", "feed-forward", "block", "latent"]
 KINDS: tuple[Kind, ...] = ("cross", "self", "joint")
+"""Kinds of attention."""
+SURROUNDINGS: tuple[Kind, ...] = ("feed-forward", "block", "latent")
+"""Kinds of what stands around attention; see :mod:`attnscope.surroundings`."""
 
 ATTENTION_CLASSES = (Attention, MochiAttention, AttentionModuleMixin)
 
@@ -29,13 +32,13 @@ _TEXT_ARGUMENTS = frozenset({"encoder_hidden_states", "cap_feats", "text_embeds"
 
 @dataclass(frozen=True)
 class Site:
-    """One attention module of a denoiser.
+    """One attention module of a denoiser, or something beside it that is watched alike.
 
     Args:
         name: dotted path inside the denoiser, such as
             ``down_blocks.0.attentions.0.transformer_blocks.0.attn2``.
         kind: ``cross`` if the keys come from another sequence, ``self`` if not, ``joint`` if the
-            text stream takes part in the sequence itself.
+            text stream takes part in the sequence itself; or one of :data:`SURROUNDINGS`.
         block: the stage the site belongs to, such as ``down_blocks.0`` or ``mid_block``.
         index: position among all sites of the denoiser, in the order of data flow.
     """
@@ -108,15 +111,17 @@ def select_sites(
 
     Args:
         sites: where to choose from.
-        kinds: any of ``cross``, ``self``, ``joint``.
+        kinds: any of ``cross``, ``self``, ``joint``, and of :data:`SURROUNDINGS` where ``sites``
+            has them.
         pattern: shell-style pattern of site names (``up_blocks.1*``), or several; ``None`` is all.
 
     Raises:
         InputError: an unknown kind, or nothing matches.
     """
-    unknown = [kind for kind in kinds if kind not in KINDS]
+    known = (*KINDS, *SURROUNDINGS)
+    unknown = [kind for kind in kinds if kind not in known]
     if unknown or not kinds:
-        raise InputError(f"kinds={','.join(kinds)!r} is not known (choose from {', '.join(KINDS)})")
+        raise InputError(f"kinds={','.join(kinds)!r} is not known (choose from {', '.join(known)})")
     available = list(sites)
     chosen = tuple(site for site in available if matches(site, kinds, pattern))
     if not chosen:

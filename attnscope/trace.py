@@ -32,7 +32,8 @@ from attnscope.hook import (
 from attnscope.nulltext import NullText
 from attnscope.observers import Observer
 from attnscope.plan import Action, Baseline, Plan, Trajectory, parse
-from attnscope.sites import KINDS, confirmed_kind, find_denoiser, find_sites, unwrapped
+from attnscope.sites import KINDS, Site, confirmed_kind, find_denoiser, find_sites, unwrapped
+from attnscope.surroundings import LATENTS, find_surroundings, given_latents, stream
 
 _traced: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Trace]] = weakref.WeakKeyDictionary()
 """Denoisers to the ``Trace`` on them, which their hooks keep alive."""
@@ -71,6 +72,7 @@ class Trace:
         self.observers = tuple(observers)
         self.denoiser = find_denoiser(pipe)
         self.sites = find_sites(self.denoiser)
+        self._surroundings = find_surroundings(self.denoiser, self.sites)
         support.check(self.plan, pipe, self.denoiser, self.sites)
         self._null_text = NullText(pipe) if self.plan.ever_reads_null() else None
         self._compiled = support.check_compiled(self.denoiser)
@@ -87,6 +89,8 @@ class Trace:
         self._trajectory: Trajectory | None = None
         self._announced_samples: int | None = None
         self._predictions: list[tuple[Moment, Tensor]] = []
+        self._latent_watchers: tuple[Observer, ...] = ()
+        self._given: Any = None
         self._undo = contextlib.ExitStack()
         self._entered = False
 
@@ -103,7 +107,8 @@ class Trace:
             _traced[module] = weakref.ref(self)
             undo.callback(_traced.pop, module)
             for observer in self.observers:
-                observer.engage(self.sites)
+                observer.engage((*self.sites, *self._surroundings))
+                undo.callback(observer.release)
             undo.callback(_forget_child_registries, self.denoiser)
             for site in self.sites:  # every one, since the first call may show another kind
                 attention = module.get_submodule(site.name)
@@ -112,6 +117,8 @@ class Trace:
                 undo.enter_context(hooked(attention, hook))
                 undo.callback(hook.forget)
                 self._hooks.append(hook)
+            for site in self._surroundings:
+                undo.enter_context(self._watched(module, site))
             undo.enter_context(_contexts_heard(self.denoiser, self._clock.enter_context))
             if self._null_text is not None:
                 undo.enter_context(_samples_heard(self.pipe, self._hear_samples))
@@ -153,6 +160,7 @@ class Trace:
     def close(self) -> None:
         """Take every hook away, as leaving the block does; a second time does nothing."""
         self._predictions.clear()
+        self._given = None
         self._undo.close()
 
     @property
@@ -238,6 +246,29 @@ class Trace:
             for observer in hook.watchers:
                 observer.see(hook.site, self._clock.moment, seen)
 
+    @contextlib.contextmanager
+    def _watched(self, denoiser: nn.Module, site: Site) -> Iterator[None]:
+        """Show what a module beside attention returns, if an observer wants it."""
+        watchers = tuple(observer for observer in self.observers if observer.wants(site))
+        if site == LATENTS:
+            self._latent_watchers = watchers
+            yield
+            return
+        if not watchers:
+            yield
+            return
+
+        @left_out_of_graphs
+        def show(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            for observer in watchers:
+                observer.see(site, self._clock.moment, stream(site, output))
+
+        handle = denoiser.get_submodule(site.name).register_forward_hook(show)
+        try:
+            yield
+        finally:
+            handle.remove()
+
     @property
     def _carried_out(self) -> Trajectory:
         assert self._trajectory is not None, "a run starts before any attention is called"
@@ -250,6 +281,8 @@ class Trace:
         """Drop a branch or replace the text if the plan says so."""
         batch = _batch_size(args, kwargs)
         run = self._clock.begin_call(batch)
+        if self._latent_watchers and self._clock.moment.call == 0:
+            self._given = _first_argument(args, kwargs)
         if self.plan == Baseline():
             return None
         moment, trajectory = self._clock.moment, self._carried_out
@@ -334,9 +367,13 @@ class Trace:
     def _end_step(self, moment: Moment, guided: Tensor, sample: Tensor) -> None:
         if moment.step == 0:
             self._check_layout(moment)
+        for observer in self._latent_watchers:
+            there = Moment(moment.step, 0, len(sample), len(sample))
+            observer.see(LATENTS, there, given_latents(self._given, sample))
         for observer in self.observers:
             if observer.watches_noise:
                 observer.end_step(moment.step, self._predictions, guided, sample)
+        self._given = None
         self._predictions.clear()
         if self._clock.is_last_step:
             for hook in self._hooks:
@@ -380,8 +417,12 @@ class Trace:
             warnings.warn(f"there was no guidance that {self.plan} could cut off", stacklevel=2)
 
 
+def _first_argument(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return args[0] if args else kwargs.get("sample", kwargs.get("hidden_states"))
+
+
 def _batch_size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-    first = args[0] if args else kwargs.get("sample", kwargs.get("hidden_states"))
+    first = _first_argument(args, kwargs)
     if isinstance(first, (list, tuple)):  # Z-Image passes one tensor per sample
         return len(first)
     if not isinstance(first, Tensor):

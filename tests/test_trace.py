@@ -17,12 +17,26 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import attnscope
-from attnscope import FeatureMaps, NoiseMean, StepDistance, Trace
+from attnscope import (
+    BranchDistance,
+    CaptionDistance,
+    FeatureMaps,
+    FinalDistance,
+    NoiseMean,
+    PredictionDistance,
+    StepDistance,
+    Trace,
+)
 from attnscope.clock import Run
+from attnscope.counterfactuals import same_latents
 
 
 def everything():
-    return [StepDistance(), NoiseMean(), FeatureMaps("*", steps=[1])]
+    around = ("feed-forward", "block", "latent")
+    return [
+        StepDistance(), NoiseMean(), FeatureMaps("*", steps=[1]), StepDistance(around),
+        FinalDistance(), BranchDistance(), PredictionDistance(),
+    ]  # fmt: skip
 
 
 def fingerprint(pipe):
@@ -190,8 +204,8 @@ class Called(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def reads_after_each_step(pipe, observers):
-    """How much was read back from the device, as it stood after every step of a run."""
+def reads_after_each_step(pipe, observers, passes=1, **options):
+    """How much was read back from the device, as it stood after every step."""
     stamps = []
 
     def stamp(*args):
@@ -202,7 +216,8 @@ def reads_after_each_step(pipe, observers):
     with Dispatched() as dispatched, Called() as called, contextlib.ExitStack() as stack:
         if observers:
             stack.enter_context(Trace(pipe, observers=observers))
-        toys.call(pipe, **{"callback" if pixart else "callback_on_step_end": stamp})
+        for _ in range(passes):
+            toys.call(pipe, **{"callback" if pixart else "callback_on_step_end": stamp}, **options)
     return stamps
 
 
@@ -210,6 +225,18 @@ def test_nothing_is_read_back_inside_the_loop(pipe):
     plain = reads_after_each_step(pipe, [])
     assert len(plain) == 4
     assert reads_after_each_step(pipe, everything()) == plain
+
+
+def test_two_captions_are_compared_without_reading_back(pipe):
+    plain = reads_after_each_step(pipe, [], prompts=2)
+    with same_latents(pipe, 1):
+        assert reads_after_each_step(pipe, [CaptionDistance(1)], prompts=2) == plain
+
+
+def test_a_second_pass_reads_nothing_back_either(sd):
+    plain = reads_after_each_step(sd, [], passes=2)
+    assert len(plain) == 8
+    assert reads_after_each_step(sd, [FinalDistance()], passes=2) == plain
 
 
 @pytest.mark.parametrize(
@@ -341,7 +368,12 @@ def test_no_device_memory_stays_after_a_trace(sd, fails):
     observers = everything()
 
     def refer(pipe, step, timestep, tensors):
-        distance, noise, maps = observers
+        distance, noise, maps, around, final, branches, predictions = observers
+        kept.extend(weakref.ref(pace.previous) for pace in around._paces.values())
+        kept.extend(weakref.ref(output) for _, output in final._last.values())
+        kept.extend(weakref.ref(numbers.values) for numbers in branches._halves.values())
+        kept.extend(weakref.ref(output) for _, output in branches._other_call.values())
+        kept.extend(weakref.ref(moments) for _, moments in predictions._moments)
         kept.extend(weakref.ref(pace.previous) for pace in distance._paces.values())
         kept.extend(weakref.ref(pace.values) for pace in distance._paces.values())
         kept.extend(weakref.ref(moments) for _, _, moments in noise._moments)

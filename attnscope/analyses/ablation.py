@@ -322,10 +322,11 @@ def _observers(
     """What watches a batch: nothing where there is no known way from predictions to noise."""
     from attnscope.estimates import CleanEstimates, decodes
     from attnscope.observers import NoiseMean
-    from attnscope.predictions import check_prediction
+    from attnscope.predictions import check_noise_levels, check_prediction
 
     try:
         check_prediction(pipe.scheduler)
+        check_noise_levels(pipe.scheduler)
     except InputError:
         return None, None
     pictures = places and decodes(pipe)
@@ -355,7 +356,8 @@ def _write_batch(run: Run, arm: Arm, pipe: Any, prompts: Sequence[Prompt], made:
     if len(made.noise):
         noise = made.noise.drop(columns=["run", "sample"])
         noise.insert(0, "prompt_id", np.array(ids)[made.noise["sample"]])
-        levels = {t: log_snr(pipe.scheduler, float(t)) for t in noise["timestep"].unique()}
+        timesteps = noise["timestep"].unique()
+        levels = dict(zip(timesteps, log_snr(pipe.scheduler, timesteps), strict=True))
         noise.insert(3, "log_snr", noise["timestep"].map(levels))
         write_whole(parts / f"noise-{ids[0]:05d}.parquet", noise.to_parquet)
     table = pd.DataFrame(rows, columns=["prompt_id", "frame", "path"])

@@ -31,6 +31,7 @@ def convergence(
     height: o.Height = None,
     width: o.Width = None,
     threshold: o.Threshold = 0.05,
+    controls: Annotated[bool, typer.Option("--controls", help="Measure also what Figure 2 needs beside it; takes seven times as long.")] = False,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     out: Annotated[Path | None, typer.Option(help="Run directory; default: runs/convergence-…")] = None,
@@ -46,6 +47,7 @@ def convergence(
     from attnscope.analyses.convergence import Settings, measure
     from attnscope.cli import inputs
     from attnscope.cli.console import messages, progress, quiet_libraries
+    from attnscope.cli.controls import measure_controls
     from attnscope.pipelines import default_batch_size, describe
     from attnscope.runs import Run, default_path
 
@@ -97,6 +99,10 @@ def convergence(
             )  # fmt: skip
             run.write_table("prompts", inputs.table(prompts))
             run.write_table("records", records)
+        if controls:
+            measure_controls(
+                Run(path), chosen, settings, prompts, given, size=size, quiet=quiet or as_json
+            )
     report(Run(path), threshold=threshold, quiet=quiet, as_json=as_json)
 
 
@@ -104,6 +110,7 @@ def report(run: Run, *, threshold: float, quiet: bool, as_json: bool) -> None:
     """Draw a convergence run's figures and print when its sites converged."""
     from attnscope.analyses.convergence import converged_steps, still
     from attnscope.cli.console import messages, results, show_json, show_table
+    from attnscope.cli.controls import report_controls
     from attnscope.figures.saving import save_figures
 
     records = run.read_table("records")
@@ -135,6 +142,8 @@ def report(run: Run, *, threshold: float, quiet: bool, as_json: bool) -> None:
             f"note: {kind}-attention of the branch '{branch}' does not change over the steps at all: "
             "all that it looks at is one value (a single token, or a text of zeros)"
         )
+    if run.has_table("controls"):
+        report_controls(run)
     results.print(f"every site: {run.path / 'converged.csv'}", soft_wrap=True)
     results.print(f"run directory: {run.path}", soft_wrap=True)
     for figure in figures:

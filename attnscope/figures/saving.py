@@ -10,17 +10,20 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from attnscope.figures import ablation, convergence, generation
+from attnscope.figures import ablation, controls, convergence, generation
 from attnscope.plots import paper_style
 from attnscope.runs import Run, write_whole
 
 Draw = Callable[[pd.DataFrame], Figure | None]
 FIGURES: Mapping[str, Mapping[str, tuple[str, Draw]]] = {
     "ablate": ablation.FIGURES,
-    "convergence": convergence.FIGURES,
+    "convergence": {**convergence.FIGURES, **controls.FIGURES},
     "generate": generation.FIGURES,
 }
 """Command to its figures: file name to the table and the function that draws it."""
+
+_ON_REQUEST = ("controls",)
+"""Tables that a run may lack."""
 
 
 def save_figures(run: Run) -> list[Path]:
@@ -37,6 +40,8 @@ def save_figures(run: Run) -> list[Path]:
     mpl.use("agg")
     with paper_style():
         for name, (table, draw) in FIGURES[run.command].items():
+            if table in _ON_REQUEST and not run.has_table(table):
+                continue
             figure = draw(_read(run, table))
             if figure is None:
                 continue

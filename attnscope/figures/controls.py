@@ -1,0 +1,109 @@
+"""The controls of Figure 2, from the table ``controls`` of a convergence run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from attnscope import plots
+
+_REPLAYED = "random-replayed"
+_CURVES = {
+    ("trained", "caption"): "to another caption",
+    ("trained", "final"): "to the last step",
+    ("trained", "step"): "step to step",
+    ("other-caption", "step"): "step to step, other caption",
+}
+
+
+def figure_controls(controls: pd.DataFrame) -> Figure:
+    """Six panels: steps, steps per nat, the last step; random weights, captions, branches."""
+    controls = controls.astype({"arm": str, "measure": str, "kind": str, "site": str})
+    trained = controls[controls["arm"] == "trained"]
+    figure, axes = plt.subplots(2, 3, figsize=(plots.TEXT_WIDTH, plots.TEXT_WIDTH * 0.66))
+    panels: list[tuple[str, Callable[[Axes], None]]] = [
+        ("Step to step", lambda ax: _by_kind(_of(trained, "step"), ax)),
+        ("Step to step, per nat", lambda ax: _by_kind(_of(trained, "step"), ax, per_nat=True)),
+        ("To the last step", lambda ax: _by_kind(_of(trained, "final"), ax)),
+        ("The same, random weights", lambda ax: _random(controls, ax)),
+        ("Captions, cross-attention", lambda ax: _captions(controls, ax)),
+        ("Guidance branches", lambda ax: _branches(trained, ax)),
+    ]
+    for letter, ax, (title, draw) in zip("abcdef", axes.flat, panels, strict=True):
+        draw(ax)
+        ax.set_title(f"({letter}) {title}", loc="left")
+    for ax in axes[0]:
+        ax.set_xlabel("")
+    for ax in axes[:, 1:].flat:
+        ax.set_ylabel("")
+    axes[0, 1].set_ylabel("Relative distance per nat")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    for ax in axes[0]:
+        ax.get_legend().remove()
+    return figure
+
+
+def _of(controls: pd.DataFrame, measure: str) -> pd.DataFrame:
+    return controls[controls["measure"] == measure]
+
+
+def _by_kind(table: pd.DataFrame, ax: Axes, *, per_nat: bool = False) -> None:
+    plots.controls(table, value="relative_per_nat" if per_nat else "relative", ax=ax)
+
+
+def _random(controls: pd.DataFrame, ax: Axes) -> None:
+    """Attention, trained and not, over the same latents."""
+    table = _of(controls, "final")
+    table = table[table["arm"].isin(["trained", _REPLAYED])]
+    table = table[table["kind"].isin(["cross", "self", "joint"])]
+    plots.controls(table.sort_values("arm", ascending=False), style="arm", ax=ax)
+    lines = [Line2D([], [], color="0.3", ls=style) for style in ("-", "--")]
+    ax.legend(lines, ["trained", "random weights"], loc="lower left")
+
+
+def _captions(controls: pd.DataFrame, ax: Axes) -> None:
+    """Change from step to step against the distance to another caption's output."""
+    table = controls[controls["branch"] != "uncond"]
+    table = table[table["kind"].isin(["cross", "joint"])]
+    pairs = zip(table["arm"], table["measure"], strict=True)
+    table = table.assign(curve=[_CURVES.get(pair, "") for pair in pairs])
+    table = table[table["curve"] != ""]
+    if table.empty:
+        ax.set_axis_off()
+        return
+    plots.controls(table, hue="curve", ax=ax)
+    _room_below(ax, 0.05)
+    ax.legend(loc="lower left", labelspacing=0.2)
+
+
+def _branches(trained: pd.DataFrame, ax: Axes) -> None:
+    table = _of(trained, "branches")
+    predicted = table["kind"] == "prediction"
+    table = table.assign(
+        relative=table["relative"].where(~predicted, table["cosine"]),
+        kind=table["kind"].where(~predicted, table["site"]),
+    )
+    if table.empty:  # without guidance there is one branch
+        ax.set_axis_off()
+        return
+    plots.controls(table, ax=ax)
+    handles, labels = ax.get_legend_handles_labels()
+    count = table.loc[predicted, "kind"].nunique()  # which come last; the others are known by now
+    ax.legend(handles[-count:], labels[-count:], loc="lower left")
+    _room_below(ax, 0.05)
+
+
+def _room_below(ax: Axes, factor: float) -> None:
+    """Room for a legend under the curves of a logarithmic axis."""
+    low, _ = ax.get_ylim()
+    ax.set_ylim(bottom=low * factor)
+
+
+FIGURES = {"controls": ("controls", figure_controls)}
+"""File name to the table and the function that draws it."""
