@@ -48,22 +48,21 @@ def convergence(
     from attnscope.cli import inputs
     from attnscope.cli.console import messages, progress, quiet_libraries
     from attnscope.cli.controls import measure_controls
-    from attnscope.pipelines import default_batch_size, describe
+    from attnscope.pipelines import default_batch_size
     from attnscope.runs import Run, default_path
 
-    described = describe(model)
+    chosen = inputs.ChosenModel(
+        model, scheduler=scheduler, device=device, dtype=dtype, offline=offline,
+        allow_pickle=allow_pickle,
+    )  # fmt: skip
+    described = chosen.described
     chosen_kinds = inputs.kinds(kinds)
     inputs.check_size(height, width)
     size = inputs.batch_size(batch_size)
-    inputs.known_scheduler(scheduler)
     prompts, given, source = inputs.read(
         described, captions, images, column, limit, seed, (width or 1024, height or 576)
     )
     with quiet_libraries():
-        chosen = inputs.ChosenModel(
-            model, scheduler=scheduler, device=device, dtype=dtype, offline=offline,
-            allow_pickle=allow_pickle,
-        )  # fmt: skip
         settings = Settings(
             model=model,
             weights=chosen.weights,

@@ -56,17 +56,20 @@ def generate(
     from attnscope.cli import inputs
     from attnscope.cli.console import messages, progress, quiet_libraries
     from attnscope.errors import InputError
-    from attnscope.pipelines import default_batch_size, describe
+    from attnscope.pipelines import default_batch_size
     from attnscope.plan import Baseline
     from attnscope.runs import Run, default_path
 
     plan = inputs.chosen_plan(tgate, other) or Baseline()
     if compare and plan == Baseline():
         raise InputError("--compare needs a plan to compare with: give --tgate or --plan")
-    described = describe(model)
+    chosen = inputs.ChosenModel(
+        model, scheduler=scheduler, device=device, dtype=dtype, offline=offline,
+        allow_pickle=allow_pickle,
+    )  # fmt: skip
+    described = chosen.described
     inputs.check_size(height, width)
     size = inputs.batch_size(batch_size)
-    inputs.known_scheduler(scheduler)
     if limit is None and captions is None and not typed and model == "shapes":
         limit = _DEFAULT_LIMIT
     prompts, given, source = inputs.read(
@@ -80,10 +83,6 @@ def generate(
         typed or (),
     )
     with quiet_libraries():
-        chosen = inputs.ChosenModel(
-            model, scheduler=scheduler, device=device, dtype=dtype, offline=offline,
-            allow_pickle=allow_pickle,
-        )  # fmt: skip
         settings = Settings(
             model=model,
             weights=chosen.weights,
