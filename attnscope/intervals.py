@@ -23,7 +23,8 @@ CONFIDENCE = "95 % interval"
 DEVIATION = "mean ± sd"
 """An :class:`Interval` of one standard deviation to each side."""
 
-_LEVEL = 0.95
+LEVEL = 0.95
+"""How often an interval holds the true value."""
 _RESAMPLES = 2000
 _AT_ONCE = 2_000_000  # resampled values in memory at once: 16 MB
 
@@ -83,7 +84,7 @@ def bootstrap(values: ArrayLike, *, seed: int = 0) -> Interval:
         np.mean,
         n_resamples=_RESAMPLES,
         batch=max(1, _AT_ONCE // len(array)),
-        confidence_level=_LEVEL,
+        confidence_level=LEVEL,
         method="percentile",  # BCa has no answer where all values are equal
         rng=np.random.default_rng(seed),
     ).confidence_interval
@@ -173,7 +174,7 @@ def of_parts(values: ArrayLike, whole: float, n: int) -> Interval:
     if len(array) < 2:
         return Interval(whole, float("nan"), float("nan"), n)
     error = float(array.std(ddof=1)) / len(array) ** 0.5
-    half = error * float(stats.t.ppf((1 + _LEVEL) / 2, len(array) - 1))
+    half = error * float(stats.t.ppf((1 + LEVEL) / 2, len(array) - 1))
     return Interval(whole, whole - half, whole + half, n)
 
 

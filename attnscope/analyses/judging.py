@@ -22,7 +22,7 @@ from PIL import Image
 
 from attnscope.analyses.ablation import FULL
 from attnscope.errors import InputError
-from attnscope.intervals import Interval, bootstrap, of_parts, paired
+from attnscope.intervals import LEVEL, Interval, bootstrap, of_parts, paired
 from attnscope.measures import CELL, MEASURES, READ, REFERENCE
 from attnscope.runs import Run, write_whole
 
@@ -383,10 +383,12 @@ def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def larger_than_chance(arms: pd.DataFrame) -> list[str]:
     """Which differences to S are larger than their interval, in words.
 
+    The last line says how many would be if nothing differed: one in twenty.
+
     Args:
         arms: from :func:`summarise`.
     """
-    lines = []
+    lines, compared = [], 0
     varying = [name for name in CELL if arms[name].nunique() > 1]
     told_of = arms[~arms["trajectory"].isin([FULL, REFERENCE])]
     for _, group in told_of.groupby("key", sort=False):
@@ -398,6 +400,7 @@ def larger_than_chance(arms: pd.DataFrame) -> list[str]:
             low, high = row["difference_low"], row["difference_high"]
             if np.isnan(low):
                 continue
+            compared += 1
             if low <= 0 <= high:
                 told["not told apart"].append(measure.label)
                 continue
@@ -407,4 +410,7 @@ def larger_than_chance(arms: pd.DataFrame) -> list[str]:
         if any(told.values()):
             lines.append(f"{first['arm']}{f' ({where})' if where else ''} against S")
         lines += [f"  {verdict}: {', '.join(names)}" for verdict, names in told.items() if names]
+    if compared:
+        chance = (1 - LEVEL) * compared
+        lines.append(f"of {compared} differences chance alone would put {chance:.0f} beyond theirs")
     return lines
