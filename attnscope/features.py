@@ -208,10 +208,10 @@ class Extractor(nn.Module):
 
 
 def image_paths(folder: Path) -> list[Path]:
-    """The image files of a folder by name, for sets that memory does not hold.
+    """The image files of a folder by name, each of which can be read; none is kept in memory.
 
     Raises:
-        InputError: the folder does not exist or holds fewer than two.
+        InputError: the folder does not exist, holds fewer than two images, or unreadable ones.
     """
     if not folder.is_dir():
         raise InputError(f"images folder {str(folder)!r} does not exist")
@@ -221,28 +221,23 @@ def image_paths(folder: Path) -> list[Path]:
             f"images folder {str(folder)!r} holds {len(paths)} images ({', '.join(_ENDINGS)}): "
             "two or more are needed"
         )
-    return paths
-
-
-def read_folder(path: Path) -> list[Image.Image]:
-    """The images of a folder in RGB, in the order of their names.
-
-    Raises:
-        InputError: the folder does not exist, holds fewer than two images, or unreadable ones.
-    """
-    images, unreadable = [], []
-    for file in image_paths(path):
-        try:
-            images.append(open_rgb(file))
-        except InputError:
-            unreadable.append(file.name)
+    unreadable = [path.name for path in paths if not _is_readable(path)]
     if unreadable:
         more = f" and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
         raise InputError(
-            f"images folder {str(path)!r} holds {len(unreadable)} files that cannot be read as "
+            f"images folder {str(folder)!r} holds {len(unreadable)} files that cannot be read as "
             f"images: {', '.join(unreadable[:5])}{more}; remove or replace them"
         )
-    return images
+    return paths
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            image.verify()
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return True
 
 
 def open_rgb(path: Path) -> Image.Image:

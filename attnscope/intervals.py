@@ -9,14 +9,11 @@ and the reference's own distribution: 2.32 instead of 1.24).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-
-from attnscope.errors import InputError
 
 CONFIDENCE = "95 % interval"
 """An :class:`Interval` that holds the true value in 95 of 100 samples."""
@@ -55,7 +52,12 @@ class Interval:
         holds the true mean in 77 of 100 cases, of five subsets in 91 (Student's t of sqrt(k) with
         k - 1 degrees of freedom).
         """
-        return self.low > 0 or self.high < 0
+        return differs(self.low, self.high)
+
+
+def differs(low: float, high: float) -> bool:
+    """Whether an interval of a difference lies on one side of zero; never where an end is NaN."""
+    return low > 0 or high < 0
 
 
 def bootstrap(values: ArrayLike, *, seed: int = 0) -> Interval:
@@ -121,47 +123,13 @@ def over_seeds(values: Sequence[float]) -> Interval:
     return _deviation(values, len(values))
 
 
-def disjoint(
-    measure: Callable[[Any], float], images: Any, *, parts: int = 5, seed: int = 0
-) -> Interval:
-    """Mean ± standard deviation of a measure of whole sets over disjoint subsets of the images.
-
-    Only ``images`` are split. What they are compared with belongs to the measure and stays whole:
-    ``disjoint(lambda part: fid(part, reference), images)``. For a paired difference split the
-    numbers of the images: ``disjoint(lambda part: fid(ours[part], reference) - fid(baseline[part],
-    reference), np.arange(len(ours)))``.
-
-    Args:
-        measure: of a subset.
-        images: anything with a length that an array of indices selects from: a ``FeatureSet``, an
-            array ``[n, ...]``.
-        parts: how many subsets; all are of equal size, since FID grows as sets shrink, and the
-            images that are left over stay out.
-        seed: of the partition; sets of equal length are split alike.
-
-    Returns:
-        ``n`` is the number of images of a subset: the mean stands for that count, and is compared
-        with no other.
-
-    Raises:
-        InputError: there are fewer than two images for every subset.
-    """
-    size = len(images) // parts
-    if size < 2:
-        raise InputError(
-            f"{len(images)} images are too few for {parts} disjoint subsets: "
-            f"{2 * parts} or more are needed"
-        )
-    order = np.random.default_rng(seed).permutation(len(images))[: size * parts]
-    return _deviation([measure(images[part]) for part in order.reshape(parts, size)], size)
-
-
 def of_parts(values: ArrayLike, whole: float, n: int) -> Interval:
     """A measure of a whole set with a 95 % interval from its values on disjoint subsets.
 
-    By Student's t around the value of the whole set: the mean of k subsets varies as much as one set
-    of all their images. The bias of FID is the same in every set of equal count, and cancels in
-    differences.
+    By Student's t around the value of the whole set: the mean of k subsets varies about as much as one
+    set of all their images. It holds 95 % for unbiased measures, such as KID. FID is biased, by an
+    amount that depends on the images and not only on their number, so that of FID and of differences
+    of FID it is the spread and nothing more.
 
     Args:
         values: one per subset; ends are NaN if there are fewer than two.

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import inspect
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -289,6 +290,23 @@ def set_scheduler(pipe: Any, name: str) -> None:
     pipe.scheduler = scheduler.from_config(pipe.scheduler.config, **settings)
 
 
+def step_count(scheduler: str | None, steps: int) -> int:
+    """How many steps a scheduler makes of those it is asked for: Heun 2n - 1, PNDM n + 1.
+
+    Args:
+        scheduler: short name; ``None``, a model's own, is taken to make as many as asked for.
+        steps: asked for.
+
+    Raises:
+        InputError: there is no such scheduler.
+    """
+    if scheduler is None:
+        return steps
+    if scheduler not in SCHEDULERS:
+        raise InputError(f"no such scheduler: {scheduler!r} (choose {', '.join(SCHEDULERS)})")
+    return {"heun": 2 * steps - 1, "pndm": steps + 1 if steps > 1 else 1}.get(scheduler, steps)
+
+
 def call(
     pipe: Any,
     inputs: Sequence[Any],
@@ -343,7 +361,7 @@ def scaled_timesteps(pipe: Any, steps: int, scale: float) -> list[int]:
     Args:
         pipe: a pipeline over a discrete noise schedule.
         steps: denoising steps.
-        scale: factor on sigma / alpha. Levels beyond the schedule are its last.
+        scale: factor on sigma / alpha. With less than 1 a run starts where noise is not quite pure.
 
     Returns:
         As many timesteps as the scheduler makes of ``steps``, falling; the next in turn where two
@@ -363,6 +381,13 @@ def scaled_timesteps(pipe: Any, steps: int, scale: float) -> list[int]:
     scheduler.set_timesteps(steps)
     levels = ((1 - cumulated) / cumulated).sqrt()
     wanted = levels[scheduler.timesteps.long().cpu()] * scale
+    beyond = int(((wanted > levels[-1]) | (wanted < levels[0])).sum())
+    if beyond:
+        warnings.warn(
+            f"{beyond} of {len(wanted)} noise levels scaled by {scale:g} lie beyond the schedule and "
+            "become its nearest",
+            stacklevel=2,
+        )
     nearest = [int((levels - level).abs().argmin()) for level in wanted]
     chosen: list[int] = []
     for place, timestep in enumerate(nearest):

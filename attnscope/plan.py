@@ -77,8 +77,10 @@ class Plan:
             if option.name not in _LETTERS:  # of a plan of one's own, which checks it itself
                 continue
             if option.name == "keep":
-                if value not in ("cond", "uncond"):
-                    raise InputError(f"{_called(option.name)}={value!r}: choose cond or uncond")
+                if value not in ("cond", "uncond", "model's"):
+                    raise InputError(
+                        f"{_called(option.name)}={value!r}: choose cond, uncond or model's"
+                    )
                 continue
             least = self.smallest.get(option.name, 0)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -192,7 +194,7 @@ class GuidanceCutoff(Plan):
 
     Args:
         gate: m, the number of guided steps.
-        keep: the branch that stays, ``cond`` or ``uncond``.
+        keep: the branch that stays, ``cond`` or ``uncond``; ``model's`` is the one that T-GATE keeps.
 
     Raises:
         InputError: the gate is below 1, or there is no such branch.
@@ -201,7 +203,7 @@ class GuidanceCutoff(Plan):
     name: ClassVar[str] = "guidance-cutoff"
     kinds: ClassVar[tuple[str, ...]] = ()
     gate: int
-    keep: Branch = "cond"
+    keep: Literal["uncond", "cond", "model's"] = "cond"
 
     def keeps(self, step: int) -> Kept:
         """One branch from the gate on."""

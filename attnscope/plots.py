@@ -355,16 +355,21 @@ def by_arm(
     measure: str,
     *,
     arms: Sequence[str] | None = None,
+    difference: bool = False,
     label: str = "",
     ax: Axes | None = None,
 ) -> Axes:
     """A measure of every arm of an ablation with its interval; the dashed line is S.
+
+    Arms share prompts and noise, so intervals of values say little of their difference: a paired
+    difference may be far from zero where two intervals overlap.
 
     Args:
         table: from ``attnscope ablate`` (``arms.parquet``), of one model, scheduler, number of
             steps and seed.
         measure: one of its measures.
         arms: from top to bottom; ``None`` is those of the measure. Those without it stay empty.
+        difference: whether to draw the paired differences to S instead of values.
         label: of the axis.
         ax: where to draw; ``None`` is the current axes.
 
@@ -374,19 +379,25 @@ def by_arm(
     chosen = _of_measure(table, measure)
     ax = ax or plt.gca()
     order = list(chosen["arm"] if arms is None else arms)
-    ends = chosen[["value", "low", "high"]].to_numpy(float)
+    columns = ["value", "low", "high"]
+    if difference:
+        columns = ["difference", "difference_low", "difference_high"]
+        ax.axvline(0, color=TRAJECTORY_COLORS["S"], lw=0.7, ls=(0, (3, 3)), zorder=0)
+    ends = chosen[columns].to_numpy(float)
     for arm, trajectory, (value, low, high) in zip(
         chosen["arm"], chosen["trajectory"], ends, strict=True
     ):
         place, color = order.index(arm), TRAJECTORY_COLORS[trajectory]
         ax.plot([low, high], [place, place], color=color, solid_capstyle="butt")
         ax.plot(value, place, "o", color=color, ms=4)
-        if trajectory == "S":
+        if trajectory == "S" and not difference:
             ax.axvline(value, color=color, lw=0.7, ls=(0, (3, 3)), zorder=0)
     ax.set_yticks(range(len(order)), [math_name(name) for name in order])
     ax.set_ylim(len(order) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.ticklabel_format(axis="x", useOffset=False)
     ax.set_xlabel(label or measure)
     return ax
 

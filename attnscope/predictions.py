@@ -65,7 +65,14 @@ def clean_weights(scheduler: Any, timestep: float) -> tuple[float, float]:
     check_noise_levels(scheduler)
     if _is_flow(scheduler):
         return -_sigma(scheduler, timestep), 1.0
+    kind = scheduler.config.get("prediction_type", "epsilon")
     alpha, sigma = _alpha_sigma(scheduler, timestep)
+    if kind == "sample":
+        return 1.0, 0.0
+    if kind == "v_prediction":
+        return -sigma, alpha * (alpha if _keeps_signal(scheduler) else 1.0)
+    if alpha == 0:
+        raise InputError("an image cannot be told from a prediction of noise where all is noise")
     whole = 1.0 if _keeps_signal(scheduler) else 1 / alpha
     return -sigma / alpha * a, whole - sigma / alpha * b
 

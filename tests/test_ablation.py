@@ -15,7 +15,7 @@ from attnscope.analyses import ablation
 from attnscope.analyses.ablation import Settings, Subject, arms, gate_of, sample
 from attnscope.errors import InputError
 from attnscope.estimates import CleanEstimates
-from attnscope.pipelines import scaled_timesteps, set_scheduler
+from attnscope.pipelines import SCHEDULERS, scaled_timesteps, set_scheduler, step_count
 from attnscope.plan import parse
 from attnscope.prompts import Prompt
 from attnscope.runs import Run
@@ -54,17 +54,19 @@ def test_cross_attention_has_the_arms_of_the_paper():
 
 
 def test_self_attention_is_reused_alone_and_with_cross_attention_gated():
-    made = {arm.name: parse(arm.plan) for arm in arms(settings("self", gates=("3",), steps=(8,)))}
+    made = {arm.name: parse(arm.plan) for arm in arms(settings("self", gates=("5",), steps=(8,)))}
     assert list(made) == [
-        "S", "gate m=3", "S^F m=3 k=2", "S^L m=3 k=2", "S^F+gate m=3 k=2", "S^L+gate m=3 k=2",
+        "S", "gate m=5", "S^F m=5 k=2", "S^L m=5 k=2", "S^F+gate m=5 k=2", "S^L+gate m=5 k=2",
     ]  # fmt: skip
     guided = {name: plan.over(8).guided_steps for name, plan in made.items()}
-    assert guided == dict.fromkeys(made, 8) | {name: 3 for name in made if "gate" in name}
-    assert made["S^L+gate m=3 k=2"] == parse("m=3,k=2")
+    assert guided == dict.fromkeys(made, 8) | {name: 5 for name in made if "gate" in name}
+    assert made["S^L+gate m=5 k=2"] == parse("m=5,k=2")
 
 
 def test_without_guidance_nothing_is_left_out_or_dropped():
-    made = arms(settings(guidance=1.0)) + arms(settings("self", guidance=0.0))
+    made = arms(settings(guidance=1.0)) + arms(
+        settings("self", guidance=0.0, gates=("5",), steps=(8,))
+    )
     assert "no guidance" not in [arm.trajectory for arm in made]
     assert "guidance-cutoff" not in " ".join(arm.plan for arm in made)
 
@@ -75,13 +77,16 @@ def test_a_gate_is_a_step_or_a_part_of_the_steps():
         gate_of("ten", 25)
     with pytest.raises(InputError, match="there are 4 steps"):
         arms(settings(gates=("5",)))
+    for text in ("0%", "-50%", "nan%", "101%"):
+        with pytest.raises(InputError, match="choose a part from 1% to 100%"):
+            gate_of(text, 25)
     with pytest.raises(InputError, match="two arms are the same"):
         arms(settings(gates=("2", "50%")))
 
 
 def test_what_is_left_of_self_attention_is_computed_when_the_paper_says(sd):
     """Calls of the projection to queries, step by step, against appendix B written out."""
-    steps, gate, interval, warmup = 9, 4, 3, 2
+    steps, gate, interval, warmup = 9, 6, 3, 2
     wanted = settings("self", gates=(str(gate),), intervals=(interval,), steps=(steps,))
     by_name = {arm.name: arm for arm in arms(wanted)}
     late = {i for i in range(steps) if i < gate or (i - gate) % interval == 0}
@@ -89,8 +94,8 @@ def test_what_is_left_of_self_attention_is_computed_when_the_paper_says(sd):
         i for i in range(steps)
         if i <= warmup or i >= gate - 1 or i % interval == 0
     }  # fmt: skip
-    expected = {"S": set(range(steps)), "S^F m=4 k=3": late, "S^L m=4 k=3": early}
-    expected |= {"S^F+gate m=4 k=3": late, "S^L+gate m=4 k=3": early, "gate m=4": set(range(steps))}
+    expected = {"S": set(range(steps)), "S^F m=6 k=3": late, "S^L m=6 k=3": early}
+    expected |= {"S^F+gate m=6 k=3": late, "S^L+gate m=6 k=3": early, "gate m=6": set(range(steps))}
     queries = [m.to_q for name, m in sd.unet.named_modules() if name.endswith("attn1")]
     for name, arm in by_name.items():
         calls: Counter[int] = Counter()
@@ -108,6 +113,49 @@ def test_what_is_left_of_self_attention_is_computed_when_the_paper_says(sd):
         assert set(calls.values()) == {len(queries)}
 
 
+def test_arms_that_would_be_s_under_another_name_are_left_out():
+    wanted = settings("self", gates=("3", "5"), steps=(8,))
+    names = [arm.name for arm in arms(wanted)]
+    assert ablation.idle(wanted) == ["S^L m=3 k=2", "S^L+gate m=3 k=2"]
+    assert set(ablation.idle(wanted)).isdisjoint(names)
+    assert "S^F m=3 k=2" in names
+    with pytest.raises(InputError, match=r"m=3 k=1 reuses nothing: choose --interval 2"):
+        arms(settings("self", gates=("3",), intervals=(1,), steps=(8,)))
+
+
+def test_a_part_of_the_steps_counts_those_that_the_scheduler_makes():
+    made = arms(settings(gates=("40%",), steps=(10,), schedulers=("dpm", "heun", "pndm")))
+    gates = {arm.cell.scheduler: (arm.cell.steps, arm.gate) for arm in made if arm.gate}
+    assert gates == {"dpm": (10, 4), "heun": (19, 8), "pndm": (11, 4)}
+    assert {arm.asked for arm in made} == {10}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_schedulers_make_as_many_steps_as_is_said(sd, name, steps):
+    set_scheduler(sd, name)
+    sd.scheduler.set_timesteps(steps)
+    assert len(sd.scheduler.timesteps) == step_count(name, steps)
+
+
+def test_how_many_steps_reuse_stands_beside_every_arm():
+    """Appendix B with m = 10, k = 5 and 25 steps: 5 early steps, 12 late ones."""
+    made = arms(settings("self", gates=("10",), intervals=(5,), steps=(25,)))
+    assert {arm.trajectory: arm.reused_steps for arm in made} == {
+        "S": 0, "gate": 0, "S^F": 12, "S^L": 5, "S^F+gate": 12, "S^L+gate": 5,
+    }  # fmt: skip
+
+
+def test_gated_arms_keep_the_branch_that_tgate_keeps():
+    kept = {
+        arm.name: parse(arm.plan).over(9, kept="cond").branches(8)
+        for arm in arms(settings("self", gates=("6",), steps=(9,)))
+        if "gate" in arm.name
+    }
+    assert set(kept.values()) == {("cond",)}
+    assert len(kept) == 3
+
+
 def test_batches_that_are_there_are_not_made_again(sd, tmp_path):
     wanted = settings()
     run = Run.open(tmp_path / "run", "ablate", wanted)
@@ -121,6 +169,9 @@ def test_batches_that_are_there_are_not_made_again(sd, tmp_path):
     arm = arms(wanted)[2]
     (run.path / "parts" / arm.key / "images-00007.parquet").unlink()
     (run.path / "images" / arm.key / "00007.png").write_bytes(b"half a pic")
+    (run.path / "pictures" / arm.key / ".abc12345.png").write_bytes(b"left by a kill")
+    assert len(ablation.pictures_of(run, wanted)) == 4 * 3 * 4
+    (run.path / "pictures" / arm.key / ".abc12345.png").unlink()
     assert not ablation.is_finished(run, arm, 3)
     make(sd, wanted, run, on_batch=told.append)
     assert told == [3, 3, 2, 1, 3]
@@ -225,9 +276,10 @@ def test_scaled_timesteps_have_scaled_noise(sd):
     halved = scaled_timesteps(sd, 10, 0.5)
     signal = sd.scheduler.alphas_cumprod.double()
     level = ((1 - signal) / signal).sqrt()
-    ratio = level[halved] / level[own]
+    ratio = level[torch.tensor(halved)] / level[torch.tensor(own)]
     assert torch.allclose(ratio, torch.full_like(ratio, 0.5), atol=0.02)
-    crowded = scaled_timesteps(sd, 10, 1e-6)
+    with pytest.warns(UserWarning, match="10 of 10 noise levels .* beyond the schedule"):
+        crowded = scaled_timesteps(sd, 10, 1e-6)
     assert crowded == list(range(9, -1, -1))
     set_scheduler(sd, "ddim")
     with pytest.raises(InputError, match="choose --scheduler dpm"):

@@ -54,12 +54,12 @@ def test_ablate_leaves_images_tables_and_figures(attnscope, folder, captions, tm
 def test_self_attention_is_ablated_alone_and_gated(attnscope, folder, captions, tmp_path):
     code, out, err = attnscope(
         *ablate(folder, captions, tmp_path / "run"),
-        "--attention", "self", "--gates", "3", "--intervals", "2,3", "--json",
+        "--attention", "self", "--steps", 6, "--gates", "5", "--intervals", "2,3", "--json",
     )  # fmt: skip
     assert (code, err) == (0, "")
     arms = {row["arm"] for row in json.loads(out)["arms"]}
-    assert arms == {"gate m=3"} | {
-        f"{name} m=3 k={k}" for name in ("S^F", "S^L", "S^F+gate", "S^L+gate") for k in (2, 3)
+    assert arms == {"gate m=5"} | {
+        f"{name} m=5 k={k}" for name in ("S^F", "S^L", "S^F+gate", "S^L+gate") for k in (2, 3)
     }
 
 
@@ -136,6 +136,9 @@ def test_distances_name_their_features(attnscope, folder, captions, references, 
         (["--gate", "9"], "there are 4 steps"),
         (["--gate", "soon"], "gate 'soon' is no step"),
         (["--gate", "2,50%"], "two arms are the same"),
+        (["--gate", "nan%"], "choose a part from 1% to 100%"),
+        (["--guidance", "nan"], "choose 0 (none) or more"),
+        (["--batch-size", "²"], "not 'auto' or a number"),
         (["--attention", "joint"], "choose cross or self"),
         (["--attention", "self", "--interval", "0"], "not whole numbers from 1"),
         (["--noise-scale", "-1"], "choose positive numbers"),

@@ -5,16 +5,8 @@ import torch
 from PIL import Image
 
 from attnscope import plots
-from attnscope.analyses.judging import (
-    Judges,
-    Reference,
-    at_gate,
-    judge,
-    larger_than_chance,
-    over_seeds,
-    scenes_reference,
-    summarise,
-)
+from attnscope.analyses.judging import Judges, Reference, judge, scenes_reference
+from attnscope.analyses.summaries import at_gate, larger_than_chance, over_seeds, summarise
 from attnscope.errors import InputError
 from attnscope.features import Extractor, FeatureSet
 from attnscope.metrics import fid, kid
@@ -38,7 +30,7 @@ def images(count=60, seeds=(0,), **columns):
                 rows.append(
                     {"model": "toy", "scheduler": "dpm", "steps": 4, "noise_scale": 1.0,
                      "seed": seed, "arm": trajectory, "key": f"{trajectory}-{seed}",
-                     "trajectory": trajectory, "gate": gate, "interval": None,
+                     "trajectory": trajectory, "gate": gate, "interval": None, "reused_steps": 0,
                      "prompt_id": number, "frame": 0, "path": "", "all": float(values[number]),
                      **columns}
                 )  # fmt: skip
@@ -70,7 +62,7 @@ def test_values_and_differences_are_means_of_images_and_of_pairs():
 
 
 def test_sets_are_measured_whole_with_an_interval_from_disjoint_parts():
-    table = images()
+    table = images(count=200)
     made = features(table)
     target = FeatureSet(RNG.normal(size=(200, 8)).astype("f"), "toy", "not resized")
     summary = summarise(table, made, Reference(target, "200 of noise"))
@@ -79,14 +71,19 @@ def test_sets_are_measured_whole_with_an_interval_from_disjoint_parts():
         own = made[f"{trajectory}-0"]
         assert by_measure["fid"].loc[trajectory, "value"] == fid(own, target)
         assert by_measure["kid"].loc[trajectory, "value"] == kid(own, target)[0]
-    row = by_measure["fid"].loc["S^L"]
+    row = by_measure["kid"].loc["S^L"]
     assert row["low"] < row["value"] < row["high"]
     assert row["difference_low"] > 0
-    assert row["difference"] == pytest.approx(fid(made["S^L-0"], target) - fid(made["S-0"], target))
+    assert row["difference"] == pytest.approx(
+        kid(made["S^L-0"], target)[0] - kid(made["S-0"], target)[0]
+    )
+    biased = by_measure["fid"].loc["S^L"]
+    assert np.isnan(biased["difference_low"])
+    assert biased["spread"] == "5 disjoint subsets, biased"
     same = by_measure["kid"].loc["S^F"]
     assert same["difference_low"] < 0 < same["difference_high"]
     assert tuple(row[["features", "reference", "spread", "n"]]) == (
-        "toy, not resized", "200 of noise", "3 disjoint subsets", 60,
+        "toy, not resized", "200 of noise", "5 disjoint subsets", 200,
     )  # fmt: skip
 
 
@@ -100,11 +97,40 @@ def test_too_few_images_have_no_interval_and_no_verdict():
     assert "FID" not in " ".join(larger_than_chance(summary))
 
 
+def test_few_prompts_are_measured_but_not_tested():
+    """Of 20 pairs of equal distributions 10 % would be told apart, of 4 every fourth."""
+    summary = summarise(images(count=19)).set_index("trajectory")
+    assert summary.loc["S^L", "difference"] < 0
+    assert np.isnan(summary.loc["S^L", "difference_low"])
+    assert larger_than_chance(summary.reset_index()) == []
+
+
+def test_frames_of_a_video_are_one_sample():
+    table = images(count=25)
+    videos = pd.concat([table.assign(frame=number) for number in range(8)], ignore_index=True)
+    alone, many = summarise(table), summarise(videos)
+    pd.testing.assert_frame_equal(alone, many)
+
+
+def test_identical_images_count_in_psnr():
+    """PSNR of the error over all images, so that being S to the bit is best and not left out."""
+    table = images(count=20)
+    decibels = np.where(np.arange(20) < 10, 20.0, np.inf)
+    mixed = {"S": np.nan, "S^F": np.inf, "S^L": decibels}
+    for trajectory, values in mixed.items():
+        table.loc[table["trajectory"] == trajectory, "psnr"] = values
+    rows = summarise(table).query("measure == 'psnr'").set_index("trajectory")
+    assert rows.loc["S^F", "value"] == np.inf
+    assert rows.loc["S^L", "value"] == pytest.approx(-10 * np.log10(0.01 / 2))
+    assert (rows["n"] == 20).all()
+
+
 def test_only_differences_beyond_their_interval_are_told():
     lines = larger_than_chance(summarise(images()))
-    assert lines[:2] == ["S^F against S", "  not told apart: all"]
+    assert lines[:2] == ["S^F against S", "  not told apart: all as asked"]
     assert lines[2] == "S^L against S"
-    assert lines[3].startswith("  worse: all -0.")
+    assert lines[3].startswith("  worse: all as asked -0.")
+    assert lines[4] == "of 2 differences chance alone would put 0 beyond theirs"
 
 
 def test_seeds_give_a_mean_and_a_standard_deviation():
@@ -140,8 +166,8 @@ def rendered(tmp_path):
             path = f"{trajectory[1:] or 'S'}-{number}.png"
             Image.fromarray(render(scene, np.random.default_rng(number))).save(run.path / path)
             rows.append(("toy", "dpm", 4, 1.0, 0, trajectory, trajectory, trajectory, None, None,
-                         number, 0, path))  # fmt: skip
-    columns = [*images(1).columns[:13]]
+                         0, number, 0, path))  # fmt: skip
+    columns = [*images(1).columns[:14]]
     table = pd.DataFrame(rows, columns=columns).astype({"gate": "Int64", "interval": "Int64"})
     return run, table, {number: caption(scene) for number, scene in enumerate(scenes)}
 
@@ -166,7 +192,8 @@ def test_judging_measures_what_is_asked_for_and_keeps_features(rendered):
     run, table, texts = rendered
     extractor = Extractor("reader")
     judges = Judges(extractor, scenes_reference(extractor, 40, 12), reader=SHAPES_FOLDER)
-    measured, arms = judge(run, table, texts, judges)
+    measured, features = judge(run, table, texts, judges)
+    arms = summarise(measured, features, judges.reference)
     assert {"psnr", "ssim", "all", "text"} <= set(measured)
     assert measured.loc[measured["trajectory"] == "S", "psnr"].isna().all()
     assert set(arms["measure"]) >= {"fid", "kid", "all", "ssim"}
@@ -179,7 +206,7 @@ def test_judging_measures_what_is_asked_for_and_keeps_features(rendered):
     )
     kept = np.load(run.path / "features" / "reader" / "S.npy")
     assert kept.shape == (12, 256)
-    again = judge(run, table, texts, judges)[1]
+    again = summarise(*judge(run, table, texts, judges), judges.reference)
     pd.testing.assert_frame_equal(arms, again)
 
 
@@ -195,6 +222,7 @@ def test_rows_of_other_features_or_counts_are_not_drawn_together():
     target = FeatureSet(RNG.normal(size=(50, 8)).astype("f"), "toy", "not resized")
     arms = summarise(table, features(table), Reference(target, "noise"))
     plots.by_arm(arms, "fid")
+    plots.by_arm(arms, "kid", difference=True)
     mixed = arms.copy()
     mixed.loc[mixed["trajectory"] == "S^L", "features"] = "other, 256 x 256"
     with pytest.raises(ValueError, match="different features or counts"):

@@ -157,7 +157,7 @@ def test_the_text_form(text, plan):
         ("10", "no such plan"),
         ("", "no such plan"),
         ("baseline:m=1", "it takes none"),
-        ("guidance-cutoff:m=3,keep=both", "choose cond or uncond"),
+        ("guidance-cutoff:m=3,keep=both", "choose cond, uncond or model's"),
         ("null-text-late:m=0", "from 1"),
         ("m=3+", r"'3\+' is no whole number"),
         ("m=+3", "no whole number"),

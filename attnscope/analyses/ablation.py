@@ -23,6 +23,7 @@ import pandas as pd
 from PIL.Image import Image
 
 from attnscope.errors import InputError
+from attnscope.pipelines import step_count
 from attnscope.plan import (
     Baseline,
     Combined,
@@ -34,6 +35,7 @@ from attnscope.plan import (
     SelfReuseEarly,
     SelfReuseLate,
     TGate,
+    parse,
 )
 from attnscope.prompts import Prompt, image_seed
 from attnscope.runs import Run, write_whole
@@ -113,7 +115,7 @@ class Cell:
     Args:
         model: as it was named.
         scheduler: short name; ``own`` is the model's own.
-        steps: denoising steps.
+        steps: denoising steps, as many as the scheduler makes.
         noise_scale: factor on the noise levels that the scheduler visits.
         seed: of the noise.
     """
@@ -131,6 +133,7 @@ class Arm:
 
     Args:
         cell: what it shares with the arms it is compared with.
+        asked: the number of steps that the pipeline is asked for; Heun's and PNDM's are more.
         trajectory: ``S``, ``S^F``, ``S^L``, with ``+gate`` where cross-attention is gated too,
             ``gate`` where it alone is, and ``no guidance``.
         gate: m; ``None`` where there is none.
@@ -140,6 +143,7 @@ class Arm:
     """
 
     cell: Cell
+    asked: int
     trajectory: str
     gate: int | None
     interval: int | None
@@ -154,6 +158,17 @@ class Arm:
         return " ".join([self.trajectory, *values])
 
     @property
+    def reused_steps(self) -> int:
+        """Steps in which self-attention reuses what it returned before."""
+        table = parse(self.plan).over(self.cell.steps).table(["self"])
+        return int(((table["row"] == "self") & (table["what"] == "reuse")).sum())
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is to reuse and finds nothing to reuse."""
+        return self.interval is not None and not self.reused_steps
+
+    @property
     def key(self) -> str:
         """A name for folders, unique in a run."""
         cell = self.cell
@@ -165,25 +180,42 @@ class Arm:
 def arms(settings: Settings) -> list[Arm]:
     """Every arm; those of one cell stand together, ``S`` first.
 
+    Arms that are to reuse and find nothing to reuse are left out (see :func:`idle`): they would be S
+    under another name.
+
     Raises:
-        InputError: a gate lies beyond the last step, or two models have the same folder name.
+        InputError: a gate lies beyond the last step, nothing is ever reused, two arms are the same, or
+            two models have the same folder name.
     """
-    made = []
-    for subject in settings.subjects:
-        for scheduler, steps, scale, seed in product(
-            subject.schedulers, subject.steps, settings.noise_scales, settings.seeds
-        ):
-            cell = Cell(subject.model, scheduler or OWN, steps, scale, seed)
-            for trajectory, plan, gate, interval in _trajectories(settings, subject, steps):
-                plan.over(steps)
-                guidance = 1.0 if trajectory == UNGUIDED else subject.guidance
-                made.append(Arm(cell, trajectory, gate, interval, str(plan), guidance))
+    made = [arm for arm in _all_arms(settings) if not arm.is_idle]
+    if settings.attention == "self" and all(arm.interval is None for arm in made):
+        raise InputError(
+            f"{idle(settings)[0]} reuses nothing: choose --interval 2 or more, and gates from 4 on"
+        )
     if len({arm.key for arm in made}) < len(made):
         raise InputError(
             "two arms are the same: give every model, gate, interval, number of steps, scheduler, "
             "noise scale and seed once, and folders different names"
         )
     return made
+
+
+def idle(settings: Settings) -> list[str]:
+    """Names of arms that would reuse nothing, such as S^L with a gate before its warm-up is over."""
+    return list(dict.fromkeys(arm.name for arm in _all_arms(settings) if arm.is_idle))
+
+
+def _all_arms(settings: Settings) -> Iterator[Arm]:
+    for subject in settings.subjects:
+        for scheduler, steps, scale, seed in product(
+            subject.schedulers, subject.steps, settings.noise_scales, settings.seeds
+        ):
+            real = step_count(scheduler, steps)
+            cell = Cell(subject.model, scheduler or OWN, real, scale, seed)
+            for trajectory, plan, gate, interval in _trajectories(settings, subject, real):
+                plan.over(real)
+                guidance = 1.0 if trajectory == UNGUIDED else subject.guidance
+                yield Arm(cell, steps, trajectory, gate, interval, str(plan), guidance)
 
 
 def _trajectories(
@@ -200,7 +232,7 @@ def _trajectories(
             yield "S^L", NullTextEarly(gate), gate, None
         return
     for gate in [gate_of(text, steps) for text in settings.gates]:
-        gated = (CrossReuse(gate), *([GuidanceCutoff(gate, "uncond")] if guided else []))
+        gated = (CrossReuse(gate), *([GuidanceCutoff(gate, "model's")] if guided else []))
         yield GATED, TGate(gate), gate, None
         for interval in settings.intervals:
             late = SelfReuseLate(gate, interval)
@@ -223,7 +255,11 @@ def gate_of(text: str, steps: int) -> int:
         raise InputError(
             f"gate {text!r} is no step: give a number such as 10, or a part of the steps such as 40%"
         ) from error
-    return max(1, round(value / 100 * steps)) if text.endswith("%") else int(value)
+    if not text.endswith("%"):
+        return int(value)
+    if not 0 < value <= 100:
+        raise InputError(f"gate {text!r} is out of range: choose a part from 1% to 100%")
+    return max(1, round(value / 100 * steps))
 
 
 def pictured_steps(steps: int) -> list[int]:
@@ -276,7 +312,7 @@ def sample(
     pictured = {prompt.prompt_id for prompt in prompts[:PICTURED]}
     cell = arm.cell
     if cell.noise_scale != 1:
-        options |= {"timesteps": scaled_timesteps(pipe, cell.steps, cell.noise_scale)}
+        options |= {"timesteps": scaled_timesteps(pipe, arm.asked, cell.noise_scale)}
 
     def work(batch: Sequence[tuple[Prompt, Any]]) -> _Made:
         noise, estimates = _observers(
@@ -290,7 +326,7 @@ def sample(
                 pipe,
                 [item for _, item in batch],
                 seeds=[image_seed(cell.seed, prompt.prompt_id) for prompt, _ in batch],
-                steps=cell.steps,
+                steps=arm.asked,
                 guidance=arm.guidance,
                 height=settings.height,
                 width=settings.width,
@@ -419,7 +455,7 @@ def pictures_of(run: Run, settings: Settings) -> pd.DataFrame:
         folder = run.path / "pictures" / arm.key
         rows = [
             (*map(int, path.stem.split("-")), path.relative_to(run.path).as_posix())
-            for path in sorted(folder.glob("*.png"))
+            for path in sorted(folder.glob("[0-9]*.png"))
         ]
         table = pd.DataFrame(rows, columns=["prompt_id", "step", "path"])
         tables.append(_with_arm(table, arm))
@@ -445,6 +481,7 @@ def _with_arm(table: pd.DataFrame, arm: Arm) -> pd.DataFrame:
         "trajectory": arm.trajectory,
         "gate": arm.gate,
         "interval": arm.interval,
+        "reused_steps": arm.reused_steps,
     }
     table = table.assign(**columns).astype({"gate": "Int64", "interval": "Int64"})
     return table[[*columns, *(name for name in table if name not in columns)]]

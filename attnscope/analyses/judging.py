@@ -1,15 +1,13 @@
-"""How good are the images of an ablation, and which differences are larger than their interval?
+"""How good are the images of an ablation?
 
 Per image: what the reader sees of the caption (on the embedded world), CLIP score, and the distance
-to the image of the same prompt and seed without the intervention. Per set: FID and KID to
-references. A value has a 95 % interval: for measures per image by bootstrap over prompts; for
-measures of sets from disjoint subsets, since a bootstrapped FID is biased upward. Differences to
-the arm ``S`` are paired: prompt by prompt, or subset by subset.
+to the image of the same prompt and seed without the intervention. Per arm: features, for FID and
+KID. What arms come to is for :mod:`attnscope.analyses.summaries`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,17 +20,13 @@ from PIL import Image
 
 from attnscope.analyses.ablation import FULL
 from attnscope.errors import InputError
-from attnscope.intervals import LEVEL, Interval, bootstrap, of_parts, paired
-from attnscope.measures import CELL, MEASURES, READ, REFERENCE
+from attnscope.measures import CELL, READ
 from attnscope.runs import Run, write_whole
 
 if TYPE_CHECKING:
     from attnscope.features import Extractor, FeatureSet, Statistics
 
-_PARTS = 5
-_SMALLEST_PART = 20
-_ARM = [*CELL, "arm", "key", "trajectory", "gate", "interval"]
-_OF_SEED = ("seed", "key")
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -71,17 +65,6 @@ class Judges:
     lpips: bool = False
     device: str = "cpu"
 
-    def about(self) -> dict[str, Any]:
-        """What decides the measures, in plain values."""
-        basis = None if self.reference is None else str(self.reference.features.basis)
-        return {
-            "features": None if self.extractor is None else self.extractor.name,
-            "reference": None if self.reference is None else [self.reference.source, basis],
-            "reader": self.reader is not None,
-            "clip": self.clip,
-            "lpips": self.lpips,
-        }
-
 
 def scenes_reference(
     extractor: Extractor, count: int, others: int, *, seed: int = 1, device: str = "cpu"
@@ -107,46 +90,6 @@ def scenes_reference(
     )
 
 
-def at_gate(arms: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
-    """The table of arms with ``log_snr``: of x_t at the first step from the gate on.
-
-    Args:
-        arms: from :func:`summarise`.
-        noise: from :func:`attnscope.analyses.ablation.noise_of`; may be empty.
-
-    Returns:
-        With NaN where there is no gate, or no step after it.
-    """
-    if noise.empty:
-        return arms.assign(log_snr=np.nan)
-    levels = noise.drop_duplicates([*CELL, "step"])[[*CELL, "step", "log_snr"]]
-    levels = levels.rename(columns={"step": "gate"}).astype({"gate": "Int64"})
-    return arms.merge(levels, on=[*CELL, "gate"], how="left")
-
-
-def over_seeds(arms: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation of every measure over seeds (the paper's Table A7).
-
-    Args:
-        arms: from :func:`summarise`.
-
-    Returns:
-        The columns of the arm without ``seed`` and ``key``, ``measure``, ``value``, ``low`` and ``high``
-        (one standard deviation to each side), ``n`` (seeds), ``features``, ``reference``; the same of
-        the difference to S. Empty for one seed.
-    """
-    from attnscope.intervals import over_seeds as spread
-
-    if arms["seed"].nunique() < 2:
-        return arms.head(0)
-    keys = [name for name in [*_ARM, "measure", "features", "reference"] if name not in _OF_SEED]
-    rows = []
-    for values, group in arms.groupby(keys, sort=False, dropna=False):
-        value, difference = spread(list(group["value"])), spread(list(group["difference"]))
-        rows.append(_row("", value, difference) | dict(zip(keys, values, strict=True)))
-    return pd.DataFrame(rows).astype({"gate": "Int64", "interval": "Int64"})
-
-
 def judge(
     run: Run,
     images: pd.DataFrame,
@@ -154,8 +97,8 @@ def judge(
     judges: Judges,
     *,
     on_arm: Callable[[int], None] = lambda count: None,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Measure every image and every arm.
+) -> tuple[pd.DataFrame, dict[str, FeatureSet]]:
+    """Measure every image.
 
     Args:
         run: where the images are; features are kept there.
@@ -165,175 +108,84 @@ def judge(
         on_arm: called with 1 when an arm is done.
 
     Returns:
-        ``images`` with a column per measure of single images (of a video, ``frames`` stands at its
-        first), and the table of arms from :func:`summarise`.
+        ``images`` with ``text`` and a column per measure of single images (of a video, ``frames``
+        stands at its first), and features by key of the arm, if there is an extractor.
+
+    Raises:
+        InputError: an image is gone or damaged.
     """
     tables, features = [], {}
     for _, cell in images.groupby(list(CELL), sort=False):
-        full = _open(run, cell[cell["trajectory"] == FULL])
-        for key, table in cell.groupby("key", sort=False):
-            made = _open(run, table)
-            references = None if table["trajectory"].iloc[0] == FULL else full
-            tables.append(_measured(table, made, references, texts, judges))
-            if judges.extractor is not None:
-                features[str(key)] = _features(run, str(key), made, judges)
-            on_arm(1)
-    measured = pd.concat(tables, ignore_index=True)
-    return measured, summarise(measured, features, judges.reference)
-
-
-def summarise(
-    images: pd.DataFrame,
-    features: Mapping[str, FeatureSet] | None = None,
-    reference: Reference | None = None,
-) -> pd.DataFrame:
-    """From images to arms.
-
-    Args:
-        images: with a column per measure of single images.
-        features: of all images of an arm, by its key and in its order.
-        reference: what features are compared with.
-
-    Returns:
-        A row per arm and measure: the columns of the arm, ``measure``, ``value``, ``low``, ``high``,
-        ``n`` (images that count), ``spread`` (how the interval was found), ``features`` and
-        ``reference`` (of measures of sets), and, paired with S of the same cell, ``difference``,
-        ``difference_low`` and ``difference_high``.
-    """
-    rows = []
-    for _, cell in images.groupby(list(CELL), sort=False):
         full = cell[cell["trajectory"] == FULL]
-        keys = list(cell["key"].unique())
-        about = {key: dict(cell.loc[cell["key"] == key, _ARM].iloc[0]) for key in keys}
-        for key in keys:
-            table = cell[cell["key"] == key]
-            for name in [name for name in MEASURES if name in table and table[name].notna().any()]:
-                values, baseline = table[name].to_numpy(float), full[name].to_numpy(float)
-                row = _row(name, bootstrap(values), paired(values, baseline))
-                how = {"spread": "bootstrap", "features": "", "reference": ""}
-                rows.append(about[key] | row | how)
-        if features and reference is not None:
-            sets = {key: features[key] for key in keys}
-            if reference.others is not None:
-                sets |= {REFERENCE: reference.others}
-                shared = {name: about[keys[0]][name] for name in CELL}
-                empty = dict.fromkeys(("gate", "interval"))
-                names = dict.fromkeys(("arm", "key", "trajectory"), REFERENCE)
-                about[REFERENCE] = shared | names | empty
-            rows += [
-                about[key] | row for key, row in _of_sets(sets, str(full["key"].iloc[0]), reference)
-            ]
-    summary = pd.DataFrame(rows)
-    own = summary["trajectory"] == FULL
-    summary.loc[own, ["difference", "difference_low", "difference_high"]] = np.nan
-    return summary.astype({"gate": "Int64", "interval": "Int64"})
+        for key, table in cell.groupby("key", sort=False):
+            own = table["trajectory"].iloc[0] == FULL
+            tables.append(_measured(run, table, None if own else full, texts, judges))
+            if judges.extractor is not None:
+                features[str(key)] = _features(
+                    run, str(key), table, judges.extractor, judges.device
+                )
+            on_arm(1)
+    return pd.concat(tables, ignore_index=True), features
 
 
-def _of_sets(
-    sets: Mapping[str, FeatureSet], full: str, reference: Reference
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """FID and KID of every set with intervals from disjoint subsets, the same for all.
-
-    Args:
-        sets: by key, all of the same length.
-        full: key of S.
-        reference: what they are compared with.
-    """
-    from attnscope.features import FeatureSet
-    from attnscope.metrics import fid, kid
-
-    target = reference.features
-    measures: dict[str, Callable[[FeatureSet], float]] = {"fid": lambda made: fid(made, target)}
-    if isinstance(target, FeatureSet):
-        references = target
-        measures["kid"] = lambda made: kid(made, references)[0]
-    parts = _parts(len(sets[full]))
-    for name, measure in measures.items():
-        whole = {key: measure(made) for key, made in sets.items()}
-        split = {
-            key: np.array([measure(made[part]) for part in parts]) for key, made in sets.items()
-        }
-        for key, made in sets.items():
-            count = len(made)
-            value = of_parts(split[key], whole[key], count)
-            difference = of_parts(split[key] - split[full], whole[key] - whole[full], count)
-            how = {
-                "spread": f"{len(parts)} disjoint subsets" if parts else "none: too few",
-                "features": f"{made.name}, {made.protocol}",
-                "reference": reference.source,
-            }
-            yield key, _row(name, value, difference) | how
-
-
-def _row(measure: str, value: Interval, difference: Interval) -> dict[str, Any]:
-    return {
-        "measure": measure,
-        "value": value.value,
-        "low": value.low,
-        "high": value.high,
-        "n": value.n,
-        "difference": difference.value,
-        "difference_low": difference.low,
-        "difference_high": difference.high,
-    }
-
-
-def _parts(count: int) -> list[NDArray[np.int64]]:
-    """Places of disjoint subsets, the same for every arm; none where they would be too small."""
-    parts = min(_PARTS, count // _SMALLEST_PART)
-    if parts < 2:
-        return []
-    return np.array_split(np.random.default_rng(0).permutation(count), parts)
-
-
-def _open(run: Run, table: pd.DataFrame) -> list[Image.Image]:
-    """All frames, in the order of the table.
-
-    Raises:
-        InputError: an image is gone or is none any more.
-    """
-    from attnscope.features import open_rgb
-
-    opened = []
-    for path in table["path"]:
-        try:
-            opened.append(open_rgb(run.path / path))
-        except InputError as error:
-            raise InputError(f"{error}: it is gone or damaged, choose another --out") from error
-    return opened
-
-
-def _features(run: Run, key: str, images: Sequence[Image.Image], judges: Judges) -> FeatureSet:
+def _features(
+    run: Run, key: str, table: pd.DataFrame, extractor: Extractor, device: str
+) -> FeatureSet:
     """Features of an arm, taken once and kept in the run directory."""
     from attnscope.features import FeatureSet
 
-    extractor = judges.extractor
-    assert extractor is not None
     path = run.path / "features" / extractor.name / f"{key}.npy"
     if path.exists():
         return FeatureSet(np.load(path), extractor.name, extractor.protocol)
-    features = extractor.extract(images, device=judges.device)
+    features = extractor.extract([run.path / name for name in table["path"]], device=device)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda partial: np.save(partial, features.values))
     return features
 
 
 def _measured(
+    run: Run,
     table: pd.DataFrame,
-    images: Sequence[Image.Image],
-    references: Sequence[Image.Image] | None,
+    full: pd.DataFrame | None,
     texts: Mapping[int, str],
     judges: Judges,
 ) -> pd.DataFrame:
-    """An arm's images with a column per measure.
+    """An arm's images with a column per measure; prompt by prompt, so that memory holds few.
 
     Args:
+        run: where they are.
         table: of the arm.
-        images: its frames.
-        references: the frames of S in the same order; ``None`` if this is S.
+        full: the table of S, in the same order; ``None`` if this is S.
         texts: caption by ``prompt_id``.
         judges: what to measure.
     """
+    parts = []
+    for _, part in table.groupby(np.arange(len(table)) // _AT_ONCE):
+        references = None if full is None else _open(run, _partners(full, part))
+        parts.append(_measured_part(_open(run, part["path"]), references, part, texts, judges))
+    measured = pd.concat(parts)
+    if table["frame"].max() > 0:
+        from attnscope.metrics import frame_consistency
+
+        videos = table.groupby("prompt_id")["path"]
+        steady = {number: frame_consistency(_open(run, paths)) for number, paths in videos}
+        measured["frames"] = measured["prompt_id"].map(steady).where(measured["frame"] == 0)
+    return measured
+
+
+def _partners(full: pd.DataFrame, part: pd.DataFrame) -> list[str]:
+    """The paths of S's images of the same prompts and frames, in the order of ``part``."""
+    keys = ["prompt_id", "frame"]
+    return list(part[keys].merge(full[[*keys, "path"]], on=keys, how="left")["path"])
+
+
+def _measured_part(
+    images: Sequence[Image.Image],
+    references: Sequence[Image.Image] | None,
+    table: pd.DataFrame,
+    texts: Mapping[int, str],
+    judges: Judges,
+) -> pd.DataFrame:
     from attnscope import metrics
 
     captions = [texts[number] for number in table["prompt_id"]]
@@ -343,19 +195,23 @@ def _measured(
     if judges.reader is not None:
         columns |= _reading(images, captions, judges.reader)
     if references is not None:
-        columns["psnr"] = _finite(metrics.psnr(images, references))
+        columns["psnr"] = metrics.psnr(images, references)
         columns["ssim"] = metrics.ssim(images, references)
         if judges.lpips:
             columns["lpips"] = metrics.lpips(images, references, device=judges.device)
-    measured = table.assign(**columns)
-    if table["frame"].max() > 0:
-        places = measured.groupby("prompt_id").indices
-        distances = {
-            number: metrics.frame_consistency([images[place] for place in own])
-            for number, own in places.items()
-        }
-        measured["frames"] = measured["prompt_id"].map(distances).where(measured["frame"] == 0)
-    return measured
+    return table.assign(**columns)
+
+
+def _open(run: Run, paths: Iterable[str]) -> list[Image.Image]:
+    from attnscope.features import open_rgb
+
+    opened = []
+    for path in paths:
+        try:
+            opened.append(open_rgb(run.path / path))
+        except InputError as error:
+            raise InputError(f"{error}: it is gone or damaged, choose another --out") from error
+    return opened
 
 
 def _reading(
@@ -373,44 +229,3 @@ def _reading(
     heads = pd.DataFrame(agreed, columns=[name.split("_")[0] for name in HEADS])
     columns = {name: heads[[name]].mean(axis=1).to_numpy() for name in READ[:-1]}
     return {**columns, "all": (heads.min(axis=1) == 1).to_numpy(float)}
-
-
-def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Without the infinite PSNR of an image that is S's to the bit."""
-    return np.where(np.isinf(values), np.nan, values)
-
-
-def larger_than_chance(arms: pd.DataFrame) -> list[str]:
-    """Which differences to S are larger than their interval, in words.
-
-    The last line says how many would be if nothing differed: one in twenty.
-
-    Args:
-        arms: from :func:`summarise`.
-    """
-    lines, compared = [], 0
-    varying = [name for name in CELL if arms[name].nunique() > 1]
-    told_of = arms[~arms["trajectory"].isin([FULL, REFERENCE])]
-    for _, group in told_of.groupby("key", sort=False):
-        first = group.iloc[0]
-        where = ", ".join(f"{name} {first[name]}" for name in varying)
-        told: dict[str, list[str]] = {"better": [], "worse": [], "not told apart": []}
-        for row in group.to_dict("records"):
-            measure = MEASURES[row["measure"]]
-            low, high = row["difference_low"], row["difference_high"]
-            if np.isnan(low):
-                continue
-            compared += 1
-            if low <= 0 <= high:
-                told["not told apart"].append(measure.label)
-                continue
-            verdict = "better" if (low > 0) == measure.higher else "worse"
-            value, *ends = (f"{x:+{measure.form}}" for x in (row["difference"], low, high))
-            told[verdict].append(f"{measure.label} {value} [{', '.join(ends)}]")
-        if any(told.values()):
-            lines.append(f"{first['arm']}{f' ({where})' if where else ''} against S")
-        lines += [f"  {verdict}: {', '.join(names)}" for verdict, names in told.items() if names]
-    if compared:
-        chance = (1 - LEVEL) * compared
-        lines.append(f"of {compared} differences chance alone would put {chance:.0f} beyond theirs")
-    return lines

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from attnscope.analyses.ablation import Arm, Settings
     from attnscope.analyses.judging import Judges
     from attnscope.cli.inputs import ChosenModel
+    from attnscope.cli.quality import Quality
     from attnscope.prompts import Prompt
     from attnscope.runs import Run
 
 _EMBEDDED_LIMIT = 100
 _FEW = 10_000
 _MOST_COLUMNS = 6
-_LEADING = ("kid", "fid", "clip", "all", "psnr", "ssim", "frames")
 
 
 def ablate(
@@ -65,13 +65,14 @@ def ablate(
     """
     from attnscope.analyses import ablation
     from attnscope.cli import inputs, quality
-    from attnscope.cli.console import quiet_libraries
+    from attnscope.cli.console import messages, quiet_libraries
     from attnscope.errors import InputError
     from attnscope.runs import Run, default_path
 
     if attention not in ablation.ATTENTION:
         raise InputError(f"--attention {attention!r} is not known (choose cross or self)")
     inputs.check_size(height, width)
+    inputs.check_guidance(guidance)
     size = inputs.batch_size(batch_size)
     noise_seeds = inputs.whole_numbers("--seeds", seeds, least=0)
     names = inputs.names("--models", models)
@@ -114,17 +115,31 @@ def ablate(
             width=width,
         )
         arms = ablation.arms(settings)
+        for name in ablation.idle(settings):
+            messages.print(f"note: {name} would reuse nothing, and is left out")
         path = out or default_path("ablate", names[0], settings)
         Run.check(path, "ablate", settings)
-        judges = quality.chosen_judges(
-            features, features_weights, reference, clip, lpips, subjects, prompts,
-            device=chosen[0].device,
+        judged = quality.Quality(
+            features, features_weights, reference, clip, lpips, chosen[0].device,
+            quality.embedded_world(settings, prompts), len(prompts),
         )  # fmt: skip
-        for model in chosen:
-            own = [arm for arm in arms if arm.cell.model == model.name]
-            _make(path, model, own, settings, prompts, given, size, quiet=quiet or as_json)
-        _judge(Run(path), settings, prompts, judges, quiet=quiet or as_json)
+        if not _is_judged(path, judged):
+            judges = judged.judges()
+            for model in chosen:
+                own = [arm for arm in arms if arm.cell.model == model.name]
+                _make(path, model, own, settings, prompts, given, size, quiet=quiet or as_json)
+            _judge(Run(path), settings, prompts, judges, judged, quiet=quiet or as_json)
     report(Run(path), quiet=quiet, as_json=as_json)
+
+
+def _is_judged(path: Path, judged: Quality) -> bool:
+    """Whether a run has all its tables, by these very measures: they are written after its images."""
+    about = path / "judged.json"
+    return about.is_file() and about.read_text("utf-8") == _text(judged)
+
+
+def _text(judged: Quality) -> str:
+    return json.dumps(judged.about, indent=2) + "\n"
 
 
 def _make(
@@ -182,34 +197,39 @@ def _set(pipe: Any, arm: Arm) -> None:
 
 
 def _judge(
-    run: Run, settings: Settings, prompts: Sequence[Prompt], judges: Judges, *, quiet: bool
+    run: Run,
+    settings: Settings,
+    prompts: Sequence[Prompt],
+    judges: Judges,
+    judged: Quality,
+    *,
+    quiet: bool,
 ) -> None:
-    """Measure the images, unless that was done by the same measures before."""
-    from attnscope.analyses import ablation, judging
+    """Measure the images. What says by which measures is taken away first and written last."""
+    from attnscope.analyses import ablation, summaries
+    from attnscope.analyses.judging import judge
     from attnscope.cli.console import progress
     from attnscope.runs import write_whole
 
     about = run.path / "judged.json"
-    wanted = json.dumps(judges.about(), indent=2) + "\n"
-    if about.exists() and about.read_text("utf-8") == wanted:
-        return
+    about.unlink(missing_ok=True)
     made = ablation.images_of(run, settings)
     noise = ablation.noise_of(run, settings)
     texts = {prompt.prompt_id: prompt.text for prompt in prompts}
     with progress("measures: arms", made["key"].nunique(), quiet=quiet) as advance:
-        images, arms = judging.judge(run, made, texts, judges, on_arm=advance)
-    arms = judging.at_gate(arms, noise)
+        images, features = judge(run, made, texts, judges, on_arm=advance)
+    arms = summaries.at_gate(summaries.summarise(images, features, judges.reference), noise)
     run.write_table("noise", noise)
     run.write_table("pictures", ablation.pictures_of(run, settings))
     run.write_table("images", images)
     run.write_table("arms", arms)
     run.write_csv("arms", arms)
-    write_whole(about, lambda partial: partial.write_text(wanted, "utf-8"))
+    write_whole(about, lambda partial: partial.write_text(_text(judged), "utf-8"))
 
 
 def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     """Draw an ablation's figures, print its arms and which differences are larger than chance."""
-    from attnscope.analyses.judging import larger_than_chance, over_seeds
+    from attnscope.analyses.summaries import larger_than_chance, over_seeds
     from attnscope.cli.console import messages, results, show_json
     from attnscope.figures.saving import save_figures
 
@@ -230,11 +250,11 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
         _show_seeds(seeds)
     for line in larger_than_chance(arms):
         results.print(line)
-    small = arms.loc[arms["measure"] == "fid", "n"]
-    if len(small) and small.max() < _FEW:
-        messages.print(
-            f"note: FID of {small.max()} images is biased upward: read KID, and differences"
-        )
+    of_sets = arms.loc[arms["features"] != "", ["features", "reference", "n"]].drop_duplicates()
+    for row in of_sets.to_dict("records"):
+        results.print(f"FID, KID: {row['n']} images against {row['reference']}; {row['features']}")
+        if row["n"] < _FEW:
+            messages.print(f"note: FID of {row['n']} images is biased and not tested: read KID")
     results.print(f"every value with its interval: {run.path / 'arms.csv'}", soft_wrap=True)
     results.print(f"run directory: {run.path}", soft_wrap=True)
     for figure in figures:
@@ -246,7 +266,7 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
     import pandas as pd
 
     from attnscope.cli.console import show_table
-    from attnscope.measures import CELL, MEASURES
+    from attnscope.measures import CELL, LEADING, MEASURES
 
     marked = _marked(arms)
     varying = [name for name in CELL if arms[name].nunique() > 1]
@@ -258,7 +278,7 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
         shown = pd.DataFrame(rows).set_axis(list(names.values())).T.rename_axis("measure")
         shown = shown.reset_index()
     else:
-        leading = {name: MEASURES[name].heading for name in _LEADING if name in marked}
+        leading = {name: MEASURES[name].heading for name in LEADING if name in marked}
         shown = marked[[*varying, "arm", *leading]].rename(columns=leading)
     show_table(
         shown,
@@ -271,19 +291,20 @@ def _marked(arms: pd.DataFrame) -> pd.DataFrame:
     """A row per arm, a column per measure: values as text, with marks."""
     import pandas as pd
 
+    from attnscope.intervals import differs
     from attnscope.measures import CELL, MEASURES, REFERENCE
 
-    best: set[Any] = set()
     made = arms[arms["trajectory"] != REFERENCE]
-    for name, group in made.groupby("measure", sort=False):
-        ranked = group.groupby(list(CELL), sort=False)["value"]
-        best |= set(ranked.idxmax() if MEASURES[str(name)].higher else ranked.idxmin())
+    signs = made["measure"].map({name: 1 if m.higher else -1 for name, m in MEASURES.items()})
+    scores = made["value"] * signs
+    tops = scores.groupby([made[name] for name in (*CELL, "measure")]).transform("max")
+    best = set(made.index[scores >= tops])
     rows = []
     for _, group in arms.groupby("key", sort=False):
         row = dict(group.iloc[0][[*CELL, "key", "arm"]])
         for place, value in zip(group.index, group.to_dict("records"), strict=True):
-            differs = value["difference_low"] > 0 or value["difference_high"] < 0
-            marks = ("*" if place in best else "") + ("≠" if differs else "")
+            told = differs(value["difference_low"], value["difference_high"])
+            marks = ("*" if place in best else "") + ("≠" if told else "")
             row[value["measure"]] = f"{value['value']:{MEASURES[value['measure']].form}} {marks:<2}"
         rows.append(row)
     return pd.DataFrame(rows)
@@ -294,13 +315,13 @@ def _show_seeds(seeds: pd.DataFrame) -> None:
     import pandas as pd
 
     from attnscope.cli.console import show_table
-    from attnscope.measures import CELL, MEASURES
+    from attnscope.measures import CELL, LEADING, MEASURES
 
     keys = [name for name in CELL if name in seeds and seeds[name].nunique() > 1]
     rows = []
     for values, group in seeds.groupby([*keys, "arm"], sort=False):
         row = dict(zip([*keys, "arm"], values, strict=True))
-        for value in group[group["measure"].isin(_LEADING)].to_dict("records"):
+        for value in group[group["measure"].isin(LEADING)].to_dict("records"):
             measure = MEASURES[value["measure"]]
             both = (value["value"], value["high"] - value["value"])
             row[measure.heading] = " ± ".join(f"{number:{measure.form}}" for number in both)

@@ -58,6 +58,7 @@ def convergence(
     described = chosen.described
     chosen_kinds = inputs.kinds(kinds)
     inputs.check_size(height, width)
+    inputs.check_guidance(guidance)
     size = inputs.batch_size(batch_size)
     prompts, given, source = inputs.read(
         described, captions, images, column, limit, seed, (width or 1024, height or 576)

@@ -69,6 +69,7 @@ def generate(
     )  # fmt: skip
     described = chosen.described
     inputs.check_size(height, width)
+    inputs.check_guidance(guidance)
     size = inputs.batch_size(batch_size)
     if limit is None and captions is None and not typed and model == "shapes":
         limit = _DEFAULT_LIMIT

@@ -100,7 +100,7 @@ def names(option: str, text: str) -> tuple[str, ...]:
 def whole_numbers(option: str, text: str, *, least: int = 1) -> tuple[int, ...]:
     """``15,25`` to a tuple of whole numbers from ``least``."""
     parts = names(option, text)
-    if not all(part.isdecimal() and int(part) >= least for part in parts):
+    if not all(part.isascii() and part.isdecimal() and int(part) >= least for part in parts):
         raise InputError(f"{option} {text!r} is not whole numbers from {least}, such as 15,25")
     return tuple(int(part) for part in parts)
 
@@ -148,9 +148,15 @@ def batch_size(text: str) -> int | None:
     """A positive number, or ``None`` for ``auto``."""
     if text == "auto":
         return None
-    if not text.isdigit() or int(text) < 1:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise InputError(f"--batch-size {text!r} is not 'auto' or a number from 1")
     return int(text)
+
+
+def check_guidance(guidance: float | None) -> None:
+    """Guidance scales are numbers from 0."""
+    if guidance is not None and not 0 <= guidance < float("inf"):
+        raise InputError(f"--guidance {guidance} is out of range: choose 0 (none) or more")
 
 
 def check_size(height: int | None, width: int | None) -> None:

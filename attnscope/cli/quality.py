@@ -2,89 +2,191 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
 
 if TYPE_CHECKING:
-    from attnscope.analyses.ablation import Subject
+    from attnscope.analyses.ablation import Settings
     from attnscope.analyses.judging import Judges, Reference
     from attnscope.features import Extractor
     from attnscope.prompts import Prompt
 
-_RENDERED, _FEWEST = 5000, 1000
-_FEATURES = ("auto", "none", "inception", "efficientnet-lite0", "reader")
+FEATURES = ("auto", "none", "inception", "efficientnet-lite0", "reader")
+_RENDERED, _FEWEST_RENDERED, _FEWEST = 5000, 1000, 4
+_VERSION = 1
+"""Of how measures are taken: a run that another one judged is judged again."""
 
 
-def chosen_judges(
-    features: str,
-    weights: Path | None,
-    reference: Path | None,
-    clip: str | None,
-    lpips: bool,
-    subjects: Sequence[Subject],
-    prompts: Sequence[Prompt],
-    *,
-    device: str,
-) -> Judges:
-    """What ``--features``, ``--reference``, ``--clip`` and ``--lpips`` come to.
+@dataclass(frozen=True)
+class Quality:
+    """What ``--features``, ``--reference``, ``--clip`` and ``--lpips`` say.
+
+    Args:
+        features: one of :data:`FEATURES`.
+        weights: of the features.
+        reference: folder of images, or statistics.
+        clip: a CLIP, as hub id or folder.
+        lpips: whether LPIPS is wanted.
+        device: a torch device.
+        world: folder of the embedded world's model, where its reader is; ``None`` for other worlds.
+        count: how many prompts there are.
 
     Raises:
-        InputError: features without a reference or the other way round, or unreadable references.
+        InputError: they contradict each other, or files are missing.
     """
-    from attnscope.analyses.judging import Judges
-    from attnscope.features import Extractor
-    from attnscope.metrics import clip_score
-    from attnscope.metrics import lpips as perceptual_distance
 
-    if features not in _FEATURES:
-        raise InputError(f"no such --features: {features!r} (choose {', '.join(_FEATURES)})")
-    if clip is not None:
-        clip_score([], [], clip)
-    if lpips:
-        perceptual_distance([], [])
-    world = _embedded_world(subjects, prompts)
-    if features == "auto":
-        other = "none" if reference is None else "efficientnet-lite0"
-        features = "reader" if world is not None and reference is None else other
-    if features == "none":
-        if reference is not None:
-            raise InputError("--reference is for FID and KID, which --features none leaves out")
-        return Judges(reader=world, clip=clip, lpips=lpips, device=device)
-    if reference is None and world is None:
-        raise InputError(
-            f"--features {features} needs something to compare with: give --reference FOLDER"
-        )
-    extractor = Extractor(features, weights)
-    found = _reference(extractor, reference, len(prompts), device)
-    return Judges(extractor, found, reader=world, clip=clip, lpips=lpips, device=device)
+    features: str
+    weights: Path | None
+    reference: Path | None
+    clip: str | None
+    lpips: bool
+    device: str
+    world: Path | None
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.features not in FEATURES:
+            allowed = ", ".join(FEATURES)
+            raise InputError(f"no such --features: {self.features!r} (choose {allowed})")
+        if self.chosen is None:
+            for option, value in {
+                "reference": self.reference,
+                "features-weights": self.weights,
+            }.items():
+                if value is not None:
+                    raise InputError(f"--{option} is for FID and KID, which are not asked for")
+        elif self.reference is None and self.world is None:
+            raise InputError(
+                f"--features {self.features} needs something to compare with: give --reference FOLDER"
+            )
+        elif self.count < _FEWEST:
+            raise InputError(
+                f"FID and KID need {_FEWEST} captions or more, not {self.count}: raise --limit, or "
+                "choose --features none"
+            )
+
+    @property
+    def chosen(self) -> str | None:
+        """The features that ``auto`` comes to; ``None`` for none."""
+        if self.features == "auto":
+            if self.reference is not None:
+                return "efficientnet-lite0"
+            return "reader" if self.world is not None and self.count >= _FEWEST else None
+        return None if self.features == "none" else self.features
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What decides the measures, in plain values, with digests of the files they rest on."""
+        rendered = None if self.chosen is None or self.reference else self._rendered
+        reader = None if self.world is None else _digest(self.world / "reader.safetensors")
+        return {
+            "version": _VERSION,
+            "features": self.chosen,
+            "weights": None if self.weights is None else _digest(self.weights),
+            "reference": None if self.reference is None else _digest(self.reference),
+            "rendered": rendered,
+            "reader": reader,
+            "clip": self.clip,
+            "clip_files": _digest(Path(self.clip))
+            if self.clip and Path(self.clip).is_dir()
+            else None,
+            "lpips": self.lpips,
+        }
+
+    @property
+    def _rendered(self) -> int:
+        return _RENDERED if self.chosen == "reader" else max(self.count, _FEWEST_RENDERED)
+
+    def judges(self) -> Judges:
+        """Load what measures, and take the features of the references.
+
+        Raises:
+            InputError: weights are missing, or references are unreadable, too few or of other
+                features.
+        """
+        from attnscope.analyses.judging import Judges
+        from attnscope.features import Extractor
+        from attnscope.metrics import clip_score, lpips
+
+        if self.clip is not None:
+            clip_score([], [], self.clip)
+        if self.lpips:
+            lpips([], [])
+        extractor = reference = None
+        if self.chosen is not None:
+            extractor = Extractor(self.chosen, self.weights)
+            reference = self._reference(extractor)
+        return Judges(extractor, reference, self.world, self.clip, self.lpips, self.device)
+
+    def _reference(self, extractor: Extractor) -> Reference:
+        from attnscope.analyses.judging import Reference, scenes_reference
+        from attnscope.basis import Basis, comparable
+        from attnscope.features import Statistics, image_paths
+
+        if self.reference is None:
+            return scenes_reference(extractor, self._rendered, self.count, device=self.device)
+        if self.reference.suffix == ".npz":
+            known = Statistics.load(self.reference)
+            comparable([known.basis, Basis(extractor.name, extractor.protocol, self.count)])
+            return Reference(known, self.reference.name)
+        paths = image_paths(self.reference)
+        if len(paths) < _FEWEST:
+            raise InputError(
+                f"images folder {str(self.reference)!r} holds {len(paths)} images: "
+                f"{_FEWEST} or more are needed"
+            )
+        return Reference(extractor.extract(paths, device=self.device), self.reference.name)
 
 
-def _reference(extractor: Extractor, path: Path | None, count: int, device: str) -> Reference:
-    from attnscope.analyses.judging import Reference, scenes_reference
-    from attnscope.features import Statistics, image_paths
+def embedded_world(settings: Settings, prompts: Sequence[Prompt]) -> Path | None:
+    """Where the reader is, if all models are of the embedded world and all captions tell scenes.
 
-    if path is None:
-        rendered = _RENDERED if extractor.name == "reader" else max(count, _FEWEST)
-        return scenes_reference(extractor, rendered, count, device=device)
-    if path.suffix == ".npz":
-        return Reference(Statistics.load(path), path.name)
-    return Reference(extractor.extract(image_paths(path), device=device), path.name)
-
-
-def _embedded_world(subjects: Sequence[Subject], prompts: Sequence[Prompt]) -> Path | None:
-    """Where the reader is, if all models are of the embedded world and all captions tell scenes."""
+    Says so where only a caption or the size of the images stands in its way.
+    """
+    from attnscope.cli.console import messages
     from attnscope.pipelines import describe
-    from attnscope.shapes.scenes import parse
+    from attnscope.shapes.scenes import RESOLUTION, parse
 
-    folders = [Path(describe(subject.model).source) for subject in subjects]
+    folders = [Path(describe(subject.model).source) for subject in settings.subjects]
     if not all((folder / "reader.safetensors").is_file() for folder in folders):
         return None
-    try:
-        for prompt in prompts:
-            parse(prompt.text)
-    except ValueError:
+    if not {settings.height, settings.width} <= {None, RESOLUTION}:
+        messages.print(
+            f"note: the reader reads images of {RESOLUTION} x {RESOLUTION} pixels only: alignment is "
+            "left out"
+        )
         return None
+    for prompt in prompts:
+        try:
+            parse(prompt.text)
+        except ValueError:
+            messages.print(
+                f"note: alignment is left out, since {prompt.text!r} is no caption of the embedded "
+                "world"
+            )
+            return None
     return folders[0]
+
+
+def _digest(path: Path) -> str:
+    """Of a file its content; of a folder names, sizes and times of its files.
+
+    Raises:
+        InputError: there is nothing there.
+    """
+    total = hashlib.sha256()
+    if path.is_dir():
+        for file in sorted(file for file in path.rglob("*") if file.is_file()):
+            about = file.stat()
+            total.update(f"{file.relative_to(path)} {about.st_size} {about.st_mtime_ns}\n".encode())
+    elif path.is_file():
+        total.update(path.read_bytes())
+    else:
+        raise InputError(f"{str(path)!r} does not exist")
+    return total.hexdigest()[:12]

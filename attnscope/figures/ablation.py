@@ -9,43 +9,48 @@ from matplotlib.lines import Line2D
 
 from attnscope import plots
 from attnscope.figures.generation import read_image
-from attnscope.measures import CELL, MEASURES, READ
+from attnscope.measures import CELL, LEADING, MEASURES, READ
 
-_LEADING = ("kid", "fid", "clip", "all", "ssim")
 _MOST_COLUMNS = 8
 _FEWEST_GATES = 4
+_MOST_LINES = 7
 
 
 def arms(table: pd.DataFrame) -> Figure:
-    """The leading measures of every arm of the first cell, with intervals."""
-    table = _first(table)
-    measures = [name for name in _LEADING if name in set(table["measure"])][:4]
+    """The leading measures of every arm of the first cell, as differences to S where there are some."""
+    table, cell = _first(table)
+    measures = [name for name in LEADING if name in set(table["measure"])][:5]
     names = list(table["arm"].drop_duplicates())
     figure, axes = plt.subplots(
-        1, len(measures), squeeze=False, figsize=(plots.TEXT_WIDTH, 0.75 + 0.19 * len(names))
+        1, len(measures), squeeze=False, figsize=(plots.TEXT_WIDTH, 0.85 + 0.19 * len(names))
     )
     for ax, measure in zip(axes[0], measures, strict=True):
         chosen = table[table["measure"] == measure]
-        plots.by_arm(chosen, measure, arms=names, label=_label(chosen), ax=ax)
+        told = bool(chosen["difference_low"].notna().any())
+        plots.by_arm(
+            chosen, measure, arms=names, difference=told, label=_label(chosen, told), ax=ax
+        )
+        ax.xaxis.label.set_size(6.5)
     for ax in axes[0][1:]:
         ax.set_yticklabels([])
-    return figure
+    return _titled(figure, cell)
 
 
 def gates(table: pd.DataFrame) -> Figure | None:
-    """The leading measures against the gate, where there are many; a column per cell."""
+    """The leading measures of the first cell against the gate, where there are many."""
     if table["gate"].nunique() < _FEWEST_GATES:
         return None
     table = table[table["trajectory"].isin(["S", "S^F", "S^L"])]
-    measures = [name for name in _LEADING if name in set(table["measure"])][:3]
+    table, cell = _first(table)
+    measures = [name for name in LEADING if name in set(table["measure"])][:3]
     figure, axes = plt.subplots(
         1, len(measures), squeeze=False, figsize=(plots.TEXT_WIDTH, plots.TEXT_WIDTH * 0.32)
     )
     for ax, measure in zip(axes[0], measures, strict=True):
-        chosen = _first(table[table["measure"] == measure])
+        chosen = table[table["measure"] == measure]
         plots.by_gate(chosen, measure, label=_label(chosen), ax=ax)
     axes[0, 0].legend()
-    return figure
+    return _titled(figure, cell)
 
 
 def decided(table: pd.DataFrame) -> Figure | None:
@@ -88,35 +93,36 @@ def noise(table: pd.DataFrame) -> Figure | None:
     """Mean and norm of the guided prediction over the steps, a line per arm (Figure 3a)."""
     if table.empty:
         return None
-    table = _first(table[table["branch"] == "guided"])
-    if table["arm"].nunique() > 7:
-        return None
+    table, cell = _first(table[table["branch"] == "guided"])
+    names = list(table["arm"].drop_duplicates())[:_MOST_LINES]
+    table = table[table["arm"].isin(names)]
     figure, axes = plt.subplots(1, 2, figsize=(plots.TEXT_WIDTH, plots.TEXT_WIDTH * 0.36))
     for ax, value in zip(axes, ("mean", "norm"), strict=True):
         plots.noise_mean(table, value=value, hue="arm", ax=ax)
     axes[0].get_legend().remove()
     axes[0].axhline(0, color="#bbbbbb", lw=0.6, zorder=0)
-    return figure
+    return _titled(figure, cell)
 
 
 def pictures(table: pd.DataFrame) -> Figure | None:
     """The images that trajectories hold on the way: a row per arm, a column per step (Figure 3b)."""
     if table.empty:
         return None
-    table = _first(table)
+    table, cell = _first(table)
     table = table[table["prompt_id"] == table["prompt_id"].iloc[0]]
     steps = sorted(table["step"].unique())
-    return _grid(table, "step", steps, [f"step {step}" for step in steps])
+    return _titled(_grid(table, "step", steps, [f"step {step}" for step in steps]), cell)
 
 
 def samples(table: pd.DataFrame) -> Figure:
     """Images of up to eight prompts: a row per arm, a column per prompt (Figures A1 and A6)."""
-    table = _first(table[table["frame"] == 0])
+    table, cell = _first(table[table["frame"] == 0])
     chosen = list(table["prompt_id"].drop_duplicates().head(_MOST_COLUMNS))
-    return _grid(
+    figure = _grid(
         table[table["prompt_id"].isin(chosen)], "prompt_id", chosen,
         [plots.wrapped(str(table.loc[table["prompt_id"] == i, "text"].iloc[0]), 20) for i in chosen],
     )  # fmt: skip
+    return _titled(figure, cell)
 
 
 def _grid(table: pd.DataFrame, column: str, places: list[int], titles: list[str]) -> Figure:
@@ -139,19 +145,29 @@ def _grid(table: pd.DataFrame, column: str, places: list[int], titles: list[str]
     return figure
 
 
-def _first(table: pd.DataFrame) -> pd.DataFrame:
-    """The arms of the first model, scheduler, number of steps, noise scale and seed."""
+def _first(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The arms of the first model, scheduler, steps, noise scale and seed; its name if there are more."""
     first = table[list(CELL)].iloc[0]
-    return table[(table[list(CELL)] == first).all(axis=1)]
+    varying = [name for name in CELL if table[name].nunique() > 1]
+    name = ", ".join(f"{name.replace('_', ' ')} {first[name]}" for name in varying)
+    return table[(table[list(CELL)] == first).all(axis=1)], name
 
 
-def _label(chosen: pd.DataFrame) -> str:
-    """A measure's name; of a distance between sets also its features and count."""
+def _titled(figure: Figure, cell: str) -> Figure:
+    if cell:
+        figure.suptitle(cell, fontsize=8)
+    return figure
+
+
+def _label(chosen: pd.DataFrame, difference: bool = False) -> str:
+    """A measure's name; of a distance between sets also what it rests on."""
     row = chosen.iloc[0]
-    heading = MEASURES[row["measure"]].heading
+    measure = MEASURES[row["measure"]]
+    heading = f"{measure.label}, difference to $S$" if difference else measure.heading
     if not row["features"]:
         return heading
-    return f"{heading}\n({row['features'].split(',')[0]}, n = {row['n']:,})"
+    features, protocol = row["features"].split(", ", 1)
+    return f"{heading}\n{features}, {protocol}\nn = {row['n']:,}"
 
 
 def _text_handles() -> tuple[list[Line2D], list[str]]:

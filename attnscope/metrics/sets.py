@@ -53,7 +53,7 @@ def kid(images: FeatureSet, reference: FeatureSet, *, subsets: int = 100) -> tup
 
     Returns:
         Mean and standard deviation over the subsets. They overlap: for an interval use
-        :func:`attnscope.intervals.disjoint`.
+        :func:`attnscope.intervals.of_parts`.
 
     Raises:
         InputError: the sets have other features or another resizing, or one holds fewer than four

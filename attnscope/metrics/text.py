@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ def clip_score(
     return torch.cat(scores).numpy() if scores else np.empty(0)
 
 
+@lru_cache(maxsize=1)
 def _load(model: str) -> tuple[Any, Any]:
     from transformers import AutoConfig, CLIPModel, CLIPProcessor
 
