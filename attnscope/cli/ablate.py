@@ -117,7 +117,7 @@ def ablate(
         path = out or default_path("ablate", names[0], settings)
         Run.check(path, "ablate", settings)
         judges = quality.chosen_judges(
-            features, features_weights, reference, clip, lpips, subjects, prompts,
+            features, features_weights, reference, clip, lpips, names, prompts,
             device=chosen[0].device,
         )  # fmt: skip
         for model in chosen:

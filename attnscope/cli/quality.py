@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from attnscope.errors import InputError
 
 if TYPE_CHECKING:
-    from attnscope.analyses.ablation import Subject
     from attnscope.analyses.judging import Judges, Reference
     from attnscope.features import Extractor
     from attnscope.prompts import Prompt
@@ -24,7 +23,7 @@ def chosen_judges(
     reference: Path | None,
     clip: str | None,
     lpips: bool,
-    subjects: Sequence[Subject],
+    models: Sequence[str],
     prompts: Sequence[Prompt],
     *,
     device: str,
@@ -45,7 +44,7 @@ def chosen_judges(
         clip_score([], [], clip)
     if lpips:
         perceptual_distance([], [])
-    world = _embedded_world(subjects, prompts)
+    world = _embedded_world(models, prompts)
     if features == "auto":
         other = "none" if reference is None else "efficientnet-lite0"
         features = "reader" if world is not None and reference is None else other
@@ -74,12 +73,12 @@ def _reference(extractor: Extractor, path: Path | None, count: int, device: str)
     return Reference(extractor.extract(image_paths(path), device=device), path.name)
 
 
-def _embedded_world(subjects: Sequence[Subject], prompts: Sequence[Prompt]) -> Path | None:
+def _embedded_world(models: Sequence[str], prompts: Sequence[Prompt]) -> Path | None:
     """Where the reader is, if all models are of the embedded world and all captions tell scenes."""
     from attnscope.pipelines import describe
     from attnscope.shapes.scenes import parse
 
-    folders = [Path(describe(subject.model).source) for subject in subjects]
+    folders = [Path(describe(model).source) for model in models]
     if not all((folder / "reader.safetensors").is_file() for folder in folders):
         return None
     try:
