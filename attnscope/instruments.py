@@ -34,7 +34,7 @@ class Stopwatch:
     def mark(self) -> Any:
         """A moment, for :meth:`between`."""
         if self.device.type == "cuda":
-            event = torch.cuda.Event(enable_timing=True)
+            event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             event.record(torch.cuda.current_stream(self.device))
             return event
         return self._clock()

@@ -541,7 +541,7 @@ def time_breakdown(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         left += values
     ax.invert_yaxis()
     ax.set_xlabel("Seconds per image")
-    _bare_rows(ax, columns=3)
+    _bare_rows(ax, columns=wide.shape[1])
     return ax
 
 
@@ -563,20 +563,22 @@ def saved_alone(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     for part in parts:
         values = wide[part].clip(lower=0).to_numpy()
         bars = ax.barh(
-            wide.index, values, left=left, height=0.6, color=_SAVING_COLORS[part], label=part
+            wide.index, values, left=left, height=0.5, color=_SAVING_COLORS[part], label=part
         )
-        texts = [f"{value:.1%}" if value > 0.03 else "" for value in values]
+        texts = [f"{value:.1%}" if value > 0.02 else "" for value in values]
         ax.bar_label(bars, texts, label_type="center", fontsize=6.5, color="white")
         left += values
     whole = table[~table["saving"].isin(_SAVING_COLORS)]
     for row in whole.to_dict("records"):
         place = list(wide.index).index(row["basis"])
-        ax.plot([row["low"], row["high"]], [place, place], color="black", lw=0.8)
-        ax.plot(row["saved"], place, "D", color="white", mec="black", ms=5, mew=1)
+        below = place + 0.42
+        ax.plot([row["low"], row["high"]], [below, below], color="black", lw=0.8)
+        ax.plot(row["saved"], below, "D", color="white", mec="black", ms=4, mew=0.9)
         ax.annotate(
-            f"together {row['saved']:.1%}", (row["saved"], place), xytext=(0, -15),
-            textcoords="offset points", ha="center", va="center", fontsize=6.5,
+            f"{row['saving']} {row['saved']:.1%}", (row["high"], below), xytext=(6, 0),
+            textcoords="offset points", va="center_baseline", fontsize=6.5,
         )  # fmt: skip
+    ax.set_ylim(-0.4, len(wide) - 0.35)
     ax.invert_yaxis()
     ax.set_xlim(left=0)
     ax.xaxis.set_major_formatter(PercentFormatter(1))

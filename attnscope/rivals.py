@@ -155,7 +155,7 @@ def _cached(config: Callable[[Any], Any]) -> Callable[..., Any]:
 
     @contextlib.contextmanager
     def start(pipe: Any, plan: Plan) -> Iterator[Call]:
-        denoiser = find_denoiser(pipe)
+        denoiser: Any = find_denoiser(pipe)
         if not hasattr(denoiser, "enable_cache"):
             raise InputError(f"diffusers offers no caches for {type(denoiser).__name__}")
         denoiser.enable_cache(config(pipe))

@@ -250,6 +250,8 @@ def measure(
         with arm.on(pipe) as call:
             _, seconds = stopwatch.time(workload.of(call))
         peak = memory.megabytes()
+        if arm.rival is not None:
+            gc.collect()  # its pipeline refers to itself, and must not weigh on the next arm
         if repetition >= 0:
             rows.append({"arm": arm.name, "repetition": repetition,
                          "seconds": seconds / workload.images, "peak_mb": peak})  # fmt: skip
@@ -260,7 +262,6 @@ def measure(
             random.Random(repetition).shuffle(order)
             for arm in order:
                 if arm.name not in reasons:
-                    gc.collect()
                     reason = _attempt(arm, run, repetition)
                     if arm.rival is not None and arm.rival.by_values and not values_matter:
                         reason = reason or _BY_VALUES
