@@ -605,14 +605,18 @@ def frontier(table: pd.DataFrame, measure: str, *, label: str = "", ax: Axes | N
     arms = list(dict.fromkeys(table["arm"]))
     colors = sns.color_palette("husl", len(arms))
     for row in chosen.to_dict("records"):
-        place = arms.index(row["arm"])
+        place = arms.index(str(row["arm"]))
         color, letter = colors[place], chr(ord("a") + place)
         if np.isnan(row["speedup"]):  # what perfect images would score
             ax.axhline(row["value"], color="black", lw=0.7, ls=(0, (3, 3)), label=row["arm"])
             continue
         x, y = row["speedup"], row["value"]
-        ax.plot([row["speedup_low"], row["speedup_high"]], [y, y], color=color, lw=0.7)
-        ax.plot([x, x], [row["low"], row["high"]], color=color, lw=0.7)
+        ends = (
+            ([row["speedup_low"], row["speedup_high"]], [y, y]),
+            ([x, x], [row["low"], row["high"]]),
+        )
+        for line in ends:
+            ax.plot(*line, color=color, lw=0.7, alpha=0.6, zorder=1)
         ax.plot(x, y, "o", color=color, mec="white", mew=0.4, ms=7, label=f"{letter}  {row['arm']}")
         ax.annotate(letter, (x, y), ha="center", va="center_baseline", fontsize=5.5, color="white")
     ax.set_xlabel("Speed-up")

@@ -75,7 +75,9 @@ def measure(bare, found, cost):
 @pytest.fixture(scope="module")
 def measured(found, cost):
     """By all of our own arms."""
-    return measuring(skeletons.build(found), found, cost)(latency.arms(PLAN, cost.counts, guided=True))
+    return measuring(skeletons.build(found), found, cost)(
+        latency.arms(PLAN, cost.counts, guided=True)
+    )
 
 
 def measuring(bare, found, cost):

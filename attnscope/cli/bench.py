@@ -333,12 +333,12 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
     shown = pd.DataFrame(
         {
             "arm": ran["arm"],
-            "s per image": ran["seconds"],
+            "s/image": ran["seconds"],
             "speed-up": ran["speedup"],
             "range": _range(ran, "speedup", ".3f"),
             "ideal": ran["ideal"],
             "of ideal": ran["of_ideal"],
-            "extra MB": ran["extra_mb"],
+            "extra MB": ran["extra_mb"].round(1) + 0.0,  # no -0.0
         }
     )
     weights = " with random weights" if settings["weights"] == "random" else ""
@@ -348,7 +348,7 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
         f"{settings['steps']} steps{images}, {settings['dtype']}, {settings['device']}, "
         f"{settings['threads']} threads: medians and ranges of {settings['repeats']} rounds"
     )
-    show_table(shown, title, {"s per image": ".3g", "speed-up": ".3f", "ideal": ".3f",
+    show_table(shown, title, {"s/image": ".3g", "speed-up": ".3f", "ideal": ".3f",
                               "of ideal": ".3f", "extra MB": ".1f"})  # fmt: skip
     for row in arms[arms["seconds"].isna()].to_dict("records"):
         results.print(f"{row['arm']} did not run: {row['note']}", soft_wrap=True)
@@ -366,11 +366,11 @@ def _show_parts(parts: pd.DataFrame) -> None:
     wide = parts.pivot_table(index="arm", columns="part", values="seconds", sort=False)
     total = wide.sum(axis=1)
     shown = wide.div(total, axis=0)
-    shown.insert(0, "s per image", total)
+    shown.insert(0, "s/image", total)
     shown = shown.rename(
         columns={"other": "rest of denoiser", "outside": "outside"}
     )  # fmt: skip
-    formats = dict.fromkeys(shown.columns, ".1%") | {"s per image": ".3g"}
+    formats = dict.fromkeys(shown.columns, ".1%") | {"s/image": ".3g"}
     title = "where the time goes, with a stopwatch at every site"
     show_table(shown.reset_index(), title, formats)
 

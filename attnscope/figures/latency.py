@@ -81,7 +81,7 @@ def arms_latex(arms: pd.DataFrame) -> str:
             "Speed-up": [_spread(row, "speedup", ".3f") for row in ran.to_dict("records")],
             "Ideal": ran["ideal"],
             "Of the ideal": ran["of_ideal"],
-            "Extra memory (MB)": ran["extra_mb"],
+            "Extra memory (MB)": ran["extra_mb"].round(1) + 0.0,  # no -0.0
         }
     )
     styler = shown.style.hide(axis="index").format(escape="latex")
