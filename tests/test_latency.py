@@ -4,8 +4,8 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-import toys
 import torch
+import toys
 
 from attnscope import architectures, skeletons
 from attnscope.analyses import latency

@@ -247,11 +247,13 @@ def measure(
 
     def run(arm: Arm, repetition: int) -> None:
         memory.reset()
-        with arm.on(pipe) as call:
-            _, seconds = stopwatch.time(workload.of(call))
-        peak = memory.megabytes()
-        if arm.rival is not None:
-            gc.collect()  # its pipeline refers to itself, and must not weigh on the next arm
+        try:
+            with arm.on(pipe) as call:
+                _, seconds = stopwatch.time(workload.of(call))
+            peak = memory.megabytes()
+        finally:
+            if arm.rival is not None:
+                gc.collect()  # its pipeline refers to itself, and must not weigh on the next arm
         if repetition >= 0:
             rows.append({"arm": arm.name, "repetition": repetition,
                          "seconds": seconds / workload.images, "peak_mb": peak})  # fmt: skip
