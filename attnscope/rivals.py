@@ -36,6 +36,7 @@ class Rival:
         by_plan: whether it carries the plan out, so that the plan's ideal is its own.
         by_values: whether what it skips depends on what the model computes.
         about: its settings, in words.
+        needs: another package that has to be there.
     """
 
     name: str
@@ -44,10 +45,13 @@ class Rival:
     by_plan: bool = False
     by_values: bool = False
     about: str = ""
+    needs: str | None = None
 
     def version(self) -> str | None:
-        """Of its package; ``None`` if it is not installed."""
+        """Of its package; ``None`` if it or what it needs is not installed."""
         with contextlib.suppress(metadata.PackageNotFoundError):
+            if self.needs is not None:
+                metadata.version(self.needs)
             return metadata.version(self.package or "diffusers")
         return None
 
@@ -63,7 +67,8 @@ class Rival:
             InputError: its package is not installed, or it is not made for the pipeline.
         """
         if self.version() is None:
-            raise InputError(f"{self.package} is not installed: pip install 'attnscope[rivals]'")
+            wanted = " or ".join(filter(None, (self.package, self.needs)))
+            raise InputError(f"{wanted} is not installed: pip install 'attnscope[rivals]'")
         with self.start(twin(pipe), plan) as call:
             yield call
 
@@ -199,7 +204,8 @@ RIVALS: dict[str, Rival] = {
     "deepcache": Rival("DeepCache", "DeepCache", _deepcache, about="interval 3, branch 0"),
     "tome": Rival("ToMe", "tomesd", _tome, about="half of the tokens"),
     "tgate+deepcache": Rival(
-        "T-GATE with DeepCache", "tgate", _tgate_deepcache, about="by tgate; interval 3, branch 0"
+        "T-GATE with DeepCache", "tgate", _tgate_deepcache, about="by tgate; interval 3, branch 0",
+        needs="DeepCache",
     ),
     "tgate+tome": Rival("T-GATE with ToMe", "tomesd", _tgate_tome, about="half of the tokens"),
     "pab": Rival(

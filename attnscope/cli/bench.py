@@ -35,7 +35,7 @@ def bench(
     height: o.Height = None,
     width: o.Width = None,
     batch: Annotated[int, typer.Option("--batch", "--batch-size", min=1, help="Images at a time.")] = 1,
-    repeats: Annotated[int, typer.Option(min=1, help="Rounds of all arms, after one to warm up.")] = 7,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds of all arms, after one to warm up.")] = 5,
     rivals: Annotated[str, typer.Option(help="all, none, or some of tgate, deepcache, tome, tgate+deepcache, tgate+tome, pab, fastercache, firstblock.")] = "all",
     watched: Annotated[bool, typer.Option("--watched", help="Also what an idle Trace and StepDistance on all sites cost.")] = False,
     latents: Annotated[bool, typer.Option("--latents", help="Stop at the latents: leave the autoencoder out.")] = False,
