@@ -335,6 +335,26 @@ def call(
     Returns:
         What the pipeline returns under ``images`` or ``frames``.
     """
+    options = call_options(
+        pipe, seeds=seeds, steps=steps, guidance=guidance, height=height, width=width,
+        output_type=output_type, **options,
+    )  # fmt: skip
+    made = pipe(list(inputs), **options)
+    return made.frames if is_video(pipe) else made.images
+
+
+def call_options(
+    pipe: Any,
+    *,
+    seeds: Sequence[int],
+    steps: int,
+    guidance: float,
+    height: int | None = None,
+    width: int | None = None,
+    output_type: str = "pil",
+    **options: Any,
+) -> dict[str, Any]:
+    """Keywords of a pipeline's call on a batch; see :func:`call` for the arguments."""
     import torch
 
     options |= {
@@ -347,9 +367,9 @@ def call(
         options["use_resolution_binning"] = False  # PixArt would make the nearest of its own sizes
     options |= size
     if is_video(pipe):
-        options |= {"max_guidance_scale": guidance, "min_guidance_scale": min(1.0, guidance)}
-        return pipe(list(inputs), **options).frames
-    return pipe(list(inputs), guidance_scale=guidance, **options).images
+        least = min(1.0, guidance)
+        return {**options, "max_guidance_scale": guidance, "min_guidance_scale": least}
+    return {**options, "guidance_scale": guidance}
 
 
 def scaled_timesteps(pipe: Any, steps: int, scale: float) -> list[int]:

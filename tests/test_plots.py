@@ -198,3 +198,45 @@ def test_attribution_stacks_what_is_saved_on_what_is_computed():
     np.testing.assert_allclose(bars["guidance cut-off"], [(0.6, 0.3), (0.7, 0.3)])
     np.testing.assert_allclose(bars["cross-attention reuse"], [(0.9, 0.1), (1, 0)])
     assert [label.get_text() for label in ax.get_yticklabels()] == ["the paper's MACs", "all MACs"]
+
+
+def test_a_breakdown_stacks_the_parts_of_every_arm():
+    rows = [("baseline", "cross", 1.0), ("baseline", "self", 2.0), ("baseline", "other", 5.0),
+            ("m=10", "cross", 0.5), ("m=10", "self", 1.0), ("m=10", "other", 2.5)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["arm", "part", "seconds"])
+    table["share"] = table["seconds"] / table.groupby("arm")["seconds"].transform("sum")
+    ax = plots.time_breakdown(table, ax=plt.figure().add_subplot())
+    bars = {container.get_label(): list(container) for container in ax.containers}
+    assert list(bars) == ["Cross-attention", "Self-attention", "Rest of the denoiser"]
+    rest = bars["Rest of the denoiser"]
+    assert [(bar.get_x(), bar.get_width()) for bar in rest] == [(3, 5), (1.5, 2.5)]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["baseline", "m=10"]
+
+
+def test_what_is_saved_alone_is_stacked_and_the_whole_is_a_diamond():
+    rows = [("time", "guidance cut-off", 0.25), ("time", "cross-attention reuse", 0.125),
+            ("time", "all together", 0.3), ("MACs", "guidance cut-off", 0.5),
+            ("MACs", "cross-attention reuse", 0.0625), ("MACs", "all together", 0.32)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["basis", "saving", "saved"])
+    table = table.assign(low=table["saved"] - 0.01, high=table["saved"] + 0.01)
+    ax = plots.saved_alone(table, ax=plt.figure().add_subplot())
+    cross = [(bar.get_x(), bar.get_width()) for bar in ax.containers[1]]
+    assert cross == [(0.25, 0.125), (0.5, 0.0625)]
+    diamonds = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "D"]
+    assert diamonds == [0.3, 0.32]
+
+
+def test_the_frontier_has_a_point_for_every_arm_and_a_line_for_the_reference():
+    table = pd.DataFrame(
+        {"arm": ["baseline", "m=10", "reference"], "measure": "kid", "value": [2.0, 3.0, 0.1],
+         "low": [1.5, 2.5, 0.0], "high": [2.5, 3.5, 0.2], "n": 100, "features": "reader",
+         "speedup": [1.0, 1.5, np.nan], "speedup_low": [1.0, 1.4, np.nan],
+         "speedup_high": [1.0, 1.6, np.nan]}
+    )  # fmt: skip
+    ax = plots.frontier(table, "kid", ax=plt.figure().add_subplot())
+    points = {line.get_label(): (line.get_xdata()[0], line.get_ydata()[0])
+              for line in ax.lines if line.get_marker() == "o"}  # fmt: skip
+    assert points == {"a  baseline": (1.0, 2.0), "b  m=10": (1.5, 3.0)}
+    assert [text.get_text() for text in ax.texts] == ["a", "b"]
+    with pytest.raises(ValueError, match="different features or counts"):
+        plots.frontier(table.assign(n=[100, 50, 100]), "kid", ax=ax)

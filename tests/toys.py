@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import warnings
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from attnscope.architectures import Architecture
 from attnscope.shapes.architecture import tokenizer as shapes_tokenizer
 
 _TEXT = {
@@ -279,6 +281,27 @@ def wan() -> WanPipeline:
         scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
     )
     return _quiet(pipe)
+
+
+def latte_architecture() -> Architecture:
+    """A Latte, which makes videos and takes the caches of diffusers."""
+    config = {
+        "sample_size": 4,
+        "num_layers": 2,
+        "patch_size": 2,
+        "attention_head_dim": 8,
+        "num_attention_heads": 2,
+        "caption_channels": 32,
+        "in_channels": 4,
+        "cross_attention_dim": 16,
+        "out_channels": 8,
+        "attention_bias": True,
+        "num_embeds_ada_norm": 1000,
+        "norm_type": "ada_norm_single",
+        "video_length": 3,
+    }
+    name = "LatteTransformer3DModel"
+    return Architecture("latte", name, json.dumps(config), "", 32, 32, tokens=5, frames=3)
 
 
 def clip(folder) -> str:

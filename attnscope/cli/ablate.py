@@ -119,9 +119,9 @@ def ablate(
             messages.print(f"note: {name} would reuse nothing, and is left out")
         path = out or default_path("ablate", names[0], settings)
         Run.check(path, "ablate", settings)
+        world = quality.embedded_world(names, prompts, (height, width))
         judged = quality.Quality(
-            features, features_weights, reference, clip, lpips, chosen[0].device,
-            quality.embedded_world(settings, prompts), len(prompts),
+            features, features_weights, reference, clip, lpips, chosen[0].device, world, len(prompts),
         )  # fmt: skip
         if not _is_judged(path, judged):
             judges = judged.judges()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attnscope.cli import ablate, convergence, cost, generate, models, plan, plot, shapes
+from attnscope.cli import ablate, bench, convergence, cost, generate, models, plan, plot, shapes
 from attnscope.errors import InputError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command()(ablate.ablate)
 app.command()(generate.generate)
 app.command()(plan.plan)
 app.command()(cost.cost)
+app.command()(bench.bench)
 app.command()(plot.plot)
 app.command()(models.models)
 app.add_typer(shapes.app, name="shapes")

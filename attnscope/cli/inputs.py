@@ -13,6 +13,7 @@ import pandas as pd
 
 from attnscope.errors import InputError
 from attnscope.pipelines import (
+    MODELS,
     SCHEDULERS,
     Model,
     choose_device,
@@ -32,6 +33,7 @@ from attnscope.prompts import (
 )
 
 if TYPE_CHECKING:
+    from attnscope.architectures import Architecture
     from attnscope.plan import Plan
 
 _EMBEDDED_LIMIT = 64
@@ -83,6 +85,31 @@ class ChosenModel:
         if not is_local(self.described):
             _ = self.pipe
         return fingerprint(self.described)
+
+
+class RandomModel:
+    """The same for the true architecture of a model with random weights, which needs no checkpoint.
+
+    Raises:
+        InputError: there is no such device or dtype.
+    """
+
+    weights = "random"
+    scheduler = None
+
+    def __init__(self, found: Architecture, *, device: str, dtype: str) -> None:
+        self.found, self.name = found, found.name
+        own = Model(found.name, found.name, steps=found.steps, scheduler=None)
+        self.described = MODELS.get(found.name, own)
+        self.device = choose_device(device)
+        self.dtype = precision_name(self.described, dtype, self.device)
+
+    @cached_property
+    def pipe(self) -> Any:
+        """The pipeline, built at the first use."""
+        from attnscope.skeletons import build
+
+        return build(self.found, device=self.device, dtype=self.dtype)
 
 
 def names(option: str, text: str) -> tuple[str, ...]:

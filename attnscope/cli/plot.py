@@ -17,7 +17,7 @@ def plot(
     as_json: o.AsJson = False,
 ) -> None:
     """Draw all figures of a run again, from its tables alone. Needs no model and no torch."""
-    from attnscope.cli import ablate, convergence, generate
+    from attnscope.cli import ablate, bench, convergence, generate
     from attnscope.errors import InputError
     from attnscope.runs import Run
 
@@ -26,6 +26,8 @@ def plot(
         convergence.report(opened, threshold=threshold, quiet=quiet, as_json=as_json)
     elif opened.command == "ablate":
         ablate.report(opened, quiet=quiet, as_json=as_json)
+    elif opened.command == "bench":
+        bench.report(opened, quiet=quiet, as_json=as_json)
     elif opened.command == "generate":
         generate.report(opened, quiet=quiet, as_json=as_json)
     else:

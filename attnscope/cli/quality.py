@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from attnscope.errors import InputError
 
 if TYPE_CHECKING:
-    from attnscope.analyses.ablation import Settings
     from attnscope.analyses.judging import Judges, Reference
     from attnscope.features import Extractor
     from attnscope.prompts import Prompt
@@ -144,19 +143,26 @@ class Quality:
         return Reference(extractor.extract(paths, device=self.device), self.reference.name)
 
 
-def embedded_world(settings: Settings, prompts: Sequence[Prompt]) -> Path | None:
+def embedded_world(
+    models: Sequence[str], prompts: Sequence[Prompt], size: tuple[int | None, int | None]
+) -> Path | None:
     """Where the reader is, if all models are of the embedded world and all captions tell scenes.
 
     Says so where only a caption or the size of the images stands in its way.
+
+    Args:
+        models: short names, hub ids or folders.
+        prompts: the captions.
+        size: height and width of the images; ``None`` is the model's own.
     """
     from attnscope.cli.console import messages
     from attnscope.pipelines import describe
     from attnscope.shapes.scenes import RESOLUTION, parse
 
-    folders = [Path(describe(subject.model).source) for subject in settings.subjects]
+    folders = [Path(describe(model).source) for model in models]
     if not all((folder / "reader.safetensors").is_file() for folder in folders):
         return None
-    if not {settings.height, settings.width} <= {None, RESOLUTION}:
+    if not set(size) <= {None, RESOLUTION}:
         messages.print(
             f"note: the reader reads images of {RESOLUTION} x {RESOLUTION} pixels only: alignment is "
             "left out"

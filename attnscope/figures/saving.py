@@ -10,13 +10,14 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from attnscope.figures import ablation, controls, convergence, generation
+from attnscope.figures import ablation, controls, convergence, generation, latency
 from attnscope.plots import paper_style
 from attnscope.runs import Run, write_whole
 
 Draw = Callable[[pd.DataFrame], Figure | None]
 FIGURES: Mapping[str, Mapping[str, tuple[str, Draw]]] = {
     "ablate": ablation.FIGURES,
+    "bench": latency.FIGURES,
     "convergence": {**convergence.FIGURES, **controls.FIGURES},
     "generate": generation.FIGURES,
 }

@@ -1,0 +1,414 @@
+"""``attnscope bench``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from attnscope.cli import options as o
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from attnscope.analyses.judging import Judges
+    from attnscope.analyses.latency import Arm, Settings, Workload
+    from attnscope.cli.inputs import ChosenModel, RandomModel
+    from attnscope.cost import Cost
+    from attnscope.prompts import Prompt
+    from attnscope.runs import Run
+
+_PROMPT = "a photograph of an orange cat on a windowsill"
+_FRONTIER_LIMIT = 100
+_FEW = 10_000
+_APART = ("size", "fill", "color", "shape", "relation", "background")  # "all" stands for them
+
+
+def bench(
+    model: o.Model = "shapes",
+    tgate: o.TGate = None,
+    other: o.OtherPlan = None,
+    random_weights: Annotated[bool, typer.Option("--random-weights", help="The true architecture without a checkpoint: time does not depend on values.")] = False,
+    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps; default: the model's.")] = None,
+    height: o.Height = None,
+    width: o.Width = None,
+    batch: Annotated[int, typer.Option("--batch", "--batch-size", min=1, help="Images at a time.")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds of all arms, after one to warm up.")] = 5,
+    rivals: Annotated[str, typer.Option(help="all, none, or some of tgate, deepcache, tome, tgate+deepcache, tgate+tome, pab, fastercache, firstblock.")] = "all",
+    watched: Annotated[bool, typer.Option("--watched", help="Also what an idle Trace and StepDistance on all sites cost.")] = False,
+    latents: Annotated[bool, typer.Option("--latents", help="Stop at the latents: leave the autoencoder out.")] = False,
+    frontier: Annotated[bool, typer.Option("--frontier", help="Also images of every arm, and how good they are.")] = False,
+    captions: o.Captions = None,
+    images: o.Images = None,
+    column: o.Column = None,
+    limit: o.Limit = None,
+    features: Annotated[str, typer.Option(help="For FID and KID: auto, none, inception, efficientnet-lite0, reader.")] = "auto",
+    features_weights: Annotated[Path | None, typer.Option(help="Weights of the features, where none are installed.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="Folder of images, or statistics (.npz), for FID and KID; shapes renders its own.")] = None,
+    clip: Annotated[str | None, typer.Option(help="A CLIP for the CLIP score: hub id or folder.")] = None,
+    scheduler: o.Scheduler = None,
+    guidance: o.Guidance = None,
+    seed: o.Seed = 0,
+    device: o.Device = "auto",
+    dtype: o.Dtype = "auto",
+    out: Annotated[Path | None, typer.Option(help="Run directory; default: runs/bench-…")] = None,
+    offline: o.Offline = False,
+    allow_pickle: o.AllowPickle = False,
+    quiet: o.Quiet = False,
+    as_json: o.AsJson = False,
+) -> None:  # fmt: skip
+    """Measure how much faster a plan is, what earned it, and what else there is to pick.
+
+    The plan, its parts alone and its rivals take turns with the baseline; ratios are taken within a
+    round. Without arguments: the embedded model with the paper's plan.
+    """
+    import torch
+
+    from attnscope import architectures
+    from attnscope.analyses import latency
+    from attnscope.cli import inputs, quality
+    from attnscope.cli.console import messages, quiet_libraries
+    from attnscope.cost import cost_of
+    from attnscope.counting import count_architecture
+    from attnscope.rivals import RIVALS
+    from attnscope.runs import Run, default_path
+
+    wanted = _chosen_rivals(rivals)
+    _check_frontier(frontier, random_weights, scheduler, captions or limit or reference or clip)
+    with quiet_libraries():
+        found = architectures.find(model).resized(height, width)
+        chosen = (
+            inputs.RandomModel(found, device=device, dtype=dtype)
+            if random_weights
+            else inputs.ChosenModel(
+                model, scheduler=scheduler, device=device, dtype=dtype, offline=offline,
+                allow_pickle=allow_pickle,
+            )
+        )  # fmt: skip
+        described = chosen.described
+        number = steps or described.steps
+        plan = inputs.chosen_plan(tgate, other) or latency.default_plan(number)
+        plan.over(number)
+        typed = () if frontier or described.task == "image" or model == "shapes" else (_PROMPT,)
+        count = limit or (_FRONTIER_LIMIT if frontier else batch) if model == "shapes" else limit
+        prompts, given, source = ([], [], "") if random_weights else inputs.read(
+            described, captions, images, column, count, seed, (found.width, found.height), typed
+        )  # fmt: skip
+        settings = latency.Settings(
+            model=model,
+            weights=chosen.weights,
+            plan=str(plan),
+            steps=number,
+            guidance=described.guidance if guidance is None else guidance,
+            height=found.height,
+            width=found.width,
+            batch=batch,
+            repeats=repeats,
+            rivals=tuple((name, RIVALS[name].version()) for name in wanted),
+            watched=watched,
+            decoded=not (latents or random_weights),
+            scheduler=chosen.scheduler,
+            dtype=chosen.dtype,
+            device=_device_name(chosen.device),
+            threads=torch.get_num_threads(),
+            seed=seed,
+            captions=source if frontier else "",
+            prompts_digest=inputs.digest(prompts, given) if frontier else "",
+            limit=len(prompts) if frontier else 0,
+        )
+        path = out or default_path("bench", model, settings)
+        if Run.check(path, "bench", settings) and Run(path).has_table("frontier"):
+            messages.print("measured before: choose another --out to measure again")
+        else:
+            judges = None
+            if frontier:
+                world = quality.embedded_world([model], prompts, (height, width))
+                judges = quality.Quality(
+                    features, features_weights, reference, clip, False, chosen.device, world,
+                    len(prompts),
+                ).judges()  # fmt: skip
+            guided = found.guided and settings.guidance > 1
+            cost = cost_of(count_architecture(found), plan, number, guided=guided, batch=batch)
+            _run(path, chosen, settings, cost, prompts, given, judges, quiet=quiet or as_json)
+    report(Run(path), quiet=quiet, as_json=as_json)
+
+
+def _chosen_rivals(text: str) -> tuple[str, ...]:
+    """What ``--rivals`` says.
+
+    Raises:
+        InputError: there is no such rival.
+    """
+    from attnscope.cli.inputs import names
+    from attnscope.errors import InputError
+    from attnscope.rivals import RIVALS
+
+    if text in ("all", "none"):
+        return tuple(RIVALS) if text == "all" else ()
+    chosen = names("--rivals", text)
+    unknown = [name for name in chosen if name not in RIVALS]
+    if unknown:
+        raise InputError(f"no such rival: {unknown[0]!r} (choose all, none, {', '.join(RIVALS)})")
+    return chosen
+
+
+def _check_frontier(
+    frontier: bool, random_weights: bool, scheduler: str | None, asked: Any
+) -> None:
+    """Refuse what does not go together."""
+    from attnscope.errors import InputError
+
+    if frontier and random_weights:
+        raise InputError("--frontier judges images of trained weights: leave --random-weights out")
+    if not frontier and asked:
+        raise InputError("--captions, --limit, --reference and --clip are for --frontier: add it")
+    if random_weights and scheduler:
+        raise InputError("--random-weights brings its own scheduler: leave --scheduler out")
+
+
+def _device_name(device: str) -> str:
+    """What times are of: the GPU's name, or the processor's."""
+    import platform
+
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{device}, {platform.machine()}"
+
+
+def _run(
+    path: Path,
+    chosen: ChosenModel | RandomModel,
+    settings: Settings,
+    cost: Cost,
+    prompts: Sequence[Prompt],
+    given: Sequence[Any],
+    judges: Judges | None,
+    *,
+    quiet: bool,
+) -> None:
+    """Measure, judge, and write all tables; the frontier's is the last."""
+    from attnscope.analyses import latency
+    from attnscope.cli import inputs
+    from attnscope.cli.console import progress
+    from attnscope.figures.latency import arms_latex
+    from attnscope.instruments import PeakMemory, Stopwatch
+    from attnscope.runs import Run, write_whole
+
+    plan = cost.trajectory.plan
+    pipe = chosen.pipe
+    inputs.check_plan(pipe, plan, settings.steps)
+    arms = latency.arms(
+        plan, cost.counts, guided=cost.guided, rivals=[name for name, _ in settings.rivals],
+        watched=settings.watched,
+    )  # fmt: skip
+    run = Run.open(path, "bench", settings, device=chosen.device)
+    if not run.has_table("arms"):
+        total = len(arms) * (settings.repeats + 1)
+        with progress("calls", total, quiet=quiet) as advance:
+            measured = latency.measure(
+                pipe, arms, _workload(chosen, settings, given), cost,
+                repeats=settings.repeats, stopwatch=Stopwatch(chosen.device),
+                memory=PeakMemory(chosen.device), values_matter=settings.weights != "random",
+                on_call=advance,
+            )  # fmt: skip
+        latex = arms_latex(measured.arms)
+        write_whole(path / "arms.tex", lambda partial: partial.write_text(latex, "utf-8"))
+        for name in ("repetitions", "parts", "attribution", "arms"):
+            run.write_csv(name, getattr(measured, name))
+            run.write_table(name, getattr(measured, name))
+    table = run.read_table("arms")
+    running = [arm for arm in arms if arm.name in set(table.dropna(subset=["seconds"])["arm"])]
+    if judges is None:
+        frontier = latency.frontier(table, None)
+    else:
+        frontier = latency.frontier(
+            table,
+            _judged(run, chosen, running, settings, prompts, given, judges, quiet=quiet),
+        )
+        run.write_csv("frontier", frontier)
+    run.write_table("frontier", frontier)
+
+
+def _workload(
+    chosen: ChosenModel | RandomModel, settings: Settings, given: Sequence[Any]
+) -> Workload:
+    """What every call is given: prompts over and over, or random embeddings."""
+    from itertools import cycle, islice
+
+    from attnscope import skeletons
+    from attnscope.analyses.latency import Workload
+    from attnscope.cli.inputs import RandomModel
+    from attnscope.pipelines import call_options
+
+    if isinstance(chosen, RandomModel):
+        keywords = skeletons.keywords(
+            chosen.pipe, chosen.found, steps=settings.steps, guidance=settings.guidance,
+            batch=settings.batch, seed=settings.seed,
+        )  # fmt: skip
+        return Workload(lambda: ([], keywords), settings.batch)
+    texts = list(islice(cycle(given), settings.batch))
+
+    def arguments() -> tuple[Sequence[Any], dict[str, Any]]:
+        return [texts], call_options(
+            chosen.pipe, seeds=range(settings.batch), steps=settings.steps,
+            guidance=settings.guidance, height=settings.height, width=settings.width,
+            output_type="pil" if settings.decoded else "latent", **chosen.described.options,
+        )  # fmt: skip
+
+    return Workload(arguments, settings.batch)
+
+
+def _judged(
+    run: Run,
+    chosen: ChosenModel | RandomModel,
+    arms: Sequence[Arm],
+    settings: Settings,
+    prompts: Sequence[Prompt],
+    given: Sequence[Any],
+    judges: Judges,
+    *,
+    quiet: bool,
+) -> pd.DataFrame:
+    """Images of every arm, and how good they are."""
+    import torch
+
+    from attnscope.analyses import judging, latency, summaries
+    from attnscope.cli.console import progress
+    from attnscope.pipelines import default_batch_size
+
+    with (
+        progress("images", len(arms) * len(prompts), quiet=quiet) as advance,
+        torch.inference_mode(),
+    ):
+        made = latency.sample(
+            chosen.pipe, arms, settings, prompts, given, run,
+            batch_size=default_batch_size(chosen.pipe, chosen.device), on_image=advance,
+            **chosen.described.options,
+        )  # fmt: skip
+    texts = {prompt.prompt_id: prompt.text for prompt in prompts}
+    with progress("measures: arms", len(arms), quiet=quiet) as advance:
+        images, features = judging.judge(run, made, texts, judges, on_arm=advance)
+    quality = summaries.summarise(images, features, judges.reference)
+    run.write_table("images", images)
+    run.write_table("quality", quality)
+    return quality
+
+
+def report(run: Run, *, quiet: bool, as_json: bool) -> None:
+    """Draw a benchmark's figures and print its tables."""
+    from attnscope.cli.console import results, show_json
+    from attnscope.figures.saving import save_figures
+
+    frontier = run.read_table("frontier")
+    figures = save_figures(run)
+    if as_json:
+        names = ("arms", "parts", "attribution", "frontier")
+        tables = {name: run.read_table(name) for name in names}
+        rows = {
+            name: table.astype(object).where(table.notna(), None).to_dict("records")
+            for name, table in tables.items()
+        }
+        show_json({"run": run.path, "settings": run.settings, "figures": figures, **rows})
+        return
+    if quiet:
+        print(run.path)
+        return
+    _show_arms(run.read_table("arms"), run.settings)
+    _show_parts(run.read_table("parts"))
+    _show_attribution(run.read_table("attribution"))
+    _show_frontier(frontier)
+    results.print(f"tables: {run.path} (Parquet and CSV; arms.tex for LaTeX)", soft_wrap=True)
+    for figure in figures:
+        results.print(f"figure: {figure} and .pdf", soft_wrap=True)
+
+
+def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
+    import pandas as pd
+
+    from attnscope.cli.console import results, show_table
+
+    ran = arms.dropna(subset=["seconds"])
+    shown = pd.DataFrame(
+        {
+            "arm": ran["arm"],
+            "s/image": ran["seconds"],
+            "speed-up": ran["speedup"],
+            "range": _range(ran, "speedup", ".3f"),
+            "ideal": ran["ideal"],
+            "of ideal": ran["of_ideal"],
+            "extra MB": ran["extra_mb"].round(1) + 0.0,  # no -0.0
+        }
+    )
+    weights = " with random weights" if settings["weights"] == "random" else ""
+    images = f", {settings['batch']} images at a time" if settings["batch"] > 1 else ""
+    title = (
+        f"{settings['model']}{weights} at {settings['width']}x{settings['height']}, "
+        f"{settings['steps']} steps{images}, {settings['dtype']}, {settings['device']}, "
+        f"{settings['threads']} threads: medians and ranges of {settings['repeats']} rounds"
+    )
+    show_table(shown, title, {"s/image": ".3g", "speed-up": ".3f", "ideal": ".3f",
+                              "of ideal": ".3f", "extra MB": ".1f"})  # fmt: skip
+    for row in arms[arms["seconds"].isna()].to_dict("records"):
+        results.print(f"{row['arm']} did not run: {row['note']}", soft_wrap=True)
+
+
+def _range(table: pd.DataFrame, name: str, form: str) -> list[str]:
+    """From the smallest to the largest."""
+    ends = zip(table[f"{name}_low"], table[f"{name}_high"], strict=True)
+    return [f"{low:{form}} to {high:{form}}" for low, high in ends]
+
+
+def _show_parts(parts: pd.DataFrame) -> None:
+    from attnscope.cli.console import show_table
+
+    wide = parts.pivot_table(index="arm", columns="part", values="seconds", sort=False)
+    total = wide.sum(axis=1)
+    shown = wide.div(total, axis=0)
+    shown.insert(0, "s/image", total)
+    shown = shown.rename(
+        columns={"other": "rest of denoiser", "outside": "outside"}
+    )  # fmt: skip
+    formats = dict.fromkeys(shown.columns, ".1%") | {"s/image": ".3g"}
+    title = "where the time goes, with a stopwatch at every site"
+    show_table(shown.reset_index(), title, formats)
+
+
+def _show_attribution(table: pd.DataFrame) -> None:
+    from attnscope.cli.console import show_table
+
+    if table.empty:
+        return
+    wide = table.pivot_table(index="saving", columns="basis", values="saved", sort=False)
+    time = table[table["basis"] == "time"].set_index("saving")
+    shown = wide[["time", "MACs"]].reset_index()
+    shown.insert(
+        2, "range", [f"{row['low']:.1%} to {row['high']:.1%}" for _, row in time.iterrows()]
+    )
+    title = "what each part saves alone, of the run without the plan"
+    show_table(shown, title, {"time": ".1%", "MACs": ".1%"})
+
+
+def _show_frontier(table: pd.DataFrame) -> None:
+    """Speed beside the leading measures, a row per arm."""
+    from attnscope.cli.console import messages, show_table
+    from attnscope.measures import MEASURES
+
+    if table.empty:
+        return
+    wide = table.pivot_table(index="arm", columns="measure", values="value", sort=False)
+    names = [name for name in MEASURES if name in wide and name not in _APART]
+    speed = table.drop_duplicates("arm").set_index("arm")["speedup"]
+    shown = wide[names].rename(columns={name: MEASURES[name].heading for name in names})
+    shown.insert(0, "speed-up", speed)
+    formats = {MEASURES[name].heading: MEASURES[name].form for name in names}
+    show_table(shown.reset_index(), f"speed and quality, {table['n'].max()} images an arm",
+               {"speed-up": ".3f", **formats})  # fmt: skip
+    small = table.loc[table["measure"] == "fid", "n"]
+    if len(small) and small.max() < _FEW:
+        messages.print(
+            f"note: FID of {small.max()} images is biased upward: read KID, and differences"
+        )

@@ -1,0 +1,107 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from attnscope.analyses import latency
+
+PLAN = "tgate:m=2,k=2,w=0,f=1"
+OURS = ["baseline", PLAN, "guidance alone", "cross alone", "self alone",
+        "guidance-cutoff:m=2,keep=cond"]  # fmt: skip
+
+
+def bench(folder, out, *more):
+    return ["bench", "--model", folder, "--tgate", "m=2,k=2,w=0", "--steps", 4, "--height", 32,
+            "--repeats", 1, "--rivals", "none", "--device", "cpu", "--out", out, *more]  # fmt: skip
+
+
+def test_bench_leaves_tables_and_figures(attnscope, folder, tmp_path):
+    run = tmp_path / "run"
+    code, out, err = attnscope(*bench(folder, run, "--random-weights", "--rivals", "pab"))
+    assert (code, err) == (0, "")
+    assert "with random weights at 32x32, 4 steps" in out
+    assert "Pyramid Attention Broadcast did not run: diffusers offers no caches for" in out
+    assert "what each part saves alone" in out
+    assert pd.read_csv(run / "arms.csv")["arm"].tolist() == [*OURS, "Pyramid Attention Broadcast"]
+    latex = (run / "arms.tex").read_text()
+    assert r"\toprule" in latex
+    assert "guidance alone" in latex
+    assert "Pyramid" not in latex
+    assert {path.name for path in (run / "figures").iterdir()} == {
+        f"{name}.{suffix}" for name in ("breakdown", "attribution") for suffix in ("png", "pdf")
+    }
+    assert json.loads((run / "run.json").read_text())["settings"]["weights"] == "random"
+
+
+def test_bench_prints_json_and_takes_trained_weights(attnscope, folder, tmp_path):
+    code, out, err = attnscope(*bench(folder, tmp_path / "run", "--latents", "--watched", "--json"))
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert [row["arm"] for row in document["arms"]] == [
+        "baseline", latency.INACTIVE, latency.WATCHED, *OURS[1:],
+    ]  # fmt: skip
+    assert document["settings"]["decoded"] is False
+    assert document["frontier"] == []
+
+
+def test_the_frontier_sets_speed_beside_quality(attnscope, folder, captions, tmp_path):
+    run = tmp_path / "run"
+    code, out, err = attnscope(*bench(folder, run, "--frontier", "--captions", captions))
+    assert (code, err) == (0, "")
+    assert "speed and quality, 2 images an arm" in out
+    table = pd.read_parquet(run / "frontier.parquet")
+    assert set(table["measure"]) == {"psnr", "ssim"}
+    speeds = pd.read_parquet(run / "arms.parquet").set_index("arm")["speedup"]
+    assert table["speedup"].tolist() == speeds[table["arm"]].tolist()
+    images = pd.read_parquet(run / "images.parquet")
+    assert images.groupby("arm").size().to_dict() == dict.fromkeys(OURS, 2)
+    assert all((run / path).is_file() for path in images["path"])
+    assert (run / "figures" / "frontier.pdf").is_file()
+
+
+def test_a_benchmark_is_not_run_twice_and_drawn_again_without_torch(
+    attnscope, folder, tmp_path, monkeypatch
+):
+    command = bench(folder, tmp_path / "run", "--random-weights")
+    attnscope(*command)
+    monkeypatch.setattr(latency, "measure", None)
+    code, _, err = attnscope(*command)
+    assert code == 0
+    assert "measured before" in err
+    code, _, err = attnscope(*command, "--steps", 5)
+    assert code == 2
+    assert "steps is 4 there and 5 here" in err
+    shutil.rmtree(tmp_path / "run" / "figures")
+    script = (
+        "import sys; from attnscope.cli.app import app\n"
+        "app(['plot', sys.argv[1], '-q'], standalone_mode=False)\n"
+        "assert not {'torch', 'diffusers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], check=True)
+    assert (tmp_path / "run" / "figures" / "breakdown.pdf").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "sd16"], "no such model: 'sd16'"),
+        (["--model", "sd15", "--random-weights", "--height", "100"], "height=100 is not a multiple of 8"),
+        (["--tgate", "m=9"], "there are 4 steps"),
+        (["--rivals", "tgate,magic"], "no such rival: 'magic'"),
+        (["--frontier", "--random-weights"], "leave --random-weights out"),
+        (["--limit", "3"], "are for --frontier"),
+        (["--random-weights", "--scheduler", "ddim"], "leave --scheduler out"),
+        (["--tgate", "m=2", "--plan", "baseline"], "not both"),
+        (["--dtype", "float8"], "no such dtype"),
+    ],
+)  # fmt: skip
+def test_bench_refuses_in_one_line(attnscope, folder, tmp_path, options, message):
+    code, out, err = attnscope(*bench(folder, tmp_path / "run"), *options)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert not (tmp_path / "run").exists()

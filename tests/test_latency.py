@@ -1,0 +1,276 @@
+import contextlib
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import toys
+
+from attnscope import architectures, skeletons
+from attnscope.analyses import latency
+from attnscope.analyses.latency import Arm, Workload
+from attnscope.cost import cost_of
+from attnscope.counting import count_architecture
+from attnscope.errors import InputError
+from attnscope.instruments import ModuleTimes, PeakMemory, Stopwatch
+from attnscope.plan import Baseline, parse
+from attnscope.rivals import RIVALS, Rival, twin
+from attnscope.sites import find_denoiser, find_sites
+from attnscope.trace import Trace
+
+STEPS = 4
+PLAN = parse("m=2,k=2,w=0")
+
+
+class Work:
+    """A clock that moves by a second for each row that an attention site computes, and not else."""
+
+    def __init__(self, pipe):
+        self.now = 0.0
+        denoiser = find_denoiser(pipe)
+        for site in find_sites(denoiser):
+            module = denoiser.get_submodule(site.name)
+            module.processor = self._taking(module.processor)
+
+    def _taking(self, processor):
+        def attend(attn, hidden_states, *args, **kwargs):
+            self.now += hidden_states.shape[0]
+            return processor(attn, hidden_states, *args, **kwargs)
+
+        return attend
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("toy")
+    # attention at full resolution too, where ToMe merges
+    toys.stable_diffusion(
+        folder,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    ).save_pretrained(folder / "toy")
+    return architectures.find(str(folder / "toy")).resized(32, 32)
+
+
+@pytest.fixture
+def bare(found):
+    """The toy with random weights; four sites of either kind."""
+    return skeletons.build(found)
+
+
+@pytest.fixture(scope="module")
+def cost(found):
+    return cost_of(count_architecture(found), PLAN, STEPS)
+
+
+@pytest.fixture
+def measure(bare, found, cost):
+    return measuring(bare, found, cost)
+
+
+@pytest.fixture(scope="module")
+def measured(found, cost):
+    """By all of our own arms."""
+    return measuring(skeletons.build(found), found, cost)(
+        latency.arms(PLAN, cost.counts, guided=True)
+    )
+
+
+def measuring(bare, found, cost):
+    clock = Work(bare)
+
+    def measured(arms, *, batch=1, values_matter=True):
+        keywords = skeletons.keywords(bare, found, steps=STEPS, guidance=5.0, batch=batch)
+        return latency.measure(
+            bare, arms, Workload(lambda: ([], keywords), batch), cost, repeats=2,
+            stopwatch=Stopwatch(clock=clock), memory=PeakMemory(), values_matter=values_matter,
+        )  # fmt: skip
+
+    return measured
+
+
+def test_the_table_of_a_benchmark_is_what_a_clock_of_computed_attention_says(measured):
+    """Eight sites: four cross, four self. Rows that compute are counted by hand."""
+    table = measured.arms.set_index("arm")
+    # both branches in 2 of 4 steps; cross stored at step 1; self computed at 0, 1, 2, 3
+    rows = {
+        "baseline": 4 * 2 * (4 + 4),
+        str(PLAN): 2 * 2 * (4 + 4) + 2 * 1 * 4,
+        "guidance alone": (2 * 2 + 2 * 1) * (4 + 4),
+        "cross alone": 2 * 2 * (4 + 4) + 2 * 2 * 4,
+        "self alone": 4 * 2 * (4 + 4),
+        "guidance-cutoff:m=2,keep=cond": (2 * 2 + 2 * 1) * (4 + 4),
+    }
+    assert table["seconds"].to_dict() == rows
+    assert table["speedup"].to_dict() == {arm: 64 / value for arm, value in rows.items()}
+    assert list(table.index) == list(rows)
+    assert (measured.repetitions.groupby("arm").size() == 2).all()
+
+
+def test_times_are_per_image(measure, cost):
+    arms = latency.arms(PLAN, cost.counts, guided=True)[:2]
+    measured = measure(arms, batch=2)
+    assert measured.arms["seconds"].tolist() == [64, 40]
+
+
+def test_ratios_are_taken_within_a_repetition_and_told_with_their_range():
+    """What slows a whole repetition down leaves the ratio as it is."""
+    seconds = {"baseline": [10, 30, 20], str(PLAN): [5, 15, 8]}
+    rows = [
+        {"arm": arm, "repetition": number, "seconds": value, "peak_mb": value + 100}
+        for arm, values in seconds.items()
+        for number, value in enumerate(values)
+    ]
+    arms = [Arm("baseline", Baseline(), traced=False), Arm(str(PLAN), PLAN)]
+    counts = count_architecture(architectures.find("shapes"))
+    cost = cost_of(counts, PLAN, STEPS)
+    row = latency.summarise(pd.DataFrame(rows), arms, cost, {}).iloc[1]
+    assert (row["seconds"], row["seconds_low"], row["seconds_high"]) == (8, 5, 15)
+    assert (row["speedup"], row["speedup_low"], row["speedup_high"]) == (2, 2, 2.5)
+    assert row["extra_mb"] == np.median([-5, -15, -12])
+    assert row["ideal"] == cost.speedup()
+    assert row["of_ideal"] == pytest.approx(2 / cost.speedup())
+
+
+def test_each_part_alone_and_all_together_are_told_in_time_and_in_macs(measured, cost):
+    wide = measured.attribution.pivot(index="saving", columns="basis", values="saved")
+    assert wide["time"].to_dict() == {
+        "guidance cut-off": 16 / 64,
+        "cross-attention reuse": 16 / 64,
+        "self-attention reuse": 0,
+        "all together": 24 / 64,
+    }
+    assert wide.loc["all together", "MACs"] == pytest.approx(1 - 1 / cost.speedup())
+    assert wide.loc["guidance cut-off", "MACs"] == pytest.approx(0.25)
+
+
+def test_the_time_of_parts_is_the_sites_own(measured):
+    parts = measured.parts.pivot(index="arm", columns="part", values="seconds")
+    assert parts.loc["baseline"].to_dict() == {"cross": 32, "self": 32, "other": 0, "outside": 0}
+    assert parts.loc[str(PLAN)].to_dict() == {"cross": 16, "self": 24, "other": 0, "outside": 0}
+    shares = measured.parts.groupby("arm")["share"].sum()
+    assert shares.to_numpy() == pytest.approx(1)
+
+
+def test_a_rival_that_fails_says_so_in_its_row_and_stops_nobody(measure, cost):
+    def breaking(pipe, plan):
+        raise KeyError("sample_size")
+
+    def refusing(pipe, plan):
+        raise InputError("it is made for others")
+
+    arms = latency.arms(PLAN, cost.counts, guided=True)[:2]
+    arms += [Arm("broken", PLAN, rival=Rival("broken", None, breaking)),
+             Arm("other", PLAN, rival=Rival("other", None, refusing)),
+             Arm("absent", PLAN, rival=Rival("absent", "no-such-package", breaking))]  # fmt: skip
+    table = measure(arms).arms.set_index("arm")
+    assert table["seconds"].notna().tolist() == [True, True, False, False, False]
+    assert table.loc["broken", "note"] == "KeyError: 'sample_size'"
+    assert table.loc["other", "note"] == "it is made for others"
+    assert table.loc["absent", "note"].startswith("no-such-package is not installed: pip install")
+
+
+def test_a_rival_that_goes_by_values_is_not_timed_on_random_ones(measure, cost):
+    arms = [latency.arms(PLAN, cost.counts, guided=True)[0],
+            Arm("by values", PLAN, rival=Rival("by values", None, lambda pipe, plan:
+                contextlib.nullcontext(pipe), by_values=True))]  # fmt: skip
+    told = measure(arms, values_matter=False).arms.set_index("arm")
+    assert np.isnan(told.loc["by values", "seconds"])
+    assert "values, which are random" in told.loc["by values", "note"]
+    assert measure(arms).arms["seconds"].notna().all()
+
+
+def test_a_plan_that_cannot_run_is_an_error(measure):
+    with pytest.raises(InputError, match="there are 4 steps"):
+        measure([Arm("baseline", Baseline(), traced=False), Arm("plan", parse("m=5"))])
+
+
+def test_a_twin_shares_its_weights_and_nothing_else(pipe):
+    before = toys.call(pipe)
+    other = twin(pipe)
+    ours, theirs = find_denoiser(pipe), find_denoiser(other)
+    assert ours is not theirs
+    assert all(a is b for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert torch.equal(toys.call(other), before)
+    for module in theirs.modules():
+        module.forward = None
+    assert torch.equal(toys.call(pipe), before)
+    assert other.scheduler is not pipe.scheduler
+
+
+def test_times_of_modules_are_summed_over_their_calls():
+    clock = itertools.count()
+    modules = [torch.nn.Identity(), torch.nn.Identity()]
+    times = ModuleTimes({"both": modules, "none": []}, Stopwatch(clock=lambda: float(next(clock))))
+    with times.on():
+        for module in (*modules, *modules):
+            module(torch.zeros(1))
+    modules[0](torch.zeros(1))
+    assert times.seconds() == {"both": 4.0, "none": 0}
+
+
+def test_the_peak_of_memory_is_of_what_came_after_the_reset():
+    memory = PeakMemory()
+    memory.reset()
+    if np.isnan(memory.megabytes()):
+        pytest.skip("this machine does not forget the peak of a process")
+    torch.ones(64 * 2**20)  # 256 MB
+    high = memory.megabytes()
+    memory.reset()
+    assert high - memory.megabytes() > 200
+
+
+@pytest.mark.parametrize("name", [*toys.VARIANTS, "latte"])
+def test_pipelines_of_random_weights_run_by_every_plan(name, tmp_path):
+    if name == "latte":
+        found = toys.latte_architecture()
+    else:
+        toys.VARIANTS[name](tmp_path).save_pretrained(tmp_path / name)
+        found = architectures.find(str(tmp_path / name))
+        tokens = 8 if "pixart" in name else None
+        found = found.resized(32, 32, tokens, 3 if name == "svd" else None)
+    pipe = skeletons.build(found)
+    guidance = 0.0 if name == "lcm-pixart" else 5.0
+    guided = found.guided and guidance > 1
+    keywords = skeletons.keywords(pipe, found, steps=3, guidance=guidance, batch=2)
+    cost = cost_of(count_architecture(found), PLAN, 3, guided=guided, batch=2)
+    sites = {site.name for site in find_sites(find_denoiser(pipe))}
+    assert sites == {site.name for site in cost.counts.sites}
+    with Trace(pipe, plan=PLAN) as trace:
+        made = pipe(**keywords)
+    latents = made.frames if hasattr(made, "frames") else made.images
+    assert latents.shape[0] == 2
+    assert trace.calls()["reused"].sum() > 0
+    assert trace.runs[-1].guided_steps == (2 if guided else 0)
+
+
+def test_no_pipeline_of_random_weights_is_made_up():
+    found = architectures.Architecture("toy", "FluxTransformer2DModel", "{}", "", 64, 64, tokens=5)
+    with pytest.raises(InputError, match="leave --random-weights out"):
+        skeletons.build(found)
+
+
+# The first-block cache needs a pipeline that names its branches, and none of the toys does.
+@pytest.mark.parametrize("name", [name for name in RIVALS if name != "firstblock"])
+def test_rivals_run_on_a_pipeline_of_their_own(name, found):
+    on_transformers = name in ("pab", "fastercache")
+    if RIVALS[name].version() is None:
+        pytest.skip(f"{RIVALS[name].package} is not installed")
+    found = toys.latte_architecture() if on_transformers else found
+    pipe = skeletons.build(found)
+    keywords = skeletons.keywords(pipe, found, steps=4, guidance=5.0)
+
+    def made(call):
+        output = call(**keywords)
+        return output.frames if hasattr(output, "frames") else output.images
+
+    before = made(pipe)
+    with RIVALS[name].on(pipe, PLAN) as call:
+        other = made(call)
+    assert other.shape == before.shape
+    assert not torch.equal(other, before)
+    assert torch.equal(made(pipe), before)
