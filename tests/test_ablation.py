@@ -275,9 +275,8 @@ def test_scaled_timesteps_have_scaled_noise(sd):
     assert own == sd.scheduler.timesteps.tolist()
     halved = scaled_timesteps(sd, 10, 0.5)
     signal = sd.scheduler.alphas_cumprod.double()
-    level = ((1 - signal) / signal).sqrt()
-    ratio = level[torch.tensor(halved)] / level[torch.tensor(own)]
-    assert torch.allclose(ratio, torch.full_like(ratio, 0.5), atol=0.02)
+    level = ((1 - signal) / signal).sqrt().numpy()
+    np.testing.assert_allclose(level[halved] / level[own], 0.5, atol=0.02)
     with pytest.warns(UserWarning, match="10 of 10 noise levels .* beyond the schedule"):
         crowded = scaled_timesteps(sd, 10, 1e-6)
     assert crowded == list(range(9, -1, -1))

@@ -1,3 +1,4 @@
+import contextlib
 import itertools
 import json
 import multiprocessing
@@ -16,6 +17,7 @@ import toys
 from PIL import Image
 
 from attnscope.analyses import ablation
+from attnscope.runs import Run
 
 
 def ablate(folder, captions, out, *more):
@@ -54,13 +56,24 @@ def test_ablate_leaves_images_tables_and_figures(attnscope, folder, captions, tm
 def test_self_attention_is_ablated_alone_and_gated(attnscope, folder, captions, tmp_path):
     code, out, err = attnscope(
         *ablate(folder, captions, tmp_path / "run"),
-        "--attention", "self", "--steps", 6, "--gates", "5", "--intervals", "2,3", "--json",
+        "--attention", "self", "--steps", 9, "--gates", "6", "--intervals", "2,3", "--json",
     )  # fmt: skip
     assert (code, err) == (0, "")
     arms = {row["arm"] for row in json.loads(out)["arms"]}
-    assert arms == {"gate m=5"} | {
-        f"{name} m=5 k={k}" for name in ("S^F", "S^L", "S^F+gate", "S^L+gate") for k in (2, 3)
+    assert arms == {"gate m=6"} | {
+        f"{name} m=6 k={k}" for name in ("S^F", "S^L", "S^F+gate", "S^L+gate") for k in (2, 3)
     }
+
+
+def test_arms_that_would_be_s_are_left_out_and_named(attnscope, folder, captions, tmp_path):
+    code, _, err = attnscope(
+        *ablate(folder, captions, tmp_path / "run"), "--attention", "self", "--gates", "2",
+        "--intervals", "2",
+    )  # fmt: skip
+    assert code == 0
+    assert err.splitlines() == [
+        f"note: {name} m=2 k=2 would reuse nothing, and is left out" for name in ("S^L", "S^L+gate")
+    ]
 
 
 def test_models_schedulers_and_steps_stand_in_one_table(attnscope, sd, folder, captions, tmp_path):
@@ -121,7 +134,7 @@ def test_distances_name_their_features(attnscope, folder, captions, references, 
     )
     assert code == 0
     assert "FID ↓" in out
-    assert "FID of 4 images is biased upward" in err
+    assert "FID of 4 images is biased and not tested: read KID" in err
     arms = pd.read_parquet(tmp_path / "run" / "arms.parquet").query("measure == 'fid'")
     assert arms["features"].unique().tolist() == [
         "efficientnet-lite0, 256 x 256, antialiased bilinear"
@@ -147,7 +160,7 @@ def test_distances_name_their_features(attnscope, folder, captions, references, 
         (["--captions", "missing.txt"], "does not exist"),
         (["--features", "vgg"], "no such --features"),
         (["--features", "reader"], "give --reference FOLDER"),
-        (["--features", "none", "--reference", "."], "--features none leaves out"),
+        (["--features", "none", "--reference", "."], "--reference is for FID and KID"),
         (["--clip", "missing/clip"], "missing/clip"),
     ],
 )
@@ -184,6 +197,7 @@ def test_references_that_cannot_be_used_are_refused_before_any_image(
     attnscope, folder, captions, references, tmp_path
 ):
     pytest.importorskip("efficientnet_lite_pytorch")
+    captions.write_text("a circle\n" * 4)
     command = [*ablate(folder, captions, tmp_path / "run"), "--reference", references]
     (references / "2.png").write_bytes(b"no image")
     code, _, err = attnscope(*command)
@@ -195,6 +209,40 @@ def test_references_that_cannot_be_used_are_refused_before_any_image(
     assert code == 2
     assert "holds 1 images" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_another_reference_of_the_same_name_is_measured_anew(
+    attnscope, folder, captions, references, tmp_path
+):
+    pytest.importorskip("efficientnet_lite_pytorch")
+    captions.write_text("a circle\n" * 4)
+    other = tmp_path / "elsewhere" / references.name
+    other.mkdir(parents=True)
+    for number in range(4):
+        Image.new("RGB", (32, 32), (60 * number, 0, 0)).save(other / f"{number}.png")
+    values = []
+    for folder_of_images in (references, other, references):
+        attnscope(*ablate(folder, captions, tmp_path / "run"), "--reference", folder_of_images)
+        arms = pd.read_parquet(tmp_path / "run" / "arms.parquet").query("measure == 'fid'")
+        values.append(list(arms["value"]))
+    assert values[0] == values[2]
+    assert values[0] != values[1]
+
+
+def test_a_judgement_that_was_cut_short_is_taken_again(
+    attnscope, folder, captions, references, tmp_path, monkeypatch
+):
+    pytest.importorskip("efficientnet_lite_pytorch")
+    captions.write_text("a circle\n" * 4)
+    run = tmp_path / "run"
+    attnscope(*ablate(folder, captions, run))
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "write_csv", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with contextlib.suppress(KeyboardInterrupt):
+            attnscope(*ablate(folder, captions, run), "--reference", references)
+    assert "fid" in set(pd.read_parquet(run / "arms.parquet")["measure"])
+    attnscope(*ablate(folder, captions, run))
+    assert set(pd.read_parquet(run / "arms.parquet")["measure"]) == {"psnr", "ssim"}
 
 
 def test_other_settings_in_the_same_place_are_refused(attnscope, folder, captions, tmp_path):
@@ -252,7 +300,8 @@ def test_videos_are_ablated_frame_by_frame(attnscope, tokenizer_folder, tmp_path
     assert "text" in err
     assert not (tmp_path / "run").exists()
     code, out, err = attnscope(*command, "--attention", "self")
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert err.count("would reuse nothing") == 2
     assert "frame distance" in out
     images = pd.read_parquet(tmp_path / "run" / "images.parquet").query("trajectory == 'S'")
     assert images.groupby("prompt_id")["frame"].nunique().min() > 1
