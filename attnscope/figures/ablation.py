@@ -19,7 +19,7 @@ _MOST_LINES = 7
 def arms(table: pd.DataFrame) -> Figure:
     """The leading measures of every arm of the first cell, as differences to S where there are some."""
     table, cell = _first(table)
-    measures = [name for name in LEADING if name in set(table["measure"])][:5]
+    measures = [name for name in LEADING if name in set(table["measure"]) and name != "psnr"][:4]
     names = list(table["arm"].drop_duplicates())
     figure, axes = plt.subplots(
         1, len(measures), squeeze=False, figsize=(plots.TEXT_WIDTH, 0.85 + 0.19 * len(names))
@@ -30,7 +30,7 @@ def arms(table: pd.DataFrame) -> Figure:
         plots.by_arm(
             chosen, measure, arms=names, difference=told, label=_label(chosen, told), ax=ax
         )
-        ax.xaxis.label.set_size(6.5)
+        ax.xaxis.label.set_size(6)
     for ax in axes[0][1:]:
         ax.set_yticklabels([])
     return _titled(figure, cell)
@@ -167,7 +167,7 @@ def _label(chosen: pd.DataFrame, difference: bool = False) -> str:
     if not row["features"]:
         return heading
     features, protocol = row["features"].split(", ", 1)
-    return f"{heading}\n{features}, {protocol}\nn = {row['n']:,}"
+    return f"{heading}\n{features}, n = {row['n']:,}\n{protocol}"
 
 
 def _text_handles() -> tuple[list[Line2D], list[str]]:
