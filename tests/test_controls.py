@@ -19,7 +19,6 @@ from attnscope.pipelines import call
 from attnscope.prompts import Prompt, image_seed
 
 # Fixtures of the command's tests.
-attnscope, captions, folder = test_cli.attnscope, test_cli.captions, test_cli.folder
 
 CAPTIONS = [
     "a small red circle on a white background",
