@@ -230,16 +230,19 @@ def _written(
     if out is None:
         return []
     from attnscope.cost import attribution
-    from attnscope.figures.cost import save_attribution, save_scaling
+    from attnscope.figures import cost as figures
+    from attnscope.figures.saving import save
 
     files = [_csv(out, "steps", run.table())]
     if with_plan:
         table = attribution(run)
-        files += [_csv(out, "attribution", table)]
-        files += save_attribution(table, out / "attribution")
+        png = out / "attribution.png"
+        files += [_csv(out, "attribution", table), png]
+        save(lambda: figures.attribution(table), png, png.with_suffix(".pdf"))
     if grid is not None:
-        files += [_csv(out, "scaling", grid)]
-        files += save_scaling(grid, out / "scaling", title=found.name)
+        png = out / "scaling.png"
+        files += [_csv(out, "scaling", grid), png]
+        save(lambda: figures.scaling(grid, title=found.name), png, png.with_suffix(".pdf"))
     return files
 
 

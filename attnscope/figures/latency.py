@@ -10,9 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from attnscope import plots
-from attnscope.measures import MEASURES
+from attnscope.measures import LEADING, MEASURES
 
-_LEADING = ("fid", "kid", "all", "clip", "psnr", "ssim")
 _MOST_PANELS = 3
 
 
@@ -35,7 +34,7 @@ def attribution(table: pd.DataFrame) -> Figure | None:
 
 def frontier(table: pd.DataFrame) -> Figure | None:
     """Speed-up against the leading measures; ``None`` if no images were judged."""
-    measures = [name for name in _LEADING if name in set(table["measure"])][:_MOST_PANELS]
+    measures = [name for name in LEADING if name in set(table["measure"])][:_MOST_PANELS]
     if not measures:
         return None
     count = len(measures)

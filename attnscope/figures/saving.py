@@ -53,11 +53,11 @@ def save_figures(run: Run) -> list[Path]:
     return written
 
 
-def save(draw: Callable[[], Figure], path: Path) -> None:
-    """Draw one figure in the style of papers and write it as its ending says, PNG or PDF."""
+def save(draw: Callable[[], Figure], *paths: Path) -> None:
+    """Draw one figure in the style of papers and write it as the endings of paths say: PNG or PDF."""
     mpl.use("agg")
     with paper_style():
-        _write(draw(), path)
+        _write(draw(), *paths)
 
 
 def _write(figure: Figure, *paths: Path) -> None:
