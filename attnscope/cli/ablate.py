@@ -77,6 +77,8 @@ def ablate(
     noise_seeds = inputs.whole_numbers("--seeds", seeds, least=0)
     names = inputs.names("--models", models)
     kinds = inputs.names("--schedulers", schedulers) if schedulers else (None,)
+    for kind in kinds:
+        inputs.known_scheduler(kind)
     prompts, given, source = inputs.read_for_all(
         names, captions, images, column, limit, noise_seeds[0], (width or 1024, height or 576),
         embedded_limit=_EMBEDDED_LIMIT,
@@ -84,8 +86,6 @@ def ablate(
     with quiet_libraries():
         subjects, chosen = [], []
         for name in names:
-            for kind in kinds:
-                inputs.known_scheduler(kind)
             model = inputs.ChosenModel(
                 name, scheduler=kinds[0], device=device, dtype=dtype, offline=offline,
                 allow_pickle=allow_pickle,
@@ -170,9 +170,9 @@ def _make(
     inputs.warn_if_too_long(pipe, prompts)
     for arm in arms:
         _set(pipe, arm)
-        inputs.check_plan(pipe, parse(arm.plan), arm.cell.steps)
+        inputs.check_plan(pipe, parse(arm.plan), arm.asked)
         if arm.cell.noise_scale != 1:
-            scaled_timesteps(pipe, arm.cell.steps, arm.cell.noise_scale)
+            scaled_timesteps(pipe, arm.asked, arm.cell.noise_scale)
     batch = size or default_batch_size(pipe, model.device)
     run = Run.open(path, "ablate", settings, device=model.device, batch_size=batch)
     run.write_table("prompts", inputs.table(prompts))
