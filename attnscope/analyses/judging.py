@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from attnscope.runs import Run, write_whole
 
 if TYPE_CHECKING:
     from attnscope.features import Extractor, FeatureSet, Statistics
+    from attnscope.shapes.reader import Reader
 
 _AT_ONCE = 64
 
@@ -64,6 +66,14 @@ class Judges:
     clip: str | None = None
     lpips: bool = False
     device: str = "cpu"
+
+    @cached_property
+    def loaded_reader(self) -> Reader:
+        """The reader, loaded once for all batches of images."""
+        from attnscope.shapes.reader import load_reader
+
+        assert self.reader is not None
+        return load_reader(self.reader)
 
 
 def scenes_reference(
@@ -193,7 +203,7 @@ def _measured_part(
     if judges.clip is not None:
         columns["clip"] = metrics.clip_score(images, captions, judges.clip, device=judges.device)
     if judges.reader is not None:
-        columns |= _reading(images, captions, judges.reader)
+        columns |= _reading(images, captions, judges.loaded_reader)
     if references is not None:
         columns["psnr"] = metrics.psnr(images, references)
         columns["ssim"] = metrics.ssim(images, references)
@@ -215,16 +225,16 @@ def _open(run: Run, paths: Iterable[str]) -> list[Image.Image]:
 
 
 def _reading(
-    images: Sequence[Image.Image], captions: Sequence[str], folder: Path
+    images: Sequence[Image.Image], captions: Sequence[str], reader: Reader
 ) -> dict[str, NDArray[np.float64]]:
     """What the reader sees of every caption: the part of an image's things that agree."""
     import torch
 
-    from attnscope.shapes.reader import HEADS, load_reader, matches
+    from attnscope.shapes.reader import HEADS, matches
     from attnscope.shapes.scenes import parse
 
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
-    read = load_reader(folder).read(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1)
+    read = reader.read(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1)
     agreed = matches(read, [parse(caption) for caption in captions]).double().numpy()
     heads = pd.DataFrame(agreed, columns=[name.split("_")[0] for name in HEADS])
     columns = {name: heads[[name]].mean(axis=1).to_numpy() for name in READ[:-1]}
