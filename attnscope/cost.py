@@ -63,6 +63,7 @@ class SiteCost:
         projections: MACs of its linear maps.
         products: MACs of its two matrix products.
         parameters: how many it has.
+        outputs: elements of its output, which is what reuse keeps.
     """
 
     name: str
@@ -72,6 +73,7 @@ class SiteCost:
     projections: int
     products: int
     parameters: int
+    outputs: int
 
     def macs(self, convention: Convention) -> int:
         """All of the site."""
@@ -154,6 +156,20 @@ class Cost:
     def macs(self, convention: Convention = "full") -> int:
         """All of the run."""
         return summed(self.parts, convention)
+
+    @cached_property
+    def kept(self) -> tuple[int, ...]:
+        """Elements that are kept for reuse when a step is over, for every step (Table A13)."""
+        kept = [0] * self.trajectory.steps
+        for site in self.counts.sites:
+            rows, last = 0, self.trajectory.last_reuses(site)
+            for step, action in enumerate(self.trajectory.actions(site)):
+                if action is Action.STORE:
+                    rows = self.rows(step)
+                elif action is Action.REUSE:  # the mean over branches, once one was dropped
+                    rows = 0 if step in last else min(rows, self.rows(step))
+                kept[step] += rows * site.outputs
+        return tuple(kept)
 
     @cached_property
     def baseline(self) -> Cost:

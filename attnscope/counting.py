@@ -51,7 +51,7 @@ def count(denoiser: nn.Module, call: Callable[[], Any]) -> Counts:
             SiteCost(
                 site.name, watch.kinds.get(site.name, site.kind), site.block, site.index,
                 watch.inside[site.name, "projections"], watch.inside[site.name, "products"],
-                _parameters(modules[site.name]),
+                _parameters(modules[site.name]), watch.outputs[site.name],
             )
             for site in sites
         ),
@@ -103,6 +103,7 @@ class _Watch(TorchFunctionMode):
         self.by_name = {site.name: site for site in sites}
         self.kinds: dict[str, str] = {}
         self.inside: Counter[tuple[str, str]] = Counter()
+        self.outputs: Counter[str] = Counter()
         self.elsewhere: Counter[str] = Counter()
         self.modules: Counter[str] = Counter()
         self._stack: list[nn.Module] = []
@@ -171,6 +172,7 @@ class _Watch(TorchFunctionMode):
         name = self.names[module]
         if name in self.by_name:
             self.kinds[name] = confirmed_kind(self.by_name[name], module, args, kwargs, output)
+            self.outputs[name] = output.numel() if isinstance(output, Tensor) else 0
 
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d)

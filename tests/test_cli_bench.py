@@ -44,7 +44,7 @@ def test_bench_prints_json_and_takes_trained_weights(attnscope, folder, tmp_path
         "baseline", latency.INACTIVE, latency.WATCHED, *OURS[1:],
     ]  # fmt: skip
     assert document["settings"]["decoded"] is False
-    assert document["frontier"] == []
+    assert "frontier" not in document
 
 
 def test_the_frontier_sets_speed_beside_quality(attnscope, folder, captions, tmp_path):
@@ -67,7 +67,8 @@ def test_a_benchmark_is_not_run_twice_and_drawn_again_without_torch(
 ):
     command = bench(folder, tmp_path / "run", "--random-weights")
     attnscope(*command)
-    monkeypatch.setattr(latency, "measure", None)
+    monkeypatch.setattr(latency, "rounds", None)
+    monkeypatch.setattr(latency, "breakdown", None)
     code, _, err = attnscope(*command)
     assert code == 0
     assert "measured before" in err
@@ -82,6 +83,45 @@ def test_a_benchmark_is_not_run_twice_and_drawn_again_without_torch(
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")], check=True)
     assert (tmp_path / "run" / "figures" / "breakdown.pdf").exists()
+
+
+def test_rounds_outlive_a_benchmark_that_is_stopped(attnscope, folder, tmp_path, monkeypatch):
+    run, rounds, numbers = tmp_path / "run", latency.rounds, []
+
+    def stopped(*args, **options):
+        yield next(rounds(*args, **options))
+        raise KeyboardInterrupt
+
+    def listed(pipe, arms, workload, left, **options):
+        numbers.extend(left)
+        return rounds(pipe, arms, workload, left, **options)
+
+    command = [*bench(folder, run, "--random-weights"), "--repeats", 3]
+    monkeypatch.setattr(latency, "rounds", stopped)
+    assert attnscope(*command)[0] != 0
+    before = pd.read_parquet(run / "repetitions.parquet")
+    assert set(before["repetition"]) == {0}
+    monkeypatch.setattr(latency, "rounds", listed)
+    assert attnscope(*command)[0] == 0
+    after = pd.read_parquet(run / "repetitions.parquet")
+    assert numbers == [1, 2]
+    assert after.groupby("arm").size().to_dict() == dict.fromkeys(OURS, 3)
+    pd.testing.assert_frame_equal(after[after["repetition"] == 0], before)
+
+
+def test_other_measures_judge_the_same_images_again(attnscope, folder, captions, tmp_path):
+    run = tmp_path / "run"
+    command = bench(folder, run, "--frontier", "--captions", captions)
+    attnscope(*command)
+    made = {path: path.stat().st_mtime_ns for path in run.rglob("images/**/*.png")}
+    speeds = (run / "arms.csv").read_text()
+    (run / "judged.json").write_text("{}")
+    (run / "frontier.parquet").unlink()
+    assert attnscope(*command)[0] == 0
+    assert (run / "frontier.parquet").is_file()
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("images/**/*.png")} == made
+    assert len(made) == 12
+    assert (run / "arms.csv").read_text() == speeds
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,28 @@ def test_a_plan_costs_what_is_counted_while_it_runs(name, plan, tmp_path):
         assert cost.macs() == seen(denoiser, run)
 
 
+def kept_now(denoiser):
+    """Elements that the hooks of a denoiser keep."""
+    registries = [vars(module).get("_diffusers_hook") for module in denoiser.modules()]
+    hooks = [registry.hooks["attnscope"] for registry in registries if registry is not None]
+    return sum(kept.result.numel() for hook in hooks for kept in hook._kept.values())
+
+
+@pytest.mark.parametrize("name", toys.VARIANTS)
+@pytest.mark.parametrize("plan", ["m=4,k=2,w=0,f=2", "cross-reuse:m=1", "self-reuse-late:m=2,k=3"])
+def test_a_plan_keeps_as_much_as_is_counted(name, plan, tmp_path):
+    pipe, denoiser, found = tiny(name, tmp_path)
+    guided = not name.startswith("lcm")
+    cost = cost_of(counting.count_architecture(found), plan, 6, guided=guided, batch=2)
+    kept = []
+    with attnscope.Trace(pipe, plan=plan):
+        denoiser.register_forward_pre_hook(lambda *_: kept.append(kept_now(denoiser)))
+        toys.call(pipe, prompts=2, steps=6, guidance=5.0 if guided else 0.0)
+        kept.append(kept_now(denoiser))
+    assert kept == [0, *cost.kept]
+    assert max(kept) > 0 == kept[-1]
+
+
 @pytest.mark.parametrize("saving", ["guidance", "cross", "self"])
 def test_each_part_of_a_plan_runs_alone_and_costs_what_is_counted(saving, tmp_path):
     pipe, denoiser, found = tiny("sdxl", tmp_path)
@@ -399,7 +421,7 @@ def test_what_cannot_be_counted_is_said_in_one_line(model, options, message):
 
 
 def test_a_plan_longer_than_its_steps_is_refused():
-    counts = Counts((SiteCost("a", "cross", "a", 0, 1, 1, 1),), {"rest": 1}, 1, {})
+    counts = Counts((SiteCost("a", "cross", "a", 0, 1, 1, 1, 1),), {"rest": 1}, 1, {})
     with pytest.raises(InputError, match="m=10, but there are 4 steps"):
         cost_of(counts, "m=10", 4)
     with pytest.raises(InputError, match="no such saving: 'speed'"):

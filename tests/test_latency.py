@@ -1,5 +1,6 @@
 import contextlib
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import torch
 import toys
 
 from attnscope import architectures, skeletons
-from attnscope.analyses import latency
+from attnscope.analyses import latency, speedups
 from attnscope.analyses.latency import Arm, Workload
 from attnscope.cost import cost_of
 from attnscope.counting import count_architecture
@@ -80,15 +81,32 @@ def measured(found, cost):
     )
 
 
+@dataclass
+class Measured:
+    repetitions: pd.DataFrame
+    parts: pd.DataFrame
+    arms: pd.DataFrame
+    attribution: pd.DataFrame
+
+
 def measuring(bare, found, cost):
     clock = Work(bare)
 
     def measured(arms, *, batch=1, values_matter=True):
         keywords = skeletons.keywords(bare, found, steps=STEPS, guidance=5.0, batch=batch)
-        return latency.measure(
-            bare, arms, Workload(lambda: ([], keywords), batch), cost, repeats=2,
-            stopwatch=Stopwatch(clock=clock), memory=PeakMemory(), values_matter=values_matter,
+        workload, stopwatch = Workload(lambda: ([], keywords), batch), Stopwatch(clock=clock)
+        tables = latency.rounds(
+            bare, arms, workload, range(2), stopwatch=stopwatch, memory=PeakMemory(),
+            values_matter=values_matter,
         )  # fmt: skip
+        repetitions = pd.concat(tables, ignore_index=True)
+        ours = [arm for arm in arms if arm.is_ours]
+        return Measured(
+            repetitions,
+            latency.breakdown(bare, ours, workload, passes=2, stopwatch=stopwatch),
+            speedups.summarise(repetitions, arms, cost),
+            speedups.attribution(repetitions, arms, cost),
+        )
 
     return measured
 
@@ -121,14 +139,15 @@ def test_ratios_are_taken_within_a_repetition_and_told_with_their_range():
     """What slows a whole repetition down leaves the ratio as it is."""
     seconds = {"baseline": [10, 30, 20], str(PLAN): [5, 15, 8]}
     rows = [
-        {"arm": arm, "repetition": number, "seconds": value, "peak_mb": value + 100}
+        (arm, number, value, value + 100, "")
         for arm, values in seconds.items()
         for number, value in enumerate(values)
     ]
     arms = [Arm("baseline", Baseline(), traced=False), Arm(str(PLAN), PLAN)]
     counts = count_architecture(architectures.find("shapes"))
     cost = cost_of(counts, PLAN, STEPS)
-    row = latency.summarise(pd.DataFrame(rows), arms, cost, {}).iloc[1]
+    columns = ["arm", "repetition", "seconds", "peak_mb", "reason"]
+    row = speedups.summarise(pd.DataFrame(rows, columns=columns), arms, cost).iloc[1]
     assert (row["seconds"], row["seconds_low"], row["seconds_high"]) == (8, 5, 15)
     assert (row["speedup"], row["speedup_low"], row["speedup_high"]) == (2, 2, 2.5)
     assert row["extra_mb"] == np.median([-5, -15, -12])

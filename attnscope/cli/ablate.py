@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -123,23 +122,13 @@ def ablate(
         judged = quality.Quality(
             features, features_weights, reference, clip, lpips, chosen[0].device, world, len(prompts),
         )  # fmt: skip
-        if not _is_judged(path, judged):
+        if not judged.is_of(path):
             judges = judged.judges()
             for model in chosen:
                 own = [arm for arm in arms if arm.cell.model == model.name]
                 _make(path, model, own, settings, prompts, given, size, quiet=quiet or as_json)
             _judge(Run(path), settings, prompts, judges, judged, quiet=quiet or as_json)
     report(Run(path), quiet=quiet, as_json=as_json)
-
-
-def _is_judged(path: Path, judged: Quality) -> bool:
-    """Whether a run has all its tables, by these very measures: they are written after its images."""
-    about = path / "judged.json"
-    return about.is_file() and about.read_text("utf-8") == _text(judged)
-
-
-def _text(judged: Quality) -> str:
-    return json.dumps(judged.about, indent=2) + "\n"
 
 
 def _make(
@@ -205,26 +194,23 @@ def _judge(
     *,
     quiet: bool,
 ) -> None:
-    """Measure the images. What says by which measures is taken away first and written last."""
+    """Measure the images."""
     from attnscope.analyses import ablation, summaries
     from attnscope.analyses.judging import judge
     from attnscope.cli.console import progress
-    from attnscope.runs import write_whole
 
-    about = run.path / "judged.json"
-    about.unlink(missing_ok=True)
-    made = ablation.images_of(run, settings)
-    noise = ablation.noise_of(run, settings)
-    texts = {prompt.prompt_id: prompt.text for prompt in prompts}
-    with progress("measures: arms", made["key"].nunique(), quiet=quiet) as advance:
-        images, features = judge(run, made, texts, judges, on_arm=advance)
-    arms = summaries.at_gate(summaries.summarise(images, features, judges.reference), noise)
-    run.write_table("noise", noise)
-    run.write_table("pictures", ablation.pictures_of(run, settings))
-    run.write_table("images", images)
-    run.write_table("arms", arms)
-    run.write_csv("arms", arms)
-    write_whole(about, lambda partial: partial.write_text(_text(judged), "utf-8"))
+    with judged.judging(run.path):
+        made = ablation.images_of(run, settings)
+        noise = ablation.noise_of(run, settings)
+        texts = {prompt.prompt_id: prompt.text for prompt in prompts}
+        with progress("measures: arms", made["key"].nunique(), quiet=quiet) as advance:
+            images, features = judge(run, made, texts, judges, on_arm=advance)
+        arms = summaries.at_gate(summaries.summarise(images, features, judges.reference), noise)
+        run.write_table("noise", noise)
+        run.write_table("pictures", ablation.pictures_of(run, settings))
+        run.write_table("images", images)
+        run.write_table("arms", arms)
+        run.write_csv("arms", arms)
 
 
 def report(run: Run, *, quiet: bool, as_json: bool) -> None:

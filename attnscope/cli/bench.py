@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _PROMPT = "a photograph of an orange cat on a windowsill"
 _FRONTIER_LIMIT = 100
 _FEW = 10_000
+_PASSES = 3
+_TABLES = ("arms", "parts", "attribution")
 _APART = ("size", "fill", "color", "shape", "relation", "background")  # "all" stands for them
 
 
@@ -72,6 +74,7 @@ def bench(
     from attnscope.cli.console import messages, quiet_libraries
     from attnscope.cost import cost_of
     from attnscope.counting import count_architecture
+    from attnscope.pipelines import step_count
     from attnscope.rivals import RIVALS
     from attnscope.runs import Run, default_path
 
@@ -89,8 +92,9 @@ def bench(
         )  # fmt: skip
         described = chosen.described
         number = steps or described.steps
-        plan = inputs.chosen_plan(tgate, other) or latency.default_plan(number)
-        plan.over(number)
+        expected = step_count(chosen.scheduler, number)
+        plan = inputs.chosen_plan(tgate, other) or latency.default_plan(expected)
+        plan.over(expected)
         typed = () if frontier or described.task == "image" or model == "shapes" else (_PROMPT,)
         count = limit or (_FRONTIER_LIMIT if frontier else batch) if model == "shapes" else limit
         prompts, given, source = ([], [], "") if random_weights else inputs.read(
@@ -119,19 +123,35 @@ def bench(
             limit=len(prompts) if frontier else 0,
         )
         path = out or default_path("bench", model, settings)
-        if Run.check(path, "bench", settings) and Run(path).has_table("frontier"):
+        timed = Run.check(path, "bench", settings) and Run(path).has_table("arms")
+        if timed:
             messages.print("measured before: choose another --out to measure again")
-        else:
-            judges = None
-            if frontier:
-                world = quality.embedded_world([model], prompts, (height, width))
-                judges = quality.Quality(
-                    features, features_weights, reference, clip, False, chosen.device, world,
-                    len(prompts),
-                ).judges()  # fmt: skip
-            guided = found.guided and settings.guidance > 1
-            cost = cost_of(count_architecture(found), plan, number, guided=guided, batch=batch)
-            _run(path, chosen, settings, cost, prompts, given, judges, quiet=quiet or as_json)
+        judged = judges = None
+        if frontier:
+            world = quality.embedded_world([model], prompts, (height, width))
+            judged = quality.Quality(
+                features, features_weights, reference, clip, False, chosen.device, world, len(prompts),
+            )  # fmt: skip
+            if not judged.is_of(path):
+                judges = judged.judges()
+        if judges is not None or not timed:
+            inputs.check_plan(chosen.pipe, plan, number)
+            cost = cost_of(
+                count_architecture(found), plan, inputs.check_steps(chosen.pipe, number),
+                guided=found.guided and settings.guidance > 1, batch=batch,
+            )  # fmt: skip
+            arms = latency.arms(
+                plan, cost.counts, guided=cost.guided, rivals=wanted, watched=watched
+            )
+            run = Run.open(path, "bench", settings, device=chosen.device)
+            if not timed:
+                _time(run, chosen, settings, cost, arms, given, quiet=quiet or as_json)
+            if judged is not None and judges is not None:
+                with judged.judging(path):
+                    _judge(
+                        run, chosen, settings, arms, prompts, given, judges,
+                        quiet=quiet or as_json,
+                    )  # fmt: skip
     report(Run(path), quiet=quiet, as_json=as_json)
 
 
@@ -179,58 +199,54 @@ def _device_name(device: str) -> str:
     return f"{device}, {platform.machine()}"
 
 
-def _run(
-    path: Path,
+def _time(
+    run: Run,
     chosen: ChosenModel | RandomModel,
     settings: Settings,
     cost: Cost,
-    prompts: Sequence[Prompt],
+    arms: Sequence[Arm],
     given: Sequence[Any],
-    judges: Judges | None,
     *,
     quiet: bool,
 ) -> None:
-    """Measure, judge, and write all tables; the frontier's is the last."""
-    from attnscope.analyses import latency
-    from attnscope.cli import inputs
+    """Time all arms. Every round is kept when it is over; the table of arms is written last."""
+    import pandas as pd
+    import torch
+
+    from attnscope.analyses import latency, speedups
     from attnscope.cli.console import progress
     from attnscope.figures.latency import arms_latex
     from attnscope.instruments import PeakMemory, Stopwatch
-    from attnscope.runs import Run, write_whole
+    from attnscope.runs import write_whole
 
-    plan = cost.trajectory.plan
-    pipe = chosen.pipe
-    inputs.check_plan(pipe, plan, settings.steps)
-    arms = latency.arms(
-        plan, cost.counts, guided=cost.guided, rivals=[name for name, _ in settings.rivals],
-        watched=settings.watched,
-    )  # fmt: skip
-    run = Run.open(path, "bench", settings, device=chosen.device)
-    if not run.has_table("arms"):
-        total = len(arms) * (settings.repeats + 1)
-        with progress("calls", total, quiet=quiet) as advance:
-            measured = latency.measure(
-                pipe, arms, _workload(chosen, settings, given), cost,
-                repeats=settings.repeats, stopwatch=Stopwatch(chosen.device),
+    workload, stopwatch = _workload(chosen, settings, given), Stopwatch(chosen.device)
+    done = [run.read_table("repetitions")] if run.has_table("repetitions") else []
+    known = {number for table in done for number in table["repetition"]}
+    numbers = [number for number in range(settings.repeats) if number not in known]
+    if numbers:
+        with progress("calls", len(arms) * (len(numbers) + 1), quiet=quiet) as advance:
+            for table in latency.rounds(
+                chosen.pipe, arms, workload, numbers, stopwatch=stopwatch,
                 memory=PeakMemory(chosen.device), values_matter=settings.weights != "random",
                 on_call=advance,
-            )  # fmt: skip
-        latex = arms_latex(measured.arms)
-        write_whole(path / "arms.tex", lambda partial: partial.write_text(latex, "utf-8"))
-        for name in ("repetitions", "parts", "attribution", "arms"):
-            run.write_csv(name, getattr(measured, name))
-            run.write_table(name, getattr(measured, name))
-    table = run.read_table("arms")
-    running = [arm for arm in arms if arm.name in set(table.dropna(subset=["seconds"])["arm"])]
-    if judges is None:
-        frontier = latency.frontier(table, None)
-    else:
-        frontier = latency.frontier(
-            table,
-            _judged(run, chosen, running, settings, prompts, given, judges, quiet=quiet),
+            ):  # fmt: skip
+                done = [pd.concat([*done, table], ignore_index=True)]
+                run.write_table("repetitions", done[0])
+    (repetitions,) = done
+    ours, passes = [arm for arm in arms if arm.is_ours], min(_PASSES, settings.repeats)
+    with progress("where the time goes: calls", len(ours) * passes, quiet=quiet) as advance:
+        parts = latency.breakdown(
+            chosen.pipe, ours, workload, passes=passes, stopwatch=stopwatch, on_call=advance
         )
-        run.write_csv("frontier", frontier)
-    run.write_table("frontier", frontier)
+    bytes_each = getattr(torch, settings.dtype).itemsize
+    table = speedups.summarise(repetitions, arms, cost, bytes_each=bytes_each)
+    latex = arms_latex(table)
+    write_whole(run.path / "arms.tex", lambda partial: partial.write_text(latex, "utf-8"))
+    attribution = speedups.attribution(repetitions, arms, cost)
+    for name, made in {"repetitions": repetitions, "parts": parts, "attribution": attribution,
+                       "arms": table}.items():  # fmt: skip
+        run.write_csv(name, made)
+        run.write_table(name, made)
 
 
 def _workload(
@@ -262,40 +278,45 @@ def _workload(
     return Workload(arguments, settings.batch)
 
 
-def _judged(
+def _judge(
     run: Run,
     chosen: ChosenModel | RandomModel,
-    arms: Sequence[Arm],
     settings: Settings,
+    arms: Sequence[Arm],
     prompts: Sequence[Prompt],
     given: Sequence[Any],
     judges: Judges,
     *,
     quiet: bool,
-) -> pd.DataFrame:
-    """Images of every arm, and how good they are."""
+) -> None:
+    """Images of every arm that runs, and how good they are."""
     import torch
 
-    from attnscope.analyses import judging, latency, summaries
-    from attnscope.cli.console import progress
+    from attnscope.analyses import frontier, judging, summaries
+    from attnscope.cli.console import messages, progress
     from attnscope.pipelines import default_batch_size
 
+    speeds = run.read_table("arms")
+    ran = set(speeds.dropna(subset=["seconds"])["arm"])
+    running = [arm for arm in arms if arm.name in ran]
     with (
-        progress("images", len(arms) * len(prompts), quiet=quiet) as advance,
+        progress("images", len(running) * len(prompts), quiet=quiet) as advance,
         torch.inference_mode(),
     ):
-        made = latency.sample(
-            chosen.pipe, arms, settings, prompts, given, run,
+        made = frontier.sample(
+            chosen.pipe, running, settings, prompts, given, run,
             batch_size=default_batch_size(chosen.pipe, chosen.device), on_image=advance,
+            on_halving=lambda size: messages.print(f"out of memory: going on with batches of {size}"),
             **chosen.described.options,
         )  # fmt: skip
     texts = {prompt.prompt_id: prompt.text for prompt in prompts}
-    with progress("measures: arms", len(arms), quiet=quiet) as advance:
+    with progress("measures: arms", len(running), quiet=quiet) as advance:
         images, features = judging.judge(run, made, texts, judges, on_arm=advance)
     quality = summaries.summarise(images, features, judges.reference)
+    table = frontier.speed_and_quality(speeds, quality)
     run.write_table("images", images)
-    run.write_table("quality", quality)
-    return quality
+    run.write_csv("frontier", table)
+    run.write_table("frontier", table)
 
 
 def report(run: Run, *, quiet: bool, as_json: bool) -> None:
@@ -303,10 +324,9 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     from attnscope.cli.console import results, show_json
     from attnscope.figures.saving import save_figures
 
-    frontier = run.read_table("frontier")
     figures = save_figures(run)
     if as_json:
-        names = ("arms", "parts", "attribution", "frontier")
+        names = [*_TABLES, *(["frontier"] if run.has_table("frontier") else [])]
         tables = {name: run.read_table(name) for name in names}
         rows = {
             name: table.astype(object).where(table.notna(), None).to_dict("records")
@@ -320,7 +340,8 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     _show_arms(run.read_table("arms"), run.settings)
     _show_parts(run.read_table("parts"))
     _show_attribution(run.read_table("attribution"))
-    _show_frontier(frontier)
+    if run.has_table("frontier"):
+        _show_frontier(run.read_table("frontier"))
     results.print(f"tables: {run.path} (Parquet and CSV; arms.tex for LaTeX)", soft_wrap=True)
     for figure in figures:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
@@ -340,6 +361,7 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
             "range": _range(ran, "speedup", ".3f"),
             "ideal": ran["ideal"],
             "of ideal": ran["of_ideal"],
+            "kept MB": ran["kept_mb"],
             "extra MB": ran["extra_mb"].round(1) + 0.0,  # no -0.0
         }
     )
@@ -351,7 +373,7 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
         f"{settings['threads']} threads: medians and ranges of {settings['repeats']} rounds"
     )
     show_table(shown, title, {"s/image": ".3g", "speed-up": ".3f", "ideal": ".3f",
-                              "of ideal": ".3f", "extra MB": ".1f"})  # fmt: skip
+                              "of ideal": ".3f", "kept MB": ".1f", "extra MB": ".1f"})  # fmt: skip
     for row in arms[arms["seconds"].isna()].to_dict("records"):
         results.print(f"{row['arm']} did not run: {row['note']}", soft_wrap=True)
 
@@ -397,8 +419,6 @@ def _show_frontier(table: pd.DataFrame) -> None:
     from attnscope.cli.console import messages, show_table
     from attnscope.measures import MEASURES
 
-    if table.empty:
-        return
     wide = table.pivot_table(index="arm", columns="measure", values="value", sort=False)
     names = [name for name in MEASURES if name in wide and name not in _APART]
     speed = table.drop_duplicates("arm").set_index("arm")["speedup"]

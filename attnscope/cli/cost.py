@@ -132,6 +132,7 @@ def _show_run(run: Cost, *, with_plan: bool) -> None:
         f"ideal speed-up: {run.speedup():.3f} (in the paper's convention {run.speedup('paper'):.3f})",
         soft_wrap=True,
     )
+    results.print(f"kept in memory for reuse: {memory(run)}", soft_wrap=True)
     table = attribution(run)
     wide = table.pivot_table(
         index="saving", columns="convention", values=["share", "speedup"], sort=False
@@ -282,6 +283,7 @@ def _document(
             "batch": run.batch,
             "rows": [run.rows(step) for step in range(run.trajectory.steps)],
             "by_step": run.steps,
+            "kept": run.kept,
             "parts": run.parts,
             "macs": {convention: run.macs(convention) for convention in CONVENTIONS},
             "baseline": {convention: run.baseline.macs(convention) for convention in CONVENTIONS},
@@ -327,6 +329,12 @@ def _paper(out: Path | None, *, quiet: bool, as_json: bool) -> None:
     )
     results.print(published.source(), soft_wrap=True)
     _show_files(files)
+
+
+def memory(run: Cost) -> str:
+    """What a plan keeps for reuse, at most."""
+    elements = max(run.kept)
+    return f"{2 * elements / 2**20:.1f} MB of 16-bit numbers" if elements else "nothing"
 
 
 def amount(number: float) -> str:

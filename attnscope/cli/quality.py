@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +22,8 @@ FEATURES = ("auto", "none", "inception", "efficientnet-lite0", "reader")
 _RENDERED, _FEWEST_RENDERED, _FEWEST = 5000, 1000, 4
 _VERSION = 1
 """Of how measures are taken: a run that another one judged is judged again."""
+_FILE = "judged.json"
+"""Says in a run directory by which measures its images were judged."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,25 @@ class Quality:
             else None,
             "lpips": self.lpips,
         }
+
+    def is_of(self, path: Path) -> bool:
+        """Whether the images of a run were judged by these very measures."""
+        file = path / _FILE
+        return file.is_file() and file.read_text("utf-8") == self._text
+
+    @contextlib.contextmanager
+    def judging(self, path: Path) -> Iterator[None]:
+        """While a run is judged, nothing says so; afterwards :meth:`is_of` holds."""
+        from attnscope.runs import write_whole
+
+        file = path / _FILE
+        file.unlink(missing_ok=True)
+        yield
+        write_whole(file, lambda partial: partial.write_text(self._text, "utf-8"))
+
+    @property
+    def _text(self) -> str:
+        return json.dumps(self.about, indent=2) + "\n"
 
     @property
     def _rendered(self) -> int:

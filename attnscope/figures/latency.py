@@ -80,13 +80,14 @@ def arms_latex(arms: pd.DataFrame) -> str:
             "Speed-up": [_spread(row, "speedup", ".3f") for row in ran.to_dict("records")],
             "Ideal": ran["ideal"],
             "Of the ideal": ran["of_ideal"],
+            "Kept (MB)": ran["kept_mb"],
             "Extra memory (MB)": ran["extra_mb"].round(1) + 0.0,  # no -0.0
         }
     )
     styler = shown.style.hide(axis="index").format(escape="latex")
     styler = styler.format("{:.3f}", subset=["Ideal", "Of the ideal"], na_rep="--")
-    styler = styler.format("{:.1f}", subset=["Extra memory (MB)"], na_rep="--")
-    text: str = styler.to_latex(hrules=True, column_format="lllrrr")
+    styler = styler.format("{:.1f}", subset=["Kept (MB)", "Extra memory (MB)"], na_rep="--")
+    text: str = styler.to_latex(hrules=True, column_format="lllrrrr")
     return text
 
 

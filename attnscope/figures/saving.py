@@ -23,7 +23,7 @@ FIGURES: Mapping[str, Mapping[str, tuple[str, Draw]]] = {
 }
 """Command to its figures: file name to the table and the function that draws it."""
 
-_ON_REQUEST = ("controls",)
+_ON_REQUEST = ("controls", "frontier")
 """Tables that a run may lack."""
 
 

@@ -1,0 +1,80 @@
+"""Axes-level plots for papers: each takes a tidy table and an axes, and returns the axes.
+
+Saving belongs to the caller. For a figure that goes straight into a paper::
+
+    with attnscope.plots.paper_style():
+        ax = attnscope.plots.convergence(table)
+        ax.figure.savefig("figure2.pdf")
+
+Nothing here needs torch.
+"""
+
+from attnscope.plots.ablation import (
+    TRAJECTORY_COLORS,
+    by_arm,
+    by_gate,
+    math_name,
+    noise_mean,
+)
+from attnscope.plots.costs import (
+    cost_attribution,
+    cost_scaling,
+)
+from attnscope.plots.curves import (
+    BRANCH_COLORS,
+    CURVE_COLORS,
+    METRIC_LABELS,
+    controls,
+    convergence,
+    convergence_by_site,
+    convergence_heatmap,
+)
+from attnscope.plots.images import (
+    image_grid,
+)
+from attnscope.plots.schedule import (
+    ACTION_COLORS,
+    plan,
+)
+from attnscope.plots.style import (
+    COLUMN_WIDTH,
+    KIND_COLORS,
+    TEXT_WIDTH,
+    paper_style,
+    short_site,
+    wrapped,
+)
+from attnscope.plots.times import (
+    frontier,
+    saved_alone,
+    time_breakdown,
+)
+
+__all__ = [
+    "ACTION_COLORS",
+    "BRANCH_COLORS",
+    "COLUMN_WIDTH",
+    "CURVE_COLORS",
+    "KIND_COLORS",
+    "METRIC_LABELS",
+    "TEXT_WIDTH",
+    "TRAJECTORY_COLORS",
+    "by_arm",
+    "by_gate",
+    "controls",
+    "convergence",
+    "convergence_by_site",
+    "convergence_heatmap",
+    "cost_attribution",
+    "cost_scaling",
+    "frontier",
+    "image_grid",
+    "math_name",
+    "noise_mean",
+    "paper_style",
+    "plan",
+    "saved_alone",
+    "short_site",
+    "time_breakdown",
+    "wrapped",
+]
