@@ -155,8 +155,12 @@ def _check_u_net(pipe: Any) -> None:
         raise InputError(f"it is made for U-Nets of images, not for {type(pipe).__name__}")
 
 
-def _cached(config: Callable[[Any], Any]) -> Callable[..., Any]:
-    """One of the caches of diffusers."""
+def cached(config: Callable[[Any], Any]) -> Callable[..., Any]:
+    """One of the caches of diffusers.
+
+    Args:
+        config: makes its settings for a pipeline.
+    """
 
     @contextlib.contextmanager
     def start(pipe: Any, plan: Plan) -> Iterator[Call]:
@@ -209,12 +213,12 @@ RIVALS: dict[str, Rival] = {
     ),
     "tgate+tome": Rival("T-GATE with ToMe", "tomesd", _tgate_tome, about="half of the tokens"),
     "pab": Rival(
-        "Pyramid Attention Broadcast", None, _cached(_broadcast),
+        "Pyramid Attention Broadcast", None, cached(_broadcast),
         about="spatial 2, temporal 4, cross 6",
     ),
-    "fastercache": Rival("FasterCache", None, _cached(_faster), about="spatial and temporal 2"),
+    "fastercache": Rival("FasterCache", None, cached(_faster), about="spatial and temporal 2"),
     "firstblock": Rival(
-        "first-block cache", None, _cached(_first_block), by_values=True, about="threshold 0.05"
+        "first-block cache", None, cached(_first_block), by_values=True, about="threshold 0.05"
     ),
 }  # fmt: skip
 """By the names that ``--rivals`` takes."""

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import torch
 import toys
+from diffusers import FirstBlockCacheConfig
 
-from attnscope import architectures, skeletons
+from attnscope import architectures, rivals, skeletons
 from attnscope.analyses import latency, speedups
 from attnscope.analyses.latency import Arm, Workload
 from attnscope.cost import cost_of
@@ -273,7 +274,6 @@ def test_no_pipeline_of_random_weights_is_made_up():
         skeletons.build(found)
 
 
-# The first-block cache needs a pipeline that names its branches, and none of the toys does.
 @pytest.mark.parametrize("name", [name for name in RIVALS if name != "firstblock"])
 def test_rivals_run_on_a_pipeline_of_their_own(name, found):
     on_transformers = name in ("pab", "fastercache")
@@ -293,3 +293,20 @@ def test_rivals_run_on_a_pipeline_of_their_own(name, found):
     assert other.shape == before.shape
     assert not torch.equal(other, before)
     assert torch.equal(made(pipe), before)
+
+
+def test_the_first_block_cache_skips_what_hardly_changes():
+    """On a pipeline that names its branches; what random weights compute does not settle by itself."""
+    pipe = toys.wan()
+    before = toys.call_wan(pipe)
+    computed = {}
+    for threshold in (0.05, 100.0):
+        start = rivals.cached(lambda _, at=threshold: FirstBlockCacheConfig(threshold=at))
+        with Rival("first-block cache", None, start).on(pipe, PLAN) as call:
+            calls = []
+            last = find_denoiser(call).blocks[-1].attn1
+            last.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+            toys.call_wan(call)
+            computed[threshold] = len(calls)
+    assert computed == {0.05: 2 * 4, 100.0: 2}
+    assert torch.equal(toys.call_wan(pipe), before)
