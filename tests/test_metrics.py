@@ -19,6 +19,7 @@ from transformers import CLIPModel, CLIPTokenizer
 from attnscope.errors import InputError
 from attnscope.features import FeatureSet, Statistics
 from attnscope.metrics import clip_score, fid, frame_consistency, kid, lpips, psnr, ssim
+from attnscope.metrics.images import load_lpips
 
 _TORCHVISION = importlib.util.find_spec("torchvision") is not None
 
@@ -166,6 +167,12 @@ def test_frame_consistency_is_the_mean_distance_of_adjacent_frames():
 def test_one_frame_is_no_video():
     with pytest.raises(InputError, match="not 1"):
         frame_consistency(_images(1))
+
+
+@pytest.fixture(autouse=True)
+def no_lpips_of_another_test():
+    yield
+    load_lpips.cache_clear()
 
 
 @pytest.mark.skipif(_TORCHVISION, reason="torchvision is installed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -78,8 +79,16 @@ def lpips(
     Raises:
         InputError: torchvision or the weights are not here.
     """
+    metric = load_lpips(net).to(device)
+    pairs = zip(_batches(images), _batches(references), strict=True)
+    return np.array([float(metric(ours.to(device), ref.to(device))) for ours, ref in pairs])
+
+
+@lru_cache(maxsize=1)
+def load_lpips(net: Literal["alex", "squeeze", "vgg"]) -> LearnedPerceptualImagePatchSimilarity:
+    """The distance of :func:`lpips`, loaded once for all batches of images."""
     try:
-        metric = LearnedPerceptualImagePatchSimilarity(net, normalize=True).to(device)
+        return LearnedPerceptualImagePatchSimilarity(net, normalize=True)
     except ModuleNotFoundError as error:
         raise InputError("LPIPS needs torchvision: pip install torchvision") from error
     except OSError as error:
@@ -87,8 +96,6 @@ def lpips(
             f"the weights of LPIPS ({net}) cannot be fetched ({error}): go online once, or copy "
             "them into torch's hub folder"
         ) from error
-    pairs = zip(_batches(images), _batches(references), strict=True)
-    return np.array([float(metric(ours.to(device), ref.to(device))) for ours, ref in pairs])
 
 
 def frame_consistency(frames: Any) -> float:
