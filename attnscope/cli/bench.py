@@ -340,6 +340,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     _show_arms(run.read_table("arms"), run.settings)
     _show_parts(run.read_table("parts"))
     _show_attribution(run.read_table("attribution"))
+    _show_memory(run.read_table("arms"))
     if run.has_table("frontier"):
         _show_frontier(run.read_table("frontier"))
     results.print(f"tables: {run.path} (Parquet and CSV; arms.tex for LaTeX)", soft_wrap=True)
@@ -357,12 +358,12 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
         {
             "arm": ran["arm"],
             "s/image": ran["seconds"],
-            "speed-up": ran["speedup"],
-            "range": _range(ran, "speedup", ".3f"),
+            "speed-up (range)": [
+                f"{row['speedup']:.2f} ({row['speedup_low']:.2f}-{row['speedup_high']:.2f})"
+                for row in ran.to_dict("records")
+            ],
             "ideal": ran["ideal"],
             "of ideal": ran["of_ideal"],
-            "kept MB": ran["kept_mb"],
-            "extra MB": ran["extra_mb"].round(1) + 0.0,  # no -0.0
         }
     )
     weights = " with random weights" if settings["weights"] == "random" else ""
@@ -372,16 +373,23 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
         f"{settings['steps']} steps{images}, {settings['dtype']}, {settings['device']}, "
         f"{settings['threads']} threads: medians and ranges of {settings['repeats']} rounds"
     )
-    show_table(shown, title, {"s/image": ".3g", "speed-up": ".3f", "ideal": ".3f",
-                              "of ideal": ".3f", "kept MB": ".1f", "extra MB": ".1f"})  # fmt: skip
+    show_table(shown, title, {"s/image": ".3g", "ideal": ".2f", "of ideal": ".2f"})
     for row in arms[arms["seconds"].isna()].to_dict("records"):
         results.print(f"{row['arm']} did not run: {row['note']}", soft_wrap=True)
 
 
-def _range(table: pd.DataFrame, name: str, form: str) -> list[str]:
-    """From the smallest to the largest."""
-    ends = zip(table[f"{name}_low"], table[f"{name}_high"], strict=True)
-    return [f"{low:{form}} to {high:{form}}" for low, high in ends]
+def _show_memory(arms: pd.DataFrame) -> None:
+    import pandas as pd
+
+    from attnscope.cli.console import show_table
+
+    ran = arms.dropna(subset=["seconds"])
+    extra = ran["extra_mb"].round(1) + 0.0  # no -0.0
+    shown = pd.DataFrame({"arm": ran["arm"], "kept MB": ran["kept_mb"], "extra MB": extra})
+    title = (
+        "memory: kept for reuse, from shapes, and how much higher the peak was than the baseline's"
+    )
+    show_table(shown, title, {"kept MB": ".1f", "extra MB": ".1f"})
 
 
 def _show_parts(parts: pd.DataFrame) -> None:
