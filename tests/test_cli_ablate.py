@@ -91,6 +91,18 @@ def test_models_schedulers_and_steps_stand_in_one_table(attnscope, sd, folder, c
     assert (tmp_path / "run" / "seeds.csv").is_file()
 
 
+def test_gates_count_the_steps_that_heun_makes(attnscope, folder, captions, tmp_path):
+    code, _, _ = attnscope(
+        *ablate(folder, captions, tmp_path / "run"), "--steps", "3", "--schedulers", "heun",
+        "--gates", "4",
+    )  # fmt: skip
+    assert code == 0
+    arms = pd.read_parquet(tmp_path / "run" / "arms.parquet")
+    assert set(arms["steps"]) == {5}
+    noise = pd.read_parquet(tmp_path / "run" / "noise.parquet")
+    assert set(noise["step"]) == set(range(5))
+
+
 def test_the_same_command_again_makes_nothing_twice(attnscope, folder, captions, tmp_path):
     command = ablate(folder, captions, tmp_path / "run")
     _, first, _ = attnscope(*command)

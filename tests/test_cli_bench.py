@@ -8,13 +8,13 @@ import pytest
 
 from attnscope.analyses import latency
 
-PLAN = "tgate:m=2,k=2,w=0,f=1"
+PLAN = "tgate:m=3,k=2,w=0,f=1"
 OURS = ["baseline", PLAN, "guidance alone", "cross alone", "self alone",
-        "guidance-cutoff:m=2,keep=cond"]  # fmt: skip
+        "guidance-cutoff:m=3,keep=cond"]  # fmt: skip
 
 
 def bench(folder, out, *more):
-    return ["bench", "--model", folder, "--tgate", "m=2,k=2,w=0", "--steps", 4, "--height", 32,
+    return ["bench", "--model", folder, "--tgate", "m=3,k=2,w=0", "--steps", 4, "--height", 32,
             "--repeats", 1, "--rivals", "none", "--device", "cpu", "--out", out, *more]  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from attnscope.sites import find_denoiser, find_sites
 from attnscope.trace import Trace
 
 STEPS = 4
-PLAN = parse("m=2,k=2,w=0")
+PLAN = parse("m=3,k=2,w=0")
 
 
 class Work:
@@ -77,9 +77,7 @@ def measure(bare, found, cost):
 @pytest.fixture(scope="module")
 def measured(found, cost):
     """By all of our own arms."""
-    return measuring(skeletons.build(found), found, cost)(
-        latency.arms(PLAN, cost.counts, guided=True)
-    )
+    return measuring(skeletons.build(found), found, cost)(latency.arms(cost))
 
 
 @dataclass
@@ -115,14 +113,14 @@ def measuring(bare, found, cost):
 def test_the_table_of_a_benchmark_is_what_a_clock_of_computed_attention_says(measured):
     """Eight sites: four cross, four self. Rows that compute are counted by hand."""
     table = measured.arms.set_index("arm")
-    # both branches in 2 of 4 steps; cross stored at step 1; self computed at 0, 1, 2, 3
+    # both branches in 3 of 4 steps; cross reused at step 3; self reused at step 1
     rows = {
         "baseline": 4 * 2 * (4 + 4),
-        str(PLAN): 2 * 2 * (4 + 4) + 2 * 1 * 4,
-        "guidance alone": (2 * 2 + 2 * 1) * (4 + 4),
-        "cross alone": 2 * 2 * (4 + 4) + 2 * 2 * 4,
-        "self alone": 4 * 2 * (4 + 4),
-        "guidance-cutoff:m=2,keep=cond": (2 * 2 + 2 * 1) * (4 + 4),
+        str(PLAN): 2 * 2 * (4 + 4) + 2 * 4 + 1 * 4,
+        "guidance alone": (3 * 2 + 1) * (4 + 4),
+        "cross alone": 3 * 2 * (4 + 4) + 2 * 4,
+        "self alone": 3 * 2 * (4 + 4) + 2 * 4,
+        "guidance-cutoff:m=3,keep=cond": (3 * 2 + 1) * (4 + 4),
     }
     assert table["seconds"].to_dict() == rows
     assert table["speedup"].to_dict() == {arm: 64 / value for arm, value in rows.items()}
@@ -130,10 +128,17 @@ def test_the_table_of_a_benchmark_is_what_a_clock_of_computed_attention_says(mea
     assert (measured.repetitions.groupby("arm").size() == 2).all()
 
 
+def test_a_part_that_saves_nothing_is_no_arm(cost):
+    never = cost_of(cost.counts, "m=2,k=2,w=0", STEPS)  # k comes to nothing before step 2
+    names = [arm.name for arm in latency.arms(never)]
+    assert "self alone" not in names
+    assert {"guidance alone", "cross alone"} < set(names)
+
+
 def test_times_are_per_image(measure, cost):
-    arms = latency.arms(PLAN, cost.counts, guided=True)[:2]
+    arms = latency.arms(cost)[:2]
     measured = measure(arms, batch=2)
-    assert measured.arms["seconds"].tolist() == [64, 40]
+    assert measured.arms["seconds"].tolist() == [64, 44]
 
 
 def test_ratios_are_taken_within_a_repetition_and_told_with_their_range():
@@ -159,19 +164,19 @@ def test_ratios_are_taken_within_a_repetition_and_told_with_their_range():
 def test_each_part_alone_and_all_together_are_told_in_time_and_in_macs(measured, cost):
     wide = measured.attribution.pivot(index="saving", columns="basis", values="saved")
     assert wide["time"].to_dict() == {
-        "guidance cut-off": 16 / 64,
-        "cross-attention reuse": 16 / 64,
-        "self-attention reuse": 0,
-        "all together": 24 / 64,
+        "guidance cut-off": 8 / 64,
+        "cross-attention reuse": 8 / 64,
+        "self-attention reuse": 8 / 64,
+        "all together": 20 / 64,
     }
     assert wide.loc["all together", "MACs"] == pytest.approx(1 - 1 / cost.speedup())
-    assert wide.loc["guidance cut-off", "MACs"] == pytest.approx(0.25)
+    assert wide.loc["guidance cut-off", "MACs"] == pytest.approx(0.125)
 
 
 def test_the_time_of_parts_is_the_sites_own(measured):
     parts = measured.parts.pivot(index="arm", columns="part", values="seconds")
     assert parts.loc["baseline"].to_dict() == {"cross": 32, "self": 32, "other": 0, "outside": 0}
-    assert parts.loc[str(PLAN)].to_dict() == {"cross": 16, "self": 24, "other": 0, "outside": 0}
+    assert parts.loc[str(PLAN)].to_dict() == {"cross": 24, "self": 20, "other": 0, "outside": 0}
     shares = measured.parts.groupby("arm")["share"].sum()
     assert shares.to_numpy() == pytest.approx(1)
 
@@ -183,7 +188,7 @@ def test_a_rival_that_fails_says_so_in_its_row_and_stops_nobody(measure, cost):
     def refusing(pipe, plan):
         raise InputError("it is made for others")
 
-    arms = latency.arms(PLAN, cost.counts, guided=True)[:2]
+    arms = latency.arms(cost)[:2]
     arms += [Arm("broken", PLAN, rival=Rival("broken", None, breaking)),
              Arm("other", PLAN, rival=Rival("other", None, refusing)),
              Arm("absent", PLAN, rival=Rival("absent", "no-such-package", breaking))]  # fmt: skip
@@ -195,7 +200,7 @@ def test_a_rival_that_fails_says_so_in_its_row_and_stops_nobody(measure, cost):
 
 
 def test_a_rival_that_goes_by_values_is_not_timed_on_random_ones(measure, cost):
-    arms = [latency.arms(PLAN, cost.counts, guided=True)[0],
+    arms = [latency.arms(cost)[0],
             Arm("by values", PLAN, rival=Rival("by values", None, lambda pipe, plan:
                 contextlib.nullcontext(pipe), by_values=True))]  # fmt: skip
     told = measure(arms, values_matter=False).arms.set_index("arm")

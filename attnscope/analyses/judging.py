@@ -58,6 +58,7 @@ class Judges:
         clip: a CLIP for the CLIP score, as hub id or folder.
         lpips: whether LPIPS is wanted.
         device: a torch device.
+        offline: whether to use only what is on this machine.
     """
 
     extractor: Extractor | None = None
@@ -66,6 +67,7 @@ class Judges:
     clip: str | None = None
     lpips: bool = False
     device: str = "cpu"
+    offline: bool = False
 
     @cached_property
     def loaded_reader(self) -> Reader:
@@ -201,7 +203,9 @@ def _measured_part(
     captions = [texts[number] for number in table["prompt_id"]]
     columns: dict[str, Any] = {"text": captions}
     if judges.clip is not None:
-        columns["clip"] = metrics.clip_score(images, captions, judges.clip, device=judges.device)
+        columns["clip"] = metrics.clip_score(
+            images, captions, judges.clip, device=judges.device, offline=judges.offline
+        )
     if judges.reader is not None:
         columns |= _reading(images, captions, judges.loaded_reader)
     if references is not None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from attnscope.cost import Alone, Cost, Counts, Saving, cost_of, savings
+from attnscope.cost import Alone, Cost, Saving, cost_of, savings
 from attnscope.errors import InputError
 from attnscope.plan import Baseline, GuidanceCutoff, Plan, parse
 from attnscope.rivals import RIVALS, Call, Rival
@@ -134,6 +134,15 @@ class Arm:
         else:
             yield pipe
 
+    def ideal(self, tested: Cost) -> float:
+        """The speed-up if time were proportional to multiply-accumulates; NaN if not known.
+
+        Args:
+            tested: cost of the plan under test.
+        """
+        own = self.cost(tested)
+        return float("nan") if own is None else own.speedup()
+
     def cost(self, tested: Cost) -> Cost | None:
         """What it costs; ``None`` if that is not known.
 
@@ -164,28 +173,26 @@ class Workload:
         return lambda: call(*args, **kwargs)
 
 
-def arms(
-    plan: Plan, counts: Counts, *, guided: bool, rivals: Sequence[str] = (), watched: bool = False
-) -> list[Arm]:
-    """All arms, the baseline first.
+def arms(cost: Cost, *, rivals: Sequence[str] = (), watched: bool = False) -> list[Arm]:
+    """All arms, the baseline first. Parts of the plan that save nothing over its steps are left out.
 
     Args:
-        plan: under test.
-        counts: of one call of the denoiser: which parts the plan has there.
-        guided: whether there is guidance to cut off.
+        cost: of the plan under test.
         rivals: names of :data:`attnscope.rivals.RIVALS`.
         watched: with a ``Trace`` that does nothing, and with one that watches everything.
     """
+    plan = cost.trajectory.plan
     made = [Arm(BASELINE, Baseline(), traced=False)]
     if watched:
         made += [Arm(INACTIVE, Baseline()), Arm(WATCHED, Baseline(), observed=True)]
     if not isinstance(plan, Baseline):
         made.append(Arm(str(plan), plan))
-    ways = savings(plan, counts, guided=guided)
-    if len(ways) > 1:
-        made += [Arm(f"{way} alone", Alone(plan, way), part=way) for way in ways]
+    ways = savings(plan, cost.counts, guided=cost.guided)
+    parts = [Arm(f"{way} alone", Alone(plan, way), part=way) for way in ways]
+    saving = [part for part in parts if part.ideal(cost) > 1]
+    made += saving if len(saving) > 1 else []
     gate = getattr(plan, "gate", 0)
-    if guided and gate and not isinstance(plan, GuidanceCutoff):
+    if cost.guided and gate and not isinstance(plan, GuidanceCutoff):
         adaptive = GuidanceCutoff(gate)
         made.append(Arm(str(adaptive), adaptive))
     made += [Arm(RIVALS[name].name, plan, rival=RIVALS[name]) for name in rivals]
@@ -227,10 +234,8 @@ def rounds(
 
     reasons: dict[str, str] = {}
     for number in (_WARM_UP, *numbers):
-        order = list(arms)
-        random.Random(number).shuffle(order)
         rows = []
-        for arm in order:
+        for arm in _shuffled(arms, number):
             seconds = peak = float("nan")
             if arm.rival is not None and arm.rival.by_values and not values_matter:
                 reasons[arm.name] = _BY_VALUES
@@ -279,7 +284,7 @@ def breakdown(
     stopwatch: Stopwatch,
     on_call: Callable[[int], None] = lambda count: None,
 ) -> pd.DataFrame:
-    """Where the time goes: means of several calls with a stopwatch at every site.
+    """Where the time goes: means of several rounds with a stopwatch at every site.
 
     Args:
         pipe: the pipeline; it is left as it was.
@@ -301,22 +306,30 @@ def breakdown(
     modules: dict[str, list[Any]] = {"denoiser": [denoiser]}
     for site in find_sites(denoiser):
         modules.setdefault(site.kind, []).append(unwrapped(denoiser).get_submodule(site.name))
+    times = {arm.name: ModuleTimes(modules, stopwatch) for arm in arms}
+    totals = dict.fromkeys(times, 0.0)
+    for number in range(passes):
+        for arm in _shuffled(arms, number):
+            with torch.inference_mode(), arm.on(pipe) as call, times[arm.name].on():
+                totals[arm.name] += stopwatch.time(workload.of(call))[1]
+            on_call(1)
     tables = []
-    for arm in arms:
-        times, total = ModuleTimes(modules, stopwatch), 0.0
-        with torch.inference_mode(), arm.on(pipe) as call:
-            for _ in range(passes):
-                with times.on():
-                    total += stopwatch.time(workload.of(call))[1]
-                on_call(1)
-        found = times.seconds()
+    for name, total in totals.items():
+        found = times[name].seconds()
         inside = found.pop("denoiser")
         found |= {"other": inside - sum(found.values()), "outside": total - inside}
         seconds = {part: found[part] / passes / workload.images for part in PARTS if part in found}
         table = pd.DataFrame(seconds.items(), columns=["part", "seconds"])
-        table.insert(0, "arm", arm.name)
+        table.insert(0, "arm", name)
         tables.append(table.assign(share=table["seconds"] / table["seconds"].sum()))
     return pd.concat(tables, ignore_index=True)
+
+
+def _shuffled(arms: Sequence[Arm], number: int) -> list[Arm]:
+    """An order of the arms for a round."""
+    order = list(arms)
+    random.Random(number).shuffle(order)
+    return order
 
 
 def default_plan(steps: int) -> Plan:

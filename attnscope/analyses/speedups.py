@@ -46,9 +46,10 @@ def summarise(
             gained = seconds[BASELINE] / seconds[arm.name]
             row |= _spread("seconds", seconds[arm.name]) | _spread("speedup", gained)
             row["extra_mb"] = (peaks[arm.name] - peaks[BASELINE]).median()
+            row["ideal"] = arm.ideal(cost)
+            row["of_ideal"] = row["speedup"] / row["ideal"]
             own = arm.cost(cost)
             if own is not None:
-                row |= {"ideal": own.speedup(), "of_ideal": row["speedup"] / own.speedup()}
                 row["kept_mb"] = max(own.kept) * bytes_each / 2**20
         about = "" if rival is None else rival.about
         rows.append(row | {"note": reasons.get(arm.name, about)})
@@ -89,8 +90,6 @@ def attribution(repetitions: pd.DataFrame, arms: Sequence[Arm], cost: Cost) -> p
                 saved = 1 - seconds[arm.name] / seconds[BASELINE]
                 value, low, high = saved.median(), saved.min(), saved.max()
             else:
-                own = arm.cost(cost)
-                assert own is not None
-                value = low = high = 1 - 1 / own.speedup()
+                value = low = high = 1 - 1 / arm.ideal(cost)
             rows.append((basis, saving, value, low, high))
     return pd.DataFrame(rows, columns=["basis", "saving", "saved", "low", "high"])

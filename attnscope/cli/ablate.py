@@ -121,6 +121,7 @@ def ablate(
         world = quality.embedded_world(names, prompts, (height, width))
         judged = quality.Quality(
             features, features_weights, reference, clip, lpips, chosen[0].device, world, len(prompts),
+            offline,
         )  # fmt: skip
         if not judged.is_of(path):
             judges = judged.judges()

@@ -131,6 +131,7 @@ def bench(
             world = quality.embedded_world([model], prompts, (height, width))
             judged = quality.Quality(
                 features, features_weights, reference, clip, False, chosen.device, world, len(prompts),
+                offline,
             )  # fmt: skip
             if not judged.is_of(path):
                 judges = judged.judges()
@@ -140,9 +141,7 @@ def bench(
                 count_architecture(found), plan, inputs.check_steps(chosen.pipe, number),
                 guided=found.guided and settings.guidance > 1, batch=batch,
             )  # fmt: skip
-            arms = latency.arms(
-                plan, cost.counts, guided=cost.guided, rivals=wanted, watched=watched
-            )
+            arms = latency.arms(cost, rivals=wanted, watched=watched)
             run = Run.open(path, "bench", settings, device=chosen.device)
             if not timed:
                 _time(run, chosen, settings, cost, arms, given, quiet=quiet or as_json)

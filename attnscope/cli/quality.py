@@ -39,6 +39,7 @@ class Quality:
         device: a torch device.
         world: folder of the embedded world's model, where its reader is; ``None`` for other worlds.
         count: how many prompts there are.
+        offline: whether to use only what is on this machine.
 
     Raises:
         InputError: they contradict each other, or files are missing.
@@ -52,6 +53,7 @@ class Quality:
     device: str
     world: Path | None
     count: int
+    offline: bool = False
 
     def __post_init__(self) -> None:
         if self.features not in FEATURES:
@@ -137,14 +139,16 @@ class Quality:
         from attnscope.metrics import clip_score, lpips
 
         if self.clip is not None:
-            clip_score([], [], self.clip)
+            clip_score([], [], self.clip, offline=self.offline)
         if self.lpips:
             lpips([], [])
         extractor = reference = None
         if self.chosen is not None:
             extractor = Extractor(self.chosen, self.weights)
             reference = self._reference(extractor)
-        return Judges(extractor, reference, self.world, self.clip, self.lpips, self.device)
+        return Judges(
+            extractor, reference, self.world, self.clip, self.lpips, self.device, self.offline
+        )
 
     def _reference(self, extractor: Extractor) -> Reference:
         from attnscope.analyses.judging import Reference, scenes_reference

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,12 @@ _BATCH = 64
 
 @torch.inference_mode()
 def clip_score(
-    images: Sequence[Any], texts: Sequence[str], model: str, *, device: str = "cpu"
+    images: Sequence[Any],
+    texts: Sequence[str],
+    model: str,
+    *,
+    device: str = "cpu",
+    offline: bool = False,
 ) -> NDArray[np.float64]:
     """CLIP score of every image (Hessel et al. 2021): 100 max(cos(E_image, E_text), 0).
 
@@ -30,6 +36,7 @@ def clip_score(
         texts: as many.
         model: hub id or folder of a CLIP with its tokenizer and preprocessing.
         device: a torch device.
+        offline: use only what is on this machine.
 
     Returns:
         float64 ``[n]``.
@@ -40,7 +47,7 @@ def clip_score(
     """
     if len(images) != len(texts):
         raise ValueError(f"{len(images)} images and {len(texts)} texts")
-    clip, processor = _load(model)
+    clip, processor = _load(model, offline)
     clip.to(device)
     most = clip.config.text_config.max_position_embeddings
     _warn_of_cut(processor.tokenizer, texts, most)
@@ -61,17 +68,23 @@ def clip_score(
 
 
 @lru_cache(maxsize=1)
-def _load(model: str) -> tuple[Any, Any]:
+def _load(model: str, offline: bool) -> tuple[Any, Any]:
     from transformers import AutoConfig, CLIPModel, CLIPProcessor
 
     try:
-        kind = AutoConfig.from_pretrained(model).model_type
+        kind = AutoConfig.from_pretrained(model, local_files_only=offline).model_type
         if kind != "clip":
             raise InputError(f"{model!r} is no CLIP but a {kind!r}")
-        return CLIPModel.from_pretrained(model).eval(), CLIPProcessor.from_pretrained(model)
+        clip = CLIPModel.from_pretrained(model, local_files_only=offline).eval()
+        return clip, CLIPProcessor.from_pretrained(model, local_files_only=offline)
     except InputError:
         raise
     except (OSError, ValueError) as error:
+        if offline and not Path(model).exists():
+            raise InputError(
+                f"the CLIP {model!r} is not on this machine, and --offline was given: leave it out, "
+                "or give a folder"
+            ) from error
         raise InputError(
             f"no CLIP at {model!r}: give a hub id such as openai/clip-vit-base-patch16, or a "
             f"folder ({str(error).splitlines()[0]})"

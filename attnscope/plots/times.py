@@ -92,7 +92,7 @@ def saved_alone(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.set_ylim(-0.4, len(wide) - 0.35)
     ax.invert_yaxis()
     ax.set_xlim(left=0)
-    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.set_xlabel("Saved of the run without the plan, by each part alone")
     bare_rows(ax, columns=len(parts))
     return ax
