@@ -7,6 +7,7 @@ former is compared when a directory is used again.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -112,6 +113,28 @@ class Run:
                 f"give the same '{self.command}' command again"
             )
         return pd.read_parquet(self._table(name))
+
+    def write_part(self, name: str, table: pd.DataFrame) -> None:
+        """Keep what there is of a table so far, batch by batch, until :meth:`finish_table`."""
+        folder = self.path / "parts"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{name}-{len(self._parts(name)):05d}.parquet"
+        write_whole(path, lambda partial: table.to_parquet(partial, index=False))
+
+    def read_parts(self, name: str) -> list[pd.DataFrame]:
+        """What :meth:`write_part` kept, in its order."""
+        return [pd.read_parquet(path) for path in self._parts(name)]
+
+    def finish_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write a table whose parts are not needed any more."""
+        self.write_table(name, table)
+        for path in self._parts(name):
+            path.unlink()
+        with contextlib.suppress(OSError):  # parts of another table
+            (self.path / "parts").rmdir()
+
+    def _parts(self, name: str) -> list[Path]:
+        return sorted((self.path / "parts").glob(f"{name}-*.parquet"))
 
     def _table(self, name: str) -> Path:
         return self.path / f"{name}.parquet"

@@ -4,9 +4,12 @@ import sys
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import toys
 from PIL import Image
+
+from attnscope.runs import Run
 
 
 def convergence(folder, captions, out, *more):
@@ -35,6 +38,35 @@ def test_the_same_command_again_measures_nothing_twice(attnscope, folder, captio
     assert attnscope(*command) == first
     assert (tmp_path / "run" / "records.parquet").stat().st_mtime_ns == before
     assert len(json.loads(first[1])["sites"]) == 8
+
+
+@pytest.mark.parametrize(("more", "table"), [([], "records"), (["--controls"], "controls")])
+def test_a_run_that_is_stopped_goes_on_to_the_same_table(
+    attnscope, folder, captions, tmp_path, monkeypatch, more, table
+):
+    attnscope(*convergence(folder, captions, tmp_path / "whole", "-q", *more))
+    command = convergence(folder, captions, tmp_path / "run", "-q", "--batch-size", 1, *more)
+    write = Run.write_part
+
+    def stop(run, name, part):
+        write(run, name, part)
+        if name == table:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "write_part", stop)
+    assert attnscope(*command)[0] != 0
+    assert not (tmp_path / "run" / f"{table}.parquet").exists()
+    kept = []
+    monkeypatch.setattr(Run, "write_part", lambda *of: kept.append(of[1]) or write(*of))
+    assert attnscope(*command)[0] == 0
+    assert kept == [table]
+    assert not (tmp_path / "run" / "parts").exists()
+    made, whole = (
+        pd.read_parquet(tmp_path / name / f"{table}.parquet") for name in ("run", "whole")
+    )
+    order = [name for name in made if made[name].dtype != float]
+    made, whole = (each.sort_values(order, ignore_index=True) for each in (made, whole))
+    pd.testing.assert_frame_equal(made, whole, rtol=1e-4)
 
 
 def test_other_settings_in_the_same_place_are_refused(attnscope, folder, captions, tmp_path):

@@ -69,6 +69,8 @@ def measure(
     inputs: Sequence[Any],
     *,
     batch_size: int,
+    done: Sequence[pd.DataFrame] = (),
+    on_part: Callable[[pd.DataFrame], None] = lambda table: None,
     on_batch: Callable[[int], None] = lambda count: None,
     on_halving: Callable[[int], None] = lambda size: None,
     **options: Any,
@@ -82,7 +84,9 @@ def measure(
         inputs: one per prompt: its text, or an image for a video model.
         batch_size: images made at once, twice as many where two captions are compared; it changes
             nothing in the table.
-        on_batch: called with the number of prompts that were just done.
+        done: parts of the table that are there already; their prompts are not run again.
+        on_part: called with every further part.
+        on_batch: called with the number of prompts that were just done, first those of before.
         on_halving: called with the new batch size when memory ran out.
         options: further keywords of the pipeline.
 
@@ -104,10 +108,15 @@ def measure(
     check_noise_levels(pipe.scheduler)
     check_prediction(pipe.scheduler)
     items = list(zip(prompts, inputs, _others(inputs), strict=True))
-    parts = []
+    parts = list(done)
+    known = {number for table in parts for number in table["prompt_id"]}
+    left = [item for item in items if item[0].prompt_id not in known]
+    if known:
+        on_batch(len(known))
     work = _Batch(pipe, settings, options)
-    for batch, table in in_batches(items, batch_size, work.measure, on_halving=on_halving):
+    for batch, table in in_batches(left, batch_size, work.measure, on_halving=on_halving):
         parts.append(table)
+        on_part(table)
         on_batch(len(batch))
     return concatenate(parts)
 

@@ -64,6 +64,8 @@ def measure(
     inputs: Sequence[Any],
     *,
     batch_size: int,
+    done: Sequence[pd.DataFrame] = (),
+    on_part: Callable[[pd.DataFrame], None] = lambda table: None,
     on_batch: Callable[[int], None] = lambda count: None,
     on_halving: Callable[[int], None] = lambda size: None,
     **options: Any,
@@ -76,7 +78,9 @@ def measure(
         prompts: what stands for each input in the table.
         inputs: one per prompt: its text, or an image for a video model.
         batch_size: images made at once; it changes nothing in the table.
-        on_batch: called with the number of prompts that were just done.
+        done: parts of the table that are there already; their prompts are not run again.
+        on_part: called with every further part.
+        on_batch: called with the number of prompts that were just done, first those of before.
         on_halving: called with the new batch size when memory ran out.
         options: further keywords of the pipeline.
 
@@ -111,10 +115,15 @@ def measure(
         table.insert(2, "seed", np.array([seeds[i] for i in sample], dtype=np.uint64))
         return table
 
-    parts = []
+    parts = list(done)
+    known = {number for table in parts for number in table["prompt_id"]}
     pairs = list(zip(prompts, inputs, strict=True))
-    for batch, table in in_batches(pairs, batch_size, watch, on_halving=on_halving):
+    left = [pair for pair in pairs if pair[0].prompt_id not in known]
+    if known:
+        on_batch(len(known))
+    for batch, table in in_batches(left, batch_size, watch, on_halving=on_halving):
         parts.append(table)
+        on_part(table)
         on_batch(len(batch))
     return concatenate(parts)
 

@@ -41,11 +41,13 @@ def measure_controls(
     with progress(f"{chosen.name}: controls", len(prompts), quiet=quiet) as advance:
         table = measure(
             pipe, settings, prompts, given,
-            batch_size=size or default_batch_size(pipe, chosen.device), on_batch=advance,
+            batch_size=size or default_batch_size(pipe, chosen.device),
+            done=run.read_parts("controls"), on_batch=advance,
+            on_part=lambda part: run.write_part("controls", part),
             on_halving=lambda n: messages.print(f"out of memory: going on with batches of {n}"),
             **chosen.described.options,
         )  # fmt: skip
-    run.write_table("controls", table)
+    run.finish_table("controls", table)
 
 
 def report_controls(run: Run) -> None:

@@ -87,18 +87,23 @@ def convergence(
             inputs.check_steps(pipe, settings.steps)
             inputs.warn_if_too_long(pipe, prompts)
             size = size or default_batch_size(pipe, chosen.device)
+
+            def opened() -> Run:
+                return Run.open(
+                    path, "convergence", settings,
+                    device=chosen.device, batch_size=size, scheduler=type(pipe.scheduler).__name__,
+                )  # fmt: skip
+
+            done = Run(path).read_parts("records") if (path / "run.json").exists() else []
             with progress(f"{model}: prompts", len(prompts), quiet=quiet or as_json) as advance:
                 records = measure(
-                    pipe, settings, prompts, given, batch_size=size, on_batch=advance,
+                    pipe, settings, prompts, given, batch_size=size, done=done,
+                    on_part=lambda part: opened().write_part("records", part), on_batch=advance,
                     on_halving=lambda n: messages.print(f"out of memory: going on with batches of {n}"),
                     **described.options,
                 )  # fmt: skip
-            run = Run.open(
-                path, "convergence", settings,
-                device=chosen.device, batch_size=size, scheduler=type(pipe.scheduler).__name__,
-            )  # fmt: skip
-            run.write_table("prompts", inputs.table(prompts))
-            run.write_table("records", records)
+            opened().write_table("prompts", inputs.table(prompts))
+            opened().finish_table("records", records)
         if controls:
             measure_controls(
                 Run(path), chosen, settings, prompts, given, size=size, quiet=quiet or as_json
