@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
-from attnscope.pipelines import MODELS, SHAPES_FOLDER
+from attnscope.models import MODELS, SHAPES_FOLDER
 
 if TYPE_CHECKING:
     import torch

@@ -275,7 +275,7 @@ class _Scaled(nn.Module):
 
 
 def _reader(weights: Path | None) -> nn.Module:
-    from attnscope.pipelines import SHAPES_FOLDER
+    from attnscope.models import SHAPES_FOLDER
     from attnscope.shapes.reader import load_reader
 
     reader = load_reader(weights or SHAPES_FOLDER)

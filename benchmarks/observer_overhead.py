@@ -19,7 +19,7 @@ import time
 import torch
 
 from attnscope import StepDistance, Trace, load
-from attnscope.pipelines import call
+from attnscope.calling import call
 
 
 def main() -> None:

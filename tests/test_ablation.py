@@ -16,10 +16,10 @@ from attnscope.analyses import ablation
 from attnscope.analyses.ablation import Settings, Subject, arms, gate_of, sample
 from attnscope.errors import InputError
 from attnscope.estimates import CleanEstimates
-from attnscope.pipelines import SCHEDULERS, scaled_timesteps, set_scheduler, step_count
 from attnscope.plan import parse
 from attnscope.prompts import Prompt
 from attnscope.runs import Run
+from attnscope.schedulers import SCHEDULERS, scaled_timesteps, set_scheduler, step_count
 
 PROMPTS = [Prompt(3, "a circle"), Prompt(4, "a large blue star"), Prompt(7, "a small cross")]
 

@@ -366,7 +366,7 @@ def test_scores_need_a_reader(attnscope, folder):
 
 
 def test_models_lists_every_short_name(attnscope):
-    from attnscope.pipelines import MODELS
+    from attnscope.models import MODELS
 
     code, out, _ = attnscope("models", "--json")
     assert code == 0

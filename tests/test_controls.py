@@ -13,9 +13,9 @@ from test_comparisons import collect
 
 from attnscope import plots
 from attnscope.analyses import controls, convergence
+from attnscope.calling import call
 from attnscope.counterfactuals import latents_kept, latents_replayed
 from attnscope.figures.controls import figure_controls
-from attnscope.pipelines import call
 from attnscope.prompts import Prompt, image_seed
 
 # Fixtures of the command's tests.

@@ -10,7 +10,8 @@ import torch
 
 import attnscope
 from attnscope.analyses import alignment
-from attnscope.pipelines import MODELS, SHAPES_FOLDER, call
+from attnscope.calling import call
+from attnscope.models import MODELS, SHAPES_FOLDER
 from attnscope.shapes.reader import ATTRIBUTES, load_reader, matches
 from attnscope.shapes.reader import alignment as scores
 from attnscope.shapes.scenes import caption, generate, render

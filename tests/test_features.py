@@ -14,7 +14,7 @@ from PIL import Image
 from attnscope.basis import Basis, comparable
 from attnscope.errors import InputError
 from attnscope.features import Extractor, FeatureSet, Statistics, image_paths
-from attnscope.pipelines import SHAPES_FOLDER
+from attnscope.models import SHAPES_FOLDER
 from attnscope.shapes.reader import load_reader
 
 

@@ -10,7 +10,7 @@ from attnscope.analyses.summaries import at_gate, larger_than_chance, over_seeds
 from attnscope.errors import InputError
 from attnscope.features import Extractor, FeatureSet
 from attnscope.metrics import fid, kid
-from attnscope.pipelines import SHAPES_FOLDER
+from attnscope.models import SHAPES_FOLDER
 from attnscope.runs import Run
 from attnscope.shapes.reader import alignment, load_reader, matches
 from attnscope.shapes.scenes import caption, generate, parse, render

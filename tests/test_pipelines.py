@@ -6,20 +6,11 @@ import torch
 import toys
 from diffusers import EulerDiscreteScheduler
 
+from attnscope.calling import call, default_batch_size
 from attnscope.errors import InputError
-from attnscope.pipelines import (
-    MODELS,
-    SCHEDULERS,
-    call,
-    choose_device,
-    default_batch_size,
-    describe,
-    fingerprint,
-    is_local,
-    load,
-    precision_name,
-    set_scheduler,
-)
+from attnscope.models import MODELS, describe, fingerprint, is_local
+from attnscope.pipelines import choose_device, load, precision_name
+from attnscope.schedulers import SCHEDULERS, set_scheduler
 
 
 @pytest.fixture

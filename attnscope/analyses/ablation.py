@@ -23,7 +23,6 @@ import pandas as pd
 from PIL.Image import Image
 
 from attnscope.errors import InputError
-from attnscope.pipelines import step_count
 from attnscope.plan import (
     Baseline,
     Combined,
@@ -39,6 +38,7 @@ from attnscope.plan import (
 )
 from attnscope.prompts import Prompt, image_seed
 from attnscope.runs import Run, write_whole
+from attnscope.schedulers import step_count
 from attnscope.tables import concatenate
 
 if TYPE_CHECKING:
@@ -301,7 +301,8 @@ def sample(
         InputError: the plan does not fit the pipeline, or the scheduler takes no noise levels.
     """
     from attnscope.batches import in_batches
-    from attnscope.pipelines import call, scaled_timesteps
+    from attnscope.calling import call
+    from attnscope.schedulers import scaled_timesteps
     from attnscope.trace import Trace
 
     parts = _parts(run, arm)
@@ -371,7 +372,7 @@ def _observers(
 
 def _write_batch(run: Run, arm: Arm, pipe: Any, prompts: Sequence[Prompt], made: _Made) -> None:
     """Images first, the table that says that they are whole last."""
-    from attnscope.pipelines import frames
+    from attnscope.calling import frames
     from attnscope.predictions import log_snr
 
     ids = [prompt.prompt_id for prompt in prompts]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from attnscope.batches import in_batches
-from attnscope.pipelines import call
+from attnscope.calling import call
 from attnscope.prompts import image_seed
 from attnscope.shapes.reader import alignment, load_reader, matches
 from attnscope.shapes.scenes import Scene, caption, generate

@@ -242,7 +242,7 @@ class _Batch:
         return [image_seed(self.settings.seed, prompt.prompt_id) for prompt, _, _ in batch]
 
     def _call(self, given: Sequence[Any], seeds: Sequence[int]) -> None:
-        from attnscope.pipelines import call
+        from attnscope.calling import call
 
         call(
             self.pipe,

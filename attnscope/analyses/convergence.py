@@ -89,8 +89,8 @@ def measure(
         in the place of ``run`` and ``sample``.
     """
     from attnscope.batches import in_batches
+    from attnscope.calling import call
     from attnscope.observers import StepDistance
-    from attnscope.pipelines import call
     from attnscope.trace import Trace
 
     def watch(batch: Sequence[tuple[Prompt, Any]]) -> pd.DataFrame:

@@ -44,7 +44,7 @@ def sample(
     """
     from attnscope.analyses.ablation import FULL, OWN
     from attnscope.batches import in_batches
-    from attnscope.pipelines import call_options, frames
+    from attnscope.calling import call_options, frames
     from attnscope.runs import write_whole
 
     rows: list[dict[str, Any]] = []

@@ -12,7 +12,7 @@ import pandas as pd
 from PIL.Image import Image
 
 from attnscope.batches import in_batches
-from attnscope.pipelines import call, frames
+from attnscope.calling import call, frames
 from attnscope.plan import Baseline, GuidanceCutoff, Plan, parse
 from attnscope.prompts import Prompt, image_seed
 

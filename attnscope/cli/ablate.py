@@ -145,11 +145,12 @@ def _make(
 ) -> None:
     """Make what images of a model are missing; everything is checked before the first."""
     from attnscope.analyses import ablation
+    from attnscope.calling import default_batch_size
     from attnscope.cli import inputs
     from attnscope.cli.console import messages, progress
-    from attnscope.pipelines import default_batch_size, scaled_timesteps
     from attnscope.plan import parse
     from attnscope.runs import Run
+    from attnscope.schedulers import scaled_timesteps
 
     if (path / "run.json").exists():
         run = Run(path)
@@ -180,7 +181,7 @@ def _make(
 
 def _set(pipe: Any, arm: Arm) -> None:
     from attnscope.analyses.ablation import OWN
-    from attnscope.pipelines import set_scheduler
+    from attnscope.schedulers import set_scheduler
 
     if arm.cell.scheduler != OWN:
         set_scheduler(pipe, arm.cell.scheduler)

@@ -74,9 +74,9 @@ def bench(
     from attnscope.cli.console import messages, quiet_libraries
     from attnscope.cost import cost_of
     from attnscope.counting import count_architecture
-    from attnscope.pipelines import step_count
     from attnscope.rivals import RIVALS
     from attnscope.runs import Run, default_path
+    from attnscope.schedulers import step_count
 
     wanted = _chosen_rivals(rivals)
     _check_frontier(frontier, random_weights, scheduler, captions or limit or reference or clip)
@@ -256,8 +256,8 @@ def _workload(
 
     from attnscope import skeletons
     from attnscope.analyses.latency import Workload
+    from attnscope.calling import call_options
     from attnscope.cli.inputs import RandomModel
-    from attnscope.pipelines import call_options
 
     if isinstance(chosen, RandomModel):
         keywords = skeletons.keywords(
@@ -292,8 +292,8 @@ def _judge(
     import torch
 
     from attnscope.analyses import frontier, judging, summaries
+    from attnscope.calling import default_batch_size
     from attnscope.cli.console import messages, progress
-    from attnscope.pipelines import default_batch_size
 
     speeds = run.read_table("arms")
     ran = set(speeds.dropna(subset=["seconds"])["arm"])

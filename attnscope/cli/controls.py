@@ -32,8 +32,8 @@ def measure_controls(
 ) -> None:
     """Write the table ``controls`` of a convergence run, if it is not there yet."""
     from attnscope.analyses.controls import measure
+    from attnscope.calling import default_batch_size
     from attnscope.cli.console import messages, progress
-    from attnscope.pipelines import default_batch_size
 
     if run.has_table("controls"):
         return

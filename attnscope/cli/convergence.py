@@ -45,10 +45,10 @@ def convergence(
     Without arguments: the embedded model on 64 held-out captions.
     """
     from attnscope.analyses.convergence import Settings, measure
+    from attnscope.calling import default_batch_size
     from attnscope.cli import inputs
     from attnscope.cli.console import messages, progress, quiet_libraries
     from attnscope.cli.controls import measure_controls
-    from attnscope.pipelines import default_batch_size
     from attnscope.runs import Run, default_path
 
     chosen = inputs.ChosenModel(

@@ -53,10 +53,10 @@ def generate(
     """
     from attnscope.analyses.generation import Settings
     from attnscope.analyses.generation import generate as make
+    from attnscope.calling import default_batch_size
     from attnscope.cli import inputs
     from attnscope.cli.console import messages, progress, quiet_libraries
     from attnscope.errors import InputError
-    from attnscope.pipelines import default_batch_size
     from attnscope.plan import Baseline
     from attnscope.runs import Run, default_path
 

@@ -12,17 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from attnscope.errors import InputError
-from attnscope.pipelines import (
-    MODELS,
-    SCHEDULERS,
-    Model,
-    choose_device,
-    describe,
-    fingerprint,
-    is_local,
-    load,
-    precision_name,
-)
+from attnscope.models import MODELS, Model, describe, fingerprint, is_local
+from attnscope.pipelines import choose_device, load, precision_name
 from attnscope.prompts import (
     Prompt,
     count_too_long,
@@ -31,6 +22,7 @@ from attnscope.prompts import (
     read_images,
     sample_prompts,
 )
+from attnscope.schedulers import SCHEDULERS
 
 if TYPE_CHECKING:
     from attnscope.architectures import Architecture

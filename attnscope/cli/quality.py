@@ -183,7 +183,7 @@ def embedded_world(
         size: height and width of the images; ``None`` is the model's own.
     """
     from attnscope.cli.console import messages
-    from attnscope.pipelines import describe
+    from attnscope.models import describe
     from attnscope.shapes.scenes import RESOLUTION, parse
 
     folders = [Path(describe(model).source) for model in models]

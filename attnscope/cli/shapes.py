@@ -63,7 +63,7 @@ def train(
 def reader_folder(model: str) -> Path:
     """The folder of a model of the shapes world, which has a reader."""
     from attnscope.errors import InputError
-    from attnscope.pipelines import describe
+    from attnscope.models import describe
 
     folder = Path(describe(model).source)
     if not (folder / "reader.safetensors").is_file():
@@ -93,7 +93,8 @@ def score(
     from attnscope.errors import InputError
     from attnscope.figures import samples
     from attnscope.figures.saving import save
-    from attnscope.pipelines import describe, load
+    from attnscope.models import describe
+    from attnscope.pipelines import load
 
     described = describe(model)
     folder = reader_folder(model)
