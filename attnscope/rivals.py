@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -22,7 +23,21 @@ Call = Callable[..., Any]
 """Takes what the pipeline takes and returns what it returns."""
 
 _DEEPCACHE = {"cache_interval": 3, "cache_branch_id": 0}
-_TOME = {"ratio": 0.5}
+_TOME_RATIO = 0.5
+_TRIED_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a rival is to do.
+
+    Args:
+        plan: of T-GATE, for those that carry one out.
+        guided: whether the model runs with guidance, so that a batch holds two branches.
+    """
+
+    plan: Plan
+    guided: bool = True
 
 
 @dataclass(frozen=True)
@@ -32,7 +47,7 @@ class Rival:
     Args:
         name: what it is called in tables.
         package: that it comes from, or ``None`` for diffusers' own.
-        start: switches it on for a pipeline of its own and a plan.
+        start: switches it on for a pipeline of its own.
         by_plan: whether it carries the plan out, so that the plan's ideal is its own.
         by_values: whether what it skips depends on what the model computes.
         about: its settings, in words.
@@ -41,7 +56,7 @@ class Rival:
 
     name: str
     package: str | None
-    start: Callable[[Any, Plan], contextlib.AbstractContextManager[Call]]
+    start: Callable[[Any, Task], contextlib.AbstractContextManager[Call]]
     by_plan: bool = False
     by_values: bool = False
     about: str = ""
@@ -56,12 +71,12 @@ class Rival:
         return None
 
     @contextlib.contextmanager
-    def on(self, pipe: Any, plan: Plan) -> Iterator[Call]:
+    def on(self, pipe: Any, task: Task) -> Iterator[Call]:
         """The rival at work, on a pipeline of its own that is given up at the end.
 
         Args:
             pipe: is left as it is.
-            plan: of T-GATE, for those that carry one out.
+            task: what it is to do.
 
         Raises:
             InputError: its package is not installed, or it is not made for the pipeline.
@@ -69,7 +84,7 @@ class Rival:
         if self.version() is None:
             wanted = " or ".join(filter(None, (self.package, self.needs)))
             raise InputError(f"{wanted} is not installed: pip install 'attnscope[rivals]'")
-        with self.start(twin(pipe), plan) as call:
+        with self.start(twin(pipe), task) as call:
             yield call
 
 
@@ -86,7 +101,7 @@ def twin(pipe: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _tgate(pipe: Any, plan: Plan) -> Iterator[Call]:
+def _tgate(pipe: Any, task: Task) -> Iterator[Call]:
     """The authors' package."""
     loader = {
         "StableDiffusionPipeline": "TgateSDLoader",
@@ -95,26 +110,32 @@ def _tgate(pipe: Any, plan: Plan) -> Iterator[Call]:
         "PixArtSigmaPipeline": "TgatePixArtSigmaLoader",
         "StableVideoDiffusionPipeline": "TgateSVDLoader",
     }
-    yield _loaded(pipe, plan, loader)
+    yield _loaded(pipe, task, loader)
 
 
 @contextlib.contextmanager
-def _tgate_deepcache(pipe: Any, plan: Plan) -> Iterator[Call]:
+def _tgate_deepcache(pipe: Any, task: Task) -> Iterator[Call]:
     """Both, as the authors of T-GATE combine them: the cache begins anew at the gate."""
     loader = {
         "StableDiffusionPipeline": "TgateSDDeepCacheLoader",
         "StableDiffusionXLPipeline": "TgateSDXLDeepCacheLoader",
     }
     _check_u_net(pipe)
-    yield _loaded(pipe, plan, loader, **_DEEPCACHE)
+    yield _loaded(pipe, task, loader, **_DEEPCACHE)
 
 
-def _loaded(pipe: Any, plan: Plan, loaders: dict[str, str], **options: Any) -> Call:
+def _loaded(pipe: Any, task: Task, loaders: dict[str, str], **options: Any) -> Call:
     name = type(pipe).__name__
     if name not in loaders:
         raise InputError(f"tgate has no loader for {name}")
-    if not isinstance(plan, TGate):
-        raise InputError(f"tgate carries out plans of T-GATE, not {plan}")
+    plan = _t_gate(task)
+    scheduler = copy.deepcopy(pipe.scheduler)
+    scheduler.set_timesteps(_TRIED_STEPS)
+    if len(scheduler.timesteps) != _TRIED_STEPS:
+        raise InputError(
+            f"with {type(scheduler).__name__} tgate counts other steps than the scheduler makes: "
+            "choose another --scheduler"
+        )
     loaded = getattr(importlib.import_module("tgate"), loaders[name])(pipe, **options)
     settings = {
         "gate_step": plan.gate,
@@ -122,11 +143,21 @@ def _loaded(pipe: Any, plan: Plan, loaders: dict[str, str], **options: Any) -> C
         "fi_interval": plan.late_interval,
         "warm_up": plan.warmup,
     }
+    if not task.guided:
+        if "lcm" not in inspect.signature(loaded.tgate).parameters:
+            raise InputError(f"tgate cannot run {name} without guidance")
+        settings["lcm"] = True
     return lambda *args, **kwargs: loaded.tgate(*args, **kwargs, **settings)
 
 
+def _t_gate(task: Task) -> TGate:
+    if not isinstance(task.plan, TGate):
+        raise InputError(f"it carries out plans of T-GATE, not {task.plan}")
+    return task.plan
+
+
 @contextlib.contextmanager
-def _deepcache(pipe: Any, plan: Plan) -> Iterator[Call]:
+def _deepcache(pipe: Any, task: Task) -> Iterator[Call]:
     _check_u_net(pipe)
     helper = importlib.import_module("DeepCache").DeepCacheSDHelper(pipe=pipe)
     helper.set_params(**_DEEPCACHE)
@@ -135,18 +166,26 @@ def _deepcache(pipe: Any, plan: Plan) -> Iterator[Call]:
 
 
 @contextlib.contextmanager
-def _tome(pipe: Any, plan: Plan) -> Iterator[Call]:
+def _tome(pipe: Any, task: Task) -> Iterator[Call]:
+    """Merges where there are most tokens, as its authors do on Stable Diffusion."""
     _check_u_net(pipe)
-    importlib.import_module("tomesd").apply_patch(pipe, **_TOME)
+    stages = pipe.unet.config.down_block_types
+    first = next((number for number, name in enumerate(stages) if "CrossAttn" in name), None)
+    if first is None:
+        raise InputError(
+            "it merges tokens of transformer blocks, and the U-Net has none on its way down"
+        )
+    importlib.import_module("tomesd").apply_patch(pipe, ratio=_TOME_RATIO, max_downsample=2**first)
     yield pipe
 
 
 @contextlib.contextmanager
-def _tgate_tome(pipe: Any, plan: Plan) -> Iterator[Call]:
+def _tgate_tome(pipe: Any, task: Task) -> Iterator[Call]:
     """Ours over merged tokens."""
     from attnscope.acceleration import accelerate
 
-    with _tome(pipe, plan) as merging, accelerate(merging, plan):
+    plan = _t_gate(task)
+    with _tome(pipe, task) as merging, accelerate(merging, plan):
         yield merging
 
 
@@ -155,25 +194,25 @@ def _check_u_net(pipe: Any) -> None:
         raise InputError(f"it is made for U-Nets of images, not for {type(pipe).__name__}")
 
 
-def cached(config: Callable[[Any], Any]) -> Callable[..., Any]:
+def cached(config: Callable[[Any, Task], Any]) -> Callable[..., Any]:
     """One of the caches of diffusers.
 
     Args:
-        config: makes its settings for a pipeline.
+        config: makes its settings for a pipeline and what is to be done.
     """
 
     @contextlib.contextmanager
-    def start(pipe: Any, plan: Plan) -> Iterator[Call]:
+    def start(pipe: Any, task: Task) -> Iterator[Call]:
         denoiser: Any = find_denoiser(pipe)
         if not hasattr(denoiser, "enable_cache"):
             raise InputError(f"diffusers offers no caches for {type(denoiser).__name__}")
-        denoiser.enable_cache(config(pipe))
+        denoiser.enable_cache(config(pipe, task))
         yield pipe
 
     return start
 
 
-def _broadcast(pipe: Any) -> Any:
+def _broadcast(pipe: Any, task: Task) -> Any:
     import diffusers
 
     return diffusers.PyramidAttentionBroadcastConfig(
@@ -184,7 +223,7 @@ def _broadcast(pipe: Any) -> Any:
     )
 
 
-def _faster(pipe: Any) -> Any:
+def _faster(pipe: Any, task: Task) -> Any:
     import diffusers
 
     video = "3D" in type(find_denoiser(pipe)).__name__
@@ -194,10 +233,11 @@ def _faster(pipe: Any) -> Any:
         tensor_format="BCFHW" if video else "BCHW",
         attention_weight_callback=lambda _: 0.3,
         current_timestep_callback=lambda: pipe.current_timestep,
+        is_guidance_distilled=not task.guided,
     )
 
 
-def _first_block(pipe: Any) -> Any:
+def _first_block(pipe: Any, task: Task) -> Any:
     import diffusers
 
     return diffusers.FirstBlockCacheConfig(threshold=0.05)
@@ -206,17 +246,17 @@ def _first_block(pipe: Any) -> Any:
 RIVALS: dict[str, Rival] = {
     "tgate": Rival("tgate", "tgate", _tgate, by_plan=True, about="the authors' package"),
     "deepcache": Rival("DeepCache", "DeepCache", _deepcache, about="interval 3, branch 0"),
-    "tome": Rival("ToMe", "tomesd", _tome, about="half of the tokens"),
+    "tome": Rival("ToMe", "tomesd", _tome, about="half of the tokens where there are most"),
     "tgate+deepcache": Rival(
         "T-GATE with DeepCache", "tgate", _tgate_deepcache, about="by tgate; interval 3, branch 0",
         needs="DeepCache",
     ),
-    "tgate+tome": Rival("T-GATE with ToMe", "tomesd", _tgate_tome, about="half of the tokens"),
+    "tgate+tome": Rival("T-GATE with ToMe", "tomesd", _tgate_tome, about="half of the tokens where there are most"),
     "pab": Rival(
         "Pyramid Attention Broadcast", None, cached(_broadcast),
-        about="spatial 2, temporal 4, cross 6",
+        about="spatial 2, temporal 4, cross 6, at timesteps 100 to 800",
     ),
-    "fastercache": Rival("FasterCache", None, cached(_faster), about="spatial and temporal 2"),
+    "fastercache": Rival("FasterCache", None, cached(_faster), about="spatial and temporal 2, the unconditional branch in 1 of 5 steps, below timestep 681 and 641"),
     "firstblock": Rival(
         "first-block cache", None, cached(_first_block), by_values=True, about="threshold 0.05"
     ),

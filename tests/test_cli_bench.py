@@ -1,3 +1,4 @@
+import contextlib
 import json
 import shutil
 import subprocess
@@ -6,6 +7,7 @@ import sys
 import pandas as pd
 import pytest
 
+from attnscope import rivals
 from attnscope.analyses import latency
 
 PLAN = "tgate:m=3,k=2,w=0,f=1"
@@ -62,6 +64,66 @@ def test_the_frontier_sets_speed_beside_quality(attnscope, folder, captions, tmp
     assert (run / "figures" / "frontier.pdf").is_file()
 
 
+def test_images_of_other_captions_are_other_images(attnscope, folder, captions, tmp_path):
+    run, other = tmp_path / "run", tmp_path / "other.txt"
+    other.write_text("a tiny green square on a blue background\n")
+    attnscope(*bench(folder, run, "--frontier", "--captions", captions))
+    code, out, _ = attnscope(*bench(folder, run, "--frontier", "--captions", other))
+    assert code == 0
+    assert "speed and quality, 1 images an arm" in out
+    images = pd.read_parquet(run / "images.parquet")
+    assert images["text"].unique().tolist() == ["a tiny green square on a blue background"]
+    assert len(list(run.rglob("images/**/*.png"))) == 3 * len(OURS)
+
+
+def test_a_rival_that_makes_no_images_stops_nobody(
+    attnscope, folder, captions, tmp_path, monkeypatch
+):
+    calls = []
+
+    @contextlib.contextmanager
+    def start(pipe, task):
+        calls.append(1)
+        if len(calls) > 2:  # the warm-up and one round
+            raise RuntimeError("no more memory")
+        yield pipe
+
+    monkeypatch.setitem(rivals.RIVALS, "pab", rivals.Rival("fickle", None, start))
+    command = bench(folder, tmp_path / "run", "--frontier", "--captions", captions)
+    code, _, err = attnscope(*command, "--rivals", "pab")
+    assert code == 0
+    assert "no images of fickle: RuntimeError: no more memory" in err
+    table = pd.read_parquet(tmp_path / "run" / "frontier.parquet")
+    assert set(table["arm"]) == set(OURS[1:])
+    assert "fickle" in set(pd.read_csv(tmp_path / "run" / "arms.csv")["arm"])
+
+
+def test_rounds_of_other_arms_are_not_mixed(attnscope, folder, tmp_path):
+    command = bench(folder, tmp_path / "run", "--random-weights")
+    attnscope(*command)
+    (tmp_path / "run" / "arms.parquet").unlink()
+    kept = pd.read_parquet(tmp_path / "run" / "repetitions.parquet")
+    kept[kept["arm"] != "self alone"].to_parquet(tmp_path / "run" / "repetitions.parquet")
+    code, _, err = attnscope(*command)
+    assert code == 2
+    assert "holds rounds of other arms: choose another --out" in err
+
+
+def test_gates_count_the_steps_that_a_scheduler_makes(attnscope, folder, tmp_path):
+    """Heun makes 7 steps of 4, so that guidance ends with the sixth."""
+    command = bench(folder, tmp_path / "run", "--scheduler", "heun", "--latents")
+    command[command.index("m=3,k=2,w=0")] = "m=6"
+    assert attnscope(*command)[0] == 0
+    ideal = pd.read_parquet(tmp_path / "run" / "arms.parquet").set_index("arm")["ideal"]
+    assert ideal["guidance alone"] == pytest.approx(14 / 13)
+
+
+def test_every_rival_stands_in_the_help(attnscope):
+    code, out, _ = attnscope("bench", "--help")
+    assert code == 0
+    assert all(name in " ".join(out.split()) for name in rivals.RIVALS)
+
+
 def test_a_benchmark_is_not_run_twice_and_drawn_again_without_torch(
     attnscope, folder, tmp_path, monkeypatch
 ):
@@ -71,7 +133,7 @@ def test_a_benchmark_is_not_run_twice_and_drawn_again_without_torch(
     monkeypatch.setattr(latency, "breakdown", None)
     code, _, err = attnscope(*command)
     assert code == 0
-    assert "measured before" in err
+    assert "timed before" in err
     code, _, err = attnscope(*command, "--steps", 5)
     assert code == 2
     assert "steps is 4 there and 5 here" in err
@@ -112,9 +174,11 @@ def test_rounds_outlive_a_benchmark_that_is_stopped(attnscope, folder, tmp_path,
 def test_other_measures_judge_the_same_images_again(attnscope, folder, captions, tmp_path):
     run = tmp_path / "run"
     command = bench(folder, run, "--frontier", "--captions", captions)
-    attnscope(*command)
-    made = {path: path.stat().st_mtime_ns for path in run.rglob("images/**/*.png")}
+    attnscope(*bench(folder, run))  # times serve both
     speeds = (run / "arms.csv").read_text()
+    attnscope(*command)
+    assert (run / "arms.csv").read_text() == speeds
+    made = {path: path.stat().st_mtime_ns for path in run.rglob("images/**/*.png")}
     (run / "judged.json").write_text("{}")
     (run / "frontier.parquet").unlink()
     assert attnscope(*command)[0] == 0
@@ -132,7 +196,12 @@ def test_other_measures_judge_the_same_images_again(attnscope, folder, captions,
         (["--tgate", "m=9"], "there are 4 steps"),
         (["--rivals", "tgate,magic"], "no such rival: 'magic'"),
         (["--frontier", "--random-weights"], "leave --random-weights out"),
-        (["--limit", "3"], "are for --frontier"),
+        (["--limit", "0"], "--limit: for --frontier only"),
+        (["--features", "none", "--column", "a"], "--column and --features: for --frontier only"),
+        (["--frontier", "--captions", "captions.txt", "--limit", "0"], "--limit 0"),
+        (["--images", "photos"], "is conditioned on captions, not on --images"),
+        (["--guidance", "-3"], "--guidance -3.0 is out of range"),
+        (["--guidance", "nan"], "--guidance nan is out of range"),
         (["--random-weights", "--scheduler", "ddim"], "leave --scheduler out"),
         (["--tgate", "m=2", "--plan", "baseline"], "not both"),
         (["--dtype", "float8"], "no such dtype"),

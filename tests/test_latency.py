@@ -1,6 +1,8 @@
 import contextlib
+import dataclasses
+import gc
 import itertools
-from dataclasses import dataclass
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -17,7 +19,8 @@ from attnscope.counting import count_architecture
 from attnscope.errors import InputError
 from attnscope.instruments import ModuleTimes, PeakMemory, Stopwatch
 from attnscope.plan import Baseline, parse
-from attnscope.rivals import RIVALS, Rival, twin
+from attnscope.rivals import RIVALS, Rival, Task, twin
+from attnscope.schedulers import set_scheduler
 from attnscope.sites import find_denoiser, find_sites
 from attnscope.trace import Trace
 
@@ -80,7 +83,7 @@ def measured(found, cost):
     return measuring(skeletons.build(found), found, cost)(latency.arms(cost))
 
 
-@dataclass
+@dataclasses.dataclass
 class Measured:
     repetitions: pd.DataFrame
     parts: pd.DataFrame
@@ -99,7 +102,7 @@ def measuring(bare, found, cost):
             values_matter=values_matter,
         )  # fmt: skip
         repetitions = pd.concat(tables, ignore_index=True)
-        ours = [arm for arm in arms if arm.is_ours]
+        ours = [arm for arm in arms if arm.is_broken_down and not arm.optional]
         return Measured(
             repetitions,
             latency.breakdown(bare, ours, workload, passes=2, stopwatch=stopwatch),
@@ -181,17 +184,73 @@ def test_the_time_of_parts_is_the_sites_own(measured):
     assert shares.to_numpy() == pytest.approx(1)
 
 
+def rivalling(name, start, *, package=None, **more):
+    return Arm(name, PLAN, rival=Rival(name, package, start, **more), optional=True)
+
+
+def test_a_rival_that_fails_at_times_is_told_by_its_other_rounds(measure, cost):
+    calls = itertools.count()
+
+    @contextlib.contextmanager
+    def failing(pipe, task):
+        if next(calls) == 2:  # the warm-up, round 0, round 1
+            raise RuntimeError("no more memory")
+        yield pipe
+
+    row = measure([latency.arms(cost)[0], rivalling("rival", failing)]).arms.iloc[1]
+    assert row["seconds"] == 64
+    assert row["speedup"] == 1
+    assert row["note"] == "failed in 1 of 2 rounds: RuntimeError: no more memory"
+
+
+def test_what_a_rival_leaves_is_gone_before_the_next_call(measure, cost):
+    left = []
+
+    @contextlib.contextmanager
+    def leaving(pipe, task):
+        assert not any(reference() for reference in left)
+        own = find_denoiser(pipe)
+        own.itself = [own]  # a circle, as closures over modules are
+        left.append(weakref.ref(own))
+        yield pipe
+
+    gc.disable()
+    try:
+        table = measure([latency.arms(cost)[0], rivalling("rival", leaving)]).arms
+    finally:
+        gc.enable()
+    assert table["seconds"].notna().all()
+    assert len(left) == 3
+
+
+def test_an_arm_that_nobody_asked_for_may_fail(measure, cost):
+    beyond = Arm("beyond", parse("m=9"))
+    baseline = latency.arms(cost)[0]
+    table = measure([baseline, dataclasses.replace(beyond, optional=True)]).arms
+    assert "there are 4 steps" in table.loc[1, "note"]
+    with pytest.raises(InputError, match="there are 4 steps"):
+        measure([baseline, beyond])
+
+
+def test_out_of_memory_says_what_helps(measure, cost, bare):
+    def refuse(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    bare.unet.register_forward_pre_hook(refuse)
+    with pytest.raises(InputError, match="choose a smaller --batch"):
+        measure([latency.arms(cost)[0]])
+
+
 def test_a_rival_that_fails_says_so_in_its_row_and_stops_nobody(measure, cost):
-    def breaking(pipe, plan):
+    def breaking(pipe, task):
         raise KeyError("sample_size")
 
-    def refusing(pipe, plan):
+    def refusing(pipe, task):
         raise InputError("it is made for others")
 
     arms = latency.arms(cost)[:2]
-    arms += [Arm("broken", PLAN, rival=Rival("broken", None, breaking)),
-             Arm("other", PLAN, rival=Rival("other", None, refusing)),
-             Arm("absent", PLAN, rival=Rival("absent", "no-such-package", breaking))]  # fmt: skip
+    arms += [rivalling("broken", breaking), rivalling("other", refusing),
+             rivalling("absent", breaking, package="no-such-package")]  # fmt: skip
     table = measure(arms).arms.set_index("arm")
     assert table["seconds"].notna().tolist() == [True, True, False, False, False]
     assert table.loc["broken", "note"] == "KeyError: 'sample_size'"
@@ -201,8 +260,8 @@ def test_a_rival_that_fails_says_so_in_its_row_and_stops_nobody(measure, cost):
 
 def test_a_rival_that_goes_by_values_is_not_timed_on_random_ones(measure, cost):
     arms = [latency.arms(cost)[0],
-            Arm("by values", PLAN, rival=Rival("by values", None, lambda pipe, plan:
-                contextlib.nullcontext(pipe), by_values=True))]  # fmt: skip
+            rivalling("by values", lambda pipe, task: contextlib.nullcontext(pipe),
+                      by_values=True)]  # fmt: skip
     told = measure(arms, values_matter=False).arms.set_index("arm")
     assert np.isnan(told.loc["by values", "seconds"])
     assert "values, which are random" in told.loc["by values", "note"]
@@ -287,17 +346,63 @@ def test_rivals_run_on_a_pipeline_of_their_own(name, found):
     found = toys.latte_architecture() if on_transformers else found
     pipe = skeletons.build(found)
     keywords = skeletons.keywords(pipe, found, steps=4, guidance=5.0)
+    task = Task(PLAN)
 
     def made(call):
         output = call(**keywords)
         return output.frames if hasattr(output, "frames") else output.images
 
     before = made(pipe)
-    with RIVALS[name].on(pipe, PLAN) as call:
+    with RIVALS[name].on(pipe, task) as call:
         other = made(call)
     assert other.shape == before.shape
     assert not torch.equal(other, before)
     assert torch.equal(made(pipe), before)
+    if name == "tgate":
+        with Trace(pipe, plan=PLAN):
+            assert torch.equal(made(pipe), other)
+
+
+def test_tgate_runs_without_guidance_where_it_can_be_told(tmp_path, found):
+    pytest.importorskip("tgate")
+    toys.VARIANTS["lcm-sdxl"](tmp_path).save_pretrained(tmp_path / "toy")
+    latent = architectures.find(str(tmp_path / "toy")).resized(32, 32)
+    pipe = skeletons.build(latent)
+    keywords = skeletons.keywords(pipe, latent, steps=4, guidance=5.0, batch=2)
+    with RIVALS["tgate"].on(pipe, Task(PLAN, guided=False)) as call:
+        theirs = call(**keywords).images
+    with Trace(pipe, plan=PLAN):
+        ours = pipe(**keywords).images
+    torch.testing.assert_close(theirs, ours)
+    refusing = RIVALS["tgate"].on(skeletons.build(found), Task(PLAN, guided=False))
+    with pytest.raises(InputError, match="cannot run StableDiffusionPipeline without"), refusing:
+        pass
+
+
+@pytest.mark.parametrize("scheduler", ["pndm", "heun"])
+def test_tgate_is_refused_where_it_counts_other_steps(bare, scheduler):
+    pytest.importorskip("tgate")
+    set_scheduler(bare, scheduler)
+    refused = pytest.raises(InputError, match="counts other steps than the scheduler makes")
+    with refused, RIVALS["tgate"].on(bare, Task(PLAN)):
+        pass
+
+
+@pytest.mark.parametrize("name", ["tgate", "tgate+tome"])
+def test_what_carries_out_t_gate_refuses_other_plans(bare, name):
+    pytest.importorskip("tgate")
+    refused = pytest.raises(InputError, match="it carries out plans of T-GATE, not cross-reuse")
+    with refused, RIVALS[name].on(bare, Task(parse("cross-reuse:m=2"))):
+        pass
+
+
+def test_tome_merges_where_there_are_most_tokens(tmp_path):
+    """Of SDXL's U-Net, which has no attention at the resolution of the latents."""
+    pytest.importorskip("tomesd")
+    pipe = toys.stable_diffusion_xl(tmp_path)
+    before = toys.call(pipe)
+    with RIVALS["tome"].on(pipe, Task(PLAN)) as call:
+        assert not torch.equal(toys.call(call), before)
 
 
 def test_the_first_block_cache_skips_what_hardly_changes():
@@ -306,8 +411,8 @@ def test_the_first_block_cache_skips_what_hardly_changes():
     before = toys.call_wan(pipe)
     computed = {}
     for threshold in (0.05, 100.0):
-        start = rivals.cached(lambda _, at=threshold: FirstBlockCacheConfig(threshold=at))
-        with Rival("first-block cache", None, start).on(pipe, PLAN) as call:
+        start = rivals.cached(lambda *_, at=threshold: FirstBlockCacheConfig(threshold=at))
+        with Rival("first-block cache", None, start).on(pipe, Task(PLAN)) as call:
             calls = []
             last = find_denoiser(call).blocks[-1].attn1
             last.register_forward_hook(lambda *_, calls=calls: calls.append(1))

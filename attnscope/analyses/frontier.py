@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from attnscope.analyses.latency import BASELINE, Arm, Settings
+from attnscope.analyses.latency import BASELINE, Arm, Settings, told
 from attnscope.prompts import Prompt, image_seed
 from attnscope.runs import Run
 
@@ -20,7 +21,9 @@ def sample(
     given: Sequence[Any],
     run: Run,
     *,
+    digest: str,
     batch_size: int,
+    on_failure: Callable[[Arm, str], None] = lambda arm, reason: None,
     on_image: Callable[[int], None] = lambda count: None,
     on_halving: Callable[[int], None] = lambda size: None,
     **options: Any,
@@ -34,7 +37,9 @@ def sample(
         prompts: one per image.
         given: what the pipeline is given for each.
         run: where the images go; what is there is not made again.
+        digest: of the prompts: images of others may be there, too.
         batch_size: images made at once; halved where memory runs out.
+        on_failure: called with an optional arm that makes no images and the reason; others go on.
         on_image: called with the number of images that are there, first those of before.
         on_halving: called with the new batch size.
         options: further keywords of the pipeline.
@@ -48,12 +53,11 @@ def sample(
     from attnscope.runs import write_whole
 
     rows: list[dict[str, Any]] = []
+    pairs = list(zip(prompts, given, strict=True))
     for arm in arms:
-        folder = run.path / "images" / arm.key
+        key = f"{digest}-{arm.key}"
+        folder = run.path / "images" / key
         folder.mkdir(parents=True, exist_ok=True)
-        paths = {prompt.prompt_id: folder / f"{prompt.prompt_id:05d}.png" for prompt in prompts}
-        pairs = list(zip(prompts, given, strict=True))
-        left = [pair for pair in pairs if not paths[pair[0].prompt_id].exists()]
 
         def work(batch: Sequence[tuple[Prompt, Any]], arm: Arm = arm) -> Sequence[Any]:
             keywords = call_options(
@@ -66,25 +70,34 @@ def sample(
             images: Sequence[Any] = getattr(made, "images", None) or made.frames
             return images
 
+        left = [pair for pair in pairs if not _path(folder, pair[0], 0).exists()]
         on_image(len(pairs) - len(left))
-        for batch, images in in_batches(left, batch_size, work, on_halving=on_halving):
-            for (prompt, _), image in zip(batch, images, strict=True):
-                write_whole(paths[prompt.prompt_id], frames(image)[0].save)
-            on_image(len(batch))
+        try:
+            for batch, images in in_batches(left, batch_size, work, on_halving=on_halving):
+                for (prompt, _), image in zip(batch, images, strict=True):
+                    for frame, picture in reversed(list(enumerate(frames(image)))):
+                        write_whole(_path(folder, prompt, frame), picture.save)  # the first last
+                on_image(len(batch))
+        except Exception as error:
+            if not arm.optional:
+                raise
+            on_failure(arm, told(error))
+            continue
         about = {"model": settings.model, "scheduler": settings.scheduler or OWN,
                  "steps": settings.steps, "noise_scale": 1.0, "seed": settings.seed, "arm": arm.name,
-                 "key": arm.key, "trajectory": FULL if arm.name == BASELINE else arm.name,
+                 "key": key, "trajectory": FULL if arm.name == BASELINE else arm.name,
                  "gate": None, "interval": None, "reused_steps": 0}  # fmt: skip
         rows += [
-            {
-                **about,
-                "prompt_id": number,
-                "frame": 0,
-                "path": path.relative_to(run.path).as_posix(),
-            }
-            for number, path in paths.items()
-        ]
+            {**about, "prompt_id": prompt.prompt_id, "frame": frame,
+             "path": path.relative_to(run.path).as_posix()}
+            for prompt in prompts
+            for frame, path in enumerate(sorted(folder.glob(f"{prompt.prompt_id:05d}-*.png")))
+        ]  # fmt: skip
     return pd.DataFrame(rows).astype({"gate": "Int64", "interval": "Int64"})
+
+
+def _path(folder: Path, prompt: Prompt, frame: int) -> Path:
+    return folder / f"{prompt.prompt_id:05d}-{frame:03d}.png"
 
 
 def speed_and_quality(arms: pd.DataFrame, quality: pd.DataFrame) -> pd.DataFrame:

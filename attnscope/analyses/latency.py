@@ -23,14 +23,14 @@ import pandas as pd
 from attnscope.cost import Alone, Cost, Saving, cost_of, savings
 from attnscope.errors import InputError
 from attnscope.plan import Baseline, GuidanceCutoff, Plan, parse
-from attnscope.rivals import RIVALS, Call, Rival
+from attnscope.rivals import RIVALS, Call, Rival, Task
 
 if TYPE_CHECKING:
     from attnscope.instruments import PeakMemory, Stopwatch
 
 BASELINE, INACTIVE, WATCHED = "baseline", "inactive Trace", "StepDistance on all sites"
 """Arms that change nothing in the images."""
-PARTS = ("cross", "self", "joint", "other", "outside")
+TIME_PARTS = ("cross", "self", "joint", "other", "outside")
 """Where the time goes: attention by kind, the rest of the denoiser, and what is outside of it."""
 _WARM_UP = -1
 _BY_VALUES = "what it skips depends on the values, which are random here"
@@ -57,10 +57,8 @@ class Settings:
         dtype: of the weights.
         device: its name.
         threads: of the CPU.
+        versions: of what computes.
         seed: of noise and values.
-        captions: where those of the images for the frontier come from; empty without.
-        prompts_digest: of these.
-        limit: how many.
     """
 
     model: str
@@ -79,10 +77,8 @@ class Settings:
     dtype: str
     device: str
     threads: int
+    versions: tuple[tuple[str, str], ...]
     seed: int = 0
-    captions: str = ""
-    prompts_digest: str = ""
-    limit: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,6 +90,8 @@ class Arm:
         plan: what is carried out; of a rival, what it is told of a plan.
         part: the part of the plan under test that this is, alone.
         rival: who does it, if not we.
+        guided: whether the model runs with guidance.
+        optional: whether nobody asked for it, so that others go on where it cannot run.
         traced: whether a ``Trace`` is on the pipeline.
         observed: whether it watches all sites.
     """
@@ -102,6 +100,8 @@ class Arm:
     plan: Plan
     part: Saving | None = None
     rival: Rival | None = None
+    guided: bool = True
+    optional: bool = False
     traced: bool = True
     observed: bool = False
 
@@ -111,13 +111,13 @@ class Arm:
         return re.sub(r"[^\w.+=-]+", "-", self.name)
 
     @property
-    def is_ours(self) -> bool:
-        """The bare pipeline, or what is done to it by us."""
+    def is_broken_down(self) -> bool:
+        """Whether it is told where its time goes: what runs on the pipeline itself, by a plan."""
         return self.rival is None and self.name not in (INACTIVE, WATCHED)
 
     @contextlib.contextmanager
     def on(self, pipe: Any) -> Iterator[Call]:
-        """The arm at work, as a user has it: switched on once, whatever number of calls follow.
+        """The arm at work.
 
         Raises:
             InputError: it cannot run on the pipeline.
@@ -126,7 +126,7 @@ class Arm:
         from attnscope.trace import Trace
 
         if self.rival is not None:
-            with self.rival.on(pipe, self.plan) as call:
+            with self.rival.on(pipe, Task(self.plan, self.guided)) as call:
                 yield call
         elif self.traced:
             with Trace(pipe, plan=self.plan, observers=[StepDistance()] if self.observed else []):
@@ -194,8 +194,11 @@ def arms(cost: Cost, *, rivals: Sequence[str] = (), watched: bool = False) -> li
     gate = getattr(plan, "gate", 0)
     if cost.guided and gate and not isinstance(plan, GuidanceCutoff):
         adaptive = GuidanceCutoff(gate)
-        made.append(Arm(str(adaptive), adaptive))
-    made += [Arm(RIVALS[name].name, plan, rival=RIVALS[name]) for name in rivals]
+        made.append(Arm(str(adaptive), adaptive, optional=True))
+    made += [
+        Arm(RIVALS[name].name, plan, rival=RIVALS[name], guided=cost.guided, optional=True)
+        for name in rivals
+    ]
     return made
 
 
@@ -225,10 +228,10 @@ def rounds(
 
     Yields:
         A table per round with a row per arm: ``arm``, ``repetition``, ``seconds`` per image,
-        ``peak_mb`` of memory, ``reason`` why it did not run (of a rival), or empty.
+        ``peak_mb`` of memory, ``reason`` why it did not run (if it is optional), or empty.
 
     Raises:
-        InputError: the baseline or the plan cannot run.
+        InputError: an arm that is not optional cannot run.
     """
     import torch
 
@@ -237,16 +240,19 @@ def rounds(
         rows = []
         for arm in _shuffled(arms, number):
             seconds = peak = float("nan")
-            if arm.rival is not None and arm.rival.by_values and not values_matter:
-                reasons[arm.name] = _BY_VALUES
             if arm.name not in reasons:
                 try:
                     with torch.inference_mode():
                         seconds, peak = _one_call(pipe, arm, workload, stopwatch, memory)
                 except Exception as error:
-                    if arm.rival is None:
+                    if not arm.optional:
+                        _explain_memory(error)
                         raise
-                    reasons[arm.name] = _told(error)
+                    reasons[arm.name] = told(error)
+                if arm.rival is not None:
+                    gc.collect()  # its pipeline refers to itself, and must not weigh on the next
+                if arm.rival is not None and arm.rival.by_values and not values_matter:
+                    reasons.setdefault(arm.name, _BY_VALUES)
             rows.append((arm.name, number, seconds, peak, reasons.get(arm.name, "")))
             on_call(1)
         if number != _WARM_UP:
@@ -259,17 +265,23 @@ def _one_call(
 ) -> tuple[float, float]:
     """Seconds per image and the peak of memory."""
     memory.reset()
-    try:
-        with arm.on(pipe) as call:
-            _, seconds = stopwatch.time(workload.of(call))
-        return seconds / workload.images, memory.megabytes()
-    finally:
-        if arm.rival is not None:
-            gc.collect()  # its pipeline refers to itself, and must not weigh on the next arm
+    with arm.on(pipe) as call:
+        _, seconds = stopwatch.time(workload.of(call))
+    return seconds / workload.images, memory.megabytes()
 
 
-def _told(error: Exception) -> str:
-    """What a rival failed by, in one line: others' code may fail in any way."""
+def _explain_memory(error: Exception) -> None:
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    if should_reduce_batch_size(error):
+        raise InputError(
+            "out of memory: choose a smaller --batch, a smaller --height and --width, or --dtype "
+            "float16"
+        ) from error
+
+
+def told(error: Exception) -> str:
+    """What an optional arm failed by, in one line: others' code may fail in any way."""
     if isinstance(error, InputError):
         return str(error)
     return f"{type(error).__name__}: {error}".splitlines()[0]
@@ -284,18 +296,18 @@ def breakdown(
     stopwatch: Stopwatch,
     on_call: Callable[[int], None] = lambda count: None,
 ) -> pd.DataFrame:
-    """Where the time goes: means of several rounds with a stopwatch at every site.
+    """Where the time goes: means of several rounds with a stopwatch at every site, after one call.
 
     Args:
         pipe: the pipeline; it is left as it was.
-        arms: our own.
+        arms: those that :attr:`Arm.is_broken_down`.
         workload: what each is called with.
         passes: calls of each.
         stopwatch: of the pipeline's device.
         on_call: called with 1 after every call.
 
     Returns:
-        A row per arm and part of :data:`PARTS`: ``seconds`` per image and its ``share``.
+        A row per arm and part of :data:`TIME_PARTS`: ``seconds`` per image and its ``share``.
     """
     import torch
 
@@ -308,6 +320,8 @@ def breakdown(
         modules.setdefault(site.kind, []).append(unwrapped(denoiser).get_submodule(site.name))
     times = {arm.name: ModuleTimes(modules, stopwatch) for arm in arms}
     totals = dict.fromkeys(times, 0.0)
+    with torch.inference_mode():
+        workload.of(pipe)()
     for number in range(passes):
         for arm in _shuffled(arms, number):
             with torch.inference_mode(), arm.on(pipe) as call, times[arm.name].on():
@@ -318,7 +332,9 @@ def breakdown(
         found = times[name].seconds()
         inside = found.pop("denoiser")
         found |= {"other": inside - sum(found.values()), "outside": total - inside}
-        seconds = {part: found[part] / passes / workload.images for part in PARTS if part in found}
+        seconds = {
+            part: found[part] / passes / workload.images for part in TIME_PARTS if part in found
+        }
         table = pd.DataFrame(seconds.items(), columns=["part", "seconds"])
         table.insert(0, "arm", name)
         tables.append(table.assign(share=table["seconds"] / table["seconds"].sum()))

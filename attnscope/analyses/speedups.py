@@ -32,8 +32,9 @@ def summarise(
         ``of_ideal``, ``extra_mb`` (of the peak of memory, against the baseline's of the same
         repetition), ``kept_mb`` (what the plan keeps for reuse, from shapes), ``note`` (a rival's settings, or why it did not run).
     """
-    failed = repetitions[repetitions["reason"] != ""]
-    reasons = dict(zip(failed["arm"], failed["reason"], strict=True))
+    without = repetitions[repetitions["reason"] != ""].groupby("arm")["reason"]
+    reasons, failures = without.first(), without.size()
+    rounds = repetitions["repetition"].nunique()
     seconds = repetitions.pivot(index="repetition", columns="arm", values="seconds")
     peaks = repetitions.pivot(index="repetition", columns="arm", values="peak_mb")
     rows = []
@@ -42,17 +43,21 @@ def summarise(
         row: dict[str, Any] = {"arm": arm.name, "package": ""}
         if rival is not None:
             row["package"] = f"{rival.package or 'diffusers'} {rival.version() or ''}".strip()
-        if arm.name not in reasons:
+        ran = failures.get(arm.name, 0) < rounds
+        if ran:
             gained = seconds[BASELINE] / seconds[arm.name]
             row |= _spread("seconds", seconds[arm.name]) | _spread("speedup", gained)
             row["extra_mb"] = (peaks[arm.name] - peaks[BASELINE]).median()
             row["ideal"] = arm.ideal(cost)
             row["of_ideal"] = row["speedup"] / row["ideal"]
             own = arm.cost(cost)
-            if own is not None:
+            if own is not None and rival is None:
                 row["kept_mb"] = max(own.kept) * bytes_each / 2**20
-        about = "" if rival is None else rival.about
-        rows.append(row | {"note": reasons.get(arm.name, about)})
+        note = "" if rival is None else rival.about
+        if arm.name in reasons:
+            failed = f"failed in {failures[arm.name]} of {rounds} rounds: {reasons[arm.name]}"
+            note = failed if ran else str(reasons[arm.name])
+        rows.append(row | {"note": note})
     return pd.DataFrame(rows).reindex(
         columns=["arm", "package", "seconds", "seconds_low", "seconds_high", "speedup", "speedup_low",
                  "speedup_high", "ideal", "of_ideal", "extra_mb", "kept_mb", "note"]

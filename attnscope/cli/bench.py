@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from attnscope.analyses.latency import Arm, Settings, Workload
     from attnscope.cli.inputs import ChosenModel, RandomModel
     from attnscope.cost import Cost
+    from attnscope.models import Model
     from attnscope.prompts import Prompt
     from attnscope.runs import Run
 
@@ -66,22 +68,23 @@ def bench(
     The plan, its parts alone and its rivals take turns with the baseline; ratios are taken within a
     round. Without arguments: the embedded model with the paper's plan.
     """
-    import torch
-
     from attnscope import architectures
     from attnscope.analyses import latency
     from attnscope.cli import inputs, quality
     from attnscope.cli.console import messages, quiet_libraries
     from attnscope.cost import cost_of
     from attnscope.counting import count_architecture
-    from attnscope.rivals import RIVALS
     from attnscope.runs import Run, default_path
     from attnscope.schedulers import step_count
 
     wanted = _chosen_rivals(rivals)
-    _check_frontier(frontier, random_weights, scheduler, captions or limit or reference or clip)
+    judging = {"--captions": captions, "--column": column, "--limit": limit, "--reference": reference,
+               "--clip": clip, "--features-weights": features_weights,
+               "--features": None if features == "auto" else features}  # fmt: skip
+    _check_options(frontier, random_weights, scheduler, judging)
+    inputs.check_guidance(guidance)
     with quiet_libraries():
-        found = architectures.find(model).resized(height, width)
+        found = architectures.find(model, offline=offline).resized(height, width)
         chosen = (
             inputs.RandomModel(found, device=device, dtype=dtype)
             if random_weights
@@ -90,16 +93,12 @@ def bench(
                 allow_pickle=allow_pickle,
             )
         )  # fmt: skip
-        described = chosen.described
+        described, size = chosen.described, (found.width, found.height)
         number = steps or described.steps
         expected = step_count(chosen.scheduler, number)
         plan = inputs.chosen_plan(tgate, other) or latency.default_plan(expected)
         plan.over(expected)
-        typed = () if frontier or described.task == "image" or model == "shapes" else (_PROMPT,)
-        count = limit or (_FRONTIER_LIMIT if frontier else batch) if model == "shapes" else limit
-        prompts, given, source = ([], [], "") if random_weights else inputs.read(
-            described, captions, images, column, count, seed, (found.width, found.height), typed
-        )  # fmt: skip
+        given = [] if random_weights else _given(described, images, batch, seed, size)
         settings = latency.Settings(
             model=model,
             weights=chosen.weights,
@@ -110,52 +109,63 @@ def bench(
             width=found.width,
             batch=batch,
             repeats=repeats,
-            rivals=tuple((name, RIVALS[name].version()) for name in wanted),
+            rivals=wanted,
             watched=watched,
             decoded=not (latents or random_weights),
             scheduler=chosen.scheduler,
             dtype=chosen.dtype,
-            device=_device_name(chosen.device),
-            threads=torch.get_num_threads(),
             seed=seed,
-            captions=source if frontier else "",
-            prompts_digest=inputs.digest(prompts, given) if frontier else "",
-            limit=len(prompts) if frontier else 0,
+            **_machine(chosen.device),
         )
         path = out or default_path("bench", model, settings)
         timed = Run.check(path, "bench", settings) and Run(path).has_table("arms")
         if timed:
-            messages.print("measured before: choose another --out to measure again")
-        judged = judges = None
+            messages.print("timed before: choose another --out to time again")
+        judged = judges = pictured = None
         if frontier:
-            world = quality.embedded_world([model], prompts, (height, width))
+            count = _FRONTIER_LIMIT if limit is None and captions is None else limit
+            pictured = _Pictured(
+                *inputs.read(described, captions, images, column, count, seed, size)
+            )
+            world = quality.embedded_world([model], pictured.prompts, (height, width))
             judged = quality.Quality(
-                features, features_weights, reference, clip, False, chosen.device, world, len(prompts),
-                offline,
+                features, features_weights, reference, clip, False, chosen.device, world,
+                len(pictured.prompts), offline, pictured.digest,
             )  # fmt: skip
-            if not judged.is_of(path):
-                judges = judged.judges()
+            judges = None if judged.is_of(path) else judged.judges()
         if judges is not None or not timed:
             inputs.check_plan(chosen.pipe, plan, number)
             cost = cost_of(
                 count_architecture(found), plan, inputs.check_steps(chosen.pipe, number),
-                guided=found.guided and settings.guidance > 1, batch=batch,
+                guided=settings.guidance > 1 and not found.embeds_guidance, batch=batch,
             )  # fmt: skip
-            arms = latency.arms(cost, rivals=wanted, watched=watched)
+            arms = latency.arms(cost, rivals=[name for name, _ in wanted], watched=watched)
             run = Run.open(path, "bench", settings, device=chosen.device)
             if not timed:
                 _time(run, chosen, settings, cost, arms, given, quiet=quiet or as_json)
-            if judged is not None and judges is not None:
+            if judged is not None and judges is not None and pictured is not None:
                 with judged.judging(path):
-                    _judge(
-                        run, chosen, settings, arms, prompts, given, judges,
-                        quiet=quiet or as_json,
-                    )  # fmt: skip
+                    _judge(run, chosen, settings, arms, pictured, judges, quiet=quiet or as_json)
     report(Run(path), quiet=quiet, as_json=as_json)
 
 
-def _chosen_rivals(text: str) -> tuple[str, ...]:
-    """What ``--rivals`` says.
+@dataclass(frozen=True)
+class _Pictured:
+    """What images are made of for the frontier, and what the pipeline is given for each."""
+
+    prompts: Sequence[Prompt]
+    given: Sequence[Any]
+    source: str
+
+    @property
+    def digest(self) -> str:
+        from attnscope.cli.inputs import digest
+
+        return digest(self.prompts, self.given)
+
+
+def _chosen_rivals(text: str) -> tuple[tuple[str, str | None], ...]:
+    """What ``--rivals`` says, with the version of each.
 
     Raises:
         InputError: there is no such rival.
@@ -164,38 +174,56 @@ def _chosen_rivals(text: str) -> tuple[str, ...]:
     from attnscope.errors import InputError
     from attnscope.rivals import RIVALS
 
-    if text in ("all", "none"):
-        return tuple(RIVALS) if text == "all" else ()
-    chosen = names("--rivals", text)
+    chosen: Sequence[str] = ()
+    if text != "none":
+        chosen = list(RIVALS) if text == "all" else names("--rivals", text)
     unknown = [name for name in chosen if name not in RIVALS]
     if unknown:
         raise InputError(f"no such rival: {unknown[0]!r} (choose all, none, {', '.join(RIVALS)})")
-    return chosen
+    return tuple((name, RIVALS[name].version()) for name in chosen)
 
 
-def _check_frontier(
-    frontier: bool, random_weights: bool, scheduler: str | None, asked: Any
+def _check_options(
+    frontier: bool, random_weights: bool, scheduler: str | None, judging: dict[str, Any]
 ) -> None:
     """Refuse what does not go together."""
     from attnscope.errors import InputError
 
     if frontier and random_weights:
         raise InputError("--frontier judges images of trained weights: leave --random-weights out")
-    if not frontier and asked:
-        raise InputError("--captions, --limit, --reference and --clip are for --frontier: add it")
+    idle = [name for name, value in judging.items() if value is not None]
+    if idle and not frontier:
+        raise InputError(f"{' and '.join(idle)}: for --frontier only, so add it")
     if random_weights and scheduler:
         raise InputError("--random-weights brings its own scheduler: leave --scheduler out")
 
 
-def _device_name(device: str) -> str:
-    """What times are of: the GPU's name, or the processor's."""
+def _given(
+    described: Model, images: Path | None, batch: int, seed: int, size: tuple[int, int]
+) -> Sequence[Any]:
+    """What the pipeline is given while it is timed: any prompt does."""
+    from attnscope.cli import inputs
+
+    if described.task == "image" or described.name == "shapes":
+        count = None if described.task == "image" else batch
+        return inputs.read(described, None, images, None, count, seed, size)[1]
+    if images is not None:
+        inputs.read(described, None, images, None, None, seed, size)  # says that it takes none
+    return [_PROMPT]
+
+
+def _machine(device: str) -> dict[str, Any]:
+    """What times depend on besides the model: device, threads, versions."""
     import platform
+    from importlib import metadata
 
     import torch
 
+    name = f"{device}, {platform.machine()}"
     if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    return f"{device}, {platform.machine()}"
+        name = torch.cuda.get_device_name(device)
+    versions = tuple((package, metadata.version(package)) for package in ("torch", "diffusers"))
+    return {"device": name, "threads": torch.get_num_threads(), "versions": versions}
 
 
 def _time(
@@ -214,12 +242,15 @@ def _time(
 
     from attnscope.analyses import latency, speedups
     from attnscope.cli.console import progress
+    from attnscope.errors import InputError
     from attnscope.figures.latency import arms_latex
     from attnscope.instruments import PeakMemory, Stopwatch
     from attnscope.runs import write_whole
 
     workload, stopwatch = _workload(chosen, settings, given), Stopwatch(chosen.device)
     done = [run.read_table("repetitions")] if run.has_table("repetitions") else []
+    if any(set(table["arm"]) != {arm.name for arm in arms} for table in done):
+        raise InputError(f"{str(run.path)!r} holds rounds of other arms: choose another --out")
     known = {number for table in done for number in table["repetition"]}
     numbers = [number for number in range(settings.repeats) if number not in known]
     if numbers:
@@ -232,13 +263,14 @@ def _time(
                 done = [pd.concat([*done, table], ignore_index=True)]
                 run.write_table("repetitions", done[0])
     (repetitions,) = done
-    ours, passes = [arm for arm in arms if arm.is_ours], min(_PASSES, settings.repeats)
-    with progress("where the time goes: calls", len(ours) * passes, quiet=quiet) as advance:
-        parts = latency.breakdown(
-            chosen.pipe, ours, workload, passes=passes, stopwatch=stopwatch, on_call=advance
-        )
     bytes_each = getattr(torch, settings.dtype).itemsize
     table = speedups.summarise(repetitions, arms, cost, bytes_each=bytes_each)
+    running, passes = _running(table, arms), min(_PASSES, settings.repeats)
+    broken_down = [arm for arm in running if arm.is_broken_down]
+    with progress("where the time goes: calls", len(broken_down) * passes, quiet=quiet) as advance:
+        parts = latency.breakdown(
+            chosen.pipe, broken_down, workload, passes=passes, stopwatch=stopwatch, on_call=advance
+        )
     latex = arms_latex(table)
     write_whole(run.path / "arms.tex", lambda partial: partial.write_text(latex, "utf-8"))
     attribution = speedups.attribution(repetitions, arms, cost)
@@ -246,6 +278,12 @@ def _time(
                        "arms": table}.items():  # fmt: skip
         run.write_csv(name, made)
         run.write_table(name, made)
+
+
+def _running(table: pd.DataFrame, arms: Sequence[Arm]) -> list[Arm]:
+    """Those that have times."""
+    timed = set(table.dropna(subset=["seconds"])["arm"])
+    return [arm for arm in arms if arm.name in timed]
 
 
 def _workload(
@@ -258,6 +296,7 @@ def _workload(
     from attnscope.analyses.latency import Workload
     from attnscope.calling import call_options
     from attnscope.cli.inputs import RandomModel
+    from attnscope.prompts import image_seed
 
     if isinstance(chosen, RandomModel):
         keywords = skeletons.keywords(
@@ -269,7 +308,8 @@ def _workload(
 
     def arguments() -> tuple[Sequence[Any], dict[str, Any]]:
         return [texts], call_options(
-            chosen.pipe, seeds=range(settings.batch), steps=settings.steps,
+            chosen.pipe, seeds=[image_seed(settings.seed, place) for place in range(settings.batch)],
+            steps=settings.steps,
             guidance=settings.guidance, height=settings.height, width=settings.width,
             output_type="pil" if settings.decoded else "latent", **chosen.described.options,
         )  # fmt: skip
@@ -282,8 +322,7 @@ def _judge(
     chosen: ChosenModel | RandomModel,
     settings: Settings,
     arms: Sequence[Arm],
-    prompts: Sequence[Prompt],
-    given: Sequence[Any],
+    pictured: _Pictured,
     judges: Judges,
     *,
     quiet: bool,
@@ -296,20 +335,20 @@ def _judge(
     from attnscope.cli.console import messages, progress
 
     speeds = run.read_table("arms")
-    ran = set(speeds.dropna(subset=["seconds"])["arm"])
-    running = [arm for arm in arms if arm.name in ran]
+    running, prompts = _running(speeds, arms), pictured.prompts
     with (
         progress("images", len(running) * len(prompts), quiet=quiet) as advance,
         torch.inference_mode(),
     ):
         made = frontier.sample(
-            chosen.pipe, running, settings, prompts, given, run,
+            chosen.pipe, running, settings, prompts, pictured.given, run, digest=pictured.digest,
             batch_size=default_batch_size(chosen.pipe, chosen.device), on_image=advance,
             on_halving=lambda size: messages.print(f"out of memory: going on with batches of {size}"),
+            on_failure=lambda arm, reason: messages.print(f"no images of {arm.name}: {reason}"),
             **chosen.described.options,
         )  # fmt: skip
     texts = {prompt.prompt_id: prompt.text for prompt in prompts}
-    with progress("measures: arms", len(running), quiet=quiet) as advance:
+    with progress("measures: arms", made["key"].nunique(), quiet=quiet) as advance:
         images, features = judging.judge(run, made, texts, judges, on_arm=advance)
     quality = summaries.summarise(images, features, judges.reference)
     table = frontier.speed_and_quality(speeds, quality)

@@ -40,6 +40,7 @@ class Quality:
         world: folder of the embedded world's model, where its reader is; ``None`` for other worlds.
         count: how many prompts there are.
         offline: whether to use only what is on this machine.
+        prompts: digest of the prompts, where the settings of the run do not hold it.
 
     Raises:
         InputError: they contradict each other, or files are missing.
@@ -54,6 +55,7 @@ class Quality:
     world: Path | None
     count: int
     offline: bool = False
+    prompts: str = ""
 
     def __post_init__(self) -> None:
         if self.features not in FEATURES:
@@ -102,6 +104,7 @@ class Quality:
             if self.clip and Path(self.clip).is_dir()
             else None,
             "lpips": self.lpips,
+            **({"prompts": self.prompts} if self.prompts else {}),
         }
 
     def is_of(self, path: Path) -> bool:
