@@ -84,7 +84,7 @@ def bench(
     _check_options(frontier, random_weights, scheduler, judging)
     inputs.check_guidance(guidance)
     with quiet_libraries():
-        found = architectures.find(model).resized(height, width)
+        found = architectures.find(model, offline=offline).resized(height, width)
         chosen = (
             inputs.RandomModel(found, device=device, dtype=dtype)
             if random_weights
@@ -137,7 +137,7 @@ def bench(
             inputs.check_plan(chosen.pipe, plan, number)
             cost = cost_of(
                 count_architecture(found), plan, inputs.check_steps(chosen.pipe, number),
-                guided=settings.guidance > 1 and found.guided, batch=batch,
+                guided=settings.guidance > 1 and not found.embeds_guidance, batch=batch,
             )  # fmt: skip
             arms = latency.arms(cost, rivals=[name for name, _ in wanted], watched=watched)
             run = Run.open(path, "bench", settings, device=chosen.device)
