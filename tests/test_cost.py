@@ -631,6 +631,20 @@ def test_a_u_net_that_is_told_something_else_says_so(options, message, tmp_path)
         counts_of(str(tmp_path / "toy"))
 
 
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (["--model", "sd15", "--height", "256", "--steps", "5"], "--model, --steps, --height"),
+        (["--model", "shapes"], "--model"),  # what would be taken anyway
+        (["--batch", "2", "--tgate", "m=2,k=1"], "--tgate, --batch"),
+    ],
+)
+def test_the_papers_tables_take_no_model_and_no_run(attnscope, given, named):
+    code, _, err = attnscope("cost", "--paper", *given)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"leave out {named} (it takes --out, --quiet and --json)" in err
+
+
 def test_the_arithmetic_needs_no_torch():
     script = (
         "import sys, attnscope.cost, attnscope.published, attnscope.architectures as a\n"
