@@ -21,6 +21,20 @@ if TYPE_CHECKING:
     import torch
 
 _FILE = Path(__file__).with_suffix(".json")
+_SVD, _LATTE, _WAN = (
+    "UNetSpatioTemporalConditionModel",
+    "LatteTransformer3DModel",
+    "WanTransformer3DModel",
+)
+_VIDEO = (_SVD, _LATTE, _WAN)
+_CONDITIONING = {
+    "addition_embed_type": (None, "text", "text_time"),
+    "encoder_hid_dim_type": (None, "text_proj"),
+    "class_embed_type": (None,),
+    "num_class_embeds": (None,),
+}
+"""What else a U-Net may be told, as far as it is known what that is."""
+_COUNT_IT_YOURSELF = "count a call of your own with attnscope.counting.count(denoiser, call)"
 
 
 @dataclass(frozen=True)
@@ -35,9 +49,10 @@ class Architecture:
         height: of the image in pixels, like the width.
         width: see above.
         tokens: of the text, or of the image that a video begins with.
-        frames: of the latents of a video; 1 for images.
+        frames: of the latents of a video, which are fewer than those of the video where the
+            autoencoder is one over time, too (Wan: 21 for 81); 1 for images.
         scale: pixels to a latent.
-        guided: whether the model runs with guidance.
+        guided: whether its authors run the model with guidance.
         steps: that its authors recommend.
     """
 
@@ -54,11 +69,25 @@ class Architecture:
     steps: int = 25
 
     @property
+    def makes_videos(self) -> bool:
+        """Whether the denoiser takes frames."""
+        return self.class_name in _VIDEO
+
+    @property
+    def embeds_guidance(self) -> bool:
+        """Whether the denoiser takes the guidance scale as an input, so that none adds a branch.
+
+        A model that is not :attr:`guided` for another reason, such as an LCM of PixArt, does get its
+        second branch from a guidance scale above 1.
+        """
+        return _embeds_guidance(json.loads(self.config))
+
+    @property
     def multiple(self) -> int:
         """What height and width must be multiples of."""
         config = json.loads(self.config)
         patch = config.get("patch_size") or 1
-        if self.class_name == "UNetSpatioTemporalConditionModel":  # does not pad odd halves
+        if self.class_name == _SVD:  # does not pad odd halves
             patch = 2 ** (len(config["block_out_channels"]) - 1)
         if self.class_name == "FluxTransformer2DModel":  # its pipeline makes the patches
             patch = 2
@@ -99,8 +128,13 @@ class Architecture:
         for what in ("tokens", "frames"):
             if getattr(new, what) < 1:
                 raise InputError(f"{what}={getattr(new, what)} is out of range: choose 1 or more")
-        if new.frames > 1 and self.frames == 1:
+        if new.frames > 1 and not self.makes_videos:
             raise InputError(f"{self.name} makes images: leave out frames={frames}")
+        made_for = json.loads(self.config).get("video_length", 16)
+        if self.class_name == _LATTE and new.frames not in (1, made_for):
+            raise InputError(
+                f"frames={frames} is not what {self.name} is made for (choose 1 or {made_for})"
+            )
         return new
 
 
@@ -109,11 +143,12 @@ def names() -> tuple[str, ...]:
     return ("shapes", *_known())
 
 
-def find(model: str) -> Architecture:
+def find(model: str, *, offline: bool = False) -> Architecture:
     """The architecture of a model, without loading it.
 
     Args:
         model: short name, hub id, or folder with a ``model_index.json``.
+        offline: use only what is on this machine.
 
     Raises:
         InputError: it is none of these, or its configuration is not to be had.
@@ -127,11 +162,8 @@ def find(model: str) -> Architecture:
         folder = SHAPES_FOLDER if model == "shapes" else Path(model)
         return _read(model, lambda name: (folder / name).read_text("utf-8"))
     if model.count("/") == 1 and not model.startswith((".", "/", "~")) and not model.endswith("/"):
-        return _read(model, lambda name: _from_hub(model, name))
-    raise InputError(
-        f"no such model: {model!r} (choose {', '.join(names())}, a hub id such as org/name, "
-        "or a folder with a model_index.json)"
-    )
+        return _read(model, lambda name: _from_hub(model, name, offline))
+    raise _no_such_model(model)
 
 
 def build(
@@ -186,8 +218,7 @@ def inputs(denoiser: Any, architecture: Architecture, *, rows: int = 1, seed: in
     if make is None:
         raise InputError(
             f"what a {type(denoiser).__name__} is called on is not known here "
-            f"(it is of {', '.join(_INPUTS)}): count a call of your own with "
-            "attnscope.counting.count(denoiser, call)"
+            f"(it is of {', '.join(_INPUTS)}): {_COUNT_IT_YOURSELF}"
         )
     place = {"device": denoiser.device, "dtype": denoiser.dtype}
     on_meta = denoiser.device.type == "meta"
@@ -203,6 +234,12 @@ def inputs(denoiser: Any, architecture: Architecture, *, rows: int = 1, seed: in
 
 def _unet(denoiser: Any, a: Architecture, latent: tuple[int, int], noise: Any) -> dict[str, Any]:
     config = denoiser.config
+    for option, known in _CONDITIONING.items():
+        if config[option] not in known:
+            raise InputError(
+                f"what a UNet2DConditionModel with {option}={config[option]!r} is called on is not "
+                f"known here: {_COUNT_IT_YOURSELF}"
+            )
     made = {
         "sample": noise(config.in_channels, *latent),
         "encoder_hidden_states": noise(a.tokens, config.encoder_hid_dim or config.cross_attention_dim),
@@ -277,12 +314,12 @@ def _wan(denoiser: Any, a: Architecture, latent: tuple[int, int], noise: Any) ->
 
 _INPUTS: dict[str, Callable[..., dict[str, Any]]] = {
     "UNet2DConditionModel": _unet,
-    "UNetSpatioTemporalConditionModel": _video_unet,
+    _SVD: _video_unet,
     "PixArtTransformer2DModel": _pixart,
-    "LatteTransformer3DModel": _latte,
+    _LATTE: _latte,
     "SD3Transformer2DModel": _sd3,
     "FluxTransformer2DModel": _flux,
-    "WanTransformer3DModel": _wan,
+    _WAN: _wan,
 }
 
 
@@ -299,38 +336,64 @@ def _read(model: str, text: Callable[[str], str]) -> Architecture:
     if part is None:
         raise InputError(f"{model!r} has no 'unet' and no 'transformer' in its model_index.json")
     config = _parsed(model, f"{part}/config.json", text)
+    name = str(config.get("_class_name"))
     vae = _optional(model, "vae/config.json", text)
     levels = len(vae.get("block_out_channels", (0,) * 4))
     scale = vae.get("scale_factor_spatial") or 2 ** (levels - 1)
     side = config.get("sample_size") or 128
     height, width = side if isinstance(side, list) else (side, side)
-    video = config.get("_class_name") == "UNetSpatioTemporalConditionModel"
+    called = _call_defaults(str(index.get("_class_name")))
     return Architecture(
         name=model,
-        class_name=str(config.get("_class_name")),
+        class_name=name,
         config=json.dumps(config),
         source=f"{model}, {part}/config.json",
-        height=height * scale,
-        width=width * scale,
-        tokens=1 if video else _tokens(model, index, text),
-        frames=config.get("num_frames") or config.get("video_length") or 1,
+        height=called.get("height", height * scale),
+        width=called.get("width", width * scale),
+        tokens=_tokens(name, called, _optional(model, "text_encoder/config.json", text)),
+        frames=_frames(name, called, config, vae),
         scale=scale,
-        guided=not config.get("time_cond_proj_dim") and not config.get("guidance_embeds"),
+        guided=not _embeds_guidance(config) and called.get("true_cfg_scale", 2) > 1,  # as Flux's
     )
 
 
-def _tokens(model: str, index: dict[str, Any], text: Callable[[str], str]) -> int:
-    """As long as the pipeline makes the text: what its call says, or its text encoder."""
+def _call_defaults(pipeline: str) -> dict[str, Any]:
+    """What a pipeline of diffusers takes where its call is told nothing, as far as it is a number."""
     import diffusers
 
-    pipeline = getattr(diffusers, str(index.get("_class_name")), None)
-    if pipeline is not None:
-        parameters = inspect.signature(pipeline.__call__).parameters
-        if "max_sequence_length" in parameters:
-            length: int = parameters["max_sequence_length"].default
-            return length
-    encoder = _optional(model, "text_encoder/config.json", text)
-    return int(encoder.get("max_position_embeddings", 77))
+    kind = getattr(diffusers, pipeline, None)
+    if not isinstance(kind, type):
+        return {}
+    parameters = inspect.signature(kind.__call__).parameters.values()
+    return {p.name: p.default for p in parameters if isinstance(p.default, int | float)}
+
+
+def _tokens(name: str, called: dict[str, Any], encoder: dict[str, Any]) -> int:
+    """As long as the pipeline makes the text: what its call says, or its text encoder."""
+    if name == _SVD:
+        return 1  # the image's
+    if name == _LATTE:
+        return 120  # stands in the middle of its pipeline
+    clip = int(encoder.get("max_position_embeddings") or 77)
+    if name == "SD3Transformer2DModel":  # that of CLIP, then that of T5
+        return clip + int(called.get("max_sequence_length", 256))
+    return int(called.get("max_sequence_length", clip))
+
+
+def _frames(name: str, called: dict[str, Any], config: dict[str, Any], vae: dict[str, Any]) -> int:
+    """Of the latents: what the denoiser is made for, or what its pipeline makes when told nothing."""
+    if name == _WAN:
+        shrunk = vae.get("scale_factor_temporal") or 4
+        return int((called.get("num_frames", 81) - 1) // shrunk + 1)
+    if name not in _VIDEO:
+        return 1
+    return int(
+        config.get("num_frames") or config.get("video_length") or called.get("video_length", 16)
+    )
+
+
+def _embeds_guidance(config: dict[str, Any]) -> bool:
+    return bool(config.get("time_cond_proj_dim") or config.get("guidance_embeds"))
 
 
 def _optional(model: str, name: str, text: Callable[[str], str]) -> dict[str, Any]:
@@ -342,22 +405,29 @@ def _optional(model: str, name: str, text: Callable[[str], str]) -> dict[str, An
 
 def _parsed(model: str, name: str, text: Callable[[str], str]) -> dict[str, Any]:
     try:
-        parsed: dict[str, Any] = json.loads(text(name))
+        parsed = json.loads(text(name))
     except FileNotFoundError as error:
         raise InputError(f"{model!r} is no diffusers pipeline: it has no {name}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{name} of {model!r} cannot be read: {error}") from error
+    if not isinstance(parsed, dict):
+        raise InputError(
+            f"{name} of {model!r} cannot be read: it holds no JSON object, but a "
+            f"{type(parsed).__name__}"
+        )
     return parsed
 
 
-def _from_hub(model: str, name: str) -> str:
+def _from_hub(model: str, name: str, offline: bool) -> str:
     from huggingface_hub import errors, hf_hub_download
 
     try:
-        return Path(hf_hub_download(model, name)).read_text("utf-8")
+        return Path(hf_hub_download(model, name, local_files_only=offline)).read_text("utf-8")
+    except errors.HFValidationError as error:
+        raise _no_such_model(model) from error
     except errors.EntryNotFoundError as error:
         if isinstance(error, errors.LocalEntryNotFoundError):
-            raise _not_here(model, name) from error
+            raise _not_here(model, name, offline) from error
         raise FileNotFoundError(name) from error
     except errors.GatedRepoError as error:
         raise InputError(
@@ -366,11 +436,23 @@ def _from_hub(model: str, name: str) -> str:
     except errors.RepositoryNotFoundError as error:
         raise InputError(f"the hub has no model {model!r} that this login may see") from error
     except OSError as error:
-        raise _not_here(model, name) from error
+        raise _not_here(model, name, offline) from error
 
 
-def _not_here(model: str, name: str) -> InputError:
+def _not_here(model: str, name: str, offline: bool) -> InputError:
+    if offline:
+        return InputError(
+            f"{name} of {model!r} is not on this machine, and --offline was given: leave it out, "
+            f"or run 'hf download {model} --include \"*.json\"' before"
+        )
     return InputError(
         f"{name} of {model!r} is not on this machine and the hub cannot be reached: "
         f"run 'hf download {model} --include \"*.json\"' where there is a network"
+    )
+
+
+def _no_such_model(model: str) -> InputError:
+    return InputError(
+        f"no such model: {model!r} (choose {', '.join(names())}, a hub id such as org/name, "
+        "or a folder with a model_index.json)"
     )

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from attnscope.errors import InputError
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 Convention = Literal["full", "paper"]
 CONVENTIONS: tuple[Convention, ...] = ("paper", "full")
-KINDS = ("self", "cross", "joint")
 PARTS = (
     "convolution",
-    *(f"{kind} {what}" for kind in KINDS for what in ("projections", "products")),
+    # the kinds of attnscope.sites, which needs torch
+    *(f"{k} {what}" for k in ("self", "cross", "joint") for what in ("projections", "products")),
     "feed-forward",
     "rest",
 )
@@ -75,9 +75,17 @@ class SiteCost:
     parameters: int
     outputs: int
 
+    @property
+    def parts(self) -> dict[str, int]:
+        """MACs by part."""
+        return {
+            f"{self.kind} projections": self.projections,
+            f"{self.kind} products": self.products,
+        }
+
     def macs(self, convention: Convention) -> int:
         """All of the site."""
-        return self.projections + (self.products if convention == "full" else 0)
+        return summed(self.parts, convention)
 
 
 @dataclass(frozen=True)
@@ -101,8 +109,7 @@ class Counts:
         """MACs by part, in the order of :data:`PARTS`, those that the denoiser has."""
         parts = Counter(self.elsewhere)
         for site in self.sites:
-            parts[f"{site.kind} projections"] += site.projections
-            parts[f"{site.kind} products"] += site.products
+            parts.update(site.parts)
         return {part: parts[part] for part in PARTS if parts[part]}
 
     def macs(self, convention: Convention = "full") -> int:
@@ -141,8 +148,7 @@ class Cost:
         for site in self.counts.sites:
             for parts, action in zip(computed, self.trajectory.actions(site), strict=True):
                 if action is not Action.REUSE:
-                    parts[f"{site.kind} projections"] += site.projections
-                    parts[f"{site.kind} products"] += site.products
+                    parts.update(site.parts)
         return tuple(
             {part: self.rows(step) * parts[part] for part in self.counts.parts}
             for step, parts in enumerate(computed)
@@ -194,30 +200,19 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Alone(Plan):
-    """One of the ways in which a plan saves, alone: what it is worth by itself.
+class Within(Plan):
+    """A part of another plan: all of it, but for what a subclass leaves out.
 
     Args:
-        plan: the whole plan, also in its text form.
-        saving: which part of it stays: ``guidance``, ``cross``, ``self`` or ``joint``.
-
-    Raises:
-        InputError: there is no such plan or way.
+        plan: the whole plan.
     """
 
-    name: ClassVar[str] = "alone"
     plan: Plan
-    saving: Saving
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "plan", parse(self.plan))
-        if self.saving not in SAVINGS:
-            raise InputError(f"no such saving: {self.saving!r} (choose {', '.join(SAVINGS)})")
 
     @property
     def kinds(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The one kind of attention, if the plan acts on it."""
-        return tuple(kind for kind in self.plan.kinds if kind == self.saving)
+        """Those of the whole plan."""
+        return self.plan.kinds
 
     @property
     def gate(self) -> int:
@@ -230,12 +225,42 @@ class Alone(Plan):
         return self.plan.action(site, step)
 
     def keeps(self, step: int) -> Kept:
-        """What the whole plan says, if this is about guidance."""
-        return self.plan.keeps(step) if self.saving == "guidance" else "both"
+        """What the whole plan says."""
+        return self.plan.keeps(step)
 
     def text(self, step: int) -> Text:
         """What the whole plan says; the text costs nothing."""
         return self.plan.text(step)
+
+
+@dataclass(frozen=True)
+class Alone(Within):
+    """One of the ways in which a plan saves, alone: what it is worth by itself.
+
+    Args:
+        plan: the whole plan, also in its text form.
+        saving: which part of it stays: ``guidance``, ``cross``, ``self`` or ``joint``.
+
+    Raises:
+        InputError: there is no such plan or way.
+    """
+
+    name: ClassVar[str] = "alone"
+    saving: Saving
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plan", parse(self.plan))
+        if self.saving not in SAVINGS:
+            raise InputError(f"no such saving: {self.saving!r} (choose {', '.join(SAVINGS)})")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The one kind of attention, if the plan acts on it."""
+        return tuple(kind for kind in self.plan.kinds if kind == self.saving)
+
+    def keeps(self, step: int) -> Kept:
+        """What the whole plan says, if this is about guidance."""
+        return super().keeps(step) if self.saving == "guidance" else "both"
 
     def __str__(self) -> str:
         return f"{self.plan}, {SAVINGS[self.saving]} alone"
@@ -296,7 +321,8 @@ def attribution(cost: Cost) -> pd.DataFrame:
     """What saves how much: guidance cut-off, cross-attention reuse, self-attention reuse.
 
     A branch that is dropped saves all that it would have computed; reuse saves what the branches
-    that still run would have computed. Counted so, the parts sum to what the plan saves.
+    that still run would have computed. Counted so, the parts sum to what the plan saves, unlike those
+    of ``attnscope bench``, whose ``attribution`` is what each part saves of the time when it runs alone.
 
     Returns:
         Columns ``convention``, ``saving`` (the last row is ``all``), ``saved`` (MACs),
@@ -333,7 +359,8 @@ def scaling(
 ) -> pd.DataFrame:
     """What one call on one row costs at other resolutions and lengths of the text (Table A6).
 
-    Resolutions are taken with the model's own number of tokens, lengths with its own resolution.
+    Resolutions are taken with the model's own number of tokens, lengths with its own resolution;
+    what is given twice is taken once.
 
     Args:
         model: as of :func:`counts_of`, or an architecture at a size of one's own.
@@ -358,7 +385,7 @@ def scaling(
     cases += [("tokens", own.height, own.width, length)
               for length in tokens or [own.tokens * 4**power for power in range(7)]]  # fmt: skip
     parts = []
-    for axis, height, width, length in cases:
+    for axis, height, width, length in dict.fromkeys(cases):  # small sizes fit to the same one
         counts = counting.count_architecture(own.resized(height, width, length))
         table = pd.DataFrame(counts.parts.items(), columns=["part", "macs"])
         parts.append(table.assign(axis=axis, height=height, width=width, tokens=length))
@@ -369,29 +396,34 @@ def scaling(
 def crossover(table: pd.DataFrame, convention: Convention = "full") -> float | None:
     """From how many tokens on cross-attention costs more than everything else together.
 
-    Both are straight lines over the number of tokens, so two lengths settle it.
+    Both are straight lines over the number of tokens, so two lengths settle it, wherever they are.
 
     Args:
         table: of :func:`scaling`.
         convention: which MACs are compared.
 
     Returns:
-        The number of tokens; ``None`` if it never does.
+        The number of tokens, 1 or more; ``None`` if it never does.
+
+    Raises:
+        ValueError: the table has fewer than two lengths.
     """
     chosen = table[(table["axis"] == "tokens") & counted(table["part"], convention)]
     of_cross = chosen["part"].str.startswith("cross ")
     cross = chosen[of_cross].groupby("tokens")["macs"].sum()
     excess = cross.subtract(chosen[~of_cross].groupby("tokens")["macs"].sum(), fill_value=0)
+    if len(excess) < 2:
+        raise ValueError("the crossover takes two lengths of the text: give scaling() more tokens")
     (first, last), (low, high) = excess.index[[0, -1]], excess.iloc[[0, -1]]
-    slope = (high - low) / (last - first) if last > first else 0.0
-    if low >= 0:
-        return float(first)
-    return float(first - low / slope) if slope > 0 else None
+    slope = (high - low) / (last - first)
+    if slope <= 0:
+        return 1.0 if slope == 0 <= low else None
+    return max(1.0, float(first - low / slope))
 
 
 def counted(parts: pd.Series[str], convention: Convention) -> pd.Series[bool]:
     """Which parts a convention counts."""
-    return ~parts.str.endswith("products") | (convention == "full")
+    return parts.map(partial(_counts, convention)).astype(bool)
 
 
 def _saved(cost: Cost, saving: Saving, convention: Convention) -> int:
@@ -416,8 +448,9 @@ def _reused(cost: Cost) -> Iterator[tuple[SiteCost, int]]:
 
 def summed(parts: Mapping[str, int], convention: Convention) -> int:
     """All parts that a convention counts."""
-    return sum(
-        macs
-        for part, macs in parts.items()
-        if convention == "full" or not part.endswith("products")
-    )
+    return sum(macs for part, macs in parts.items() if _counts(convention, part))
+
+
+def _counts(convention: Convention, part: str) -> bool:
+    """The paper leaves out the products inside attention."""
+    return convention == "full" or not part.endswith("products")

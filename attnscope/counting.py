@@ -65,12 +65,18 @@ def count_architecture(architecture: Architecture) -> Counts:
     """Count one call on one row of a denoiser that is built for it without weights.
 
     Raises:
-        InputError: diffusers cannot build the denoiser, or no inputs of it are known.
+        InputError: diffusers cannot build the denoiser, no inputs of it are known, or it does not
+            take those that are.
     """
     try:
         return _counted(_anonymous(architecture))
     except InputError as error:
         raise InputError(f"{architecture.name}: {error}") from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{architecture.name}: a call of this {architecture.class_name} cannot be counted: {reason}"
+        ) from error
 
 
 @lru_cache(maxsize=64)

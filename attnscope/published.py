@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from attnscope.cost import Convention, Cost, SiteCost, cost_of, counts_of, summed
-from attnscope.plan import Action, AnySite, Kept, Plan, parse
+from attnscope.cost import Convention, Cost, SiteCost, Within, cost_of, counts_of, summed
+from attnscope.plan import Action, AnySite, parse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,25 +62,16 @@ def compare() -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class _SpatialOnly(Plan):
+class _SpatialOnly(Within):
     """A plan that leaves temporal attention alone, as the paper's counts of video do."""
 
     name: ClassVar[str] = "spatial-only"
-    plan: Plan
-
-    @property
-    def gate(self) -> int:
-        gate: int = getattr(self.plan, "gate", 0)
-        return gate
 
     def action(self, site: AnySite, step: int) -> Action:
         temporal = isinstance(site, SiteCost) and "temporal" in site.name
         if temporal and site.kind == "self":
             return Action.COMPUTE
-        return self.plan.action(site, step)
-
-    def keeps(self, step: int) -> Kept:
-        return self.plan.keeps(step)
+        return super().action(site, step)
 
 
 def _macs(row: dict[str, Any], convention: Convention) -> int:

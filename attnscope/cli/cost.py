@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def cost(
+    context: typer.Context,
     model: Annotated[str, typer.Option(help="Short name (see 'attnscope models'), opensora, hub id or folder.")] = "shapes",
     tgate: o.TGate = None,
     other: o.OtherPlan = None,
@@ -34,23 +35,21 @@ def cost(
 ) -> None:  # fmt: skip
     """Tell what a model's attention costs and what a plan saves, in MACs, without any weights."""
     from attnscope.cli.console import quiet_libraries, show_json
-    from attnscope.cli.inputs import chosen_plan
-    from attnscope.errors import InputError
 
     _check_out(out, quiet)
-    plan = chosen_plan(tgate, other)
     if paper:
-        if plan is not None or scaling:
-            raise InputError("--paper goes without --tgate, --plan and --scaling")
+        _check_paper(context)
         with quiet_libraries():
             _paper(out, quiet=quiet, as_json=as_json)
         return
 
     from attnscope import architectures, counting
+    from attnscope.cli.inputs import chosen_plan
     from attnscope.cost import cost_of
     from attnscope.cost import scaling as scaled
     from attnscope.plan import Baseline
 
+    plan = chosen_plan(tgate, other)
     with quiet_libraries():
         found = architectures.find(model).resized(height, width, tokens, frames)
         number = steps or found.steps
@@ -77,6 +76,27 @@ def _check_out(out: Path | None, quiet: bool) -> None:
         raise InputError("--quiet prints the folder only: give --out FOLDER")
     if out is not None and (out.is_file() or not out.absolute().parent.is_dir()):
         raise InputError(f"--out {str(out)!r} is not a folder, or one in a folder that exists")
+
+
+def _check_paper(context: typer.Context) -> None:
+    from attnscope.errors import InputError
+
+    taken = {"paper", "out", "quiet", "as_json"}
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name not in taken and _was_given(context, str(option.name))
+    ]
+    if given:
+        raise InputError(
+            "--paper goes without --tgate, --plan and --scaling and all else that chooses a model or a "
+            f"run: leave out {', '.join(given)} (it takes --out, --quiet and --json)"
+        )
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _show_call(found: Architecture, counts: Counts) -> None:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from attnscope.cost import Convention, counted, crossover
 from attnscope.plots.style import KIND_COLORS, KIND_NAMES
 from attnscope.plots.tidy import require
 
@@ -43,10 +44,11 @@ def cost_scaling(table: pd.DataFrame, *, axis: str = "tokens", ax: Axes | None =
     ax = ax or plt.gca()
     place = "height" if axis == "resolution" else "tokens"
     kind = chosen["part"].str.extract(f"^({'|'.join(KIND_COLORS)}) ", expand=False).fillna("other")
-    products = chosen["part"].str.endswith("products")
-    for paper in (False, True):
-        counted = chosen[~products] if paper else chosen
-        sums = counted.groupby([place, kind.loc[counted.index]])["macs"].sum().unstack().fillna(0)
+    conventions: tuple[Convention, ...] = ("full", "paper")
+    for convention in conventions:
+        paper = convention == "paper"
+        seen = chosen[counted(chosen["part"], convention)]
+        sums = seen.groupby([place, kind.loc[seen.index]])["macs"].sum().unstack().fillna(0)
         for name in [name for name in (*KIND_COLORS, "other") if name in sums]:
             if paper and name == "other":
                 continue
@@ -55,11 +57,11 @@ def cost_scaling(table: pd.DataFrame, *, axis: str = "tokens", ax: Axes | None =
                 marker="" if paper else "o", ms=2.5, color=_COST_COLORS[name],
                 label=None if paper else KIND_NAMES.get(name, "Everything else"),
             )  # fmt: skip
-        if not paper and axis == "tokens" and "cross" in sums:
-            _mark_crossover(sums, ax)
+    ticks = sorted(set(chosen[place]))
+    if axis == "tokens" and len(ticks) > 1:
+        _mark_crossover(crossover(table), ticks, ax)
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
-    ticks = sorted(set(chosen[place]))
     ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     ax.minorticks_off()
     if max(ticks) >= 10_000:
@@ -114,11 +116,9 @@ def cost_attribution(
     return ax
 
 
-def _mark_crossover(sums: pd.DataFrame, ax: Axes) -> None:
-    """Where cross-attention passes everything else; both are straight lines over the tokens."""
-    excess = 2 * sums["cross"] - sums.sum(axis=1)
-    if excess.iloc[0] < 0 < excess.iloc[-1]:
-        where = np.interp(0, excess, excess.index)
+def _mark_crossover(where: float | None, ticks: list[int], ax: Axes) -> None:
+    """Where cross-attention passes everything else, if that is in sight."""
+    if where is not None and ticks[0] < where < ticks[-1]:
         ax.axvline(where, color="black", lw=0.7, ls=":")
         ax.annotate(
             f"cross-attention\nover half from\n{where:,.0f} tokens", (where, 0.03), xytext=(4, 0),
