@@ -354,7 +354,7 @@ def _paper(out: Path | None, *, quiet: bool, as_json: bool) -> None:
 def memory(run: Cost) -> str:
     """What a plan keeps for reuse, at most."""
     elements = max(run.kept)
-    return f"{2 * elements / 2**20:.1f} MB of 16-bit numbers" if elements else "nothing"
+    return f"at most {2 * elements / 2**20:.1f} MB in 16 bits" if elements else "nothing"
 
 
 def amount(number: float) -> str:
