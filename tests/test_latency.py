@@ -102,7 +102,7 @@ def measuring(bare, found, cost):
             values_matter=values_matter,
         )  # fmt: skip
         repetitions = pd.concat(tables, ignore_index=True)
-        ours = [arm for arm in arms if arm.is_broken_down and not arm.optional]
+        ours = [arm for arm in arms if arm.rival is None and not arm.optional]
         return Measured(
             repetitions,
             latency.breakdown(bare, ours, workload, passes=2, stopwatch=stopwatch),

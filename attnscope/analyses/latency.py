@@ -111,9 +111,9 @@ class Arm:
         return re.sub(r"[^\w.+=-]+", "-", self.name)
 
     @property
-    def is_broken_down(self) -> bool:
-        """Whether it is told where its time goes: what runs on the pipeline itself, by a plan."""
-        return self.rival is None and self.name not in (INACTIVE, WATCHED)
+    def only_watches(self) -> bool:
+        """Whether it costs time and changes nothing."""
+        return self.name in (INACTIVE, WATCHED)
 
     @contextlib.contextmanager
     def on(self, pipe: Any) -> Iterator[Call]:
@@ -300,7 +300,7 @@ def breakdown(
 
     Args:
         pipe: the pipeline; it is left as it was.
-        arms: those that :attr:`Arm.is_broken_down`.
+        arms: without rivals, whose modules are their own.
         workload: what each is called with.
         passes: calls of each.
         stopwatch: of the pipeline's device.

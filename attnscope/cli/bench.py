@@ -266,7 +266,7 @@ def _time(
     bytes_each = getattr(torch, settings.dtype).itemsize
     table = speedups.summarise(repetitions, arms, cost, bytes_each=bytes_each)
     running, passes = _running(table, arms), min(_PASSES, settings.repeats)
-    broken_down = [arm for arm in running if arm.is_broken_down]
+    broken_down = [arm for arm in running if arm.rival is None and not arm.only_watches]
     with progress("where the time goes: calls", len(broken_down) * passes, quiet=quiet) as advance:
         parts = latency.breakdown(
             chosen.pipe, broken_down, workload, passes=passes, stopwatch=stopwatch, on_call=advance
@@ -335,7 +335,8 @@ def _judge(
     from attnscope.cli.console import messages, progress
 
     speeds = run.read_table("arms")
-    running, prompts = _running(speeds, arms), pictured.prompts
+    running = [arm for arm in _running(speeds, arms) if not arm.only_watches]
+    prompts = pictured.prompts
     with (
         progress("images", len(running) * len(prompts), quiet=quiet) as advance,
         torch.inference_mode(),
