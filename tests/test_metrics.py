@@ -148,6 +148,8 @@ def test_psnr_and_ssim_are_what_their_definitions_say():
     assert psnr(first, second)[0] == pytest.approx(-10 * np.log10(((a - b) ** 2).mean()), rel=1e-5)
     assert psnr(first, first)[0] == math.inf
     assert ssim(first, first)[0] == pytest.approx(1)
+    flat = [np.full((32, 32, 3), 200, np.uint8)]
+    assert ssim(flat, flat)[0] == pytest.approx(1, abs=1e-9)
     assert abs(ssim(_images(1), _images(1, seed=1))[0]) < 0.1
 
 

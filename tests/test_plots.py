@@ -230,6 +230,8 @@ def test_the_frontier_has_a_point_for_every_arm_and_a_line_for_the_reference():
     table = pd.DataFrame(
         {"arm": ["baseline", "m=10", "reference"], "measure": "kid", "value": [2.0, 3.0, 0.1],
          "low": [1.5, 2.5, 0.0], "high": [2.5, 3.5, 0.2], "n": 100, "features": "reader",
+         "difference": [np.nan, 1.0, -1.9], "difference_low": [np.nan, 0.75, -2.0],
+         "difference_high": [np.nan, 1.25, -1.8],
          "speedup": [1.0, 1.5, np.nan], "speedup_low": [1.0, 1.4, np.nan],
          "speedup_high": [1.0, 1.6, np.nan]}
     )  # fmt: skip
@@ -238,5 +240,12 @@ def test_the_frontier_has_a_point_for_every_arm_and_a_line_for_the_reference():
               for line in ax.lines if line.get_marker() == "o"}  # fmt: skip
     assert points == {"a  baseline": (1.0, 2.0), "b  m=10": (1.5, 3.0)}
     assert [text.get_text() for text in ax.texts] == ["a", "b"]
+    along = [list(line.get_ydata()) for line in ax.lines if list(line.get_xdata()) == [1.5, 1.5]]
+    assert along == [[2.75, 3.25]]  # of the difference, around the value
+    unpaired = plots.frontier(
+        table.assign(difference_low=np.nan), "kid", ax=plt.figure().add_subplot()
+    )
+    ends = [list(line.get_ydata()) for line in unpaired.lines if list(line.get_xdata()) == [1.5, 1.5]]
+    assert ends == [[2.5, 3.5]]
     with pytest.raises(ValueError, match="different features or counts"):
         plots.frontier(table.assign(n=[100, 50, 100]), "kid", ax=ax)

@@ -467,7 +467,8 @@ def _show_frontier(table: pd.DataFrame) -> None:
     from attnscope.measures import MEASURES
 
     wide = table.pivot_table(index="arm", columns="measure", values="value", sort=False)
-    names = [name for name in MEASURES if name in wide and name not in _APART]
+    left_out = {*_APART, *(["fid"] if "kid" in wide else [])}  # what fits a terminal
+    names = [name for name in MEASURES if name in wide and name not in left_out]
     speed = table.drop_duplicates("arm").set_index("arm")["speedup"]
     shown = wide[names].rename(columns={name: MEASURES[name].heading for name in names})
     shown.insert(0, "speed-up", speed)
@@ -477,5 +478,6 @@ def _show_frontier(table: pd.DataFrame) -> None:
     small = table.loc[table["measure"] == "fid", "n"]
     if len(small) and small.max() < _FEW:
         messages.print(
-            f"note: FID of {small.max()} images is biased upward: read KID, and differences"
+            f"note: FID of {small.max()} images, in frontier.csv, is biased upward: read KID, and "
+            "differences"
         )

@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from attnscope import plots
-from attnscope.measures import LEADING, MEASURES
+from attnscope.measures import MEASURES
 
-_MOST_PANELS = 3
+_PANELS, _MOST_PANELS = ("all", "kid", "clip", "ssim", "fid"), 3
 
 
 def breakdown(table: pd.DataFrame) -> Figure:
@@ -33,8 +33,8 @@ def attribution(table: pd.DataFrame) -> Figure | None:
 
 
 def frontier(table: pd.DataFrame) -> Figure | None:
-    """Speed-up against the leading measures; ``None`` if no images were judged."""
-    measures = [name for name in LEADING if name in set(table["measure"])][:_MOST_PANELS]
+    """Speed-up against three measures at most; ``None`` if no images were judged."""
+    measures = [name for name in _PANELS if name in set(table["measure"])][:_MOST_PANELS]
     if not measures:
         return None
     count = len(measures)

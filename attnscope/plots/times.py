@@ -101,6 +101,9 @@ def saved_alone(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 def frontier(table: pd.DataFrame, measure: str, *, label: str = "", ax: Axes | None = None) -> Axes:
     """Speed-up against a measure of quality: every arm a point with a letter.
 
+    Across a point stands the range of its speed-up, along it the 95 % interval of its difference to
+    the baseline, of the same prompts and seeds; where that is not known, of its value.
+
     Args:
         table: from ``attnscope bench --frontier`` (``frontier.parquet``).
         measure: one of its measures.
@@ -110,11 +113,12 @@ def frontier(table: pd.DataFrame, measure: str, *, label: str = "", ax: Axes | N
     Raises:
         ValueError: the table lacks a column or the measure, or mixes features or counts.
     """
-    require(table, "speedup", "speedup_low", "speedup_high")
+    require(table, "speedup", "speedup_low", "speedup_high", "difference", "difference_low")
     chosen = of_measure(table.assign(trajectory=table["arm"]), measure)
     ax = ax or plt.gca()
     arms = list(dict.fromkeys(table["arm"]))
     colors = sns.color_palette("husl", len(arms))
+    paired = chosen["difference_low"].notna().any()
     for row in chosen.to_dict("records"):
         place = arms.index(str(row["arm"]))
         color, letter = colors[place], chr(ord("a") + place)
@@ -122,10 +126,11 @@ def frontier(table: pd.DataFrame, measure: str, *, label: str = "", ax: Axes | N
             ax.axhline(row["value"], color="black", lw=0.7, ls=(0, (3, 3)), label=row["arm"])
             continue
         x, y = row["speedup"], row["value"]
-        ends = (
-            ([row["speedup_low"], row["speedup_high"]], [y, y]),
-            ([x, x], [row["low"], row["high"]]),
-        )
+        along = [row["low"], row["high"]]
+        if paired:
+            base = y - row["difference"]  # missing at the baseline, which has no interval then
+            along = [base + row["difference_low"], base + row["difference_high"]]
+        ends = (([row["speedup_low"], row["speedup_high"]], [y, y]), ([x, x], along))
         for line in ends:
             ax.plot(*line, color=color, lw=0.7, alpha=0.6, zorder=1)
         ax.plot(x, y, "o", color=color, mec="white", mew=0.4, ms=7, label=f"{letter}  {row['arm']}")
