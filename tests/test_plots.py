@@ -245,7 +245,9 @@ def test_the_frontier_has_a_point_for_every_arm_and_a_line_for_the_reference():
     unpaired = plots.frontier(
         table.assign(difference_low=np.nan), "kid", ax=plt.figure().add_subplot()
     )
-    ends = [list(line.get_ydata()) for line in unpaired.lines if list(line.get_xdata()) == [1.5, 1.5]]
+    ends = [
+        list(line.get_ydata()) for line in unpaired.lines if list(line.get_xdata()) == [1.5, 1.5]
+    ]
     assert ends == [[2.5, 3.5]]
     with pytest.raises(ValueError, match="different features or counts"):
         plots.frontier(table.assign(n=[100, 50, 100]), "kid", ax=ax)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -470,11 +471,12 @@ def _show_frontier(table: pd.DataFrame) -> None:
     left_out = {*_APART, *(["fid"] if "kid" in wide else [])}  # what fits a terminal
     names = [name for name in MEASURES if name in wide and name not in left_out]
     speed = table.drop_duplicates("arm").set_index("arm")["speedup"]
-    shown = wide[names].rename(columns={name: MEASURES[name].heading for name in names})
+    short = {name: re.sub(r" to S| \(dB\)|as asked ", "", MEASURES[name].heading) for name in names}
+    shown = wide[names].rename(columns=short)
     shown.insert(0, "speed-up", speed)
-    formats = {MEASURES[name].heading: MEASURES[name].form for name in names}
+    formats = {short[name]: MEASURES[name].form for name in names}
     show_table(shown.reset_index(), f"speed and quality, {table['n'].max()} images an arm",
-               {"speed-up": ".3f", **formats})  # fmt: skip
+               {"speed-up": ".2f", **formats})  # fmt: skip
     small = table.loc[table["measure"] == "fid", "n"]
     if len(small) and small.max() < _FEW:
         messages.print(
