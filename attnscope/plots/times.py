@@ -59,6 +59,8 @@ def time_breakdown(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 def saved_alone(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """What each part of a plan saves alone, stacked, and all of them together (a diamond).
 
+    The line through a diamond is its range; a part that saved less than nothing has no bar.
+
     Args:
         table: from ``attnscope bench`` (``attribution.parquet``).
         ax: where to draw; ``None`` is the current axes.
@@ -91,7 +93,7 @@ def saved_alone(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         )  # fmt: skip
     ax.set_ylim(-0.4, len(wide) - 0.35)
     ax.invert_yaxis()
-    ax.set_xlim(left=0)
+    ax.set_xlim(left=min(0.0, whole["low"].min()))
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.set_xlabel("Saved of the run without the plan, by each part alone")
     bare_rows(ax, columns=len(parts))
