@@ -392,7 +392,7 @@ def test_cost_of_the_embedded_model(attnscope):
     code, out, err = attnscope("cost")
     assert (code, err) == (0, "")
     assert "shapes at 64x64, 24 text tokens" in out
-    assert "an image of 25 steps, 25 of them guided" in out
+    assert "baseline: 25 steps, 25 of them guided" in out
 
 
 def test_cost_of_a_plan_says_what_saves_it(attnscope, tmp_path):

@@ -272,6 +272,8 @@ def _time(
         parts = latency.breakdown(
             chosen.pipe, broken_down, workload, passes=passes, stopwatch=stopwatch, on_call=advance
         )
+    # a stopwatch at every site costs time: it tells shares, of the time that was taken without
+    parts["seconds"] = parts["share"] * parts["arm"].map(table.set_index("arm")["seconds"])
     latex = arms_latex(table)
     write_whole(run.path / "arms.tex", lambda partial: partial.write_text(latex, "utf-8"))
     attribution = speedups.attribution(repetitions, arms, cost)
@@ -383,6 +385,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     _show_memory(run.read_table("arms"))
     if run.has_table("frontier"):
         _show_frontier(run.read_table("frontier"))
+        results.print(f"every value with its interval: {run.path / 'frontier.csv'}", soft_wrap=True)
     results.print(f"tables: {run.path} (Parquet and CSV; arms.tex for LaTeX)", soft_wrap=True)
     for figure in figures:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
@@ -400,6 +403,8 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
             "s/image": ran["seconds"],
             "speed-up (range)": [
                 f"{row['speedup']:.2f} ({row['speedup_low']:.2f}-{row['speedup_high']:.2f})"
+                if settings["repeats"] > 1
+                else f"{row['speedup']:.2f}"
                 for row in ran.to_dict("records")
             ],
             "ideal": ran["ideal"],
@@ -407,11 +412,14 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
         }
     )
     weights = " with random weights" if settings["weights"] == "random" else ""
+    told = "one round, which has no range"
+    if settings["repeats"] > 1:
+        told = f"medians and ranges of {settings['repeats']} rounds"
     images = f", {settings['batch']} images at a time" if settings["batch"] > 1 else ""
     title = (
         f"{settings['model']}{weights} at {settings['width']}x{settings['height']}, "
         f"{settings['steps']} steps{images}, {settings['dtype']}, {settings['device']}, "
-        f"{settings['threads']} threads: medians and ranges of {settings['repeats']} rounds"
+        f"{settings['threads']} thread{'s' * (settings['threads'] > 1)}: {told}"
     )
     show_table(shown, title, {"s/image": ".3g", "ideal": ".2f", "of ideal": ".2f"})
     for row in arms[arms["seconds"].isna()].to_dict("records"):
@@ -443,7 +451,7 @@ def _show_parts(parts: pd.DataFrame) -> None:
         columns={"other": "rest of denoiser", "outside": "outside"}
     )  # fmt: skip
     formats = dict.fromkeys(shown.columns, ".1%") | {"s/image": ".3g"}
-    title = "where the time goes, with a stopwatch at every site"
+    title = "where the time goes: shares by a stopwatch at every site, in rounds of their own"
     show_table(shown.reset_index(), title, formats)
 
 
@@ -456,7 +464,12 @@ def _show_attribution(table: pd.DataFrame) -> None:
     time = table[table["basis"] == "time"].set_index("saving")
     shown = wide[["time", "MACs"]].reset_index()
     shown.insert(
-        2, "range", [f"{row['low']:.1%} to {row['high']:.1%}" for _, row in time.iterrows()]
+        2,
+        "range",
+        [
+            f"{row['low']:.1%} to {row['high']:.1%}" if row["low"] < row["high"] else "-"
+            for _, row in time.iterrows()
+        ],
     )
     title = "what each part saves alone, of the run without the plan"
     show_table(shown, title, {"time": ".1%", "MACs": ".1%"})

@@ -115,7 +115,7 @@ def _show_call(found: Architecture, counts: Counts) -> None:
         {"part": ["all"], "MACs": [amount(counts.macs())], "of all": 1.0, "of the paper's": 1.0}
     )
     shown = pd.concat([shown, last], ignore_index=True)
-    text = "text tokens" if found.tokens != 1 else "token"
+    text = "token" if found.tokens == 1 else "tokens" if found.makes_videos else "text tokens"
     size = f"{found.width}x{found.height}, {found.tokens} {text}"
     size += f", {found.frames} frames" if found.frames > 1 else ""
     title = (
@@ -133,8 +133,8 @@ def _show_run(run: Cost, *, with_plan: bool) -> None:
 
     trajectory = run.trajectory
     guided = trajectory.guided_steps if run.guided else 0
-    images = f"{run.batch} images" if run.batch > 1 else "an image"
-    title = f"{trajectory.plan}: {images} of {trajectory.steps} steps, {guided} of them guided"
+    several = f", {run.batch} at a time" if run.batch > 1 else ""
+    title = f"{trajectory.plan}: {trajectory.steps} steps, {guided} of them guided{several}"
     if not with_plan:
         both = f"{amount(run.macs())} MACs, {amount(run.macs('paper'))} in the paper's convention"
         results.print(f"{title}: {both}", soft_wrap=True)
@@ -207,9 +207,8 @@ def _show_scaling(found: Architecture, grid: pd.DataFrame) -> None:
     from attnscope.cost import counted, crossover
 
     rows = []
-    for (_, height, width, tokens), cell in grid.groupby(
-        ["axis", "height", "width", "tokens"], sort=False
-    ):
+    once = grid.drop_duplicates(["height", "width", "tokens", "part"])  # on both axes
+    for (height, width, tokens), cell in once.groupby(["height", "width", "tokens"], sort=False):
         full = cell["macs"].sum()
         cross = cell.loc[cell["part"].str.startswith("cross"), "macs"].sum()
         selves = cell.loc[cell["part"].str.startswith("self"), "macs"].sum()
@@ -361,5 +360,5 @@ def amount(number: float) -> str:
     """A number with four digits and the letter of its thousands: 338.6 G."""
     for power, letter in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
         if number >= 10**power:
-            return f"{number / 10**power:#.4g} {letter}"
+            return f"{number / 10**power:#.4g} {letter}".replace(". ", " ")
     return f"{number:.0f}"
