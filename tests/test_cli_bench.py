@@ -28,6 +28,10 @@ def test_bench_leaves_tables_and_figures(attnscope, folder, tmp_path):
     assert "Pyramid Attention Broadcast did not run: diffusers offers no caches for" in out
     assert "what each part saves alone" in out
     assert pd.read_csv(run / "arms.csv")["arm"].tolist() == [*OURS, "Pyramid Attention Broadcast"]
+    times = pd.read_csv(run / "parts.csv").groupby("arm")["seconds"].sum()
+    medians = pd.read_csv(run / "arms.csv").set_index("arm")["seconds"]
+    assert times.to_dict() == pytest.approx(medians[times.index].to_dict())
+    assert set(times.index) == set(OURS)
     latex = (run / "arms.tex").read_text()
     assert r"\toprule" in latex
     assert "guidance alone" in latex

@@ -421,3 +421,32 @@ def test_the_first_block_cache_skips_what_hardly_changes():
             computed[threshold] = len(calls)
     assert computed == {0.05: 2 * 4, 100.0: 2}
     assert torch.equal(toys.call_wan(pipe), before)
+
+
+def test_on_a_gpu_time_is_between_events_and_read_after_it_is_done(monkeypatch):
+    """What a GPU does, by a pretended one: work is given out at once and done when it is waited for."""
+    done, log = [0.0], []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self, stream):
+            log.append("record")
+            self.at = len(given)
+
+        def elapsed_time(self, other):
+            assert done[0] == len(given), "read before the work was done"
+            return 1000.0 * (other.at - self.at)
+
+    def wait(device):
+        log.append("wait")
+        done[0] = len(given)
+
+    given = []
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    monkeypatch.setattr(torch.accelerator, "synchronize", wait)
+    result, seconds = Stopwatch("cuda").time(lambda: given.extend([1, 2, 3]) or "image")
+    assert (result, seconds) == ("image", 3.0)
+    assert log == ["wait", "record", "record", "wait"]
