@@ -25,6 +25,17 @@ _NEVER_BATCHED = frozenset(
 """Arguments whose first dimension is not the batch, though its length may happen to equal it."""
 
 
+_FOLDED = frozenset(
+    {
+        "encoder_hidden_states",
+        "down_block_additional_residuals",
+        "mid_block_additional_residual",
+        "down_intrablock_additional_residuals",
+    }
+)
+"""Arguments that may stand once for every frame of a video: rows times frames, row-major."""
+
+
 def narrowed(value: Any, batch: int, rows: slice) -> Any:
     """Some rows of everything in a call that has the batch's size, at any depth.
 
@@ -45,10 +56,19 @@ def narrowed(value: Any, batch: int, rows: slice) -> Any:
 def _named(name: str, value: Any, batch: int, rows: slice) -> Any:
     if name in _NEVER_BATCHED:
         return value
-    if name == "encoder_hidden_states" and isinstance(value, Tensor) and len(value) % batch == 0:
-        frames = len(value) // batch  # video: the text stands once for every frame
-        return value[rows.start * frames : rows.stop * frames]
+    if name in _FOLDED:
+        return _unfolded(value, batch, rows)
     return narrowed(value, batch, rows)
+
+
+def _unfolded(value: Any, batch: int, rows: slice) -> Any:
+    """Some rows of tensors whose first dimension holds the frames of every row of the batch."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_unfolded(part, batch, rows) for part in value)
+    if not isinstance(value, Tensor) or not value.ndim or len(value) % batch:
+        return value
+    frames = len(value) // batch
+    return value[rows.start * frames : rows.stop * frames]
 
 
 def widened(output: Any, rows: int, times: int) -> Any:

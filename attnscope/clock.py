@@ -1,27 +1,47 @@
-"""The step clock: which run, which denoising step and which guidance branch a call belongs to.
+"""The step clock: whose a call is, and which run, step and guidance branch it belongs to.
 
 A *run* is one call of a pipeline. ``scheduler.set_timesteps`` announces it, the first call of the
 denoiser after that starts it, and every ``scheduler.step`` ends a step: 25 steps with
 DPM-Solver++ or Euler, 26 with PNDM, and 2n - 1 with Heun, which calls the denoiser twice.
+
+A denoiser may have other users: calls of other pipelines and of callbacks belong to no run and
+count for nothing. A run whose pipeline is no longer running, since an exception ended it, is over.
 
 The device is never read to learn the step. Timesteps are kept as they come and read at the end.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from types import MethodType
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Pipelines that put the conditional branch first where one batch holds both.
-_COND_FIRST = ("LuminaPipeline", "ZImage", "StableCascade", "AceStep")
+from attnscope.callers import Caller, is_running, who_calls
+from attnscope.encodings import Reading
+
+_COND_FIRST = (
+    "LuminaPipeline",
+    "ZImage",
+    "StableCascade",
+    "AceStep",
+    "OmniGen",
+    "Wuerstchen",
+    "DiT",
+)
+"""Pipelines of diffusers that put the conditional branch first where one batch holds both."""
+_STEPS_BOTH = ("DiTPipeline",)
+"""Pipelines of diffusers that hand the scheduler both halves of a batch of two branches."""
+_OTHER = {"cond": "uncond", "uncond": "cond", None: None}
 
 
 @dataclass(frozen=True)
@@ -56,7 +76,10 @@ class Run:
     Args:
         index: 0-based number of the run within its ``Trace``.
         steps: how many steps the scheduler was set to. Image-to-image and inpainting run fewer.
-        pair: names of the halves of a batch that holds two guidance branches.
+        pair: names of the halves of a batch that holds two guidance branches; ``None`` where the
+            caller's habits are not known.
+        started_by: the pipeline whose method calls the denoiser; ``None`` in a loop by hand.
+        reading: what the calls of the first step read, which tells branches apart where it can.
         samples: images or videos that are made; known after the first step.
         guided_steps: steps at which more than one guidance branch ran.
         returned: whether the pipeline came to its end.
@@ -64,7 +87,9 @@ class Run:
 
     index: int
     steps: int
-    pair: tuple[str, str] = ("uncond", "cond")
+    pair: tuple[str, str] | None = ("uncond", "cond")
+    started_by: Any | None = field(default=None, repr=False)
+    reading: Reading = field(default_factory=Reading, repr=False)
     samples: int | None = None
     guided_steps: int = 0
     returned: bool = False
@@ -88,8 +113,10 @@ class Run:
     def label(self, call: int, batch: int) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
         """Sample number and branch name of every row of a call of the denoiser.
 
-        Without guidance the only branch is ``cond``. What cannot be known is numbered: more than
-        two branches in one batch, and calls beyond those of guidance.
+        Branches are named by the text that they read, by a ``cache_context``, or by the habit of
+        the pipeline's class. Without guidance the only branch is ``cond``. What none of them tells
+        is numbered: the branches of a loop by hand whose text is not known, more than two branches
+        in one batch, and calls beyond those of guidance.
 
         Args:
             call: 0-based call within the step.
@@ -100,8 +127,13 @@ class Run:
         if count == 1:
             names = [self._call_name(call)]
         else:
-            names = list(self.pair) if count == 2 else [f"branch{index}" for index in range(count)]
+            halves = self.halves(call) if count == 2 else None
+            names = list(halves or (f"branch{index}" for index in range(count)))
         return np.tile(np.arange(samples), count), np.repeat(np.array(names), samples)
+
+    def halves(self, call: int = 0) -> tuple[str, str] | None:
+        """Names of the halves of a call's batch, if it holds two branches and something tells."""
+        return self.reading.halves(call) or self.pair
 
     def note_call(self, call: int, context: str | None, batch: int) -> None:
         """Remember the calls that a step consists of."""
@@ -131,23 +163,31 @@ class Run:
         samples = samples or self.samples
         if samples is None or batch == samples:
             return None
-        if batch != 2 * samples or branch not in self.pair:
+        # The class first, since its habit is known without reading from the device.
+        halves = (self.pair or self.reading.halves(0)) if batch == 2 * samples else None
+        if halves is None or branch not in halves:
             raise RuntimeError(
                 f"the denoiser's batch holds {batch} rows for {samples} samples, and which is the "
-                f"branch {branch!r} is not known: this guidance layout is not supported"
+                f"branch {branch!r} is not known: call a pipeline of diffusers, or in a loop of "
+                "your own encode both prompts by the pipeline's encode_prompt inside the Trace"
             )
-        first = self.pair.index(branch) * samples
+        first = halves.index(branch) * samples
         return slice(first, first + samples)
 
     def _call_name(self, call: int) -> str:
         """Branch of a call that holds one: by its ``cache_context``, else by its place."""
         context = self._calls[call][0]
-        if context is not None:
+        if context is not None and context != "cond_uncond":
             return context.removeprefix("pred_")
         if len(self._calls) == 1:
             return "cond"
-        alone = all(batch == self.samples for _, batch in self._calls)
-        return ("cond", "uncond")[call] if alone and len(self._calls) == 2 else f"extra{call}"
+        if len(self._calls) != 2 or any(batch != self.samples for _, batch in self._calls):
+            return f"extra{call}"
+        names = [self.reading.name(number) for number in (0, 1)]
+        told = names[call] or _OTHER[names[1 - call]]
+        if told is not None and names[0] != names[1]:
+            return told
+        return f"branch{call}" if self.pair is None else ("cond", "uncond")[call]
 
 
 class Clock:
@@ -176,8 +216,9 @@ class Clock:
         self._on_start, self._on_step, self._on_finish = on_start, on_step, on_finish
         self._on_announce = on_announce
         self._announced = False
-        self._context: str | None = None
         self._call, self._rows_in_step = 0, 0
+        self._shape: tuple[int, ...] = ()
+        self._here = threading.local()  # a denoiser may be called from several threads
         self.run: Run | None = None
         self.runs: list[Run] = []
         self._count = 0
@@ -204,7 +245,7 @@ class Clock:
             self._owners.append((self._pipe, "maybe_free_model_hooks", self._returned))
         self._own = [vars(owner).get(name) for owner, name, _ in self._owners]
         for owner, name, wrapper in self._owners:
-            vars(owner)[name] = _Tap(getattr(owner, name), wrapper)
+            vars(owner)[name] = _Tap(owner, getattr(owner, name), wrapper)
 
     def detach(self) -> None:
         """Give the methods back and finish the run."""
@@ -217,12 +258,22 @@ class Clock:
 
     def enter_context(self, name: str | None) -> None:
         """Note the ``cache_context`` that the following denoiser calls belong to."""
-        self._context = name
+        self._here.context = name
+
+    @property
+    def context(self) -> str | None:
+        """The ``cache_context`` that this thread is in."""
+        return getattr(self._here, "context", None)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this thread is in a call of the denoiser that is none of the pipeline's."""
+        return getattr(self._here, "elsewhere", False)
 
     @property
     def caller(self) -> str | int:
         """What tells the calls of a step apart: their ``cache_context``, or else their number."""
-        return self.moment.call if self._context is None else self._context
+        return self.moment.call if self.context is None else self.context
 
     @property
     def is_last_step(self) -> bool:
@@ -231,33 +282,90 @@ class Clock:
         ended = index is not None and index + 1 >= len(self._scheduler.timesteps)
         return ended or (self.run is not None and self.moment.step + 1 >= self.run.steps)
 
-    def begin_call(self, batch: int) -> Run:
+    def begin_call(self, batch: int, shape: tuple[int, ...] = ()) -> Run | None:
         """A call of the denoiser begins, on a batch of so many rows.
 
+        Args:
+            batch: rows that the pipeline passed in.
+            shape: of what it passed in first, ``[batch, ...]``; empty where that is no tensor.
+
+        Returns:
+            The run that the call belongs to; ``None`` if it is none of the pipeline's.
+
         Raises:
-            RuntimeError: it belongs to no run, or the scheduler is not the one that was wrapped.
+            RuntimeError: it belongs to no run, to no known step of it, or the scheduler is not the
+                one that was wrapped.
         """
-        if self._pipe.scheduler is not self._scheduler:
-            raise RuntimeError(
-                "the pipeline's scheduler was swapped inside a Trace: swap it before the block, or "
-                "disable() the acceleration first"
-            )
+        who = who_calls()
+        self._here.elsewhere = not self._is_ours(who)
+        if self.is_elsewhere:
+            return None
         if self._announced:
-            self._announced = False
-            self.run = Run(self._count, len(self._scheduler.timesteps), _pair(self._pipe))
-            self._count += 1
-            self.runs.append(self.run)
-            self._on_start(self.run)
-        if self.run is None or self.run.steps_done >= self.run.steps:
+            self._begin_run(who)
+        run = self.run
+        if run is None or run.steps_done >= run.steps:
             raise RuntimeError(
                 "the denoiser was called outside of a denoising loop, so its step is unknown: "
                 "inside a Trace call the pipeline, or scheduler.set_timesteps first"
             )
-        self.moment = Moment(self.run.steps_done, self._call, batch, batch)
-        self.run.note_call(self._call, self._context, batch)
+        self._check_count(run, who)
+        self._shape = shape
+        self.moment = self._moment(run, batch)
+        run.note_call(self._call, self.context, batch)
         self._call += 1
         self._rows_in_step += batch
-        return self.run
+        return run
+
+    def _is_ours(self, who: Caller) -> bool:
+        """Whether a call belongs to the pipeline that is watched, or to a loop over its scheduler."""
+        if who.pipe is None:
+            return self._is_by_hand()
+        if who.pipe is self._pipe and self._pipe.scheduler is not self._scheduler:
+            raise RuntimeError(
+                "the pipeline's scheduler was swapped inside a Trace: swap it before the block, or "
+                "disable() the acceleration first"
+            )
+        # A callback's own calls between two steps are no part of them. Pipelines of diffusers call
+        # their denoiser themselves; what others leave to helpers is not known.
+        return who.pipe.scheduler is self._scheduler and not (who.ships and who.apart)
+
+    def _is_by_hand(self) -> bool:
+        """Whether a call by no pipeline may belong to a run."""
+        run = self.run
+        if self._announced or run is None or run.started_by is None:
+            return True
+        if is_running(run.started_by):  # in another thread
+            return False
+        self.finish()  # an exception has ended it
+        return True
+
+    def _begin_run(self, who: Caller) -> None:
+        self._announced = False
+        pair = _pair(who.pipe) if who.ships else None
+        self.run = Run(self._count, len(self._scheduler.timesteps), pair, who.pipe)
+        self._count += 1
+        self.runs.append(self.run)
+        self._on_start(self.run)
+
+    def _check_count(self, run: Run, who: Caller) -> None:
+        """Refuse calls that the first step did not have, unless the pipeline itself makes them."""
+        if not run.steps_done or self._call < run.calls_per_step:
+            return
+        if who.pipe is None or who.apart:
+            raise RuntimeError(
+                f"the denoiser is called more often at step {run.steps_done} than at the first, by "
+                f"{who.where}, so which call belongs to the step is unknown: make other calls of "
+                "the denoiser outside of the Trace, or by a pipeline with a scheduler of its own"
+            )
+
+    def _moment(self, run: Run, batch: int) -> Moment:
+        """The present moment; guidance that a pipeline has switched off leaves one branch."""
+        whole = run.batch(self._call) if self._call < run.calls_per_step else batch
+        if batch == run.samples and whole == 2 * batch:
+            rows = run.rows_of("cond", whole)
+            assert rows is not None, "the batch holds two branches"
+            return Moment(run.steps_done, self._call, whole, batch, rows.start)
+        return Moment(run.steps_done, self._call, batch, batch)
 
     def narrow(self, rows: slice) -> None:
         """The denoiser works on these rows of the batch only."""
@@ -277,19 +385,33 @@ class Clock:
         if run is None or self._call == 0:  # no denoiser call belongs to it
             return original(*args, **kwargs)
         bound = self._step_signature.bind(*args, **kwargs).arguments
-        sample = bound["sample"]
-        run.samples = run.samples or sample.shape[0]
+        output, sample = (self._one_row_each(run, bound[n]) for n in ("model_output", "sample"))
+        run.samples = run.samples or len(sample)
         if self.moment.batch % run.samples:
             raise RuntimeError(
                 f"the denoiser ran on {self.moment.batch} rows for {run.samples} samples: "
                 "this guidance layout is not supported"
             )
         run.guided_steps += self._rows_in_step > run.samples
-        self._on_step(self.moment, bound["model_output"], sample)
+        self._on_step(self.moment, output, sample)
         result = original(*args, **kwargs)
         run._stamps.append(bound["timestep"])
         self._call, self._rows_in_step = 0, 0
         return result
+
+    def _one_row_each(self, run: Run, stepped: Tensor) -> Tensor:
+        """What the scheduler is given, with one row a sample.
+
+        Some video pipelines fold frames into the batch for the scheduler, and DiT hands it both
+        halves of the batch, which hold the same latents.
+        """
+        frames = self._shape[2] if len(self._shape) == 5 and stepped.ndim == 4 else 1
+        if frames > 1 and self._shape[-2:] == stepped.shape[-2:] and len(stepped) % frames == 0:
+            return stepped.reshape(-1, frames, *stepped.shape[1:]).transpose(1, 2)
+        if type(run.started_by).__name__ in _STEPS_BOTH and len(stepped) % 2 == 0:
+            first, second = stepped.chunk(2)
+            return first if torch.equal(first, second) else stepped
+        return stepped
 
     def _returned(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self.run is not None:
@@ -314,16 +436,22 @@ def _pair(pipe: Any) -> tuple[str, str]:
 
 
 class _Tap:
-    """A wrapped method of one scheduler. Keeps its signature, which pipelines inspect."""
+    """A wrapped method of one object. Keeps its signature, which pipelines inspect."""
 
-    def __init__(self, original: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
+    def __init__(
+        self, owner: Any, original: Callable[..., Any], wrapper: Callable[..., Any]
+    ) -> None:
         functools.update_wrapper(self, original)
-        self._original, self._wrapper = original, wrapper
+        self._owner, self._original, self._wrapper = owner, original, wrapper
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._wrapper(self._original, *args, **kwargs)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
-        raise RuntimeError(
-            "the scheduler cannot be copied inside a Trace: copy it before the block"
-        )
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """The plain method of the owner's copy; where only its attributes are copied, the tap."""
+        copied = memo.get(id(self._owner))
+        if copied is None:
+            return self
+        if isinstance(self._original, MethodType):
+            return MethodType(self._original.__func__, copied)
+        return copy.deepcopy(self._original, memo)

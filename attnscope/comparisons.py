@@ -278,7 +278,8 @@ def _numbers_for(site: Site, rows: Tensor, steps: int) -> _Numbers:
 def _layout(run: Run) -> tuple[bool, bool] | None:
     """Whether the conditional branch comes first and whether one batch holds both, if there are two."""
     if run.calls_per_step == 1 and run.samples and run.batch(0) == 2 * run.samples:
-        return run.pair[0] == "cond", True
+        halves = run.halves()
+        return None if halves is None else (halves[0] == "cond", True)
     if run.calls_per_step == 2 and run.batch(0) == run.batch(1) == run.samples:
         names = [run.label(call, run.batch(call))[1][0] for call in (0, 1)]
         if set(names) == {"cond", "uncond"}:

@@ -8,6 +8,7 @@ processors, so LoRA, IP-Adapter, attention backends and custom processors keep w
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -89,6 +90,8 @@ class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no type
         self.last_reuses: frozenset[int] = frozenset()
         self.watchers: tuple[Any, ...] = ()
         self.computed = self.stored = self.reused = 0
+        # A module's switches are its own, and others may call it from their threads.
+        self._alone = threading.RLock() if apart else contextlib.nullcontext()
         self._kept: dict[str | int, _Kept] = {}
         self._last: dict[str | int, int] = {}
 
@@ -96,12 +99,13 @@ class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no type
     @_between_graphs
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Stands in for the module's ``forward``."""
-        output = self._before(module, args, kwargs)
-        if output is not None:
-            return output
-        with _taken_apart(module) if self.apart else contextlib.nullcontext():
-            result = self.fn_ref.original_forward(*args, **kwargs)
-        return self._after(module, args, kwargs, result)
+        with self._alone:
+            output = self._before(module, args, kwargs)
+            if output is not None:
+                return output
+            with _taken_apart(module) if self.apart else contextlib.nullcontext():
+                result = self.fn_ref.original_forward(*args, **kwargs)
+            return self._after(module, args, kwargs, result)
 
     @left_out_of_graphs
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -38,6 +38,7 @@ class NullText:
         if pipe.text_encoder is None:
             raise InputError(f'{name} has no text encoder, which has to encode "" for null text')
         self._pipe = pipe
+        self._encode_prompt = pipe.encode_prompt  # as it is before a Trace listens to it
         self._pooled = getattr(denoiser.config, "addition_embed_type", None) == "text_time"
         self._encoded: dict[tuple[Any, ...], tuple[Any, ...]] = {}
 
@@ -78,9 +79,9 @@ class NullText:
         }
         key = (*settings.values(), states.device, states.dtype)
         if key not in self._encoded:
-            known = inspect.signature(pipe.encode_prompt).parameters
+            known = inspect.signature(self._encode_prompt).parameters
             with torch.no_grad():
-                self._encoded[key] = pipe.encode_prompt(
+                self._encoded[key] = self._encode_prompt(
                     prompt="",
                     device=states.device,
                     num_images_per_prompt=1,

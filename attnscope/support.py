@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 import warnings
 from collections.abc import Sequence
@@ -39,11 +40,8 @@ def check(plan: Plan, pipe: Any, denoiser: nn.Module, sites: Sequence[Site]) -> 
     """
     if plan.kinds:
         _check_sites(plan, denoiser, sites)
-    if plan.kinds and getattr(unwrapped(denoiser), "is_cache_enabled", False):
-        raise InputError(
-            f"{type(unwrapped(denoiser)).__name__} has a cache of diffusers enabled, which would "
-            f"act on the same calls as {plan}: call disable_cache() first"
-        )
+    check_caches(plan, denoiser)
+    check_scheduler(pipe)
     if plan.ever_drops():
         _check_guidance(plan, pipe)
         if getattr(pipe, "controlnet", None) is not None:
@@ -52,6 +50,47 @@ def check(plan: Plan, pipe: Any, denoiser: nn.Module, sites: Sequence[Site]) -> 
                 "denoiser's part of the work is saved",
                 stacklevel=4,
             )
+
+
+def check_caches(plan: Plan, denoiser: nn.Module) -> None:
+    """Refuse a cache of diffusers on a denoiser whose attention a plan acts on.
+
+    Raises:
+        InputError: one is there, whether by ``enable_cache`` or by a function such as
+            ``apply_pyramid_attention_broadcast``.
+    """
+    if plan.kinds and _caches(denoiser):
+        raise InputError(
+            f"{type(unwrapped(denoiser)).__name__} has a cache of diffusers enabled "
+            f"({_caches(denoiser)[0]}), which would act on the same calls as {plan}: call "
+            "disable_cache() first, or remove its hooks where a function has put them on"
+        )
+
+
+def _caches(denoiser: nn.Module) -> list[str]:
+    """Hooks of diffusers that answer in the place of a module, by the files that they are from."""
+    found = []
+    for module in unwrapped(denoiser).modules():
+        registry = getattr(module, "_diffusers_hook", None)
+        for hook in registry.hooks.values() if registry is not None else ():
+            package, _, file = type(hook).__module__.rpartition(".")
+            if package == "diffusers.hooks" and ("cache" in file or "broadcast" in file):
+                found.append(file)
+    return found
+
+
+def check_scheduler(pipe: Any) -> None:
+    """Refuse pipelines that put another scheduler into their scheduler's place while they run."""
+    code = inspect.unwrap(type(pipe).__call__).__code__ if callable(pipe) else None
+    swaps = code is not None and any(
+        instruction.opname == "STORE_ATTR" and instruction.argval == "scheduler"
+        for instruction in dis.get_instructions(code)
+    )
+    if swaps:
+        raise InputError(
+            f"{type(pipe).__name__} swaps its scheduler for a copy within a run, so its steps "
+            "cannot be followed: this pipeline is not supported"
+        )
 
 
 def check_compiled(denoiser: nn.Module) -> bool:
@@ -104,7 +143,8 @@ def _check_guidance(plan: Plan, pipe: Any) -> None:
     name = type(pipe).__name__
     call = inspect.unwrap(type(pipe).__call__)
     reason = None
-    if "cache_context" in call.__code__.co_names:
+    apart = "cache_context" in call.__code__.co_names
+    if apart and "cond_uncond" not in call.__code__.co_consts:
         reason = "it calls its denoiser once per guidance branch, so no batch holds two"
     elif hasattr(type(pipe), "do_perturbed_attention_guidance"):
         reason = "perturbed-attention guidance is a branch of its own"

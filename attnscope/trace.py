@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from attnscope import support
 from attnscope.branches import narrowed, widened
 from attnscope.clock import Clock, Moment, Run
+from attnscope.encodings import Encodings
 from attnscope.hook import (
     AttentionHook,
     attended_from,
@@ -84,7 +85,9 @@ class Trace:
             on_finish=self._finish,
             on_announce=self._check_denoiser,
         )
-        self._guided_rows: int | None = None
+        self._control_rows: int | None = None
+        self._times = 1
+        self._encodings = Encodings(pipe)
         self._hooks: list[AttentionHook] = []
         self._trajectory: Trajectory | None = None
         self._announced_samples: int | None = None
@@ -92,7 +95,7 @@ class Trace:
         self._latent_watchers: tuple[Observer, ...] = ()
         self._given: Any = None
         self._undo = contextlib.ExitStack()
-        self._entered = False
+        self._entered = self._failed = False
 
     def __enter__(self) -> Trace:
         if self._entered:
@@ -120,6 +123,7 @@ class Trace:
             for site in self._surroundings:
                 undo.enter_context(self._watched(module, site))
             undo.enter_context(_contexts_heard(self.denoiser, self._clock.enter_context))
+            undo.enter_context(self._encodings.listening())
             if self._null_text is not None:
                 undo.enter_context(_samples_heard(self.pipe, self._hear_samples))
             control = getattr(self.pipe, "controlnet", None)
@@ -141,8 +145,9 @@ class Trace:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._failed = error is not None
         self.close()
-        if error is not None:
+        if self._failed:
             return
         if not self._clock.runs:
             warnings.warn(
@@ -209,6 +214,8 @@ class Trace:
         moment = self._clock.moment
         if not hook.settled or hook.actions[moment.step] is not Action.REUSE:
             return None
+        if self._clock.is_elsewhere:
+            return None
         output = hook.reuse(given, moment, self._clock.caller)
         if hook.apart:
             output = completed(module, output, given)
@@ -224,6 +231,8 @@ class Trace:
         result: Any,
     ) -> Any:
         """Store what an attention module computed if the plan says so, and show it to observers."""
+        if self._clock.is_elsewhere:
+            return completed(module, result, attended_from(args, kwargs)) if hook.apart else result
         if not hook.settled:
             kind = confirmed_kind(hook.site, module, args, kwargs, result)
             hook.site = replace(hook.site, kind=kind)
@@ -260,6 +269,8 @@ class Trace:
 
         @left_out_of_graphs
         def show(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            if self._clock.is_elsewhere:
+                return
             for observer in watchers:
                 observer.see(site, self._clock.moment, stream(site, output))
 
@@ -279,10 +290,16 @@ class Trace:
         self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Drop a branch or replace the text if the plan says so."""
+        first = _first_argument(args, kwargs)
         batch = _batch_size(args, kwargs)
-        run = self._clock.begin_call(batch)
+        run = self._clock.begin_call(batch, tuple(getattr(first, "shape", ())))
+        self._times = 1
+        if run is None:
+            return None
+        if not run.steps_done and (self.observers or self.plan != Baseline()):
+            run.reading.see(self._clock.moment.call, (args, kwargs))
         if self._latent_watchers and self._clock.moment.call == 0:
-            self._given = _first_argument(args, kwargs)
+            self._given = first
         if self.plan == Baseline():
             return None
         moment, trajectory = self._clock.moment, self._carried_out
@@ -302,26 +319,27 @@ class Trace:
         branches = trajectory.branches(moment.step)
         rows = run.rows_of(branches[0], batch) if len(branches) == 1 else None
         if rows is not None:
-            if branches[0] == "uncond" and (self._guided_rows or batch) < batch:
+            if branches[0] == "uncond" and self._is_guessing(first):
                 raise RuntimeError(
                     "guess_mode shows the ControlNet to the conditional branch alone, and "
                     f"{self.plan} keeps the unconditional one: leave guess_mode out, or use "
                     "guidance-cutoff, which keeps the conditional one"
                 )
             self._clock.narrow(rows)
+            self._times = batch // self._clock.moment.rows
             args, kwargs = narrowed(args, batch, rows), narrowed(kwargs, batch, rows)
         return args, kwargs
 
     @left_out_of_graphs
     def _leave_denoiser(self, denoiser: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Give the pipeline as many rows as it asked for."""
+        if self._clock.is_elsewhere:
+            return None
         moment = self._clock.moment
         if any(observer.watches_noise for observer in self.observers):
             prediction = output[0] if isinstance(output, tuple) else output.sample
             self._predictions.append((moment, prediction))
-        if moment.rows == moment.batch:
-            return None
-        return widened(output, moment.rows, moment.batch // moment.rows)
+        return None if self._times == 1 else widened(output, moment.rows, self._times)
 
     def _reading_rows(self, run: Run, batch: int) -> slice:
         """Rows of the conditional branch; at the first step from what the pipeline prepared."""
@@ -340,7 +358,13 @@ class Trace:
     def _hear_control(
         self, control: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        self._guided_rows = _batch_size(args, kwargs)
+        self._control_rows = _batch_size(args, kwargs)
+
+    def _is_guessing(self, given: Tensor) -> bool:
+        """Whether a ControlNet was shown fewer rows than the denoiser; frames may be rows to it."""
+        shown = self._control_rows
+        frames = given.shape[2] if given.ndim == 5 else 1
+        return shown is not None and shown not in (len(given), len(given) * frames)
 
     def _check_denoiser(self) -> None:
         """Refuse a denoiser that was put into the pipeline's place of the traced one."""
@@ -352,6 +376,8 @@ class Trace:
 
     def _start(self, run: Run) -> None:
         self._predictions.clear()
+        run.reading = self._encodings.collected()
+        support.check_caches(self.plan, find_denoiser(self.pipe))
         self._compiled = support.check_compiled(find_denoiser(self.pipe))  # it may have been since
         if self._trajectory is None or self._trajectory.steps != run.steps:
             self._trajectory = self.plan.over(run.steps, kept=self._model_keeps)
@@ -367,6 +393,8 @@ class Trace:
     def _end_step(self, moment: Moment, guided: Tensor, sample: Tensor) -> None:
         if moment.step == 0:
             self._check_layout(moment)
+            if self._clock.run is not None:
+                self._clock.run.reading.drop_encodings()
         for observer in self._latent_watchers:
             there = Moment(moment.step, 0, len(sample), len(sample))
             observer.see(LATENTS, there, given_latents(self._given, sample))
@@ -395,6 +423,9 @@ class Trace:
     def _finish(self, run: Run) -> None:
         for hook in self._hooks:
             hook.forget()
+        self._check_reading(run)
+        if not run.steps_done and run.calls_per_step and not self._failed:
+            self._warn_of_no_step(run)
         if run.returned:
             self._warn_of_idleness(run)
         if not self.observers:
@@ -402,6 +433,28 @@ class Trace:
         with contextlib.ExitStack() as stack:  # all of them, even if one fails
             for observer in self.observers:
                 stack.callback(observer.finish, run)
+
+    def _check_reading(self, run: Run) -> None:
+        """Refuse images that lost the wrong branch, should the text say so; see ``Run.halves``."""
+        acted = self._trajectory is not None and (self._carried_out.drops or self._null_text)
+        if not acted or run.pair is None or run.calls_per_step != 1:
+            return
+        told = run.reading.halves(0)
+        if told is not None and run.batch(0) == 2 * (run.samples or 0) and told != run.pair:
+            raise RuntimeError(
+                f"{type(self.pipe).__name__} puts the branch {told[0]!r} first into its batch, "
+                f"where {self.plan} took {run.pair[0]!r} for the first: what was made is wrong"
+            )
+
+    def _warn_of_no_step(self, run: Run) -> None:
+        name = "a loop" if run.started_by is None else type(run.started_by).__name__
+        warnings.warn(
+            f"{name} called its denoiser {run.calls_per_step} times and never the step of its "
+            f"{type(self.pipe.scheduler).__name__}, so no step ended: nothing was measured, and "
+            f"{self.plan} was not carried out. A sampler of its own, or a copy of the scheduler, "
+            "cannot be followed: call pipe.scheduler.step once a step",
+            stacklevel=2,
+        )
 
     def _warn_of_idleness(self, run: Run) -> None:
         """Say it when a plan had nothing to do."""
