@@ -319,7 +319,7 @@ class Trace:
         branches = trajectory.branches(moment.step)
         rows = run.rows_of(branches[0], batch) if len(branches) == 1 else None
         if rows is not None:
-            if branches[0] == "uncond" and self._is_guessing(first):
+            if branches[0] == "uncond" and (self._control_rows or batch) < batch:
                 raise RuntimeError(
                     "guess_mode shows the ControlNet to the conditional branch alone, and "
                     f"{self.plan} keeps the unconditional one: leave guess_mode out, or use "
@@ -359,12 +359,6 @@ class Trace:
         self, control: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         self._control_rows = _batch_size(args, kwargs)
-
-    def _is_guessing(self, given: Tensor) -> bool:
-        """Whether a ControlNet was shown fewer rows than the denoiser; frames may be rows to it."""
-        shown = self._control_rows
-        frames = given.shape[2] if given.ndim == 5 else 1
-        return shown is not None and shown not in (len(given), len(given) * frames)
 
     def _check_denoiser(self) -> None:
         """Refuse a denoiser that was put into the pipeline's place of the traced one."""

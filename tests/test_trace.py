@@ -279,11 +279,6 @@ def test_swapping_the_scheduler_inside_is_an_error(sd):
         swap_and_call()
 
 
-def test_copying_the_scheduler_inside_is_an_error(sd):
-    with pytest.raises(RuntimeError, match="cannot be copied"), Trace(sd):
-        copy.deepcopy(sd.scheduler)
-
-
 def test_calling_the_denoiser_outside_of_a_loop_is_an_error(sd):
     with pytest.raises(RuntimeError, match="outside of a denoising loop"), Trace(sd):
         sd.unet(torch.zeros(1, 4, 16, 16), 0, torch.zeros(1, 24, 32))
