@@ -177,5 +177,4 @@ def _equal(states: Tensor, encoded: Tensor | None, rows: int) -> Tensor:
     parts = states.detach().reshape(-1, rows, *states.shape[1:])
     if encoded is None or encoded.shape != parts.shape[1:] or encoded.device != parts.device:
         return torch.zeros(len(parts), dtype=torch.bool, device=parts.device)
-    same: Tensor = parts == encoded.detach().to(parts.dtype)
-    return same.flatten(1).all(1)
+    return (parts == encoded.detach()).flatten(1).all(1)

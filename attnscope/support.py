@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import inspect
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -67,16 +68,39 @@ def check_caches(plan: Plan, denoiser: nn.Module) -> None:
         )
 
 
+def check_nothing_hides(denoiser: nn.Module, sites: Sequence[Site]) -> None:
+    """Refuse a cache of diffusers that answers before attention is asked, and so goes unseen.
+
+    Raises:
+        InputError: one was put on an attention module after the ``Trace`` was.
+    """
+    for site in sites:
+        hooks = _hooks(unwrapped(denoiser).get_submodule(site.name))
+        names = [type(hook).__module__.partition(".")[0] for hook in hooks]
+        later = hooks[names.index("attnscope") + 1 :] if "attnscope" in names else ()
+        if any(map(_cache, later)):
+            raise InputError(
+                f"a cache of diffusers was enabled inside the Trace, which would not see what "
+                f"{site.name} answers from it: enable it before the block"
+            )
+
+
 def _caches(denoiser: nn.Module) -> list[str]:
     """Hooks of diffusers that answer in the place of a module, by the files that they are from."""
-    found = []
-    for module in unwrapped(denoiser).modules():
-        registry = getattr(module, "_diffusers_hook", None)
-        for hook in registry.hooks.values() if registry is not None else ():
-            package, _, file = type(hook).__module__.rpartition(".")
-            if package == "diffusers.hooks" and ("cache" in file or "broadcast" in file):
-                found.append(file)
-    return found
+    hooks = [hook for module in unwrapped(denoiser).modules() for hook in _hooks(module)]
+    return [file for hook in hooks if (file := _cache(hook))]
+
+
+def _hooks(module: nn.Module) -> list[Any]:
+    """The hooks of diffusers on a module, the outermost last."""
+    registry = getattr(module, "_diffusers_hook", None)
+    return [] if registry is None else [registry.hooks[name] for name in registry._hook_order]
+
+
+def _cache(hook: Any) -> str | None:
+    """The file that a hook is from, if it keeps results for later steps."""
+    package, _, file = type(hook).__module__.rpartition(".")
+    return file if package == "diffusers.hooks" and re.search("cache|broadcast", file) else None
 
 
 def check_scheduler(pipe: Any) -> None:

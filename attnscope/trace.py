@@ -371,7 +371,8 @@ class Trace:
     def _start(self, run: Run) -> None:
         self._predictions.clear()
         run.reading = self._encodings.collected()
-        support.check_caches(self.plan, find_denoiser(self.pipe))
+        support.check_caches(self.plan, self.denoiser)
+        support.check_nothing_hides(self.denoiser, self.sites)
         self._compiled = support.check_compiled(find_denoiser(self.pipe))  # it may have been since
         if self._trajectory is None or self._trajectory.steps != run.steps:
             self._trajectory = self.plan.over(run.steps, kept=self._model_keeps)

@@ -305,6 +305,22 @@ def test_text_that_stands_once_for_every_frame_is_sliced_with_its_sample():
     assert half["nested"][0].tolist() == [[1]]
 
 
+def enable_cache(pipe, switched_on):
+    """Pyramid attention broadcast on a pipeline's transformer, in one of the two ways there are."""
+    from diffusers import PyramidAttentionBroadcastConfig
+    from diffusers.hooks import apply_pyramid_attention_broadcast
+
+    config = PyramidAttentionBroadcastConfig(
+        spatial_attention_block_skip_range=2,
+        cross_attention_block_skip_range=2,
+        current_timestep_callback=lambda: 500,
+    )
+    if switched_on == "by a method":
+        pipe.transformer.enable_cache(config)
+    else:
+        apply_pyramid_attention_broadcast(pipe.transformer, config)
+
+
 class TestRefusedByName:
     def test_pipelines_with_other_branches(self, sd):
         for kind, reason in (
@@ -330,27 +346,47 @@ class TestRefusedByName:
         with pytest.raises(InputError, match="FluxTransformer2DModel has only joint-attention"):
             Trace(pipe, plan="m=2")
 
-    def test_a_cache_of_diffusers(self):
-        from diffusers import PyramidAttentionBroadcastConfig
-
+    @pytest.mark.parametrize("switched_on", ["by a method", "by a function"])
+    @pytest.mark.parametrize("when", ["beforehand", "inside"])
+    def test_a_cache_of_diffusers(self, switched_on, when):
+        """It would act on the same calls, however and whenever it was switched on."""
         pipe = toys.wan()
-        pipe.transformer.enable_cache(
-            PyramidAttentionBroadcastConfig(
-                spatial_attention_block_skip_range=2, current_timestep_callback=lambda: 500
-            )
-        )
-        with pytest.raises(InputError, match=r"disable_cache\(\) first"):
-            Trace(pipe, plan=CrossReuse(2))
+        refused = pytest.raises(InputError, match=r"disable_cache\(\) first")
+        if when == "beforehand":
+            enable_cache(pipe, switched_on)
+            with refused:
+                Trace(pipe, plan=CrossReuse(2))
+            return
+        accelerated = accelerate(pipe, CrossReuse(2))
+        toys.call_wan(pipe)
+        enable_cache(pipe, switched_on)
+        with refused:
+            toys.call_wan(pipe)
+        accelerated.disable()
+
+    @pytest.mark.parametrize("switched_on", ["by a method", "by a function"])
+    def test_a_cache_that_hides_calls_from_observers(self, switched_on):
+        """Inside a Trace it would stand before the hooks: what it answers itself goes unseen."""
+        pipe = toys.wan()
+        refused = pytest.raises(InputError, match="was enabled inside the Trace")
+        with refused, Trace(pipe, observers=[StepDistance()]):
+            enable_cache(pipe, switched_on)
+            toys.call_wan(pipe)
+        pipe = toys.wan()
+        enable_cache(pipe, switched_on)
+        with Trace(pipe, observers=[StepDistance()]) as trace:
+            toys.call_wan(pipe)
+        assert set(trace.records()["step"]) == {1, 2, 3}, "beforehand it is seen like anything else"
 
     def test_three_branches_that_no_name_tells(self, sd):
         """A pipeline that hands three branches in one batch is refused after its first step."""
         states = torch.randn(3, 8, 32)
-        with Trace(sd, plan="m=2"), torch.no_grad():
+        refused = pytest.raises(RuntimeError, match="3 rows for 1 samples")
+        with refused, Trace(sd, plan="m=2"), torch.no_grad():
             sd.scheduler.set_timesteps(4)
             step = sd.scheduler.timesteps[0]
             noise = sd.unet(torch.randn(3, 4, 16, 16), step, states).sample
-            with pytest.raises(RuntimeError, match="3 rows for 1 samples"):
-                sd.scheduler.step(noise[:1], step, torch.randn(1, 4, 16, 16))
+            sd.scheduler.step(noise[:1], step, torch.randn(1, 4, 16, 16))
 
 
 def test_plans_of_ones_own_give_every_site_its_own_gate(sd):
