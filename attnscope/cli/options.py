@@ -12,7 +12,9 @@ from attnscope.plan import PLANS
 _PLANS = ", ".join(name for name in PLANS if name != "tgate")
 
 Model = Annotated[str, typer.Option(help="Short name (see 'attnscope models'), hub id or folder.")]
-Captions = Annotated[Path | None, typer.Option(help="Text file, COCO JSON, CSV, TSV or Parquet.")]
+Captions = Annotated[
+    Path | None, typer.Option(help="Text file, COCO JSON, JSON lines, CSV, TSV or Parquet.")
+]
 Images = Annotated[Path | None, typer.Option(help="Folder of images, for svd instead of captions.")]
 Column = Annotated[str | None, typer.Option(help="Column of a captions table.")]
 Limit = Annotated[int | None, typer.Option(help="Use this many captions, drawn by --seed.")]
