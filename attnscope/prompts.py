@@ -1,4 +1,4 @@
-"""Captions from files, which of them to use, and the seed of every image."""
+"""The prompts of a run: captions or images of files, which of them to use, the seed of every image."""
 
 from __future__ import annotations
 
@@ -9,10 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from attnscope import captions
 from attnscope.errors import InputError
+from attnscope.images import ENDINGS, image_files, open_image
+
+__all__ = [
+    "Prompt",
+    "count_too_long",
+    "image_seed",
+    "open_image",
+    "read_captions",
+    "read_images",
+    "sample_prompts",
+]
 
 
 @dataclass(frozen=True)
@@ -50,26 +60,10 @@ def read_images(folder: Path) -> list[Prompt]:
     Raises:
         InputError: the folder does not exist or holds no images.
     """
-    if not folder.is_dir():
-        raise InputError(f"images folder {str(folder)!r} does not exist")
-    endings = {".png", ".jpg", ".jpeg", ".webp"}
-    names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in endings)
+    names = [path.name for path in image_files(folder)]
     if not names:
-        raise InputError(f"images folder {str(folder)!r} holds no images ({', '.join(endings)})")
+        raise InputError(f"images folder {str(folder)!r} holds no images ({', '.join(ENDINGS)})")
     return [Prompt(index, name) for index, name in enumerate(names)]
-
-
-def open_image(path: Path, size: tuple[int, int]) -> Image.Image:
-    """An image in RGB, scaled and cut at the sides to ``(width, height)``.
-
-    Raises:
-        InputError: the file is no image.
-    """
-    try:
-        with Image.open(path) as image:
-            return ImageOps.fit(image.convert("RGB"), size)
-    except OSError as error:
-        raise InputError(f"{str(path)!r} cannot be read as an image") from error
 
 
 def sample_prompts(prompts: Sequence[Prompt], limit: int | None, seed: int) -> list[Prompt]:
