@@ -35,7 +35,9 @@ AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Also load weights that can run code.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the run directory only.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON; null is what is no finite number.")
+]
 TGate = Annotated[str | None, typer.Option(help="T-GATE's values, such as m=10,k=5.")]
 OtherPlan = Annotated[
     str | None,
