@@ -31,7 +31,7 @@ def decode(path: Path) -> str:
     data = path.read_bytes()
     for mark, encoding in _MARKS.items():
         if data.startswith(mark):
-            raise InputError(f"{str(path)!r} is {encoding}, not UTF-8 text: save it as UTF-8")
+            raise InputError(f"{str(path)!r} is not UTF-8 text but {encoding}: save it as UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
