@@ -21,12 +21,12 @@ from torch import Tensor, nn
 
 from attnscope.basis import Basis
 from attnscope.errors import InputError
+from attnscope.images import ENDINGS, image_files, is_readable, open_rgb, to_rgb
 from attnscope.runs import write_whole
 
 _RESIZED = 256
 _READER = 64
 _BATCH = 8  # efficientnet-lite0 on one CPU core: 52 ms an image, 157 ms by batches of 64
-_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class Extractor(nn.Module):
         if isinstance(image, Path):
             image = open_rgb(image)
         elif isinstance(image, Image.Image):
-            image = image.convert("RGB")
+            image = to_rgb(image)
         pixels = torch.from_numpy(np.array(image, dtype=np.uint8)).to(device)
         tensor = pixels.permute(2, 0, 1)[None].float()
         if self._resizes:
@@ -213,15 +213,13 @@ def image_paths(folder: Path) -> list[Path]:
     Raises:
         InputError: the folder does not exist, holds fewer than two images, or unreadable ones.
     """
-    if not folder.is_dir():
-        raise InputError(f"images folder {str(folder)!r} does not exist")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _ENDINGS)
+    paths = image_files(folder)
     if len(paths) < 2:
         raise InputError(
-            f"images folder {str(folder)!r} holds {len(paths)} images ({', '.join(_ENDINGS)}): "
+            f"images folder {str(folder)!r} holds {len(paths)} images ({', '.join(ENDINGS)}): "
             "two or more are needed"
         )
-    unreadable = [path.name for path in paths if not _is_readable(path)]
+    unreadable = [path.name for path in paths if not is_readable(path)]
     if unreadable:
         more = f" and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
         raise InputError(
@@ -229,28 +227,6 @@ def image_paths(folder: Path) -> list[Path]:
             f"images: {', '.join(unreadable[:5])}{more}; remove or replace them"
         )
     return paths
-
-
-def _is_readable(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            image.verify()
-    except (OSError, SyntaxError, ValueError):
-        return False
-    return True
-
-
-def open_rgb(path: Path) -> Image.Image:
-    """An image of a file in RGB.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:  # the latter two: a damaged PNG
-        raise InputError(f"{str(path)!r} cannot be read as an image") from error
 
 
 def _checksum(name: str, weights: Path) -> str:

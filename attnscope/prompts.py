@@ -1,21 +1,28 @@
-"""Captions from files, which of them to use, and the seed of every image."""
+"""The prompts of a run: captions or images of files, which of them to use, the seed of every image."""
 
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from PIL import Image, ImageOps
 
+from attnscope import captions
 from attnscope.errors import InputError
+from attnscope.images import ENDINGS, image_files, open_image
 
-_TABLES = (".csv", ".tsv", ".parquet")
+__all__ = [
+    "Prompt",
+    "count_too_long",
+    "image_seed",
+    "open_image",
+    "read_captions",
+    "read_images",
+    "sample_prompts",
+]
 
 
 @dataclass(frozen=True)
@@ -30,71 +37,21 @@ def read_captions(path: Path, column: str | None = None) -> list[Prompt]:
     """Captions of a text file (one a line), COCO's own JSON, or a column of a table.
 
     Args:
-        path: ``.json`` is read as COCO annotations, ``.csv``, ``.tsv`` and ``.parquet`` as tables,
-            anything else as UTF-8 text. Empty lines and cells are left out.
+        path: ``.json`` is read as COCO annotations or a list of records, ``.csv``, ``.tsv``,
+            ``.parquet``, ``.jsonl`` and ``.ndjson`` as tables, anything else as UTF-8 text. Empty
+            lines and cells are left out.
         column: of a table; not needed where it is the only one, or is called ``caption``,
             ``prompt`` or ``text``.
 
     Raises:
         InputError: the file is missing, empty or unreadable, or the column is not in it.
     """
-    if not path.is_file():
-        raise InputError(f"captions file {str(path)!r} does not exist")
-    ending = path.suffix.lower()
-    if column is not None and ending not in _TABLES:
-        raise InputError(f"--column needs a table ({', '.join(_TABLES)}), not {path.name!r}")
-    try:
-        if ending == ".json":
-            lines = _coco(path)
-        elif ending in _TABLES:
-            lines = _column(path, column)
-        else:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"captions file {str(path)!r} is not UTF-8 text") from error
-    prompts = [Prompt(index, line.strip()) for index, line in enumerate(lines) if line.strip()]
+    prompts = [
+        Prompt(number, text) for number, text in enumerate(captions.read(path, column)) if text
+    ]
     if not prompts:
         raise InputError(f"captions file {str(path)!r} holds no captions")
     return prompts
-
-
-def _coco(path: Path) -> list[str]:
-    try:
-        annotations = json.loads(path.read_text(encoding="utf-8"))["annotations"]
-        return [str(annotation["caption"]) for annotation in annotations]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{str(path)!r} is not COCO captions (expected annotations with a caption each)"
-        ) from error
-
-
-def _column(path: Path, column: str | None) -> list[str]:
-    try:
-        if path.suffix.lower() == ".parquet":
-            table = pd.read_parquet(path)
-        else:
-            table = pd.read_csv(
-                path,
-                sep="\t" if path.suffix.lower() == ".tsv" else ",",
-                dtype=str,
-                keep_default_na=False,  # "None" is a caption too
-                encoding="utf-8-sig",
-            )
-    except UnicodeDecodeError:
-        raise
-    except (ValueError, OSError) as error:  # what the parsers of pandas and pyarrow raise
-        reason = str(error).splitlines()[0] if str(error) else "empty"
-        raise InputError(f"{str(path)!r} is not a table ({reason})") from error
-    names = [str(name) for name in table.columns]
-    if column is None:
-        usual = [name for name in names if name.lower() in ("caption", "prompt", "text")]
-        candidates = names if len(names) == 1 else usual
-        if len(candidates) != 1:
-            raise InputError(f"{path.name!r} has columns {', '.join(names)}: choose by --column")
-        column = candidates[0]
-    if column not in names:
-        raise InputError(f"column {column!r} is not in {path.name!r} (choose {', '.join(names)})")
-    return [str(value) for value in table[column].fillna("")]
 
 
 def read_images(folder: Path) -> list[Prompt]:
@@ -103,26 +60,10 @@ def read_images(folder: Path) -> list[Prompt]:
     Raises:
         InputError: the folder does not exist or holds no images.
     """
-    if not folder.is_dir():
-        raise InputError(f"images folder {str(folder)!r} does not exist")
-    endings = {".png", ".jpg", ".jpeg", ".webp"}
-    names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in endings)
+    names = [path.name for path in image_files(folder)]
     if not names:
-        raise InputError(f"images folder {str(folder)!r} holds no images ({', '.join(endings)})")
+        raise InputError(f"images folder {str(folder)!r} holds no images ({', '.join(ENDINGS)})")
     return [Prompt(index, name) for index, name in enumerate(names)]
-
-
-def open_image(path: Path, size: tuple[int, int]) -> Image.Image:
-    """An image in RGB, scaled and cut at the sides to ``(width, height)``.
-
-    Raises:
-        InputError: the file is no image.
-    """
-    try:
-        with Image.open(path) as image:
-            return ImageOps.fit(image.convert("RGB"), size)
-    except OSError as error:
-        raise InputError(f"{str(path)!r} cannot be read as an image") from error
 
 
 def sample_prompts(prompts: Sequence[Prompt], limit: int | None, seed: int) -> list[Prompt]:

@@ -22,6 +22,7 @@ from typing import Any
 
 import pandas as pd
 
+from attnscope import documents
 from attnscope.errors import InputError
 
 _PACKAGES = ("attnscope", "torch", "diffusers", "transformers", "numpy", "pandas")
@@ -70,7 +71,7 @@ class Run:
             "machine": {**_machine(), **machine},
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        text = json.dumps(about, indent=2) + "\n"
+        text = documents.text(about) + "\n"
         write_whole(path / "run.json", lambda partial: partial.write_text(text, "utf-8"))
         return cls(path)
 
@@ -142,7 +143,7 @@ class Run:
 
 def default_path(command: str, model: str, settings: Any) -> Path:
     """``runs/<command>-<model>-<digest of the settings>``: the same command finds its run again."""
-    text = json.dumps(_plain(settings), sort_keys=True)
+    text = documents.text(_plain(settings), indent=None, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     name = Path(model).name if Path(model).is_dir() else model.replace("/", "--")
     return Path("runs") / f"{command}-{name}-{digest}"
@@ -163,7 +164,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
 
 def _plain(settings: Any) -> dict[str, Any]:
     """A settings dataclass as it reads back from JSON."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
+    plain: dict[str, Any] = documents.plain(dataclasses.asdict(settings))
     return plain
 
 

@@ -364,6 +364,13 @@ def test_scores_need_a_reader(attnscope, folder):
     assert "has no reader" in err
 
 
+@pytest.mark.parametrize("scale", ["nan", "inf", "2,-1"])
+def test_scores_need_a_guidance_that_is_a_number(attnscope, scale):
+    code, _, err = attnscope("shapes", "score", "--limit", 1, "--steps", 1, "--guidance", scale)
+    assert code == 2
+    assert "is out of range: choose 0 (none) or more" in err
+
+
 def test_models_lists_every_short_name(attnscope):
     from attnscope.models import MODELS
 

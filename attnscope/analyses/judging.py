@@ -217,7 +217,7 @@ def _measured_part(
 
 
 def _open(run: Run, paths: Iterable[str]) -> list[Image.Image]:
-    from attnscope.features import open_rgb
+    from attnscope.images import open_rgb
 
     opened = []
     for path in paths:

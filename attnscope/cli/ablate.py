@@ -227,8 +227,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
         run.write_csv("seeds", seeds)
     figures = save_figures(run)
     if as_json:
-        rows = arms.astype(object).where(arms.notna(), None).to_dict("records")
-        show_json({"run": run.path, "figures": figures, "arms": rows})
+        show_json({"run": run.path, "figures": figures, "arms": arms})
         return
     if quiet:
         print(run.path)

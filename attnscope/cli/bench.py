@@ -370,11 +370,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     if as_json:
         names = [*_TABLES, *(["frontier"] if run.has_table("frontier") else [])]
         tables = {name: run.read_table(name) for name in names}
-        rows = {
-            name: table.astype(object).where(table.notna(), None).to_dict("records")
-            for name, table in tables.items()
-        }
-        show_json({"run": run.path, "settings": run.settings, "figures": figures, **rows})
+        show_json({"run": run.path, "settings": run.settings, "figures": figures, **tables})
         return
     if quiet:
         print(run.path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +20,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+
+from attnscope import documents
 
 messages = Console(stderr=True, highlight=False, markup=False)
 results = Console(highlight=False, markup=False)
@@ -82,8 +83,8 @@ def show_table(table: pd.DataFrame, title: str, formats: dict[str, str] | None =
 
 
 def show_json(value: Any) -> None:
-    """Print one JSON document for machines."""
-    print(json.dumps(value, indent=2, default=str))
+    """Print one JSON document for machines; see :mod:`attnscope.documents`."""
+    print(documents.text(value))
 
 
 def _cell(value: Any, spec: str) -> str:

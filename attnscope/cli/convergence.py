@@ -128,7 +128,7 @@ def report(run: Run, *, threshold: float, quiet: bool, as_json: bool) -> None:
                 "run": run.path,
                 "figures": figures,
                 "threshold": threshold,
-                "sites": table.astype(object).where(table.notna(), None).to_dict("records"),
+                "sites": table,
             }
         )
         return

@@ -307,12 +307,12 @@ def _document(
             "macs": {convention: run.macs(convention) for convention in CONVENTIONS},
             "baseline": {convention: run.baseline.macs(convention) for convention in CONVENTIONS},
             "speedup": {convention: run.speedup(convention) for convention in CONVENTIONS},
-            "attribution": attribution(run).to_dict("records"),
+            "attribution": attribution(run),
         },
         "files": files,
     }
     if grid is not None:
-        document["scaling"] = grid.to_dict("records")
+        document["scaling"] = grid
         document["crossover"] = {name: crossover(grid, name) for name in CONVENTIONS}
     return document
 
@@ -326,7 +326,7 @@ def _paper(out: Path | None, *, quiet: bool, as_json: bool) -> None:
     files = [] if out is None else [_csv(out, "paper", table)]
     if as_json:
         show_json({"source": published.source(), "notes": notes,
-                   "rows": table.to_dict("records"), "files": files})  # fmt: skip
+                   "rows": table, "files": files})  # fmt: skip
         return
     if quiet:
         print(out)

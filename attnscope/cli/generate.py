@@ -141,11 +141,9 @@ class _Saver:
         return self._open_run()
 
     def __call__(self, arm: str, prompt: Prompt, frame: int, image: Image) -> str:
-        import json
-
         from PIL.PngImagePlugin import PngInfo
 
-        from attnscope import __version__
+        from attnscope import __version__, documents
         from attnscope.analyses.generation import PLANNED
         from attnscope.prompts import image_seed
         from attnscope.runs import write_whole
@@ -163,7 +161,7 @@ class _Saver:
         info = PngInfo()
         info.add_itxt("Description", prompt.text)
         info.add_text("Software", f"attnscope {__version__}")
-        info.add_itxt("attnscope", json.dumps(about))
+        info.add_itxt("attnscope", documents.text(about, indent=None))
         folder = self._run.path / ("images" if arm == PLANNED else arm)
         folder.mkdir(exist_ok=True)
         number = f"{prompt.prompt_id:05d}" + (f"-{frame:03d}" if frame else "")
@@ -188,12 +186,12 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
             {
                 "run": run.path,
                 "plan": run.settings["plan"],
-                "calls": calls.to_dict("records"),
+                "calls": calls,
                 "steps": int(planned["steps"]),
                 "guided_steps": int(planned["guided_steps"]),
-                "times": times.to_dict("records"),
-                "speed_up": list(ratios),
-                "images": images.astype(object).where(_finite(images), None).to_dict("records"),
+                "times": times,
+                "speed_up": ratios,
+                "images": images,
                 "figures": figures,
             }
         )
@@ -212,11 +210,6 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
     if images["prompt_id"].nunique() > MOST_COLUMNS and len(ratios):
         results.print(f"the comparison shows the first {MOST_COLUMNS} prompts")
-
-
-def _finite(images: pd.DataFrame) -> pd.DataFrame:
-    """Where a table holds what JSON can write: PSNR is infinite where nothing changed."""
-    return images.notna() & ~images.isin([float("inf")])
 
 
 def _times(times: pd.DataFrame, ratios: pd.Series[float], images: pd.DataFrame) -> list[str]:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from attnscope.errors import InputError
+from attnscope.images import open_image
 from attnscope.models import MODELS, Model, describe, fingerprint, is_local
 from attnscope.pipelines import choose_device, load, precision_name
 from attnscope.prompts import (
     Prompt,
     count_too_long,
-    open_image,
     read_captions,
     read_images,
     sample_prompts,

@@ -12,7 +12,9 @@ from attnscope.plan import PLANS
 _PLANS = ", ".join(name for name in PLANS if name != "tgate")
 
 Model = Annotated[str, typer.Option(help="Short name (see 'attnscope models'), hub id or folder.")]
-Captions = Annotated[Path | None, typer.Option(help="Text file, COCO JSON, CSV, TSV or Parquet.")]
+Captions = Annotated[
+    Path | None, typer.Option(help="Text file, COCO JSON, JSON lines, CSV, TSV or Parquet.")
+]
 Images = Annotated[Path | None, typer.Option(help="Folder of images, for svd instead of captions.")]
 Column = Annotated[str | None, typer.Option(help="Column of a captions table.")]
 Limit = Annotated[int | None, typer.Option(help="Use this many captions, drawn by --seed.")]
@@ -33,7 +35,9 @@ AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Also load weights that can run code.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the run directory only.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON; null is what is no finite number.")
+]
 TGate = Annotated[str | None, typer.Option(help="T-GATE's values, such as m=10,k=5.")]
 OtherPlan = Annotated[
     str | None,

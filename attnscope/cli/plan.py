@@ -58,7 +58,7 @@ def plan(
     trajectory = chosen.over(steps)
     table = trajectory.table()
     if as_json:
-        show_json({"plan": str(chosen), "steps": steps, "schedule": table.to_dict("records")})
+        show_json({"plan": str(chosen), "steps": steps, "schedule": table})
     else:
         show(trajectory, table)
     if out is not None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attnscope import documents
 from attnscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FEATURES = ("auto", "none", "inception", "efficientnet-lite0", "reader")
 _RENDERED, _FEWEST_RENDERED, _FEWEST = 5000, 1000, 4
-_VERSION = 1
+_VERSION = 2
 """Of how measures are taken: a run that another one judged is judged again."""
 _FILE = "judged.json"
 """Says in a run directory by which measures its images were judged."""
@@ -124,7 +124,7 @@ class Quality:
 
     @property
     def _text(self) -> str:
-        return json.dumps(self.about, indent=2) + "\n"
+        return documents.text(self.about) + "\n"
 
     @property
     def _rendered(self) -> int:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image
 
 from attnscope import plots
 from attnscope.errors import InputError
 from attnscope.figures.samples import sheet
+from attnscope.images import open_rgb
 
 MOST_COLUMNS = 8
 """How many prompts a comparison shows."""
@@ -76,9 +78,8 @@ def read_image(path: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         InputError: it is gone, or no image any more.
     """
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except OSError as error:
+        return np.asarray(open_rgb(Path(path)))
+    except InputError as error:
         raise InputError(f"{path!r} of the run is gone or is no image any more") from error
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torchmetrics.functional.image import (
     peak_signal_noise_ratio,
@@ -16,6 +17,7 @@ from torchmetrics.functional.image import (
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
 from attnscope.errors import InputError
+from attnscope.images import to_rgb
 
 
 def psnr(images: Any, references: Any) -> NDArray[np.float64]:
@@ -123,5 +125,6 @@ def frame_consistency(frames: Any) -> float:
 
 def _batches(images: Any) -> list[Tensor]:
     """Every image as float32 ``[1, 3, height, width]`` in [0, 1]."""
-    arrays = [np.asarray(image, dtype=np.float32) / 255 for image in images]
+    seen = [to_rgb(image) if isinstance(image, Image.Image) else image for image in images]
+    arrays = [np.asarray(image, dtype=np.float32) / 255 for image in seen]
     return [torch.from_numpy(array).permute(2, 0, 1)[None] for array in arrays]

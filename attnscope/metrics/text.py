@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from attnscope.errors import InputError
+from attnscope.images import to_rgb
 
 _BATCH = 64
 
@@ -53,8 +55,9 @@ def clip_score(
     _warn_of_cut(processor.tokenizer, texts, most)
     scores = []
     for first in range(0, len(images), _BATCH):
+        batch = images[first : first + _BATCH]
         given = processor(
-            images=list(images[first : first + _BATCH]),
+            images=[to_rgb(item) if isinstance(item, Image.Image) else item for item in batch],
             text=list(texts[first : first + _BATCH]),
             padding=True,
             truncation=True,

@@ -13,7 +13,6 @@ shift, decisions fall at other steps than in large models.
 from __future__ import annotations
 
 import itertools
-import json
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditio
 from numpy.typing import NDArray
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from attnscope import documents
 from attnscope.shapes.scenes import RESOLUTION, vocabulary
 
 LATENT_CHANNELS = 4
@@ -99,7 +99,7 @@ def tokenizer(folder: Path) -> CLIPTokenizer:
     tokens += [first + second for first, second in merges] + [_START, _END]
     vocab = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False), encoding="utf-8")
+    (folder / "vocab.json").write_text(documents.text(vocab, indent=None), encoding="utf-8")
     lines = ["#version: 0.2", *(f"{first} {second}" for first, second in merges)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return CLIPTokenizer(
