@@ -102,7 +102,7 @@ def noise(table: pd.DataFrame) -> Figure | None:
     drawn = arms[arms.groupby("trajectory").cumcount() < plots.MOST_ARMS]["arm"].head(_MOST_LINES)
     left_out = [arm for arm in arms["arm"] if arm not in set(drawn)]
     table = table[table["arm"].isin(drawn)]
-    figure, axes = panels(2, columns=2, height=1.75, extra=0.3 + 0.12 * -(-len(drawn) // 2))
+    figure, axes = panels(2, columns=2, height=2.1, extra=0.3 + 0.12 * -(-len(drawn) // 2))
     for ax, value in zip(axes, ("mean", "norm"), strict=True):
         plots.noise_mean(table, value=value, hue="arm", ax=ax)
         ax.set_title(ax.get_ylabel(), fontsize=6.5)  # longer than the axis is high

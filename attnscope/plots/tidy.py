@@ -141,11 +141,13 @@ def require_one_each(table: pd.DataFrame, keys: Sequence[str]) -> None:
     Raises:
         ValueError: two rows have the same.
     """
+    table = table.reset_index(drop=True)
     twice = table.duplicated(list(keys), keep=False)
     if not twice.any():
         return
     row = table[twice].iloc[0]
-    same = table[(table[list(keys)].astype(str) == row[list(keys)].astype(str)).all(axis=1)]
+    told = table[list(keys)].astype(object).map(str)  # a missing value is one, too
+    same = table[(told == told[twice].iloc[0]).all(axis=1)]
     where = ", ".join(f"{key} {row[key]}" for key in keys)
     varying = [
         name

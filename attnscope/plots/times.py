@@ -173,8 +173,8 @@ def _range(ax: Axes, low: float, high: float, place: float, color: str = "black"
 def frontier(table: pd.DataFrame, measure: str, *, label: str = "", ax: Axes | None = None) -> Axes:
     """Speed-up against a measure of quality: every arm a point with a letter.
 
-    Across a point stands the range of its speed-up. What stands along it is the same for a whole plot
-    and its axis says which: the 95 % interval of the difference to the baseline, of the same prompts
+    Across a point stands the range of its speed-up. What stands along it is the same for a whole plot,
+    whose title says which: the 95 % interval of the difference to the baseline, of the same prompts
     and seeds, or, of measures and numbers of images for which no difference is tested, that of the
     value.
 
@@ -203,10 +203,19 @@ def frontier(table: pd.DataFrame, measure: str, *, label: str = "", ax: Axes | N
             else:
                 _draw_point(row, list(dict.fromkeys(table["arm"])).index(row["arm"]), paired, ax)
     ax.set_xlabel("Speed-up (bars: range of the rounds)")
-    along = "the difference to the baseline" if paired else "the value"
-    ax.set_ylabel(f"{label or measure}\n(bars: 95 % of {along})")
+    ax.set_ylabel(label or measure)
+    ax.set_title(_meaning(chosen, paired), loc="right", fontsize=SMALLEST_TEXT)
     place_letters(ax)
     return ax
+
+
+def _meaning(chosen: pd.DataFrame, paired: bool) -> str:
+    """What stands along the points of a frontier, in words."""
+    if paired:
+        return "along: 95 % interval of the difference to the baseline"
+    if chosen["low"].notna().any():
+        return "along: 95 % interval of the value (no difference is tested)"
+    return "along: no interval is known"
 
 
 def _draw_point(row: dict[Any, Any], place: int, paired: bool, ax: Axes) -> None:
@@ -222,7 +231,7 @@ def _draw_point(row: dict[Any, Any], place: int, paired: bool, ax: Axes) -> None
         ax.plot(*line, color=color, lw=0.7, alpha=0.55, zorder=1)
     name = letter(place)
     ax.plot(
-        x, y, marker, color=color, mec="white", mew=0.4, ms=4.5, label=f"{name}  {row['arm']}",
+        x, y, marker, color=color, mec="white", mew=0.4, ms=max(3.5, 6 - 0.25 * place), label=f"{name}  {row['arm']}",
     )  # fmt: skip
     ax.annotate(
         name, (x, y), xytext=(0, 6), textcoords="offset points", ha="center",
