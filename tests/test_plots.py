@@ -251,3 +251,236 @@ def test_the_frontier_has_a_point_for_every_arm_and_a_line_for_the_reference():
     assert ends == [[2.5, 3.5]]
     with pytest.raises(ValueError, match="different features or counts"):
         plots.frontier(table.assign(n=[100, 50, 100]), "kid", ax=ax)
+
+
+def traced(steps=5, run=0):
+    """Records of ``Trace.records()``: one run of so many steps."""
+    table = records(steps=steps).rename(columns={"prompt_id": "sample"}).drop(columns="image")
+    return table.assign(run=run, timestep=(1000 - table["step"] * (1000 // steps)))
+
+
+def predicted(branches=("uncond", "cond", "guided"), **columns):
+    rows = [(0, sample, branch, step, float(step)) for sample in range(3) for branch in branches
+            for step in range(4)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["run", "sample", "branch", "step", "mean"])
+    return table.assign(**columns)
+
+
+def averaged(**columns):
+    table = predicted(("guided",)).drop_duplicates("step").assign(
+        mean_sd=0.1, arm="S", trajectory="S", model="a", seed=0
+    )  # fmt: skip
+    return table.assign(**columns)
+
+
+def measured(**columns):
+    rows = [("S", "S", pd.NA, 1.0), ("S^F m=5", "S^F", 5, 0.9), ("S^F m=10", "S^F", 10, 0.8),
+            ("S^L m=5", "S^L", 5, 0.4)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["arm", "trajectory", "gate", "value"])
+    return table.assign(measure="all", low=0.1, high=1.2, features="", n=100, model="a", scheduler="dpm",
+                        steps=25, noise_scale=1.0, seed=0, interval=5, difference=0.0,
+                        difference_low=-0.1, difference_high=0.1, speedup=1.0, speedup_low=0.9,
+                        speedup_high=1.1).assign(**columns)  # fmt: skip
+
+
+def saved(**columns):
+    rows = [("guidance cut-off", 0.3), ("cross-attention reuse", 0.1), ("all", 0.4)]
+    table = pd.DataFrame(rows, columns=["saving", "of_baseline"])
+    return table.assign(convention="full", basis="time", saved=table["of_baseline"], low=0.1, high=0.5,
+                        model="a").assign(**columns)  # fmt: skip
+
+
+def timed(**columns):
+    rows = [("baseline", "cross", 1.0), ("baseline", "other", 2.0)]
+    table = pd.DataFrame(rows, columns=["arm", "part", "seconds"])
+    return table.assign(share=0.5, model="a").assign(**columns)
+
+
+def scheduled(m=4):
+    from attnscope.plan import TGate
+
+    return TGate(m, 2).over(8).table()
+
+
+def both(make, **columns):
+    """Two tables put together: the second differs in a column."""
+    return pd.concat([make(), make(**columns)], ignore_index=True)
+
+
+MIXED = {
+    "25 and 10 steps": (plots.convergence, lambda: pd.concat([traced(25), traced(10, run=1)]),
+                        "numbers of steps"),
+    "of one run number": (plots.convergence, lambda: pd.concat([traced(25), traced(10)]), "steps"),
+    "schedulers": (plots.convergence,
+                   lambda: pd.concat([traced(), traced(run=1).assign(timestep=lambda t: t["timestep"] + 3)]),
+                   "different schedulers"),
+    "models": (plots.convergence, lambda: pd.concat([traced().assign(model=m) for m in "ab"]),
+               "model has 2 values"),
+    "models by another name": (plots.convergence,
+                               lambda: pd.concat([traced(), traced().assign(l2=lambda t: t["l2"] * 2)]),
+                               "tables of several runs"),
+    "gates": (plots.convergence,
+              lambda: pd.concat([traced(run=g).assign(gate=g) for g in (5, 10)]), "gate has 2 values"),
+    "a dropped branch": (plots.convergence,
+                         lambda: traced().query("branch == 'uncond' or step < 3"), "hue='branch'"),
+    "site, steps": (lambda t: plots.convergence_by_site(t, "mid_block.attn1"),
+                    lambda: pd.concat([traced(25), traced(10, run=1)]), "numbers of steps"),
+    "heat map, steps": (plots.convergence_heatmap, lambda: pd.concat([traced(25), traced(10, run=1)]),
+                        "numbers of steps"),
+    "controls, arms": (lambda t: plots.controls(t, value="l2"),
+                       lambda: pd.concat([traced(run=i).assign(arm=a) for i, a in enumerate("ab")]),
+                       "arm has 2 values"),
+    "controls, measures": (lambda t: plots.controls(t, value="l2"),
+                           lambda: pd.concat([traced(run=i).assign(measure=a) for i, a in enumerate("ab")]),
+                           "measure has 2 values"),
+    "noise, branches": (lambda t: plots.noise_mean(t, hue="run"), predicted, "branch has 3 values"),
+    "noise, arms": (plots.noise_mean, lambda: both(predicted, arm="other", run=1).fillna("S"),
+                    "arm has 2 values"),
+    "averaged noise, arms": (plots.noise_mean, lambda: both(averaged, arm="S^F m=5", trajectory="S^F"),
+                             "arm has 2 values"),
+    "averaged noise, seeds": (lambda t: plots.noise_mean(t, hue="arm"), lambda: both(averaged, seed=1),
+                              "seed has 2 values"),
+    "averaged noise, branches": (lambda t: plots.noise_mean(t, hue="arm"),
+                                 lambda: both(averaged, branch="cond"), "branch has 2 values"),
+    **{
+        f"{name}, {column}": (draw, lambda column=column, value=value: both(measured, **{column: value}),
+                              f"{column} has 2 values")
+        for name, draw in (("by_arm", lambda t: plots.by_arm(t, "all")),
+                           ("by_gate", lambda t: plots.by_gate(t, "all")),
+                           ("frontier", lambda t: plots.frontier(t, "all")))
+        for column, value in (("model", "b"), ("scheduler", "ddim"), ("steps", 10), ("noise_scale", 4.0),
+                              ("seed", 1))
+    },
+    "by_gate, intervals": (lambda t: plots.by_gate(t, "all"), lambda: both(measured, interval=3),
+                           "interval has 2 values"),
+    "cost, models": (plots.cost_attribution, lambda: both(saved, model="b"), "model has 2 values"),
+    "scaling, models": (plots.cost_scaling, lambda: pd.concat([scaled(), scaled()]), "several runs"),
+    "breakdown, models": (plots.time_breakdown, lambda: both(timed, model="b"), "model has 2 values"),
+    "saved alone, models": (plots.saved_alone, lambda: both(saved, model="b"), "model has 2 values"),
+    "plans": (plots.plan, lambda: pd.concat([scheduled(4), scheduled(6)]), "several runs"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("draw", "make", "message"), MIXED.values(), ids=MIXED)
+def test_what_is_not_to_be_averaged_is_refused(draw, make, message):
+    with pytest.raises(ValueError, match=message):
+        draw(make())
+
+
+def test_what_a_hue_parts_is_drawn():
+    table = pd.concat([traced(25), traced(10, run=1)])
+    ax = plots.convergence(table[table["kind"] == "cross"], hue="run", ax=plt.subplots()[1])
+    assert [len(line.get_xdata()) for line in ax.lines] == [24, 9]
+    dropped = traced().query("branch == 'uncond' or step < 3")
+    ax = plots.convergence(dropped, hue="branch", ax=plt.subplots()[1])
+    assert [len(line.get_xdata()) for line in ax.lines] == [4, 2]
+    gates = pd.concat([traced(run=g).assign(gate=pd.array([g] * 48, "Int64")) for g in (5, 10)])
+    gates.loc[gates["run"] == 10, "gate"] = pd.NA
+    ax = plots.convergence(gates, hue="gate", ax=plt.subplots()[1])
+    assert [line.get_label() for line in ax.lines] == ["5", "none"]
+
+
+def test_seeds_are_further_images():
+    """The mean over seeds is a mean over images, and so is the band."""
+    first = records().assign(seed=1)
+    second = records().assign(seed=2, l2=lambda t: t["l2"] * 3)
+    ax = plots.convergence(pd.concat([first, second]), ax=plt.subplots()[1])
+    assert lines(ax)["#0173b2"][0] == pytest.approx(2 * 2)
+    top = ax.collections[0].get_paths()[0].vertices[:, 1].max()
+    assert top == pytest.approx(4 + np.std([1, 2, 3, 3, 6, 9], ddof=1))
+
+
+DRAWN = {
+    "convergence": (plots.convergence, records),
+    "convergence_by_site": (lambda t, ax: plots.convergence_by_site(t, "mid_block.attn1", ax=ax), records),
+    "convergence_heatmap": (plots.convergence_heatmap, records),
+    "controls": (lambda t, ax: plots.controls(t, value="l2", ax=ax), records),
+    "noise_mean": (plots.noise_mean, predicted),
+    "noise_mean of arms": (lambda t, ax: plots.noise_mean(t, hue="arm", ax=ax), averaged),
+    "by_arm": (lambda t, ax: plots.by_arm(t, "all", ax=ax), measured),
+    "by_gate": (lambda t, ax: plots.by_gate(t, "all", ax=ax), measured),
+    "frontier": (lambda t, ax: plots.frontier(t, "all", ax=ax), measured),
+    "cost_attribution": (plots.cost_attribution, saved),
+    "cost_scaling": (plots.cost_scaling, scaled),
+    "time_breakdown": (plots.time_breakdown, timed),
+    "saved_alone": (plots.saved_alone, saved),
+    "plan": (plots.plan, scheduled),
+}  # fmt: skip
+_OWN_THEIR_AXES = {"convergence_heatmap", "by_arm", "frontier", "cost_attribution", "cost_scaling",
+                   "time_breakdown", "saved_alone", "plan"}  # fmt: skip
+
+
+def shown(ax):
+    """How many of everything an axes and its figure show."""
+    return (len(ax.figure.axes), len(ax.lines), len(ax.patches), len(ax.texts), len(ax.images),
+            len(ax.collections), len(ax.containers))  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_second_call_on_the_same_axes_doubles_nothing(name):
+    draw, make = DRAWN[name]
+    ax = plt.subplots()[1]
+    ax.set_title("mine", loc="left")
+    draw(make(), ax=ax)
+    once = shown(ax)
+    names = ax.get_legend_handles_labels()[1]
+    draw(make(), ax=ax)
+    if name in _OWN_THEIR_AXES:
+        assert shown(ax) == once
+    if ax.get_legend() is not None:
+        texts = [text.get_text() for text in ax.get_legend().get_texts()]
+        assert len(texts) == len(set(texts))
+        assert set(names) <= set(texts)
+    assert ax.get_title(loc="left") == "mine"
+    ax.figure.draw_without_rendering()
+
+
+def test_images_drawn_again_take_the_place_of_those_before():
+    ax = plt.subplots()[1]
+    for _ in range(2):
+        plots.image_grid([np.zeros((8, 8, 3), np.uint8)] * 2, titles=["a", "b"], ax=ax)
+    assert (len(ax.images), len(ax.texts)) == (1, 2)
+    with pytest.raises(ValueError, match="a title for each"):
+        plots.image_grid([np.zeros((8, 8, 3), np.uint8)] * 2, titles=["a"], ax=ax)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_table_without_rows_is_refused(name):
+    draw, make = DRAWN[name]
+    with pytest.raises(ValueError, match="no rows"):
+        draw(make().head(0), ax=plt.subplots()[1])
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_every_missing_column_is_named(name):
+    draw, _ = DRAWN[name]
+    with pytest.raises(ValueError, match=r"the table has no column .* \(it has x\)"):
+        draw(pd.DataFrame({"x": [1]}), ax=plt.subplots()[1])
+
+
+def test_words_and_missing_values_are_no_numbers():
+    with pytest.raises(ValueError, match="column block holds category, not numbers"):
+        plots.convergence(records(), metric="block")
+    with pytest.raises(ValueError, match="column l2 holds no value"):
+        plots.convergence(records().assign(l2=np.nan))
+    with pytest.raises(ValueError, match="l2 is zero throughout"):
+        plots.controls(records().assign(l2=0.0), value="l2")
+
+
+def test_parts_that_cannot_be_stacked_are_refused():
+    with pytest.raises(ValueError, match="token merging: no such part"):
+        plots.cost_attribution(saved(saving=["guidance cut-off", "token merging", "all"]))
+    with pytest.raises(ValueError, match="do not come to what is saved"):
+        plots.cost_attribution(saved(of_baseline=[0.5, -0.1, 0.4]))
+    with pytest.raises(ValueError, match="do not come to what is saved"):
+        plots.cost_attribution(saved(of_baseline=[0.3, 0.3, 0.4]))
+    with pytest.raises(ValueError, match="needs the row 'all'"):
+        plots.cost_attribution(saved().query("saving != 'all'"))
+    with pytest.raises(ValueError, match="norms: no such part"):
+        plots.time_breakdown(timed(part=["cross", "norms"]))
+    with pytest.raises(ValueError, match="less than no seconds"):
+        plots.time_breakdown(timed(seconds=[1.0, -0.5]))
+    with pytest.raises(ValueError, match="arms lacks S"):
+        plots.by_arm(measured(), "all", arms=["S^F m=5"])
+    with pytest.raises(ValueError, match="what='skip'"):
+        plots.plan(scheduled().replace("reuse", "skip"))

@@ -9,11 +9,13 @@ from matplotlib.lines import Line2D
 
 from attnscope import plots
 from attnscope.figures.generation import read_image
+from attnscope.figures.layout import note, numbered, panels, shared_legend, title
 from attnscope.measures import CELL, LEADING, MEASURES, READ
 
 _MOST_COLUMNS = 8
 _FEWEST_GATES = 4
-_MOST_LINES = 7
+_MOST_LINES = 24
+_OF_FIRST = ", of the first arm alone"
 
 
 def arms(table: pd.DataFrame) -> Figure:
@@ -21,19 +23,17 @@ def arms(table: pd.DataFrame) -> Figure:
     table, cell = _first(table)
     measures = [name for name in LEADING if name in set(table["measure"]) and name != "psnr"][:4]
     names = list(table["arm"].drop_duplicates())
-    figure, axes = plt.subplots(
-        1, len(measures), squeeze=False, figsize=(plots.TEXT_WIDTH, 0.85 + 0.19 * len(names))
-    )
-    for ax, measure in zip(axes[0], measures, strict=True):
+    figure, axes = panels(len(measures), columns=2, height=0.55 + 0.125 * len(names), extra=0.3)
+    for index, (ax, measure) in enumerate(zip(axes, measures, strict=True)):
         chosen = table[table["measure"] == measure]
         told = bool(chosen["difference_low"].notna().any())
         plots.by_arm(
             chosen, measure, arms=names, difference=told, label=_label(chosen, told), ax=ax
         )
-        ax.xaxis.label.set_size(6)
-    for ax in axes[0][1:]:
-        ax.set_yticklabels([])
-    return _titled(figure, cell)
+        ax.xaxis.label.set_fontsize(plots.SMALLEST_TEXT)
+        if index % 2:
+            ax.set_yticklabels([])
+    return _told(figure, cell, table)
 
 
 def gates(table: pd.DataFrame) -> Figure | None:
@@ -42,21 +42,22 @@ def gates(table: pd.DataFrame) -> Figure | None:
         return None
     table = table[table["trajectory"].isin(["S", "S^F", "S^L"])]
     table, cell = _first(table)
+    table, interval = _first_interval(table)
     measures = [name for name in LEADING if name in set(table["measure"])][:3]
-    figure, axes = plt.subplots(
-        1, len(measures), squeeze=False, figsize=(plots.TEXT_WIDTH, plots.TEXT_WIDTH * 0.32)
-    )
-    for ax, measure in zip(axes[0], measures, strict=True):
+    figure, axes = panels(len(measures), columns=1, height=1.3, extra=0.5, sharex=True)
+    for ax, measure in zip(axes, measures, strict=True):
         chosen = table[table["measure"] == measure]
         plots.by_gate(chosen, measure, label=_label(chosen), ax=ax)
-    axes[0, 0].legend()
-    return _titled(figure, cell)
+        if ax is not axes[-1]:
+            ax.set_xlabel("")
+    shared_legend(figure, axes, columns=3)
+    return _told(figure, ", ".join(filter(None, (cell, interval))), table)
 
 
 def decided(table: pd.DataFrame) -> Figure | None:
     """When is each attribute decided? Alignment against the gate, over steps and over log-SNR.
 
-    A column per attribute of the embedded world; a dashed line is the run at another noise scale.
+    A row per attribute of the embedded world; a dashed line is the run at another noise scale.
     """
     attributes = [name for name in READ if name in set(table["measure"])]
     table = table[table["trajectory"].isin(["S", "S^F", "S^L"])]
@@ -64,28 +65,31 @@ def decided(table: pd.DataFrame) -> Figure | None:
         return None
     first = table[[name for name in CELL if name != "noise_scale"]].iloc[0]
     table = table[(table[list(first.index)] == first).all(axis=1)]
-    scales = list(table["noise_scale"].drop_duplicates())[:2]
+    table, interval = _first_interval(table)
+    scales = list(table["noise_scale"].drop_duplicates())
     figure, axes = plt.subplots(
-        2, len(attributes), sharey="row", sharex="row",
-        figsize=(plots.TEXT_WIDTH, plots.TEXT_WIDTH * 0.46),
+        len(attributes), 2, sharey=True, sharex="col", squeeze=False,
+        figsize=(plots.COLUMN_WIDTH, 0.75 + 0.66 * len(attributes)),
     )  # fmt: skip
-    for row, x in zip(axes, ("gate", "log_snr"), strict=True):
-        for ax, attribute in zip(row, attributes, strict=True):
-            for scale, style in zip(scales, ("o-", "o--"), strict=False):
+    for column, x in zip(axes.T, ("gate", "log_snr"), strict=True):
+        for ax, attribute in zip(column, attributes, strict=True):
+            for scale, style in zip(scales[:2], ("o-", "o--"), strict=False):
                 chosen = table[(table["noise_scale"] == scale) & (table["measure"] == attribute)]
                 plots.by_gate(chosen, attribute, x=x, style=style, ax=ax)
-            ax.set(ylim=(0, 1.03), xlabel="", ylabel="")
-    for ax, attribute in zip(axes[0], attributes, strict=True):
-        ax.set_title(attribute)
-    for ax in axes[:, 0]:
-        ax.set_ylabel("Alignment")
+            ax.set(ylim=(0, 1.03), yticks=[0, 0.5, 1], ylabel="")
+            if ax is not column[-1]:
+                ax.set_xlabel("")
+    for ax, attribute in zip(axes[:, 0], attributes, strict=True):
+        ax.set_ylabel(attribute)
     lines, labels = _text_handles()
     if len(scales) > 1:
-        lines.append(Line2D([], [], color="#4d4d4d", lw=0.8, ls="--"))
+        lines.append(Line2D([], [], color=plots.TRAJECTORY_COLORS["S"], lw=0.8, ls="--"))
         labels.append(f"at {scales[1]:g} times the noise")
-    figure.legend(lines, labels, ncols=len(lines), loc="outside upper center", handlelength=1.6)
-    for row, label in zip(axes, ("Gate (step)", "Log-SNR at the gate"), strict=True):
-        row[len(attributes) // 2].set_xlabel(label)
+    figure.legend(lines, labels, ncols=2, loc="outside upper center", handlelength=1.8)
+    if len(scales) > 2:
+        note(figure, f"noise scales not drawn: {', '.join(f'{scale:g}' for scale in scales[2:])}")
+    if interval:
+        note(figure, interval)
     return figure
 
 
@@ -94,14 +98,21 @@ def noise(table: pd.DataFrame) -> Figure | None:
     if table.empty:
         return None
     table, cell = _first(table[table["branch"] == "guided"])
-    names = list(table["arm"].drop_duplicates())[:_MOST_LINES]
-    table = table[table["arm"].isin(names)]
-    figure, axes = plt.subplots(1, 2, figsize=(plots.TEXT_WIDTH, plots.TEXT_WIDTH * 0.36))
+    arms = table[["arm", "trajectory"]].drop_duplicates("arm")
+    drawn = arms[arms.groupby("trajectory").cumcount() < plots.MOST_ARMS]["arm"].head(_MOST_LINES)
+    left_out = [arm for arm in arms["arm"] if arm not in set(drawn)]
+    table = table[table["arm"].isin(drawn)]
+    figure, axes = panels(2, columns=2, height=2.1, extra=0.3 + 0.12 * -(-len(drawn) // 2))
     for ax, value in zip(axes, ("mean", "norm"), strict=True):
         plots.noise_mean(table, value=value, hue="arm", ax=ax)
-    axes[0].get_legend().remove()
+        ax.set_title(ax.get_ylabel(), fontsize=6.5)  # longer than the axis is high
+        ax.set_ylabel("")
     axes[0].axhline(0, color="#bbbbbb", lw=0.6, zorder=0)
-    return _titled(figure, cell)
+    shared_legend(figure, axes, columns=2, fontsize=plots.SMALLEST_TEXT, handlelength=3.2)
+    note(figure, f"bands: one standard deviation over prompts{_OF_FIRST if len(drawn) > 4 else ''}")
+    if left_out:
+        note(figure, f"not drawn: {', '.join(left_out)}")
+    return _told(figure, cell, table)
 
 
 def pictures(table: pd.DataFrame) -> Figure | None:
@@ -111,26 +122,34 @@ def pictures(table: pd.DataFrame) -> Figure | None:
     table, cell = _first(table)
     table = table[table["prompt_id"] == table["prompt_id"].iloc[0]]
     steps = sorted(table["step"].unique())
-    return _titled(_grid(table, "step", steps, [f"step {step}" for step in steps]), cell)
+    figure = _grid(table, "step", steps, [f"step {step}" for step in steps])
+    return _told(figure, cell, table)
 
 
 def samples(table: pd.DataFrame) -> Figure:
     """Images of up to eight prompts: a row per arm, a column per prompt (Figures A1 and A6)."""
     table, cell = _first(table[table["frame"] == 0])
-    chosen = list(table["prompt_id"].drop_duplicates().head(_MOST_COLUMNS))
-    figure = _grid(
-        table[table["prompt_id"].isin(chosen)], "prompt_id", chosen,
-        [plots.wrapped(str(table.loc[table["prompt_id"] == i, "text"].iloc[0]), 20) for i in chosen],
-    )  # fmt: skip
-    return _titled(figure, cell)
+    prompts = list(table["prompt_id"].drop_duplicates())
+    chosen = prompts[:_MOST_COLUMNS]
+    shown = table[table["prompt_id"].isin(chosen)]
+    numbers = [str(number) for number in range(1, len(chosen) + 1)]
+    captions = [str(shown.loc[shown["prompt_id"] == i, "text"].iloc[0]) for i in chosen]
+    figure = _grid(shown, "prompt_id", chosen, numbers, more=0.11 * len(captions))
+    numbered(figure, captions)
+    if len(chosen) < len(prompts):
+        note(figure, f"the first {len(chosen)} of {len(prompts)} prompts")
+    return _told(figure, cell, shown)
 
 
-def _grid(table: pd.DataFrame, column: str, places: list[int], titles: list[str]) -> Figure:
+def _grid(
+    table: pd.DataFrame, column: str, places: list[int], titles: list[str], *, more: float = 0.0
+) -> Figure:
+    """Images in rows of arms; ``more`` is room below them, in inches."""
     names = list(table["arm"].drop_duplicates())
-    cell = min(1.0, (plots.TEXT_WIDTH - 0.8) / len(places))
+    cell = min(0.8, (plots.COLUMN_WIDTH - 0.75) / len(places))
     figure, axes = plt.subplots(
         len(names), len(places), squeeze=False,
-        figsize=(0.8 + cell * len(places), 0.35 + (cell + 0.03) * len(names)),
+        figsize=(plots.COLUMN_WIDTH, 0.75 + (cell + 0.03) * len(names) + more),
     )  # fmt: skip
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
@@ -139,23 +158,47 @@ def _grid(table: pd.DataFrame, column: str, places: list[int], titles: list[str]
         ax = axes[names.index(str(row.arm)), places.index(getattr(row, column))]
         ax.imshow(read_image(str(row.path)), interpolation="nearest")
     for ax, name in zip(axes[:, 0], names, strict=True):
-        ax.set_ylabel(plots.math_name(name), rotation=0, ha="right", va="center")
-    for ax, title in zip(axes[0], titles, strict=True):
-        ax.set_title(title, fontsize=4.5 if "\n" in title else 7, linespacing=1.0)
+        ax.set_ylabel(
+            _stacked(name), rotation=0, ha="right", va="center", fontsize=plots.SMALLEST_TEXT
+        )
+    for ax, heading in zip(axes[0], titles, strict=True):
+        ax.set_title(heading, fontsize=plots.SMALLEST_TEXT)
     return figure
+
+
+def _stacked(arm: str) -> str:
+    """An arm's name beside a row of images, its gate and interval below it."""
+    first, *rest = arm.split(" m=", 1)
+    return plots.math_name("\n".join([first, *(f"m={values}" for values in rest)]))
 
 
 def _first(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The arms of the first model, scheduler, steps, noise scale and seed; its name if there are more."""
-    first = table[list(CELL)].iloc[0]
-    varying = [name for name in CELL if table[name].nunique() > 1]
+    cells = table[list(CELL)].drop_duplicates()
+    first = cells.iloc[0]
+    varying = [name for name in CELL if cells[name].nunique() > 1]
     name = ", ".join(f"{name.replace('_', ' ')} {first[name]}" for name in varying)
-    return table[(table[list(CELL)] == first).all(axis=1)], name
+    told = f"{name} (the first of {len(cells)} combinations; the others are not drawn)"
+    return table[(table[list(CELL)] == first).all(axis=1)], told if varying else ""
 
 
-def _titled(figure: Figure, cell: str) -> Figure:
-    if cell:
-        figure.suptitle(cell, fontsize=8)
+def _first_interval(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The arms of the first interval of reuse, and which one that is if there are more."""
+    intervals = list(table["interval"].dropna().drop_duplicates())
+    if len(intervals) < 2:
+        return table, ""
+    kept = table[table["interval"].isna() | (table["interval"] == intervals[0])]
+    return kept, f"interval k={intervals[0]} (of {', '.join(map(str, intervals))})"
+
+
+def _told(figure: Figure, cell: str, table: pd.DataFrame) -> Figure:
+    """The cell over a figure, and under it what the names of its trajectories mean."""
+    title(figure, cell)
+    found = set(table["trajectory"])
+    reused = bool(table["interval"].notna().any()) or bool(found & {"gate"})
+    meanings = _REUSED if reused else _REPLACED
+    parts = [meaning for name, meaning in meanings.items() if name in found or name == "S"]
+    note(figure, plots.math_name("; ".join(parts)))
     return figure
 
 
@@ -173,12 +216,27 @@ def _label(chosen: pd.DataFrame, difference: bool = False) -> str:
 def _text_handles() -> tuple[list[Line2D], list[str]]:
     colors = plots.TRAJECTORY_COLORS
     lines = [
-        Line2D([], [], color=colors["S^F"], marker="o", ms=2.5),
-        Line2D([], [], color=colors["S^L"], marker="o", ms=2.5),
+        Line2D([], [], color=colors["S^F"], marker=plots.TRAJECTORY_MARKERS["S^F"], ms=3),
+        Line2D([], [], color=colors["S^L"], marker=plots.TRAJECTORY_MARKERS["S^L"], ms=3),
         Line2D([], [], color=colors["S"], lw=0.8),
     ]
     return lines, ["text only before the gate", "only after it", "throughout"]
 
+
+_REPLACED = {
+    "S": "S: the text at every step",
+    "S^F": "S^F: up to step m",
+    "S^L": "S^L: from step m on",
+    "reference": "reference: other images of the reference set",
+}
+_REUSED = {
+    "S": "S: all attention computed",
+    "S^F": "S^F: self-attention reused from step m on",
+    "S^L": "S^L: reused before m",
+    "gate": "gate: cross-attention reused from m on",
+    "reference": "reference: other images of the reference set",
+}
+"""What a trajectory's name means: of the text, and of self-attention."""
 
 FIGURES = {
     "arms": ("arms", arms),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from attnscope import plots
+from attnscope.figures.layout import panels, shared_legend
 
 _REPLAYED = "random-replayed"
 _CURVES = {
@@ -19,33 +19,40 @@ _CURVES = {
     ("trained", "step"): "step to step",
     ("other-caption", "step"): "step to step, other caption",
 }
+_TIGHT = {
+    "labelspacing": 0.15,
+    "fontsize": plots.SMALLEST_TEXT,
+    "handlelength": 1.4,
+    "borderpad": 0,
+}
 
 
 def figure_controls(controls: pd.DataFrame) -> Figure:
     """Six panels: steps, steps per nat, the last step; random weights, captions, branches."""
     controls = controls.astype({"arm": str, "measure": str, "kind": str, "site": str})
     trained = controls[controls["arm"] == "trained"]
-    figure, axes = plt.subplots(2, 3, figsize=(plots.TEXT_WIDTH, plots.TEXT_WIDTH * 0.66))
-    panels: list[tuple[str, Callable[[Axes], None]]] = [
+    drawn: list[tuple[str, Callable[[Axes], None]]] = [
         ("Step to step", lambda ax: _by_kind(_of(trained, "step"), ax)),
-        ("Step to step, per nat", lambda ax: _by_kind(_of(trained, "step"), ax, per_nat=True)),
+        ("Per nat of log-SNR", lambda ax: _by_kind(_of(trained, "step"), ax, per_nat=True)),
         ("To the last step", lambda ax: _by_kind(_of(trained, "final"), ax)),
-        ("The same, random weights", lambda ax: _random(controls, ax)),
-        ("Captions, cross-attention", lambda ax: _captions(controls, ax)),
+        ("Random weights", lambda ax: _random(controls, ax)),
+        ("Captions, cross", lambda ax: _captions(controls, ax)),
         ("Guidance branches", lambda ax: _branches(trained, ax)),
     ]
-    for letter, ax, (title, draw) in zip("abcdef", axes.flat, panels, strict=True):
+    figure, axes = panels(len(drawn), columns=2, height=1.55, extra=0.45)
+    for letter, ax, (title, draw) in zip("abcdef", axes, drawn, strict=True):
         draw(ax)
-        ax.set_title(f"({letter}) {title}", loc="left")
-    for ax in axes[0]:
+        ax.set_title(f"({letter}) {title}", loc="left", fontsize=6.5)
+    for ax in axes[:4]:
         ax.set_xlabel("")
-    for ax in axes[:, 1:].flat:
+    for ax in axes[1::2]:
         ax.set_ylabel("")
-    axes[0, 1].set_ylabel("Relative distance per nat")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-    for ax in axes[0]:
-        ax.get_legend().remove()
+    axes[1].set_ylabel("Per nat")
+    own = [ax.get_legend() for ax in axes[3:]]  # of dashes, captions and predictions
+    shared_legend(figure, axes[:3], columns=3)
+    for ax, legend in zip(axes[3:], own, strict=True):
+        if legend is not None:
+            ax.add_artist(legend)
     return figure
 
 
@@ -54,7 +61,11 @@ def _of(controls: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 def _by_kind(table: pd.DataFrame, ax: Axes, *, per_nat: bool = False) -> None:
-    plots.controls(table, value="relative_per_nat" if per_nat else "relative", ax=ax)
+    value = "relative_per_nat" if per_nat else "relative"
+    if not (table[value] > 0).any():
+        ax.set_axis_off()
+        return
+    plots.controls(table, value=value, ax=ax)
 
 
 def _random(controls: pd.DataFrame, ax: Axes) -> None:
@@ -62,9 +73,13 @@ def _random(controls: pd.DataFrame, ax: Axes) -> None:
     table = _of(controls, "final")
     table = table[table["arm"].isin(["trained", _REPLAYED])]
     table = table[table["kind"].isin(["cross", "self", "joint"])]
+    if not (table["relative"] > 0).any():
+        ax.set_axis_off()
+        return
     plots.controls(table.sort_values("arm", ascending=False), style="arm", ax=ax)
     lines = [Line2D([], [], color="0.3", ls=style) for style in ("-", "--")]
-    ax.legend(lines, ["trained", "random weights"], loc="lower left")
+    _room_below(ax, 0.35)
+    ax.legend(lines, ["trained", "random weights"], loc="lower left", **_TIGHT)
 
 
 def _captions(controls: pd.DataFrame, ax: Axes) -> None:
@@ -74,12 +89,14 @@ def _captions(controls: pd.DataFrame, ax: Axes) -> None:
     pairs = zip(table["arm"], table["measure"], strict=True)
     table = table.assign(curve=[_CURVES.get(pair, "") for pair in pairs])
     table = table[table["curve"] != ""]
-    if table.empty:
+    if not (table["relative"] > 0).any():
         ax.set_axis_off()
         return
     plots.controls(table, hue="curve", ax=ax)
-    _room_below(ax, 0.05)
-    ax.legend(loc="lower left", labelspacing=0.2)
+    _room_below(ax, 0.005)
+    handles, labels = ax.get_legend_handles_labels()
+    labels = [label.replace(", ", ",\n") for label in labels]
+    ax.legend(handles, labels, loc="lower left", **_TIGHT)
 
 
 def _branches(trained: pd.DataFrame, ax: Axes) -> None:
@@ -89,14 +106,14 @@ def _branches(trained: pd.DataFrame, ax: Axes) -> None:
         relative=table["relative"].where(~predicted, table["cosine"]),
         kind=table["kind"].where(~predicted, table["site"]),
     )
-    if table.empty:  # without guidance there is one branch
+    if not (table["relative"] > 0).any():  # without guidance there is one branch
         ax.set_axis_off()
         return
     plots.controls(table, ax=ax)
     handles, labels = ax.get_legend_handles_labels()
     count = table.loc[predicted, "kind"].nunique()  # which come last; the others are known by now
-    ax.legend(handles[-count:], labels[-count:], loc="lower left")
-    _room_below(ax, 0.05)
+    ax.legend(handles[-count:], labels[-count:], loc="lower left", **_TIGHT)
+    _room_below(ax, 0.01)
 
 
 def _room_below(ax: Axes, factor: float) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from attnscope import plots
+from attnscope.figures.layout import note, panels, shared_legend
 
 _MOST_PANELS = 8
 
@@ -15,37 +16,30 @@ _MOST_PANELS = 8
 def figure_2(records: pd.DataFrame) -> Figure:
     """Mean distance between consecutive outputs over the steps, absolute and relative."""
     records = _moving(records)
-    figure, axes = plt.subplots(1, 2, figsize=(plots.TEXT_WIDTH, plots.TEXT_WIDTH * 0.36))
+    figure, axes = panels(2, columns=2, height=1.85, extra=0.2)
     for ax, metric in zip(axes, ("l2", "relative"), strict=True):
         plots.convergence(records, metric=metric, ax=ax)
         ax.set_ylim(bottom=0)
-    axes[1].get_legend().remove()
+    shared_legend(figure, axes, columns=2)
     return figure
 
 
 def figure_a4(records: pd.DataFrame) -> Figure:
     """A panel for each of up to eight sites: of every kind some, spread over the data flow."""
     kinds = records.drop_duplicates("site").set_index("site")["kind"].astype(str)
-    share = _MOST_PANELS // kinds.nunique()
+    share = max(1, _MOST_PANELS // kinds.nunique())
     chosen = [site for kind in sorted(set(kinds)) for site in _spread(kinds[kinds == kind], share)]
-    columns = min(4, len(chosen))
-    rows = -(-len(chosen) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, squeeze=False, sharex=True,
-        figsize=(plots.TEXT_WIDTH, 0.2 + 1.5 * rows),
-    )  # fmt: skip
-    for index, ax in enumerate(axes.flat):
-        if index >= len(chosen):
-            ax.set_visible(False)
-            continue
-        plots.convergence_by_site(records, chosen[index], ax=ax)
+    figure, axes = panels(len(chosen), columns=2, height=0.95, sharex=True)
+    for index, (ax, site) in enumerate(zip(axes, chosen, strict=True)):
+        plots.convergence_by_site(records, site, ax=ax)
         ax.set_ylim(bottom=0)
-        if index > 0:
-            ax.get_legend().remove()
-        if index % columns:
+        if index % 2:
             ax.set_ylabel("")
-        if index + columns < len(chosen):
+        if index + 2 < len(chosen):
             ax.set_xlabel("")
+    shared_legend(figure, axes, columns=3)
+    if len(chosen) < len(kinds):
+        note(figure, f"{len(chosen)} of {len(kinds)} sites, spread over the data flow")
     return figure
 
 
@@ -65,8 +59,8 @@ def _spread(sites: pd.Series[str], count: int) -> list[str]:
 def heatmap(records: pd.DataFrame) -> Figure:
     """Relative change of all sites at all steps."""
     count = records["site"].nunique()
-    height = min(8.0, 1.0 + 0.13 * count) if count <= 40 else 4.5
-    figure, ax = plt.subplots(figsize=(plots.TEXT_WIDTH * 0.75, height))
+    height = min(8.0, 0.9 + 0.115 * count) if count <= 40 else 4.0
+    figure, ax = plt.subplots(figsize=(plots.COLUMN_WIDTH, max(height, 1.6)))
     plots.convergence_heatmap(records, ax=ax)
     return figure
 

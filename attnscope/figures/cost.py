@@ -7,6 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from attnscope import plots
+from attnscope.figures import layout
+from attnscope.figures.layout import panels, shared_legend
 
 
 def attribution(table: pd.DataFrame, *, by: str = "convention") -> Figure:
@@ -16,8 +18,8 @@ def attribution(table: pd.DataFrame, *, by: str = "convention") -> Figure:
         table: of :func:`attnscope.cost.attribution`, or several with a column that tells them apart.
         by: the column that gets a bar for each of its values.
     """
-    height = 0.75 + 0.26 * table[by].nunique()
-    figure, ax = plt.subplots(figsize=(plots.TEXT_WIDTH, height))
+    height = 0.9 + 0.22 * table[by].nunique()
+    figure, ax = plt.subplots(figsize=(plots.COLUMN_WIDTH, height))
     plots.cost_attribution(table, by=by, ax=ax)
     return figure
 
@@ -29,13 +31,9 @@ def scaling(table: pd.DataFrame, *, title: str = "") -> Figure:
         table: of :func:`attnscope.cost.scaling`.
         title: above the figure.
     """
-    figure, axes = plt.subplots(
-        1, 2, figsize=(plots.TEXT_WIDTH, plots.TEXT_WIDTH * 0.38), sharey=True
-    )
+    figure, axes = panels(2, columns=1, height=1.7)
     for ax, axis in zip(axes, ("resolution", "tokens"), strict=True):
         plots.cost_scaling(table, axis=axis, ax=ax)
-    axes[1].set_ylabel("")
-    axes[1].get_legend().remove()
-    if title:
-        figure.suptitle(title)
+    shared_legend(figure, axes, columns=2)
+    layout.title(figure, title)
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,22 +12,27 @@ from matplotlib.figure import Figure
 
 from attnscope import plots
 from attnscope.errors import InputError
+from attnscope.figures.layout import note
 from attnscope.figures.samples import sheet
 from attnscope.images import open_rgb
 
 MOST_COLUMNS = 8
 """How many prompts a comparison shows."""
-_MOST_SAMPLES = 48
+_MOST_SAMPLES = 24
 
 
 def samples(images: pd.DataFrame) -> Figure:
     """The plan's images with their captions."""
-    chosen = images[(images["arm"] == "plan") & (images["frame"] == 0)].head(_MOST_SAMPLES)
-    return sheet([read_image(path) for path in chosen["path"]], list(chosen["text"]), MOST_COLUMNS)
+    planned = images[(images["arm"] == "plan") & (images["frame"] == 0)]
+    chosen = planned.head(_MOST_SAMPLES)
+    figure = sheet([read_image(path) for path in chosen["path"]], list(chosen["text"]))
+    if len(chosen) < len(planned):
+        note(figure, f"the first {len(chosen)} of {len(planned)} images")
+    return figure
 
 
 def comparison(images: pd.DataFrame) -> Figure | None:
-    """Without the plan, with it, and where they differ: a column for each of up to eight prompts.
+    """Without the plan, with it, and where they differ: a row for each of up to eight prompts.
 
     ``None`` if the run made no images without the plan. The difference is the mean absolute
     difference of the three channels, on one scale for all, which reaches to 0.1 at least.
@@ -34,7 +40,8 @@ def comparison(images: pd.DataFrame) -> Figure | None:
     if "baseline" not in set(images["arm"]):
         return None
     chosen = images[images["frame"] == 0]
-    planned = chosen[chosen["arm"] == "plan"].head(MOST_COLUMNS)
+    every = chosen[chosen["arm"] == "plan"]
+    planned = every.head(MOST_COLUMNS)
     baseline = chosen[chosen["arm"] == "baseline"].set_index("prompt_id")["path"]
     ours = [read_image(path) for path in planned["path"]]
     theirs = [read_image(baseline[prompt_id]) for prompt_id in planned["prompt_id"]]
@@ -42,33 +49,41 @@ def comparison(images: pd.DataFrame) -> Figure | None:
         np.abs(a.astype(float) - b.astype(float)).mean(-1) / 255
         for a, b in zip(ours, theirs, strict=True)
     ]
-    columns = len(ours)
-    cell = min(1.6, plots.TEXT_WIDTH / columns)
     height, width = ours[0].shape[:2]
-    tall = cell * height / width
     figure, axes = plt.subplots(
-        3, columns, squeeze=False, figsize=(0.35 + cell * columns + 0.55, 3 * tall + 0.75)
-    )
+        len(ours), 4, squeeze=False, width_ratios=[1, 1, 1, 1.9],
+        figsize=(plots.COLUMN_WIDTH, 0.65 + 0.65 * height / width * len(ours)),
+    )  # fmt: skip
     top = max(0.1, float(np.max(differences)))
-    for column, row in enumerate(planned.itertuples()):
-        axes[0, column].imshow(theirs[column], interpolation="nearest")
-        axes[0, column].set_title(plots.wrapped(str(row.text)), fontsize=4.5, linespacing=1.0)
-        axes[1, column].imshow(ours[column], interpolation="nearest")
-        mesh = axes[2, column].imshow(
-            differences[column], cmap="magma", vmin=0, vmax=top, interpolation="nearest"
+    for row, (cells, image) in enumerate(zip(axes, planned.itertuples(), strict=True)):
+        cells[0].imshow(theirs[row], interpolation="nearest")
+        cells[1].imshow(ours[row], interpolation="nearest")
+        mesh = cells[2].imshow(
+            differences[row], cmap="magma", vmin=0, vmax=top, interpolation="nearest"
         )
-        same = row.psnr == float("inf")
-        label = "identical" if same else f"{row.psnr:.1f} dB\nSSIM {row.ssim:.2f}"
-        axes[2, column].set_xlabel(label, fontsize=6)
+        cells[3].text(
+            0, 0.5, _told(image), va="center", fontsize=plots.SMALLEST_TEXT, linespacing=1.1,
+            transform=cells[3].transAxes,
+        )  # fmt: skip
     for ax in axes.flat:
-        ax.set_xticks([])
-        ax.set_yticks([])
+        ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
-    for ax, name in zip(axes[:, 0], ("baseline", "plan", "difference"), strict=True):
-        ax.set_ylabel(name)
-    bar = figure.colorbar(mesh, ax=axes, aspect=10, pad=0.02, shrink=0.28, anchor=(0, 0.06))
-    bar.ax.tick_params(labelsize=6)
+    for ax, name in zip(axes[0], ("baseline", "plan", "difference"), strict=False):
+        ax.set_title(name)
+    bar = figure.colorbar(
+        mesh, ax=axes, location="bottom", aspect=40, pad=0.01, shrink=0.6, anchor=(0, 1)
+    )
+    bar.ax.tick_params(labelsize=plots.SMALLEST_TEXT)
+    if len(planned) < len(every):
+        note(figure, f"the first {len(planned)} of {len(every)} prompts")
     return figure
+
+
+def _told(image: Any) -> str:
+    """An image's caption, and how far the plan's is from the baseline's."""
+    same = image.psnr == float("inf")
+    far = "identical" if same else f"{image.psnr:.1f} dB, SSIM {image.ssim:.2f}"
+    return f"{plots.wrapped(str(image.text), 25)}\n{far}"
 
 
 def read_image(path: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

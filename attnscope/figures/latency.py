@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from attnscope import plots
+from attnscope.figures.layout import note, panels
 from attnscope.measures import MEASURES
+from attnscope.plots.letters import place_letters
 
 _PANELS, _MOST_PANELS = ("all", "kid", "clip", "ssim", "fid"), 3
+_NAME_WIDTH = 18
+"""Characters of an arm's name in one line beside bars."""
 
 
 def breakdown(table: pd.DataFrame) -> Figure:
     """Cross-attention, self-attention and the rest, of every arm."""
-    height = 0.95 + 0.26 * table["arm"].nunique()
-    figure, ax = plt.subplots(figsize=(plots.TEXT_WIDTH, height))
+    table = table.assign(arm=[_in_lines(str(arm)) for arm in table["arm"]])
+    lines = sum(arm.count("\n") + 1 for arm in table["arm"].unique())
+    height = 0.9 + 0.12 * table["arm"].nunique() + 0.11 * lines
+    figure, ax = plt.subplots(figsize=(plots.COLUMN_WIDTH, height))
     plots.time_breakdown(table, ax=ax)
     return figure
 
@@ -27,8 +34,10 @@ def attribution(table: pd.DataFrame) -> Figure | None:
     """What each part of the plan saves alone; ``None`` if it has no parts."""
     if table.empty:
         return None
-    figure, ax = plt.subplots(figsize=(plots.TEXT_WIDTH, 1.9))
+    figure, ax = plt.subplots(figsize=(plots.COLUMN_WIDTH, 1.0 + 0.75 * table["basis"].nunique()))
     plots.saved_alone(table, ax=ax)
+    note(figure, "each part alone, and below it the range of the rounds; what one part saves "
+                 "another saves as well, so their sum is not what all save together")  # fmt: skip
     return figure
 
 
@@ -37,28 +46,45 @@ def frontier(table: pd.DataFrame) -> Figure | None:
     measures = [name for name in _PANELS if name in set(table["measure"])][:_MOST_PANELS]
     if not measures:
         return None
-    count = len(measures)
-    rows = -(-(table["arm"].nunique()) // 3)
-    figure, axes = plt.subplots(
-        1, count, squeeze=False,
-        figsize=(plots.TEXT_WIDTH, plots.TEXT_WIDTH * 0.36 + 0.15 * rows),
-    )  # fmt: skip
-    for ax, measure in zip(axes[0], measures, strict=True):
+    rows = -(-(table["arm"].nunique()) // 2)
+    figure, axes = panels(
+        len(measures), columns=1, height=1.5, extra=0.3 + 0.13 * rows, sharex=True
+    )
+    for ax, measure in zip(axes, measures, strict=True):
         plots.frontier(table, measure, label=_label(table, measure), ax=ax)
-    named: dict[str, Any] = {}
-    for ax in axes[0]:
-        named |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    names = sorted(named, key=lambda name: (name[1:3] != "  ", name))
-    figure.legend(
-        [named[name] for name in names], names, loc="outside lower center", ncols=3,
-        handletextpad=0.4, columnspacing=1.2,
-    )  # fmt: skip
+        if ax is not axes[-1]:
+            ax.set_xlabel("")
+    figure.align_ylabels(axes)
+    _named(figure, axes, list(dict.fromkeys(table["arm"])))
+    figure.draw_without_rendering()  # letters are placed where the points have come to stand
+    for ax in axes:
+        place_letters(ax)
     return figure
+
+
+def _named(figure: Figure, axes: Sequence[Axes], arms: list[str]) -> None:
+    """All letters of all panels, in the order of the arms, and what has none behind them."""
+    named: dict[str, Any] = {}
+    for ax in axes:
+        named |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    lettered = [f"{plots.letter(place)}  {arm}" for place, arm in enumerate(arms)]
+    names = [name for name in lettered if name in named]
+    names += [name for name in named if name not in names]
+    figure.legend(
+        [named[name] for name in names], [plots.wrapped(name, 34) for name in names],
+        loc="outside lower center", ncols=2, fontsize=plots.SMALLEST_TEXT, handletextpad=0.4,
+        columnspacing=0.8, handlelength=1.4,
+    )  # fmt: skip
+
+
+def _in_lines(arm: str) -> str:
+    """An arm's name beside bars, broken at the commas of a plan."""
+    return plots.wrapped(arm.replace(",", ", "), _NAME_WIDTH)
 
 
 def _label(table: pd.DataFrame, measure: str) -> str:
     row = table[table["measure"] == measure].iloc[0]
-    heading = MEASURES[measure].heading
+    heading = MEASURES[measure].heading.replace(" to S", " to the baseline")
     if measure == "all":
         heading = "Captions drawn as asked ↑"
     if not row["features"]:

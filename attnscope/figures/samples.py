@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from attnscope import plots
 
 
-def sheet(images: Sequence[Any], captions: Sequence[str], columns: int = 8) -> Figure:
+def sheet(images: Sequence[Any], captions: Sequence[str], columns: int = 4) -> Figure:
     """Images with their captions below; fewer than a row of them make a smaller figure.
 
     Args:
@@ -21,7 +21,7 @@ def sheet(images: Sequence[Any], captions: Sequence[str], columns: int = 8) -> F
     """
     wide = min(columns, len(images))
     rows = -(-len(images) // wide)
-    cell = plots.TEXT_WIDTH / columns
-    figure, ax = plt.subplots(figsize=(max(cell * wide, 2.0), cell * 1.42 * rows))
+    cell = plots.COLUMN_WIDTH / columns
+    figure, ax = plt.subplots(figsize=(max(cell * wide, 2.0), cell * 1.7 * rows))
     plots.image_grid(images, columns=wide, titles=captions, ax=ax)
     return figure

@@ -15,7 +15,7 @@ def schedule(table: pd.DataFrame) -> Figure:
     Args:
         table: of :meth:`attnscope.plan.Trajectory.table`.
     """
-    height = 0.6 + 0.22 * table["row"].nunique()
-    figure, ax = plt.subplots(figsize=(plots.TEXT_WIDTH, height))
+    height = 0.75 + 0.2 * table["row"].nunique()
+    figure, ax = plt.subplots(figsize=(plots.COLUMN_WIDTH, height))
     plots.plan(table, ax=ax)
     return figure

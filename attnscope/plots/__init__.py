@@ -1,6 +1,6 @@
 """Axes-level plots for papers: each takes a tidy table and an axes, and returns the axes.
 
-Saving belongs to the caller. For a figure that goes straight into a paper::
+Saving belongs to the caller. Tables that mix what is not to be averaged are refused. For a figure that goes straight into a paper::
 
     with attnscope.plots.paper_style():
         ax = attnscope.plots.convergence(table)
@@ -10,7 +10,10 @@ Nothing here needs torch.
 """
 
 from attnscope.plots.ablation import (
+    MOST_ARMS,
     TRAJECTORY_COLORS,
+    TRAJECTORY_MARKERS,
+    arm_looks,
     by_arm,
     by_gate,
     math_name,
@@ -39,7 +42,11 @@ from attnscope.plots.schedule import (
 from attnscope.plots.style import (
     COLUMN_WIDTH,
     KIND_COLORS,
+    SMALLEST_TEXT,
     TEXT_WIDTH,
+    legend_above,
+    letter,
+    once,
     paper_style,
     short_site,
     wrapped,
@@ -57,8 +64,12 @@ __all__ = [
     "CURVE_COLORS",
     "KIND_COLORS",
     "METRIC_LABELS",
+    "MOST_ARMS",
+    "SMALLEST_TEXT",
     "TEXT_WIDTH",
     "TRAJECTORY_COLORS",
+    "TRAJECTORY_MARKERS",
+    "arm_looks",
     "by_arm",
     "by_gate",
     "controls",
@@ -69,8 +80,11 @@ __all__ = [
     "cost_scaling",
     "frontier",
     "image_grid",
+    "legend_above",
+    "letter",
     "math_name",
     "noise_mean",
+    "once",
     "paper_style",
     "plan",
     "saved_alone",

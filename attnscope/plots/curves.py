@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from attnscope.plots.style import KIND_COLORS, KIND_NAMES, label_steps, short_site
-from attnscope.plots.tidy import require, units
+from attnscope.plots.style import (
+    DASHES,
+    KIND_COLORS,
+    KIND_MARKERS,
+    KIND_NAMES,
+    LINE_COLORS,
+    SMALLEST_TEXT,
+    label_steps,
+    looks,
+    once,
+    replacing,
+    short_site,
+)
+from attnscope.plots.tidy import require, require_numbers, require_one_run, units
 
 BRANCH_COLORS = {"uncond": "#949494", "cond": "#0173b2", "guided": "#d55e00"}
-"""From seaborn's ``colorblind`` palette (Wong 2011)."""
+"""Of guidance branches."""
+BRANCH_LOOKS: dict[str, dict[str, Any]] = {
+    "uncond": {"lw": 3.2, "solid_capstyle": "butt"},
+    "cond": {"lw": 1.0},
+    "guided": {"lw": 1.0, "ls": DASHES[1]},
+}
+"""Where both branches go the same way, the broad line is seen on both sides of the thin one."""
 CURVE_COLORS = {
-    "to another caption": "#029e73",
-    "to the last step": "#ca9161",
+    "to another caption": "#005c44",
+    "to the last step": "#b07848",
     "step to step": "#0173b2",
-    "step to step, other caption": "#56b4e9",
+    "step to step, other caption": "#6cc0f0",
 }
 """Of several curves of one kind of attention."""
+_CURVE_MARKERS = dict(zip(CURVE_COLORS, ("^", "D", "o", "s"), strict=True))
 METRIC_LABELS = {
     "l2": r"$\Vert C_{i}-C_{i-1}\Vert_2$",
     "rms": "RMS change per element",
@@ -44,8 +65,9 @@ def convergence(
 ) -> Axes:
     """Distance between consecutive attention outputs over the steps (the paper's Figure 2).
 
-    Sites and branches are averaged first; the line is the mean over prompts and the band is one
-    standard deviation over prompts.
+    Sites and branches are averaged first; the line is the mean over images and the band is one
+    standard deviation over them (prompts, and seeds where a table has several). Runs that are not to
+    be averaged, of different step counts, schedulers or models, are refused unless ``hue`` parts them.
 
     Args:
         table: from ``attnscope convergence`` (``records.parquet``) or ``Trace.records()``.
@@ -54,17 +76,17 @@ def convergence(
         ax: where to draw; ``None`` is the current axes.
 
     Raises:
-        ValueError: the table lacks a column.
+        ValueError: the table lacks a column or rows, or mixes what is not to be averaged.
     """
     require(table, metric, hue, "step")
+    require_numbers(table, metric)
+    require_one_run(table, metric, [hue])
     ax = ax or plt.gca()
-    images = units(table)
-    keys = list(dict.fromkeys([*images, hue, "step"]))
-    curves = table.groupby(keys, observed=True)[metric].mean().reset_index()
+    keys = list(dict.fromkeys([*units(table), hue, "step"]))
+    curves = table.groupby(keys, observed=True, dropna=False)[metric].mean().reset_index()
     lines(curves, metric, hue, ax)
     label_steps(ax, METRIC_LABELS.get(metric, metric))
-    handles, labels = ax.get_legend_handles_labels()
-    ax.legend(handles, [KIND_NAMES.get(label, label) for label in labels])
+    ax.legend(*once(ax))
     return ax
 
 
@@ -80,7 +102,7 @@ def convergence_by_site(
         ax: where to draw; ``None`` is the current axes.
 
     Raises:
-        ValueError: the table lacks a column or the site.
+        ValueError: as of :func:`convergence`, or the table lacks the site.
     """
     require(table, "site", "branch", metric)
     chosen = table[table["site"] == site]
@@ -99,15 +121,19 @@ def convergence_heatmap(
 ) -> Axes:
     """All sites against steps; a row is a site in the order of data flow, colour is logarithmic.
 
+    White is no change at all. Drawn again into the same axes, it takes the place of the one before.
+
     Args:
         table: as for :func:`convergence`.
         metric: ``l2``, ``rms``, ``relative`` or ``cosine``.
         ax: where to draw; ``None`` is the current axes.
 
     Raises:
-        ValueError: the table lacks a column.
+        ValueError: as of :func:`convergence`.
     """
     require(table, "site", "kind", "step", metric)
+    require_numbers(table, metric)
+    require_one_run(table, metric, ["site"])
     ax = ax or plt.gca()
     grid = table.groupby(["site", "step"], observed=True)[metric].mean().unstack("step")
     sites = (
@@ -116,32 +142,37 @@ def convergence_heatmap(
         .sort_values(kind="stable", key=lambda kinds: kinds.astype(str))
     )
     grid = grid.loc[list(sites.index)]
+    with replacing(ax):
+        _draw_heatmap(grid, sites.to_numpy(), METRIC_LABELS.get(metric, metric), ax)
+    return ax
+
+
+def _draw_heatmap(grid: pd.DataFrame, kinds: Any, label: str, ax: Axes) -> None:
     values, steps = grid.to_numpy(), grid.columns.to_numpy(dtype=float)
     positive = values[values > 0]
     norm = LogNorm(positive.min(), positive.max()) if positive.size else None
     mesh = ax.imshow(
-        np.ma.masked_less_equal(values, 0), aspect="auto", cmap="viridis", norm=norm,
+        np.ma.masked_less_equal(values, 0), aspect="auto", cmap="cividis", norm=norm,
         interpolation="nearest", extent=(steps[0] - 0.5, steps[-1] + 0.5,
                                          len(grid) - 0.5, -0.5),
     )  # fmt: skip
     label_steps(ax, "")
     if len(grid) <= 40:
-        ax.set_yticks(range(len(grid)), [short_site(site) for site in grid.index], fontsize=6)
+        names = [short_site(site) for site in grid.index]
+        ax.set_yticks(range(len(grid)), names, fontsize=SMALLEST_TEXT)
     else:
         ax.set_yticks([])
         ax.set_ylabel(f"{len(grid)} sites")
-    kinds = sites.to_numpy()
     for border in np.flatnonzero(kinds[1:] != kinds[:-1]):
         ax.axhline(border + 0.5, color="white", lw=1.5)
     for kind in dict.fromkeys(kinds):
         ax.text(
             1.02, 1 - (np.flatnonzero(kinds == kind).mean() + 0.5) / len(kinds),
             KIND_NAMES.get(kind, kind), transform=ax.transAxes, rotation=270,
-            va="center", ha="left", fontsize=7,
+            va="center", ha="left", fontsize=SMALLEST_TEXT,
         )  # fmt: skip
-    bar = ax.figure.colorbar(mesh, ax=ax, pad=0.09, aspect=30)
-    bar.set_label(METRIC_LABELS.get(metric, metric))
-    return ax
+    bar = ax.figure.colorbar(mesh, ax=ax, pad=0.11, aspect=30)
+    bar.set_label(label)
 
 
 def controls(
@@ -165,14 +196,21 @@ def controls(
         ax: where to draw; ``None`` is the current axes.
 
     Raises:
-        ValueError: the table lacks a column.
+        ValueError: the table lacks a column or rows, mixes what is not to be averaged, or is zero
+            throughout.
     """
-    require(table, value, hue, "step", *([style] if style else []))
+    parts = [hue, style] if style else [hue]
+    require(table, value, *parts, "step")
+    require_numbers(table, value)
+    require_one_run(table, value, parts)
     ax = ax or plt.gca()
-    keys = list(dict.fromkeys([*units(table), hue, *([style] if style else []), "step"]))
-    curves = table.groupby(keys, observed=True, sort=False)[value].mean().reset_index()
+    keys = list(dict.fromkeys([*units(table), *parts, "step"]))
+    groups = table.groupby(keys, observed=True, sort=False, dropna=False)
+    curves = groups[value].mean().reset_index()
     curves = curves[curves[value] > 0]
-    lines(curves, value, hue, ax, errorbar=None if style else ("pi", 80), style=style)
+    if curves.empty:
+        raise ValueError(f"column {value} is zero throughout, which no logarithmic axis can show")
+    lines(curves, value, hue, ax, spread=None if style else _middle, style=style)
     ax.set_yscale("log")
     low, high = ax.get_ylim()
     if high < 200 * low:  # few whole powers of ten: label what lies between them
@@ -180,12 +218,22 @@ def controls(
         ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter(NullFormatter())
     label_steps(ax, _CONTROL_LABELS.get(value, value))
-    handles, labels = ax.get_legend_handles_labels()
-    for handle, label in zip(handles, labels, strict=True):
-        handle.set_label(KIND_NAMES.get(label, label))
-    if handles:
-        ax.legend()
+    ax.legend(*once(ax))
     return ax
+
+
+Spread = Callable[["pd.Series[float]", Any], tuple["pd.Series[float]", "pd.Series[float]"]]
+
+
+def _deviation(mean: pd.Series[float], groups: Any) -> tuple[pd.Series[float], pd.Series[float]]:
+    """One standard deviation to each side; none of a single image."""
+    deviation = groups.std(ddof=1).fillna(0)
+    return mean - deviation, mean + deviation
+
+
+def _middle(mean: pd.Series[float], groups: Any) -> tuple[pd.Series[float], pd.Series[float]]:
+    """What holds the middle 80 %."""
+    return groups.quantile(0.1), groups.quantile(0.9)
 
 
 def lines(
@@ -194,23 +242,66 @@ def lines(
     hue: str,
     ax: Axes,
     *,
-    errorbar: str | tuple[str, float] | None = "sd",
+    spread: Spread | None = _deviation,
     style: str | None = None,
 ) -> None:
-    """Mean lines with bands of one standard deviation; kinds and branches keep their colours."""
-    colors = {"kind": KIND_COLORS, "branch": BRANCH_COLORS, "curve": CURVE_COLORS}
-    known = colors.get(hue, {})
-    present = list(dict.fromkeys(table[hue]))
-    order = [name for name in known if name in present]
-    others = [name for name in present if name not in known]
-    palette = {
-        **known,
-        **dict(zip(others, sns.color_palette("colorblind", len(others)), strict=True)),
+    """Mean lines over the steps with bands; kinds, branches and curves keep their looks.
+
+    Args:
+        table: a row per image, step and value of ``hue`` (and ``style``).
+        value: the column to draw.
+        hue: column that gets a line each.
+        ax: where to draw.
+        spread: the ends of the bands; ``None`` draws none.
+        style: column that gets dashes each.
+    """
+    table = table.assign(**{hue: table[hue].astype(object).where(table[hue].notna(), "none")})
+    names = list(dict.fromkeys(table[hue]))
+    given = line_looks(hue, names)
+    kinds = [None] if style is None else list(dict.fromkeys(table[style]))
+    if len(kinds) > len(DASHES):
+        raise ValueError(
+            f"{style} has {len(kinds)} values, and there are {len(DASHES)} sorts of dashes"
+        )
+    for name in sorted(names, key=list(given).index):
+        for dash, kind in zip(DASHES, kinds, strict=False):
+            chosen = table[table[hue] == name]
+            if style is not None:
+                chosen = chosen[chosen[style] == kind]
+            if chosen.empty:
+                continue
+            look = given[name] | ({"ls": dash} if style is not None else {})
+            label = KIND_NAMES.get(name, str(name)) if hue == "kind" else str(name)
+            _draw(chosen.groupby("step")[value], look, label, spread, ax)
+
+
+def line_looks(hue: str, names: list[Any]) -> Mapping[Any, dict[str, Any]]:
+    """How the lines of a column look, no two alike; those that have looks of their own come first."""
+    known: dict[str, dict[Any, dict[str, Any]]] = {
+        "kind": {
+            kind: {"color": color, "marker": KIND_MARKERS[kind]}
+            for kind, color in KIND_COLORS.items()
+        },
+        "branch": {
+            branch: {"color": color, **BRANCH_LOOKS[branch]}
+            for branch, color in BRANCH_COLORS.items()
+        },
+        "curve": {
+            curve: {"color": color, "marker": _CURVE_MARKERS[curve]}
+            for curve, color in CURVE_COLORS.items()
+        },
     }
-    order += others
-    dashes = {} if style is None else {"style_order": list(dict.fromkeys(table[style]))}
-    sns.lineplot(
-        table.astype({hue: object}), x="step", y=value, hue=hue, hue_order=order,
-        palette=palette, errorbar=errorbar, style=style, **dashes,
-        err_kws={"lw": 0}, ax=ax,
-    )  # fmt: skip
+    own = known.get(hue, {})
+    found = {name: own[name] for name in own if name in names}
+    others = [name for name in names if name not in own]
+    taken = len(DASHES) * len(LINE_COLORS) if found else 0  # those without a marker
+    return found | dict(zip(others, looks(taken + len(others))[taken:], strict=True))
+
+
+def _draw(groups: Any, look: dict[str, Any], label: str, spread: Spread | None, ax: Axes) -> None:
+    mean = groups.mean()
+    every = max(1, len(mean) // 6)
+    (line,) = ax.plot(mean.index, mean, label=label, markevery=every, ms=2.8, mew=0, **look)
+    if spread is not None:
+        low, high = spread(mean, groups)
+        ax.fill_between(mean.index, low, high, color=line.get_color(), alpha=0.2, lw=0)

@@ -9,18 +9,18 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from attnscope.plots.style import KIND_NAMES, label_steps
-from attnscope.plots.tidy import require
+from attnscope.plots.style import KIND_NAMES, label_steps, replacing
+from attnscope.plots.tidy import require, require_one_each
 
 ACTION_COLORS = {
     "compute": "#0173b2",
     "store": "#0173b2",
     "reuse": "#dcdcdc",
-    "both": "#029e73",
+    "both": "#005c44",
     "one": "#a5d8c7",
     "uncond": "#a5d8c7",
-    "cond": "#a5d8c7",
-    "prompt": "#ca9161",
+    "cond": "#f3d9a0",
+    "prompt": "#a0622d",
     "null": "#ecd9c6",
 }
 """What a plan does at a step, to its colour."""
@@ -45,13 +45,23 @@ def plan(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
     Args:
         table: of :meth:`attnscope.plan.Trajectory.table`, as in ``TGate(10, 5).over(25).table()``.
-        ax: where to draw; ``None`` is the current axes.
+        ax: where to draw; ``None`` is the current axes, whose schedule is replaced.
 
     Raises:
-        ValueError: the table lacks a column.
+        ValueError: the table lacks a column, says two things of one step, or something unknown.
     """
     require(table, "row", "step", "what")
+    require_one_each(table, ["row", "step"])
+    unknown = sorted(set(table["what"]) - set(ACTION_COLORS))
+    if unknown:
+        raise ValueError(f"what={unknown[0]!r}: choose of {', '.join(ACTION_COLORS)}")
     ax = ax or plt.gca()
+    with replacing(ax):
+        _draw_plan(table, ax)
+    return ax
+
+
+def _draw_plan(table: pd.DataFrame, ax: Axes) -> None:
     rows = list(dict.fromkeys(table["row"]))
     for place, row in enumerate(rows):
         cells = table[table["row"] == row]
@@ -76,8 +86,7 @@ def plan(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         for what in present
     ]
     ax.legend(
-        handles, [_WHAT_NAMES[what] for what in present], ncols=len(present), loc="lower center",
+        handles, [_WHAT_NAMES[what] for what in present], ncols=min(3, len(present)), loc="lower center",
         bbox_to_anchor=(0.5, 1.0), handlelength=1, handletextpad=0.5, columnspacing=1.2,
         handler_map={tuple: HandlerTuple(ndivide=1)},
     )  # fmt: skip
-    return ax
