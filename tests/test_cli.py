@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import warnings
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,9 @@ import pytest
 import toys
 from PIL import Image
 
+from attnscope.measures import READ
 from attnscope.runs import Run
+from attnscope.shapes import scenes as world
 
 
 def convergence(folder, captions, out, *more):
@@ -362,6 +365,27 @@ def test_scores_need_a_reader(attnscope, folder):
     code, _, err = attnscope("shapes", "score", "--model", folder)
     assert code == 2
     assert "has no reader" in err
+
+
+def test_scores_tell_places_apart_from_what_stands_there(attnscope):
+    """And a caption of one thing has no places: its relation is null, not NaN and not right."""
+    options = ["--steps", 1, "--limit", 5, "--json"]
+    code, out, err = attnscope("shapes", "score", *options)
+    assert (code, err) == (0, "")
+    scenes = list(islice(world.generate("test", 0), 5))
+    (row,) = json.loads(out)
+    assert list(row) == ["guidance", "n", "n_relation", *READ]
+    assert (row["n"], row["n_relation"]) == (5, sum(len(scene.things) == 2 for scene in scenes))
+    alone = next(seed for seed in range(9) if len(next(world.generate("test", seed)).things) == 1)
+    options = ["--steps", 1, "--limit", 1, "--seed", alone]
+    (row,) = json.loads(
+        attnscope("shapes", "score", *options, "--json")[1], parse_constant=pytest.fail
+    )
+    assert row["relation"] is None
+    assert row["n_relation"] == 0
+    _, out, _ = attnscope("shapes", "score", *options)
+    assert "relation: of the 0 with two things" in out
+    assert all(name in out for name in READ)
 
 
 def test_models_lists_every_short_name(attnscope):

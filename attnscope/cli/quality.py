@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 from attnscope.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from attnscope.analyses.judging import Judges, Reference
     from attnscope.features import Extractor
     from attnscope.prompts import Prompt
 
 FEATURES = ("auto", "none", "inception", "efficientnet-lite0", "reader")
 _RENDERED, _FEWEST_RENDERED, _FEWEST = 5000, 1000, 4
-_VERSION = 1
+_VERSION = 2
 """Of how measures are taken: a run that another one judged is judged again."""
 _FILE = "judged.json"
 """Says in a run directory by which measures its images were judged."""
@@ -208,6 +210,16 @@ def embedded_world(
             )
             return None
     return folders[0]
+
+
+def about_relation(table: pd.DataFrame) -> str | None:
+    """What ``relation`` is a mean of, where it was read: captions of one thing have none.
+
+    Args:
+        table: with ``measure`` and ``n``.
+    """
+    counts = table.loc[table["measure"] == "relation", "n"]
+    return f"relation: of the {counts.max()} captions with two things" if len(counts) else None
 
 
 def _digest(path: Path) -> str:

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from attnscope import plots
 from attnscope.figures.generation import read_image
-from attnscope.measures import CELL, LEADING, MEASURES, READ
+from attnscope.measures import CELL, DRAWN, MEASURES, READ
 
 _MOST_COLUMNS = 8
 _FEWEST_GATES = 4
@@ -19,7 +19,7 @@ _MOST_LINES = 7
 def arms(table: pd.DataFrame) -> Figure:
     """The leading measures of every arm of the first cell, as differences to S where there are some."""
     table, cell = _first(table)
-    measures = [name for name in LEADING if name in set(table["measure"]) and name != "psnr"][:4]
+    measures = [name for name in DRAWN if name in set(table["measure"]) and name != "psnr"][:4]
     names = list(table["arm"].drop_duplicates())
     figure, axes = plt.subplots(
         1, len(measures), squeeze=False, figsize=(plots.TEXT_WIDTH, 0.85 + 0.19 * len(names))
@@ -42,7 +42,7 @@ def gates(table: pd.DataFrame) -> Figure | None:
         return None
     table = table[table["trajectory"].isin(["S", "S^F", "S^L"])]
     table, cell = _first(table)
-    measures = [name for name in LEADING if name in set(table["measure"])][:3]
+    measures = [name for name in DRAWN if name in set(table["measure"])][:3]
     figure, axes = plt.subplots(
         1, len(measures), squeeze=False, figsize=(plots.TEXT_WIDTH, plots.TEXT_WIDTH * 0.32)
     )
