@@ -281,7 +281,7 @@ def test_a_run_that_was_read_in_the_old_way_is_refused_or_judged_anew(
     relation = pd.read_parquet(run / "arms.parquet").query("measure == 'relation'")
     two = (pd.read_parquet(run / "images.parquet").query("arm == 'S'")["relation"].notna()).sum()
     assert (relation["n"] == two).all()
-    assert f"relation: of the {two} captions with two things" in before
+    assert f"relation: of the {two} captions with two things, fewer than 20: its diff" in before
     of_before(run)
     for more in ([], ["--json"], ["--quiet"]):
         code, out, err = attnscope("plot", run, *more)

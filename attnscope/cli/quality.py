@@ -218,8 +218,13 @@ def about_relation(table: pd.DataFrame) -> str | None:
     Args:
         table: with ``measure`` and ``n``.
     """
+    from attnscope.analyses.summaries import FEWEST
+
     counts = table.loc[table["measure"] == "relation", "n"]
-    return f"relation: of the {counts.max()} captions with two things" if len(counts) else None
+    if counts.empty:
+        return None
+    few = f", fewer than {FEWEST}: its differences are not tested" if counts.max() < FEWEST else ""
+    return f"relation: of the {counts.max()} captions with two things{few}"
 
 
 def _digest(path: Path) -> str:

@@ -99,6 +99,7 @@ def score(
     from attnscope.errors import InputError
     from attnscope.figures import samples
     from attnscope.figures.saving import save
+    from attnscope.measures import READ
     from attnscope.models import describe
     from attnscope.pipelines import load
 
@@ -123,13 +124,11 @@ def score(
     if as_json:
         show_json(rows)
     else:
-        shown = pd.DataFrame(rows).drop(columns="n_relation")
-        formats = {str(name): ".3f" for name in shown if name not in ("guidance", "n")}
-        title = (
-            "Part of what the captions ask for that the reader sees "
-            f"(relation: of the {results[0].n_relation} with two things)"
-        )
-        show_table(shown, title, formats)
+        counts = {"relation": results[0].n_relation}
+        shown = {"seen as asked": list(READ), "n": [counts.get(name, limit) for name in READ]}
+        scored = {f"guidance {row['guidance']:g}": [row[name] for name in READ] for row in rows}
+        title = "Part of what the captions ask for that the reader sees (relation: of two things)"
+        show_table(pd.DataFrame(shown | scored), title, dict.fromkeys(scored, ".3f"))
     if sheet is not None:
         first = results[0]
         save(lambda: samples.sheet(list(first.images[:48]), first.captions[:48]), sheet)
