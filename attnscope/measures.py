@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CELL = ("model", "scheduler", "steps", "noise_scale", "seed")
 """Columns that arms of an ablation share if they may be compared."""
-LEADING = ("kid", "fid", "clip", "all", "psnr", "ssim", "frames")
-"""Measures to show where there is no room for all."""
+LEADING = ("kid", "fid", "clip", "all", "attributes", "relation", "psnr", "ssim", "frames")
+"""Measures to show in tables where there is no room for all."""
+DRAWN = tuple(name for name in LEADING if name not in ("attributes", "relation"))
+"""Those that figures have axes for, the first ones first: ``all`` stands for its parts."""
 REFERENCE = "reference"
 """The trajectory of the row that shows what images as good as the references would score."""
-READ = ("size", "fill", "color", "shape", "relation", "background", "all")
-"""What the reader of the embedded world sees, averaged over images: the part of an image's things that
-are as asked, and whether everything is (``attnscope shapes score`` averages over things)."""
+READ = ("size", "fill", "color", "shape", "attributes", "relation", "background", "all")
+"""What the reader of the embedded world sees, image by image (:func:`attnscope.shapes.reader.matches`):
+the part of the asked things that agree in size, fill, colour and shape, and in all four, whichever
+stands where; whether two things stand where the caption puts them; the background; and everything at
+once."""
 
 
 @dataclass(frozen=True)
@@ -47,3 +55,16 @@ MEASURES: dict[str, Measure] = {
     "frames": Measure("frame distance", higher=False),
 }
 """By the name that tables use; those that lead come first."""
+
+
+def of_the_old_reading(table: pd.DataFrame) -> bool:
+    """Whether a table's ``relation`` is the axis alone: "side by side", whichever stands where.
+
+    That is what it meant before there was ``attributes``, while things in each other's place counted as
+    wrong in size, fill, colour and shape. Under the same names the two must not meet.
+
+    Args:
+        table: with a column per measure, or measures by name in the column ``measure``.
+    """
+    names = set(table.columns) | set(table.get("measure", ()))
+    return "relation" in names and "attributes" not in names

@@ -24,6 +24,7 @@ import pandas as pd
 
 from attnscope import documents
 from attnscope.errors import InputError
+from attnscope.measures import of_the_old_reading
 
 _PACKAGES = ("attnscope", "torch", "diffusers", "transformers", "numpy", "pandas")
 
@@ -106,14 +107,23 @@ class Run:
         """Read a table.
 
         Raises:
-            InputError: this run has no such table.
+            InputError: this run has no such table, or its images were judged when ``relation`` meant
+                something else.
         """
         if not self.has_table(name):
             raise InputError(
                 f"{str(self.path)!r} has no table {name!r}: the run did not finish; "
                 f"give the same '{self.command}' command again"
             )
-        return pd.read_parquet(self._table(name))
+        table = pd.read_parquet(self._table(name))
+        if of_the_old_reading(table):
+            option = " with --frontier" if self.command == "bench" else ""
+            raise InputError(
+                f"{str(self.path)!r} was judged when 'relation' meant the axis alone, whichever thing "
+                f"stood where: give the same '{self.command}' command{option} again, which judges the "
+                "images that are there anew"
+            )
+        return table
 
     def write_part(self, name: str, table: pd.DataFrame) -> None:
         """Keep what there is of a table so far, batch by batch, until :meth:`finish_table`."""

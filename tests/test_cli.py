@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import warnings
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,9 @@ import pytest
 import toys
 from PIL import Image
 
+from attnscope.measures import READ
 from attnscope.runs import Run
+from attnscope.shapes import scenes as world
 
 
 def convergence(folder, captions, out, *more):
@@ -369,6 +372,32 @@ def test_scores_need_a_guidance_that_is_a_number(attnscope, scale):
     code, _, err = attnscope("shapes", "score", "--limit", 1, "--steps", 1, "--guidance", scale)
     assert code == 2
     assert "is out of range: choose 0 (none) or more" in err
+
+
+def test_scores_tell_places_apart_from_what_stands_there(attnscope):
+    """And a caption of one thing has no places: its relation is null, not NaN and not right."""
+    options = ["--steps", 1, "--limit", 5, "--json"]
+    code, out, err = attnscope("shapes", "score", *options)
+    assert (code, err) == (0, "")
+    scenes = list(islice(world.generate("test", 0), 5))
+    (row,) = json.loads(out)
+    assert list(row) == ["guidance", "n", "n_relation", *READ]
+    assert (row["n"], row["n_relation"]) == (5, sum(len(scene.things) == 2 for scene in scenes))
+    alone = next(seed for seed in range(9) if len(next(world.generate("test", seed)).things) == 1)
+    options = ["--steps", 1, "--limit", 1, "--seed", alone]
+    (row,) = json.loads(
+        attnscope("shapes", "score", *options, "--json")[1], parse_constant=pytest.fail
+    )
+    assert row["relation"] is None
+    assert row["n_relation"] == 0
+    _, out, _ = attnscope("shapes", "score", *options)
+    told = {
+        cells[0]: cells[1:] for line in out.splitlines() if len(cells := line.split("│")[1:-1]) == 3
+    }
+    told = {name.strip(): [cell.strip() for cell in cells] for name, cells in told.items()}
+    assert list(told) == list(READ)
+    assert told["relation"] == ["0", "-"]
+    assert told["all"] == ["1", f"{row['all']:.3f}"]
 
 
 def test_models_lists_every_short_name(attnscope):

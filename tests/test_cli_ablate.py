@@ -257,6 +257,44 @@ def test_a_judgement_that_was_cut_short_is_taken_again(
     assert set(pd.read_parquet(run / "arms.parquet")["measure"]) == {"psnr", "ssim"}
 
 
+def of_before(run):
+    """Make the tables of a run what they were when ``relation`` was the axis alone."""
+    for path in run.glob("*.parquet"):
+        table = pd.read_parquet(path)
+        if "measure" in table:
+            table = table[table["measure"] != "attributes"]
+        table.drop(columns="attributes", errors="ignore").to_parquet(path, index=False)
+    about = json.loads((run / "judged.json").read_text())
+    (run / "judged.json").write_text(json.dumps(about | {"version": 1}, indent=2) + "\n")
+
+
+def test_a_run_that_was_read_in_the_old_way_is_refused_or_judged_anew(
+    attnscope, tmp_path, monkeypatch
+):
+    """``relation`` then meant "one beside the other", whichever stood where."""
+    run = tmp_path / "run"
+    command = ["ablate", "--limit", 4, "--steps", 2, "--gate", 1, "--features", "none", "--out", run,
+               "--device", "cpu"]  # fmt: skip
+    code, before, _ = attnscope(*command)
+    assert code == 0
+    assert "attributes" in before
+    relation = pd.read_parquet(run / "arms.parquet").query("measure == 'relation'")
+    two = (pd.read_parquet(run / "images.parquet").query("arm == 'S'")["relation"].notna()).sum()
+    assert (relation["n"] == two).all()
+    assert f"relation: of the {two} captions with two things, fewer than 20: its diff" in before
+    of_before(run)
+    for more in ([], ["--json"], ["--quiet"]):
+        code, out, err = attnscope("plot", run, *more)
+        assert (code, out) == (2, "")
+        assert err.count("\n") == 1
+        assert "'relation' meant the axis alone" in err
+        assert "the same 'ablate' command again" in err
+    monkeypatch.setattr(ablation, "sample", None)
+    code, out, _ = attnscope(*command)
+    assert (code, out) == (0, before)
+    assert attnscope("plot", run)[0] == 0
+
+
 def test_other_settings_in_the_same_place_are_refused(attnscope, folder, captions, tmp_path):
     attnscope(*ablate(folder, captions, tmp_path / "run"))
     code, _, err = attnscope(*ablate(folder, captions, tmp_path / "run"), "--gate", "3")

@@ -193,6 +193,31 @@ def test_other_measures_judge_the_same_images_again(attnscope, folder, captions,
     assert (run / "arms.csv").read_text() == speeds
 
 
+def test_a_frontier_that_was_read_in_the_old_way_is_refused_or_judged_anew(attnscope, tmp_path):
+    """``relation`` then meant "one beside the other", whichever stood where."""
+    run = tmp_path / "run"
+    command = ["bench", "--tgate", "m=2,k=2,w=0", "--steps", 3, "--repeats", 1, "--rivals", "none",
+               "--device", "cpu", "--out", run]  # fmt: skip
+    judged = [*command, "--frontier", "--limit", 4, "--features", "none"]
+    code, out, _ = attnscope(*judged)
+    assert code == 0
+    assert "attributes" in out
+    assert "captions with two things" in out
+    frontier = pd.read_parquet(run / "frontier.parquet")
+    assert {"attributes", "relation", "all"} <= set(frontier["measure"])
+    old = frontier[frontier["measure"] != "attributes"]
+    old.to_parquet(run / "frontier.parquet")
+    about = json.loads((run / "judged.json").read_text())
+    (run / "judged.json").write_text(json.dumps(about | {"version": 1}, indent=2) + "\n")
+    for again in (command, ["plot", run]):
+        code, out, err = attnscope(*again)
+        assert (code, out) == (2, "")
+        assert "'relation' meant the axis alone" in err
+        assert "the same 'bench' command with --frontier again" in err
+    assert attnscope(*judged)[0] == 0
+    pd.testing.assert_frame_equal(pd.read_parquet(run / "frontier.parquet"), frontier)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -11,9 +11,10 @@ import torch
 import attnscope
 from attnscope.analyses import alignment
 from attnscope.calling import call
+from attnscope.measures import READ
 from attnscope.models import MODELS, SHAPES_FOLDER
-from attnscope.shapes.reader import ATTRIBUTES, load_reader, matches
 from attnscope.shapes.reader import alignment as scores
+from attnscope.shapes.reader import load_reader, matches
 from attnscope.shapes.scenes import caption, generate, render
 
 
@@ -45,21 +46,24 @@ def test_it_loads_in_single_precision(pipe):
 
 
 def test_the_reader_reads_held_out_renders():
-    """At least 98 % for every attribute."""
+    """At least 98 % for every attribute, for places and for backgrounds."""
     rng = np.random.default_rng(0)
     scenes = list(islice(generate("test", seed=5), 600))
     images = np.stack([render(scene, rng) for scene in scenes])
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
     seen = scores(matches(load_reader(SHAPES_FOLDER).read(pixels), scenes))
-    assert all(seen[name] >= 0.98 for name in ATTRIBUTES), seen
+    assert all(seen[name] >= 0.98 for name in READ if name != "all"), seen
 
 
 def test_it_draws_what_held_out_captions_ask_for(pipe):
-    """Above chance (0.5, 0.25, 0.12, 0.12, 0.33); the model card has the figures of 1,000."""
+    """Well above what images of other captions score (0.57, 0.31, 0.16, 0.17, 0.15).
+
+    Not so for the relation: it stands at chance. The model card has the figures of 1,000 captions.
+    """
     settings = alignment.Settings(limit=24, steps=25, guidance=MODELS["shapes"].guidance)
     result = alignment.measure(pipe, SHAPES_FOLDER, settings)
     assert result.images.shape == (24, 64, 64, 3)
-    floors = {"size": 0.5, "fill": 0.4, "color": 0.35, "shape": 0.3, "relation": 0.8}
+    floors = {"size": 0.8, "fill": 0.7, "color": 0.7, "shape": 0.7, "background": 0.8}
     assert all(result.scores[name] >= floor for name, floor in floors.items()), result.scores
 
 

@@ -1,3 +1,5 @@
+from itertools import islice
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,11 +11,12 @@ from attnscope.analyses.judging import Judges, Reference, judge, scenes_referenc
 from attnscope.analyses.summaries import at_gate, larger_than_chance, over_seeds, summarise
 from attnscope.errors import InputError
 from attnscope.features import Extractor, FeatureSet
+from attnscope.measures import READ
 from attnscope.metrics import fid, kid
 from attnscope.models import SHAPES_FOLDER
 from attnscope.runs import Run
 from attnscope.shapes.reader import alignment, load_reader, matches
-from attnscope.shapes.scenes import caption, generate, parse, render
+from attnscope.shapes.scenes import Scene, caption, generate, parse, render
 
 RNG = np.random.default_rng(0)
 ARMS = {"S": None, "S^F": 2, "S^L": 2}
@@ -181,11 +184,47 @@ def test_the_reader_reads_every_image_as_it_reads_all_of_them(rendered):
         tensor = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
         asked = [parse(texts[number]) for number in own["prompt_id"]]
         scores = alignment(matches(reader.read(tensor), asked))
-        assert own["all"].mean() == pytest.approx(scores["all"])
-        assert own["background"].mean() == pytest.approx(scores["background"])
-        assert own["relation"].mean() == pytest.approx(scores["relation"])
+        for name in READ:
+            assert own[name].mean() == pytest.approx(scores[name]), name
+        two = own["text"].map(lambda text: parse(text).relation is not None)
+        assert own["relation"].isna().tolist() == (~two).tolist()
+        assert two.any()
+        assert not two.all()
     means = measured.groupby("trajectory")["all"].mean()
     assert means["S"] > 0.9 > 0.2 > means["S^F"]
+
+
+def test_things_in_each_others_place_cost_the_relation_and_no_attribute(tmp_path):
+    """An arm that swaps: its attributes are not told from S, its relation is, of the captions with two."""
+    run = Run.open(tmp_path / "run", "ablate", Judges())
+    scenes = list(islice(generate("test", seed=7), 60))
+    rows = []
+    for trajectory in ("S", "S^L"):
+        for number, scene in enumerate(scenes):
+            swapped = Scene(scene.things[::-1], scene.relation, scene.background)
+            shown = scene if trajectory == "S" else swapped
+            path = f"{trajectory[-1]}-{number}.png"
+            Image.fromarray(render(shown, np.random.default_rng(number))).save(run.path / path)
+            rows.append({"model": "toy", "scheduler": "dpm", "steps": 4, "noise_scale": 1.0,
+                         "seed": 0, "arm": trajectory, "key": trajectory, "trajectory": trajectory,
+                         "gate": None, "interval": None, "reused_steps": 0, "prompt_id": number,
+                         "frame": 0, "path": path})  # fmt: skip
+    texts = {number: caption(scene) for number, scene in enumerate(scenes)}
+    measured, _ = judge(run, pd.DataFrame(rows), texts, Judges(reader=SHAPES_FOLDER))
+    arms = summarise(measured).set_index(["trajectory", "measure"])
+    two = sum(scene.relation is not None for scene in scenes)
+    swapped = arms.loc["S^L"]
+    assert swapped.loc["relation", "value"] == 0
+    assert (arms.loc["S"].loc["relation", "n"], swapped.loc["relation", "n"]) == (two, two)
+    assert (swapped.drop("relation")["n"] == 60).all()
+    assert swapped.loc["relation", "difference_high"] < -0.9
+    assert swapped.loc["attributes", "value"] > 0.97
+    assert (
+        swapped.loc["attributes", "difference_low"]
+        <= 0
+        <= swapped.loc["attributes", "difference_high"]
+    )
+    assert swapped.loc["all", "value"] <= 1 - two / 60
 
 
 def test_judging_measures_what_is_asked_for_and_keeps_features(rendered):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from attnscope.measures import READ
 from attnscope.shapes import architecture, fitting, reader
 from attnscope.shapes.fitting import Objective, OutOfTime, Schedule, Worker, fit
 from attnscope.shapes.scenes import Scene, Thing, caption, generate, render
@@ -66,21 +67,18 @@ def test_the_reader_compares_in_canonical_order():
     retold = Scene((RIGHT, LEFT), "right of", "gray")
     assert reader.encode(told) == reader.encode(retold)
     read = torch.tensor([reader.encode(told)])
-    assert reader.alignment(reader.matches(read, [retold])) == dict.fromkeys(
-        [*reader.ATTRIBUTES, "all"], 1.0
-    )
+    assert reader.alignment(reader.matches(read, [retold])) == dict.fromkeys(READ, 1.0)
 
 
-def test_alignment_counts_things_and_images():
-    """Swapped things: every attribute that differs is wrong twice, the relation is right."""
+def test_alignment_tells_what_is_drawn_from_where_it_stands():
+    """Swapped things: their attributes are right, their places are not."""
     asked = Scene((LEFT, RIGHT), "left of", "gray")
     swapped = Scene((RIGHT, LEFT), "left of", "gray")
     alone = Scene((LEFT,), None, "gray")
     read = torch.tensor([reader.encode(swapped), [0 if c < 0 else c for c in reader.encode(alone)]])
     scores = reader.alignment(reader.matches(read, [asked, alone]))
-    assert scores["color"] == pytest.approx(1 / 3)
-    assert scores["relation"] == 1
-    assert scores["background"] == 1
+    assert scores["color"] == scores["attributes"] == scores["background"] == 1
+    assert scores["relation"] == 0
     assert scores["all"] == 0.5
 
 
@@ -150,6 +148,27 @@ def test_training_lowers_the_loss_and_logs_it(tmp_path):
     assert log["loss"].iloc[-1] < 0.1 * log["loss"].iloc[0]
     assert log.query("color == 0.5")["step"].tolist() == [100, 200, 300]
     assert log["examples"].iloc[-1] == 300 * 16
+
+
+def test_a_log_of_the_old_reading_goes_on_without_what_it_read(tmp_path):
+    """When relation was the axis alone: losses stay, and what means the same."""
+    import pandas as pd
+
+    (tmp_path / "log.csv").write_text(
+        "stage,step,examples,seconds,loss,learning_rate,size,fill,color,shape,relation,background,all\n"
+        "text,50,800,1.0,0.5,0.001,,,,,,,\n"
+        "unet,100,1600,2.0,0.3,0.001,0.7,0.6,0.5,0.4,1.0,0.9,0.2\n"
+    )
+    log = fitting.Log(tmp_path / "log.csv", "unet", 100)
+    log.write(step=200, loss=0.2, attributes=0.95, relation=0.5, all=0.4)
+    rows = pd.read_csv(tmp_path / "log.csv")
+    assert tuple(rows.columns) == fitting.LOG_COLUMNS
+    assert rows["loss"].tolist() == [0.5, 0.3, 0.2]
+    assert rows.loc[1, ["size", "fill", "color", "shape", "attributes", "relation"]].isna().all()
+    assert (rows.loc[1, "background"], rows.loc[1, "all"]) == (0.9, 0.2)
+    assert rows.loc[2, "relation"] == 0.5
+    again = fitting.Log(tmp_path / "log.csv", "unet", 200)
+    assert pd.read_csv(again.path).loc[2, "relation"] == 0.5
 
 
 def test_the_learning_rate_rises_stays_and_falls():

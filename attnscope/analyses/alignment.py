@@ -37,11 +37,20 @@ class Settings:
 
 @dataclass(frozen=True)
 class Result:
-    """Images, their captions, and the part of what was asked for that the reader saw."""
+    """What was made, and what the reader saw of it.
+
+    Args:
+        images: uint8 ``[n, height, width, 3]``.
+        captions: of each.
+        scores: means over images, by the names of :data:`attnscope.measures.READ`.
+        n_relation: how many captions have two things: ``relation`` is a mean over these alone, and NaN
+            if there are none.
+    """
 
     images: np.ndarray[Any, np.dtype[np.uint8]]
     captions: list[str]
     scores: dict[str, float]
+    n_relation: int
 
 
 def measure(
@@ -82,5 +91,8 @@ def measure(
         images.append(made)
         on_batch(len(batch))
     return Result(
-        np.concatenate(images), [caption(scene) for scene in scenes], alignment(torch.cat(agreed))
+        np.concatenate(images),
+        [caption(scene) for scene in scenes],
+        alignment(torch.cat(agreed)),
+        sum(scene.relation is not None for scene in scenes),
     )

@@ -231,15 +231,13 @@ def _open(run: Run, paths: Iterable[str]) -> list[Image.Image]:
 def _reading(
     images: Sequence[Image.Image], captions: Sequence[str], reader: Reader
 ) -> dict[str, NDArray[np.float64]]:
-    """What the reader sees of every caption: the part of an image's things that agree."""
+    """What the reader sees of every caption, by the names of :data:`attnscope.measures.READ`."""
     import torch
 
-    from attnscope.shapes.reader import HEADS, matches
+    from attnscope.shapes.reader import matches
     from attnscope.shapes.scenes import parse
 
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
     read = reader.read(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1)
     agreed = matches(read, [parse(caption) for caption in captions]).double().numpy()
-    heads = pd.DataFrame(agreed, columns=[name.split("_")[0] for name in HEADS])
-    columns = {name: heads[[name]].mean(axis=1).to_numpy() for name in READ[:-1]}
-    return {**columns, "all": (heads.min(axis=1) == 1).to_numpy(float)}
+    return dict(zip(READ, agreed.T, strict=True))

@@ -218,6 +218,7 @@ def _judge(
 def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     """Draw an ablation's figures, print its arms and which differences are larger than chance."""
     from attnscope.analyses.summaries import larger_than_chance, over_seeds
+    from attnscope.cli import quality
     from attnscope.cli.console import messages, results, show_json
     from attnscope.figures.saving import save_figures
 
@@ -235,6 +236,8 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     _show_arms(arms, run.settings)
     if len(seeds):
         _show_seeds(seeds)
+    if relation := quality.about_relation(arms):
+        results.print(relation)
     for line in larger_than_chance(arms):
         results.print(line)
     of_sets = arms.loc[arms["features"] != "", ["features", "reference", "n"]].drop_duplicates()

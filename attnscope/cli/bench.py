@@ -28,7 +28,7 @@ _FRONTIER_LIMIT = 100
 _FEW = 10_000
 _PASSES = 3
 _TABLES = ("arms", "parts", "attribution")
-_APART = ("size", "fill", "color", "shape", "relation", "background")  # "all" stands for them
+_APART = ("size", "fill", "color", "shape", "background")  # "attributes" and "all" stand for them
 
 
 def bench(
@@ -473,7 +473,8 @@ def _show_attribution(table: pd.DataFrame) -> None:
 
 def _show_frontier(table: pd.DataFrame) -> None:
     """Speed beside the leading measures, a row per arm."""
-    from attnscope.cli.console import messages, show_table
+    from attnscope.cli import quality
+    from attnscope.cli.console import messages, results, show_table
     from attnscope.measures import MEASURES
 
     wide = table.pivot_table(index="arm", columns="measure", values="value", sort=False)
@@ -486,6 +487,8 @@ def _show_frontier(table: pd.DataFrame) -> None:
     formats = {short[name]: MEASURES[name].form for name in names}
     show_table(shown.reset_index(), f"speed and quality, {table['n'].max()} images an arm",
                {"speed-up": ".2f", **formats})  # fmt: skip
+    if relation := quality.about_relation(table):
+        results.print(relation)
     small = table.loc[table["measure"] == "fid", "n"]
     if len(small) and small.max() < _FEW:
         messages.print(

@@ -14,6 +14,8 @@ from attnscope import documents
 from attnscope.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from attnscope.analyses.judging import Judges, Reference
     from attnscope.features import Extractor
     from attnscope.prompts import Prompt
@@ -208,6 +210,21 @@ def embedded_world(
             )
             return None
     return folders[0]
+
+
+def about_relation(table: pd.DataFrame) -> str | None:
+    """What ``relation`` is a mean of, where it was read: captions of one thing have none.
+
+    Args:
+        table: with ``measure`` and ``n``.
+    """
+    from attnscope.analyses.summaries import FEWEST
+
+    counts = table.loc[table["measure"] == "relation", "n"]
+    if counts.empty:
+        return None
+    few = f", fewer than {FEWEST}: its differences are not tested" if counts.max() < FEWEST else ""
+    return f"relation: of the {counts.max()} captions with two things{few}"
 
 
 def _digest(path: Path) -> str:

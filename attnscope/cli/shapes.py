@@ -85,7 +85,13 @@ def score(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Sample held-out captions and let the reader say how many came out as asked."""
+    """Sample held-out captions and let the reader say how many came out as asked.
+
+    Size, fill, color and shape: the part of the things that has them as asked, whichever stands where;
+    attributes: all four. Relation: whether two things stand where the caption puts them. All: everything.
+    """
+    import math
+
     import pandas as pd
 
     from attnscope.analyses.alignment import Settings, measure
@@ -94,6 +100,7 @@ def score(
     from attnscope.errors import InputError
     from attnscope.figures import samples
     from attnscope.figures.saving import save
+    from attnscope.measures import READ
     from attnscope.models import describe
     from attnscope.pipelines import load
 
@@ -114,13 +121,17 @@ def score(
             for scale in scales:
                 settings = Settings(limit=limit, steps=steps, guidance=scale, seed=seed)
                 results.append(measure(pipe, folder, settings, on_batch=advance))
-                rows.append({"guidance": scale, "n": limit, **results[-1].scores})
+                counts = {"n": limit, "n_relation": results[-1].n_relation}
+                known = {k: None if math.isnan(v) else v for k, v in results[-1].scores.items()}
+                rows.append({"guidance": scale, **counts, **known})
     if as_json:
         show_json(rows)
     else:
-        formats = {name: ".3f" for name in rows[0] if name not in ("guidance", "n")}
-        title = "Part of what the captions ask for that the reader sees"
-        show_table(pd.DataFrame(rows), title, formats)
+        counts = {"relation": results[0].n_relation}
+        shown = {"seen as asked": list(READ), "n": [counts.get(name, limit) for name in READ]}
+        scored = {f"guidance {row['guidance']:g}": [row[name] for name in READ] for row in rows}
+        title = "Part of what the captions ask for that the reader sees (relation: of two things)"
+        show_table(pd.DataFrame(shown | scored), title, dict.fromkeys(scored, ".3f"))
     if sheet is not None:
         first = results[0]
         save(lambda: samples.sheet(list(first.images[:48]), first.captions[:48]), sheet)

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from attnscope import plots
 from attnscope.figures.generation import read_image
 from attnscope.figures.layout import note, numbered, panels, shared_legend, title
-from attnscope.measures import CELL, LEADING, MEASURES, READ
+from attnscope.measures import CELL, DRAWN, MEASURES, READ
 
 _MOST_COLUMNS = 8
 _FEWEST_GATES = 4
@@ -21,7 +21,7 @@ _OF_FIRST = ", of the first arm alone"
 def arms(table: pd.DataFrame) -> Figure:
     """The leading measures of every arm of the first cell, as differences to S where there are some."""
     table, cell = _first(table)
-    measures = [name for name in LEADING if name in set(table["measure"]) and name != "psnr"][:4]
+    measures = [name for name in DRAWN if name in set(table["measure"]) and name != "psnr"][:4]
     names = list(table["arm"].drop_duplicates())
     figure, axes = panels(len(measures), columns=2, height=0.55 + 0.125 * len(names), extra=0.3)
     for index, (ax, measure) in enumerate(zip(axes, measures, strict=True)):
@@ -43,7 +43,7 @@ def gates(table: pd.DataFrame) -> Figure | None:
     table = table[table["trajectory"].isin(["S", "S^F", "S^L"])]
     table, cell = _first(table)
     table, interval = _first_interval(table)
-    measures = [name for name in LEADING if name in set(table["measure"])][:3]
+    measures = [name for name in DRAWN if name in set(table["measure"])][:3]
     figure, axes = panels(len(measures), columns=1, height=1.3, extra=0.5, sharex=True)
     for ax, measure in zip(axes, measures, strict=True):
         chosen = table[table["measure"] == measure]

@@ -35,6 +35,7 @@ LOG_COLUMNS = (
     "fill",
     "color",
     "shape",
+    "attributes",
     "relation",
     "background",
     "all",
@@ -256,7 +257,7 @@ class Log:
         rows = []
         if path.exists():
             with path.open(newline="") as file:
-                rows = [row for row in csv.DictReader(file) if self._keeps(row, step)]
+                rows = [_comparable(row) for row in csv.DictReader(file) if self._keeps(row, step)]
 
         def rewrite(partial: Path) -> None:
             with partial.open("w", newline="") as file:
@@ -275,3 +276,10 @@ class Log:
         """Append one row of this stage."""
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, LOG_COLUMNS).writerow({"stage": self.stage, **values})
+
+
+def _comparable(row: dict[str, str]) -> dict[str, str]:
+    """A row of a log; one that was read when ``relation`` was the axis alone keeps what means the same."""
+    if "attributes" in row:
+        return row
+    return row | dict.fromkeys(("size", "fill", "color", "shape", "relation"), "")

@@ -3,6 +3,10 @@
 It has one head per attribute and object. Objects stand in canonical order (left to right, or top
 to bottom), and a caption is brought to that order before the two are compared, so "a red circle
 left of a blue square" and "a blue square right of a red circle" read alike.
+
+:func:`matches` says what a person would of an image and its caption: are these the things that were
+asked for, and do they stand where they should? The two are apart: things in each other's place are
+right things in wrong places.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from attnscope.measures import READ
 from attnscope.shapes.scenes import (
     BACKGROUNDS,
     COLORS,
@@ -26,6 +31,7 @@ from attnscope.shapes.scenes import (
 
 LAYOUTS = ("single", "left of", "above")
 """What a canonical scene's relation can be; ``single`` is a scene of one thing."""
+SINGLE = LAYOUTS.index("single")
 
 HEADS: dict[str, tuple[str, ...]] = {
     "background": BACKGROUNDS,
@@ -41,9 +47,12 @@ HEADS: dict[str, tuple[str, ...]] = {
         )
     },
 }
-"""Head name to its classes, in the order of :func:`encode`'s columns."""
+"""Head name to its classes, in the order of :func:`encode`'s columns. The head ``relation`` tells the
+axis alone: whatever stands first in canonical order is the first thing."""
+_LAYOUT = list(HEADS).index("relation")
 
-ATTRIBUTES = ("size", "fill", "color", "shape", "relation", "background")
+ATTRIBUTES = ("size", "fill", "color", "shape")
+"""What a thing has."""
 ABSENT = -100
 """Class of a head that does not apply (the second thing of a single one); ignored by the loss."""
 
@@ -137,32 +146,71 @@ def load_reader(folder: Path) -> Reader:
 
 
 def matches(read: Tensor, scenes: Sequence[Scene]) -> Tensor:
-    """Where the reading agrees with the scenes.
+    """What of the scenes the reading shows.
+
+    With an asked thing ``t`` and the seen thing ``p(t)`` that it is taken for, ``p`` is the one of the
+    two assignments under which more attributes agree::
+
+        p = argmax_p  sum_t sum_a [a(p(t)) = a(t)]       a: size, fill, colour, shape
+
+    and the caption's own order where both are as good (one thing drawn twice, or two things asked for
+    that are alike). Under ``p``:
+
+    - ``size``, ``fill``, ``color``, ``shape``: the part of the asked things that agree in it;
+      ``attributes``: of all four. A thing that is not there agrees in nothing.
+    - ``relation``: whether both things are there and stand where the caption puts them: along its axis,
+      and ``p`` is the caption's order. NaN for a caption of one thing.
+    - ``background``: whether it agrees. ``all``: whether all of this does and there is no thing too many.
 
     Args:
         read: int64 ``[batch, heads]`` from :meth:`Reader.read`.
         scenes: what the captions ask for, ``batch`` of them.
 
     Returns:
-        float32 ``[batch, heads]``: 1 agrees, 0 does not, NaN where the head does not apply.
+        float32 ``[batch, 8]``, columns as in :data:`attnscope.measures.READ`, from 0 to 1.
     """
     asked = torch.tensor([encode(scene) for scene in scenes], device=read.device)
-    agreed = (read == asked).float()
-    return agreed.masked_fill(asked == ABSENT, float("nan"))
+    agreed, swapped = _things(read, asked)
+    background, layout = (read == asked)[:, :2].unbind(1)
+    paired = asked[:, _LAYOUT] != SINGLE
+    parts = agreed.sum(1) / (1.0 + paired)[:, None]
+    attributes = parts.mean(1)
+    placed = layout & ~swapped
+    values = {
+        **dict(zip(ATTRIBUTES, parts.unbind(1), strict=True)),
+        "attributes": attributes,
+        "relation": placed.float().masked_fill(~paired, float("nan")),
+        "background": background,
+        "all": (attributes == 1) & placed & background,
+    }
+    return torch.stack([values[name].float() for name in READ], dim=1)
+
+
+def _things(read: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
+    """Which attributes agree under the better assignment, and whether it swaps the two things.
+
+    Args:
+        read: int64 ``[batch, heads]``, what is seen.
+        asked: int64 ``[batch, heads]`` of :func:`encode`; what is absent agrees with nothing.
+
+    Returns:
+        bool ``[batch, things, attributes]`` and bool ``[batch]``.
+    """
+    seen, wanted = (heads[:, 2:].reshape(-1, 2, len(ATTRIBUTES)) for heads in (read, asked))
+    # the heads of a second thing always say something: it is there only if the layout says so
+    there = torch.stack([torch.ones_like(read[:, 0]), read[:, _LAYOUT] != SINGLE], dim=1).bool()
+    ordered = (seen == wanted) & there[:, :, None]
+    crossed = (seen.flip(1) == wanted) & there.flip(1)[:, :, None]
+    swapped = crossed.sum((1, 2)) > ordered.sum((1, 2))
+    return torch.where(swapped[:, None, None], crossed, ordered), swapped
 
 
 def alignment(agreed: Tensor) -> dict[str, float]:
-    """Fraction of what was asked for that was seen, by attribute, and ``all`` of it at once.
+    """Means over images, by the names of :data:`attnscope.measures.READ`.
 
-    Sizes, fills, colours and shapes count per thing; relation, background and ``all`` per image.
+    ``relation`` is the mean over captions with two things; NaN if there are none.
 
     Args:
         agreed: from :func:`matches`.
     """
-    names = list(HEADS)
-    scores = {}
-    for attribute in ATTRIBUTES:
-        columns = [i for i, name in enumerate(names) if name.split("_")[0] == attribute]
-        scores[attribute] = float(agreed[:, columns].nanmean())
-    scores["all"] = float((agreed.nan_to_num(1.0).min(dim=1).values == 1).float().mean())
-    return scores
+    return dict(zip(READ, agreed.double().nanmean(dim=0).tolist(), strict=True))
