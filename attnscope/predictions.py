@@ -181,10 +181,8 @@ def places(scheduler: Any, timesteps: ArrayLike) -> NDArray[np.int64]:
 
     Args:
         scheduler: after ``set_timesteps``.
-        timesteps: of a run in its order, which may start late as image-to-image does; or any.
-
-    Raises:
-        InputError: one of them is none of the scheduler's.
+        timesteps: of a run in its order, which may start late as image-to-image does; or any, of
+            which the nearest is meant.
     """
     given = np.asarray(timesteps, dtype=np.float64).reshape(-1)
     own = np.asarray(scheduler.timesteps.cpu(), dtype=np.float64)
@@ -202,12 +200,6 @@ def places(scheduler: Any, timesteps: ArrayLike) -> NDArray[np.int64]:
         start = next((hint for hint in hints if hint in starts), starts[0])
         return np.arange(start, start + len(given))
     nearest: NDArray[np.int64] = np.abs(own[None] - given[:, None]).argmin(1)
-    missed = np.abs(own[nearest] - given) > 0.01 * np.abs(own).max()
-    if missed.any():
-        raise InputError(
-            f"timestep={given[missed][0]:g} is none of this {type(scheduler).__name__}'s, so its "
-            "noise level is not known: give some of scheduler.timesteps"
-        )
     return nearest
 
 
@@ -253,16 +245,17 @@ def check_prediction(scheduler: Any) -> None:
         )
 
 
-def check_step(arguments: dict[str, Any]) -> None:
+def check_step(levels_apart: bool) -> None:
     """Refuse a step whose latents are at several noise levels at once.
 
     Args:
-        arguments: of ``scheduler.step``, by name.
+        levels_apart: whether ``scheduler.step`` is given ``per_token_timesteps``, as by LTX for
+            frames that are known, along with a prediction of the other sign.
 
     Raises:
-        InputError: it is given ``per_token_timesteps``, as LTX does for frames that are known.
+        InputError: it is.
     """
-    if arguments.get("per_token_timesteps") is not None:
+    if levels_apart:
         raise InputError(
             "this pipeline gives every token a noise level of its own (per_token_timesteps), so no "
             "prediction has one way to noise: watch without observers of noise"
@@ -313,6 +306,12 @@ def _level(scheduler: Any, timestep: float, place: int | None) -> Level:
         return Level(math.sqrt(kept), math.sqrt(1 - kept))
     if place is None:
         (place,) = places(scheduler, [timestep])
+    largest = float(scheduler.timesteps.abs().max())
+    if abs(float(scheduler.timesteps[place]) - timestep) > 0.01 * largest:
+        raise InputError(
+            f"timestep={timestep:g} is none of this {type(scheduler).__name__}'s, so its noise "
+            "level is not known: give some of scheduler.timesteps"
+        )
     sigma = float(scheduler.sigmas[place])
     if _is(scheduler, _FLOWS) or scheduler.config.get("use_flow_sigmas"):
         inverted = scheduler.config.get("invert_sigmas")

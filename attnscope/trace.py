@@ -32,6 +32,7 @@ from attnscope.hook import (
 from attnscope.nulltext import NullText
 from attnscope.observers import Observer
 from attnscope.plan import Action, Baseline, Plan, Trajectory, parse
+from attnscope.predictions import check_step
 from attnscope.sites import KINDS, Site, confirmed_kind, find_denoiser, find_sites, unwrapped
 from attnscope.surroundings import LATENTS, find_surroundings, given_latents, stream
 
@@ -372,6 +373,7 @@ class Trace:
             observer.see(LATENTS, there, given_latents(self._given, sample))
         for observer in self.observers:
             if observer.watches_noise:
+                check_step(self._clock.levels_apart)
                 observer.end_step(moment.step, self._predictions, guided, sample)
         self._given = None
         self._predictions.clear()
