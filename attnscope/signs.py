@@ -37,7 +37,13 @@ def products(predictions: Sequence[Tensor], guided: Tensor, sample: Tensor) -> T
     of_calls = (call.reshape(-1, guided.numel()).unbind() for call in predictions)
     branches = [branch for call in of_calls for branch in call]
     vectors = [*branches, sample.reshape(-1), guided.reshape(-1)]
-    return torch.stack([torch.stack([torch.dot(a, b) for b in vectors]) for a in vectors])
+    # Not one matrix product, which tensor cores may round to ten bits.
+    size = len(vectors)
+    upper = torch.triu_indices(size, size, device=guided.device)
+    found = [torch.dot(vectors[i], vectors[j]) for i in range(size) for j in range(i, size)]
+    gram = guided.new_zeros(size, size)
+    gram[upper[0], upper[1]] = gram[upper[1], upper[0]] = torch.stack(found)
+    return gram
 
 
 def sign_of(steps: Sequence[NDArray[np.float32]]) -> float:
