@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from attnscope.observers import FeatureMaps, NoiseMean, Observer, StepDistance
     from attnscope.pipelines import load
     from attnscope.plan import (
+        Action,
         Baseline,
         Combined,
         CrossReuse,
@@ -47,6 +48,7 @@ _HOMES = {
     "StepDistance": "attnscope.observers",
     **dict.fromkeys(
         (
+            "Action",
             "Baseline",
             "Combined",
             "CrossReuse",
@@ -69,6 +71,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Action",
     "Baseline",
     "BranchDistance",
     "CaptionDistance",

@@ -393,6 +393,7 @@ class Clock:
                 "this guidance layout is not supported"
             )
         run.guided_steps += self._rows_in_step > run.samples
+        self.levels_apart = bound.get("per_token_timesteps") is not None
         self._on_step(self.moment, output, sample)
         result = original(*args, **kwargs)
         run._stamps.append(bound["timestep"])

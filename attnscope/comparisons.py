@@ -21,9 +21,22 @@ from torch import Tensor
 
 from attnscope.clock import Moment, Run
 from attnscope.errors import InputError
-from attnscope.observers import STEP_DISTANCES, Observer, SiteObserver, flat_prediction
-from attnscope.predictions import check_noise_levels, check_prediction, clean_weights, noise_weights
+from attnscope.observers import (
+    STEP_DISTANCES,
+    Observer,
+    SiteObserver,
+    flat_prediction,
+    known_sign,
+)
+from attnscope.predictions import (
+    check_noise_levels,
+    check_prediction,
+    clean_weights,
+    noise_weights,
+    places,
+)
 from attnscope.rows import SITE_COLUMNS, distances, joined, labelled, tidy, to_host
+from attnscope.signs import products
 from attnscope.sites import Site
 
 _SAME = 1e-2
@@ -381,7 +394,8 @@ class PredictionDistance(Observer):
 
     One row per sample, step and ``prediction``, which is ``noise`` or ``x_0``. ``cosine`` is
     1 - cos, ``relative`` is relative to the conditional branch. Nothing is measured where one
-    branch runs.
+    branch runs, and nothing can be where the scheduler is given another quantity than the
+    denoiser predicts. Missing is x_0 from a prediction of noise where all is noise.
     """
 
     watches_noise = True
@@ -390,6 +404,8 @@ class PredictionDistance(Observer):
         self._scheduler: Any = None
         self._run: Run | None = None
         self._moments: list[tuple[int, Tensor]] = []
+        self._products: list[Tensor] = []
+        self._unread = ""
         self._tables: list[pd.DataFrame] = []
 
     def start(self, run: Run, scheduler: Any) -> None:
@@ -402,6 +418,8 @@ class PredictionDistance(Observer):
         check_noise_levels(scheduler)
         self._scheduler, self._run = scheduler, run
         self._moments.clear()
+        self._products.clear()
+        self._unread = ""
 
     def end_step(
         self,
@@ -415,27 +433,38 @@ class PredictionDistance(Observer):
         if layout is None or any(moment.rows != moment.batch for moment, _ in predictions):
             return
         cond_first, in_one_batch = layout
-        flat = [flat_prediction(prediction, sample) for _, prediction in predictions]
+        try:
+            flat = [flat_prediction(prediction, sample) for _, prediction in predictions]
+        except InputError as error:
+            self._unread = str(error)
+            return
         first, second = flat[0].chunk(2) if in_one_batch else flat
         cond, uncond = (first, second) if cond_first else (second, first)
         x = sample.detach().float().flatten(1)
-        products = [
+        squares = [
             (cond - uncond).square(), cond * cond, cond * x, uncond * uncond, uncond * x, x * x,
         ]  # fmt: skip
         numel = torch.full((len(x),), float(x.shape[1]), device=x.device)
-        self._moments.append((step, torch.stack([*(p.sum(1) for p in products), numel])))
+        self._moments.append((step, torch.stack([*(p.sum(1) for p in squares), numel])))
+        self._products.append(products(flat, flat_prediction(guided, sample), x))
 
     def finish(self, run: Run) -> None:
         """Bring the moments to the host and combine them to distances."""
-        host = to_host([moments for _, moments in self._moments])
+        if not (self._moments or self._unread):
+            return
+        count = len(self._moments)
+        host = to_host([*(moments for _, moments in self._moments), *self._products])
+        sign = known_sign(host[count:], self._unread)
         timesteps = run.timesteps()
+        where = places(self._scheduler, timesteps)
         parts = []
-        for (step, _), moments in zip(self._moments, host, strict=True):
-            if step >= run.steps_done:
+        for (step, _), moments in zip(self._moments, host[:count], strict=True):
+            if step >= run.steps_done or np.isnan(sign):
                 continue
             apart, cc, cx, uu, ux, xx, numel = moments.astype(np.float64)
             for name, weights in (("noise", noise_weights), ("x_0", clean_weights)):
-                a, b = weights(self._scheduler, float(timesteps[step]))
+                a, b = weights(self._scheduler, float(timesteps[step]), place=int(where[step]))
+                a *= sign
                 cond, uncond = (
                     np.sqrt(np.maximum(a**2 * pp + 2 * a * b * px + b**2 * xx, 0))
                     for pp, px in ((cc, cx), (uu, ux))
@@ -454,6 +483,7 @@ class PredictionDistance(Observer):
         if parts:
             self._tables.append(pd.concat(parts, ignore_index=True))
         self._moments.clear()
+        self._products.clear()
 
     def table(self) -> pd.DataFrame:
         """Columns ``run, sample, step, timestep, prediction`` and the distances."""

@@ -21,7 +21,18 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from attnscope.errors import InputError
-from attnscope.plan import Action, AnySite, Baseline, Kept, Plan, Text, Trajectory, parse
+from attnscope.plan import (
+    Action,
+    AnySite,
+    Baseline,
+    Kept,
+    Plan,
+    Text,
+    Trajectory,
+    check_kinds,
+    made,
+    parse,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -305,13 +316,22 @@ def cost_of(
         batch: images at a time.
 
     Raises:
-        InputError: there is no such plan, or it is longer than the steps.
+        InputError: there is no such plan, it is longer than the steps, or one of one's own answers
+            something that is no action, branch or text.
     """
-    return Cost(counts, parse(plan).over(steps), guided, batch)
+    trajectory = made(parse(plan), steps)
+    for site in counts.sites:
+        trajectory.actions(site)  # what is wrong is said here and not where a number is asked for
+    return Cost(counts, trajectory, guided, batch)
 
 
 def savings(plan: Plan, counts: Counts, *, guided: bool = True) -> tuple[Saving, ...]:
-    """The ways in which a plan may save on a denoiser."""
+    """The ways in which a plan may save on a denoiser.
+
+    Raises:
+        InputError: its kinds, or what it answers of guidance, are none.
+    """
+    check_kinds(plan)
     here = {site.kind for site in counts.sites}.intersection(plan.kinds)
     dropped = {"guidance"} if guided and plan.ever_drops() else set()
     return tuple(saving for saving in SAVINGS if saving in here | dropped)

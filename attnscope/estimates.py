@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from attnscope.clock import Moment, Run
 from attnscope.errors import InputError
 from attnscope.observers import Observer
-from attnscope.predictions import check_prediction, clean_weights
+from attnscope.predictions import check_prediction, clean_weights, places
 
 
 class CleanEstimates(Observer):
@@ -57,11 +58,17 @@ class CleanEstimates(Observer):
             self._kept[step] = guided[places].detach().float(), sample[places].detach().float()
 
     def finish(self, run: Run) -> None:
-        """Combine what was kept."""
+        """Combine what was kept; nothing is said of x_0 where all is noise."""
+        if not self._kept:
+            return
         timesteps = run.timesteps()
+        where = places(self._scheduler, timesteps)
         for step, (prediction, sample) in self._kept.items():
-            a, b = clean_weights(self._scheduler, float(timesteps[step]))
-            self.latents[step] = a * prediction + b * sample
+            if step >= run.steps_done:
+                continue
+            a, b = clean_weights(self._scheduler, float(timesteps[step]), place=int(where[step]))
+            if math.isfinite(a):
+                self.latents[step] = a * prediction + b * sample
         self._kept.clear()
 
     def table(self) -> pd.DataFrame:

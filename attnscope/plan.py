@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 Branch = Literal["uncond", "cond"]
 Kept = Literal["uncond", "cond", "model's", "both"]
 Text = Literal["prompt", "null"]
+_KEPT: tuple[Kept, ...] = ("both", "uncond", "cond", "model's")
+_TEXTS: tuple[Text, ...] = ("prompt", "null")
+_KINDS = ("cross", "self", "joint")
+"""Of attention, as in :mod:`attnscope.sites`, which needs torch."""
 _MOST_STEPS = 1000
 """Training timesteps, and so the most steps that there can be."""
 
@@ -63,7 +67,8 @@ class Plan:
 
     A plan of one's own overrides :meth:`action`, :meth:`keeps` or :meth:`text`, each of which
     leaves everything as it is by default. ``action`` sees the whole site, so it may give every
-    site a gate of its own; it is asked for sites of :attr:`kinds` only.
+    site a gate of its own; it is asked for sites of :attr:`kinds` only. What they answer is checked
+    for every step when a run begins or a cost is counted, and not looked at twice.
     """
 
     name: ClassVar[str] = ""
@@ -105,12 +110,36 @@ class Plan:
         return "prompt"
 
     def ever_drops(self) -> bool:
-        """Whether a guidance branch is dropped at any step."""
-        return any(self.keeps(step) != "both" for step in range(_MOST_STEPS))
+        """Whether a guidance branch is dropped at any step.
+
+        Raises:
+            InputError: the first answer is none.
+        """
+        return self._ever("keeps", _KEPT, ("uncond", "cond", "model's"))
 
     def ever_reads_null(self) -> bool:
-        """Whether the prompt is replaced at any step."""
-        return any(self.text(step) == "null" for step in range(_MOST_STEPS))
+        """Whether the prompt is replaced at any step.
+
+        Raises:
+            InputError: the first answer is none.
+        """
+        return self._ever("text", _TEXTS, ("null",))
+
+    def _ever(self, method: str, choices: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+        """Whether a method gives one of the answers wanted, in whatever number of steps.
+
+        What is wrong at a later step is left to :class:`Trajectory`: a run may not come so far.
+        """
+        for step in range(_MOST_STEPS):
+            try:
+                answer = getattr(self, method)(step)
+            except LookupError:  # a table that ends here
+                return False
+            if step == 0:
+                _check_answer(self, method, answer, step, choices)
+            if answer in wanted:
+                return True
+        return False
 
     def over(self, steps: int, *, kept: Branch = "uncond") -> Trajectory:
         """The plan made for a number of steps.
@@ -338,6 +367,8 @@ class Combined(Plan):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "plans", tuple(parse(plan) for plan in self.plans))
+        for plan in self.plans:
+            check_kinds(plan)
         if len(self.plans) < 2:
             raise InputError("a combined plan needs two plans or more, as in 'cross-reuse:m=5+…'")
         matters = {
@@ -373,7 +404,8 @@ class Combined(Plan):
 
     def text(self, step: int) -> Text:
         """What the conditional branch reads at a step: nothing where any of the plans says so."""
-        return "null" if any(plan.text(step) == "null" for plan in self.plans) else "prompt"
+        texts = [plan.text(step) for plan in self.plans]
+        return next((text for text in texts if text != "prompt"), "prompt")
 
     def __str__(self) -> str:
         return "+".join(map(str, self.plans))
@@ -407,7 +439,8 @@ class Trajectory:
         kept: the branch that stays where the plan leaves the choice to the model.
 
     Raises:
-        InputError: the plan's gate lies beyond the last step, or there are no steps.
+        InputError: the plan's gate lies beyond the last step, there are no steps, or the plan's
+            kinds, or what it answers for a branch or the text, are none.
     """
 
     plan: Plan
@@ -415,14 +448,46 @@ class Trajectory:
     kept: Branch = "uncond"
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise InputError(f"steps={self.steps} is no number of steps: choose 1 or more")
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
+            raise InputError(f"steps={self.steps!r} is no number of steps: choose 1 or more")
+        if self.kept not in ("uncond", "cond"):
+            raise InputError(f"kept={self.kept!r} is no guidance branch: choose 'uncond' or 'cond'")
+        check_kinds(self.plan)
         gate = getattr(self.plan, "gate", 0)
-        if gate > self.steps:
+        if isinstance(gate, (int, float)) and gate > self.steps:
             raise InputError(
                 f"the gate of {self.plan} lies beyond the last step: m={gate}, but there are "
                 f"{self.steps} steps (choose m from 1 to {self.steps})"
             )
+        # Asked here, and here alone, so that an answer that is none stops the run before it begins.
+        _ = self.keeps, self._texts
+
+    @cached_property
+    def keeps(self) -> tuple[Kept, ...]:
+        """What the plan says of guidance at every step."""
+        return self._answers("keeps", _KEPT)
+
+    @cached_property
+    def _texts(self) -> tuple[Text, ...]:
+        return self._answers("text", _TEXTS)
+
+    def _answers(self, method: str, choices: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What a method of the plan answers for every step."""
+        answers = []
+        for step in range(self.steps):
+            try:
+                answer = getattr(self.plan, method)(step)
+            except LookupError as error:
+                raise self._unanswered(method, f"step {step}", error) from error
+            _check_answer(self.plan, method, answer, step, choices)
+            answers.append(answer)
+        return tuple(answers)
+
+    def _unanswered(self, method: str, where: str, error: Exception) -> InputError:
+        return InputError(
+            f"{_whose(self.plan)}.{method} has no answer for {where} ({error!r}): this run has "
+            f"{self.steps} steps"
+        )
 
     def action(self, site: AnySite, step: int) -> Action:
         """What a site does at a step; what no later step reuses is not stored."""
@@ -432,20 +497,47 @@ class Trajectory:
         """What a site does at every step.
 
         Raises:
-            InputError: the plan reuses what was never stored.
+            InputError: the plan answers something that is no action, has no answer, or reuses what
+                was never stored; with the site and the step.
         """
         if site.kind not in self.plan.kinds:
             return (Action.COMPUTE,) * self.steps
-        actions = [self.plan.action(site, step) for step in range(self.steps)]
+        actions = [self._answered(site, step) for step in range(self.steps)]
+        for step, action in enumerate(actions):
+            if action is Action.STORE:
+                break
+            if action is Action.REUSE:
+                raise InputError(
+                    f"{self.plan} reuses {_where(site)} at step {step} before it stored any: answer "
+                    "Action.STORE at an earlier step"
+                )
         wanted = False
         for step in reversed(range(self.steps)):
             if actions[step] is Action.STORE:
                 actions[step] = Action.STORE if wanted else Action.COMPUTE
                 wanted = False
             wanted = wanted or actions[step] is Action.REUSE
-        if wanted:
-            raise InputError(f"{self.plan} reuses {site.kind}-attention before it stored any")
         return tuple(actions)
+
+    def _answered(self, site: AnySite, step: int) -> Action:
+        """What the plan answers for a site and a step."""
+        try:
+            action: Any = self.plan.action(site, step)
+        except LookupError as error:
+            raise self._unanswered("action", f"{_where(site)} at step {step}", error) from error
+        except AttributeError as error:
+            if not isinstance(error.obj, _Example):
+                raise
+            raise InputError(
+                f"{_whose(self.plan)}.action asks for {error.name!r} of a site, and here are kinds "
+                "alone: ask actions(site) for sites of attnscope.find_sites, or count its cost"
+            ) from error
+        if not isinstance(action, Action):
+            raise InputError(
+                f"{_whose(self.plan)}.action answers {action!r} for {_where(site)} at step {step}: "
+                "choose Action.COMPUTE, Action.STORE or Action.REUSE (attnscope.Action)"
+            )
+        return action
 
     def last_reuses(self, site: AnySite) -> frozenset[int]:
         """The steps after which what a site stored is not needed any more."""
@@ -459,14 +551,14 @@ class Trajectory:
 
     def branches(self, step: int) -> tuple[Branch, ...]:
         """The guidance branches that run at a step, where there is guidance."""
-        keeps = self.plan.keeps(step)
+        keeps = self.keeps[step]
         if keeps == "both":
             return ("uncond", "cond")
         return (self.kept,) if keeps == "model's" else (keeps,)
 
     def text(self, step: int) -> Text:
         """What the conditional branch reads at a step."""
-        return self.plan.text(step)
+        return self._texts[step]
 
     @cached_property
     def guided_steps(self) -> int:
@@ -481,7 +573,7 @@ class Trajectory:
     @cached_property
     def reads_null(self) -> bool:
         """Whether the conditional branch ever reads the encoding of ""."""
-        return any(self.text(step) == "null" for step in range(self.steps))
+        return "null" in self._texts
 
     def table(self, kinds: Sequence[str] = ("self", "cross")) -> pd.DataFrame:
         """The schedule as a tidy table.
@@ -498,8 +590,7 @@ class Trajectory:
 
         steps = range(self.steps)
         columns = {kind: [a.value for a in self.actions(_Example(kind))] for kind in kinds}
-        kept = [self.plan.keeps(step) for step in steps]
-        columns["branches"] = ["one" if branch == "model's" else branch for branch in kept]
+        columns["branches"] = ["one" if branch == "model's" else branch for branch in self.keeps]
         if self.reads_null:
             columns["text"] = [self.text(step) for step in steps]
         parts = [pd.DataFrame({"row": r, "step": steps, "what": w}) for r, w in columns.items()]
@@ -511,6 +602,67 @@ class _Example:
     """Stands for every site of a kind."""
 
     kind: str
+
+
+def made(plan: Plan, steps: int, *, kept: Branch = "uncond") -> Trajectory:
+    """A plan made for a number of steps by its own :meth:`Plan.over`.
+
+    Everything that carries a plan out, counts it or shows it makes it here.
+
+    Args:
+        plan: of any kind.
+        steps: how many there are.
+        kept: the branch that stays where the plan leaves the choice to the model.
+
+    Raises:
+        InputError: the plan does not fit the steps, or what it answers is none (:class:`Trajectory`),
+            or it overrides ``over`` by something that makes no trajectory over these steps.
+    """
+    found: Any = plan.over(steps, kept=kept)
+    if type(found) is not Trajectory or found.steps != steps:
+        given = f"one over {found.steps} steps" if type(found) is Trajectory else repr(found)
+        raise InputError(
+            f"{_whose(plan)}.over answers {given}: leave it as it is, or answer "
+            f"Trajectory(plan, {steps}, kept) of another plan"
+        )
+    return found
+
+
+def check_kinds(plan: Plan) -> None:
+    """Refuse a plan that acts on something else than kinds of attention.
+
+    Raises:
+        InputError: with what they are and what they may be.
+    """
+    kinds: Any = plan.kinds
+    listed = isinstance(kinds, (tuple, list, set, frozenset))
+    if not listed or any(kind not in _KINDS for kind in kinds):
+        raise InputError(
+            f"{_whose(plan)}.kinds={kinds!r} are no kinds of attention: give a tuple of any of "
+            f"{', '.join(map(repr, _KINDS))}, such as ('cross',)"
+        )
+
+
+def _check_answer(
+    plan: Plan, method: str, answer: Any, step: int, choices: tuple[str, ...]
+) -> None:
+    if not isinstance(answer, str) or answer not in choices:
+        *most, last = map(repr, choices)
+        raise InputError(
+            f"{_whose(plan)}.{method} answers {answer!r} at step {step}: choose "
+            f"{', '.join(most)} or {last}"
+        )
+
+
+def _whose(plan: Plan) -> str:
+    """A plan in the name of its method: its class, or what a plan of plans is made of."""
+    return str(plan) if hasattr(plan, "plans") or hasattr(plan, "plan") else type(plan).__name__
+
+
+def _where(site: AnySite) -> str:
+    """A site by its name and kind, or by its kind alone."""
+    name = getattr(site, "name", None)
+    return f"{site.kind}-attention" if name is None else f"{name} ({site.kind}-attention)"
 
 
 PLANS: dict[str, type[Plan]] = {

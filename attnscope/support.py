@@ -13,7 +13,7 @@ from torch import nn
 
 from attnscope.errors import InputError
 from attnscope.hook import needs_apart
-from attnscope.plan import Branch, Plan
+from attnscope.plan import Branch, Plan, check_kinds
 from attnscope.sites import Site, unwrapped
 
 
@@ -39,6 +39,7 @@ def check(plan: Plan, pipe: Any, denoiser: nn.Module, sites: Sequence[Site]) -> 
     Raises:
         InputError: with the pipeline's name, the reason and what is possible instead.
     """
+    check_kinds(plan)
     if plan.kinds:
         _check_sites(plan, denoiser, sites)
     check_caches(plan, denoiser)
@@ -146,6 +147,11 @@ def _check_sites(plan: Plan, denoiser: nn.Module, sites: Sequence[Site]) -> None
         raise InputError(
             f"{plan} acts on {' and '.join(plan.kinds)}-attention, but {name} has only "
             f"{' and '.join(kinds)}-attention; joint attention is left alone"
+        )
+    if joint and "joint" in plan.kinds:
+        raise InputError(
+            f"{plan} acts on joint attention, whose outputs for text and image {name} makes at once "
+            "and which is not kept: leave 'joint' out of its kinds (cost_of counts what it would save)"
         )
     if joint:
         warnings.warn(

@@ -32,7 +32,8 @@ from attnscope.hook import (
 )
 from attnscope.nulltext import NullText
 from attnscope.observers import Observer
-from attnscope.plan import Action, Baseline, Plan, Trajectory, parse
+from attnscope.plan import Action, Baseline, Plan, Trajectory, made, parse
+from attnscope.predictions import check_step
 from attnscope.sites import KINDS, Site, confirmed_kind, find_denoiser, find_sites, unwrapped
 from attnscope.surroundings import LATENTS, find_surroundings, given_latents, stream
 
@@ -375,7 +376,7 @@ class Trace:
         support.check_nothing_hides(self.denoiser, self.sites)
         self._compiled = support.check_compiled(find_denoiser(self.pipe))  # it may have been since
         if self._trajectory is None or self._trajectory.steps != run.steps:
-            self._trajectory = self.plan.over(run.steps, kept=self._model_keeps)
+            self._trajectory = made(self.plan, run.steps, kept=self._model_keeps)
             for hook in self._hooks:
                 hook.follow(self._trajectory)
         for hook in self._hooks:
@@ -395,6 +396,7 @@ class Trace:
             observer.see(LATENTS, there, given_latents(self._given, sample))
         for observer in self.observers:
             if observer.watches_noise:
+                check_step(self._clock.levels_apart)
                 observer.end_step(moment.step, self._predictions, guided, sample)
         self._given = None
         self._predictions.clear()
@@ -453,10 +455,11 @@ class Trace:
 
     def _warn_of_idleness(self, run: Run) -> None:
         """Say it when a plan had nothing to do."""
-        gate = getattr(self.plan, "gate", 0)
+        plan = self._carried_out.plan
+        gate = getattr(plan, "gate", 0)
         if 0 < run.steps_done < gate:
             warnings.warn(
-                f"the run ended after {run.steps_done} steps, before the gate of {self.plan}: "
+                f"the run ended after {run.steps_done} steps, before the gate of {plan}: "
                 "image-to-image and the like run fewer steps than they are asked for",
                 stacklevel=2,
             )

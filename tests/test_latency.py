@@ -18,7 +18,7 @@ from attnscope.cost import cost_of
 from attnscope.counting import count_architecture
 from attnscope.errors import InputError
 from attnscope.instruments import ModuleTimes, PeakMemory, Stopwatch
-from attnscope.plan import Baseline, parse
+from attnscope.plan import Baseline, TGate, parse
 from attnscope.rivals import RIVALS, Rival, Task, twin
 from attnscope.schedulers import set_scheduler
 from attnscope.sites import find_denoiser, find_sites
@@ -266,6 +266,15 @@ def test_a_rival_that_goes_by_values_is_not_timed_on_random_ones(measure, cost):
     assert np.isnan(told.loc["by values", "seconds"])
     assert "values, which are random" in told.loc["by values", "note"]
     assert measure(arms).arms["seconds"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("steps", "gate"), [(25, 10), (50, 20), (10, 4), (8, 3), (4, 2), (3, 1), (1, 1), (100, 40)]
+)
+def test_the_plan_of_a_benchmark_is_the_papers_part_of_the_steps(steps, gate):
+    """Section 4: m=10 and k=5 of 25 steps; never before the first one."""
+    assert latency.default_plan(steps) == TGate(gate, 5)
+    latency.default_plan(steps).over(steps)
 
 
 def test_a_plan_that_cannot_run_is_an_error(measure):

@@ -393,9 +393,10 @@ def _write_batch(run: Run, arm: Arm, pipe: Any, prompts: Sequence[Prompt], made:
     if len(made.noise):
         noise = made.noise.drop(columns=["run", "sample"])
         noise.insert(0, "prompt_id", np.array(ids)[made.noise["sample"]])
-        timesteps = noise["timestep"].unique()
-        levels = dict(zip(timesteps, log_snr(pipe.scheduler, timesteps), strict=True))
-        noise.insert(3, "log_snr", noise["timestep"].map(levels))
+        # By step: schedules such as Karras' hold a timestep twice, at two noise levels.
+        timesteps = noise.drop_duplicates("step").set_index("step")["timestep"].sort_index()
+        levels = dict(zip(timesteps.index, log_snr(pipe.scheduler, timesteps), strict=True))
+        noise.insert(3, "log_snr", noise["step"].map(levels))
         write_whole(parts / f"noise-{ids[0]:05d}.parquet", noise.to_parquet)
     table = pd.DataFrame(rows, columns=["prompt_id", "frame", "path"])
     write_whole(parts / f"images-{ids[0]:05d}.parquet", table.to_parquet)

@@ -49,13 +49,14 @@ def plan(
     from attnscope.cli.console import results, show_json
     from attnscope.cli.inputs import chosen_plan
     from attnscope.errors import InputError
+    from attnscope.plan import made
 
     if out is not None and (out.suffix not in (".png", ".pdf") or not out.parent.is_dir()):
         raise InputError(f"--out {str(out)!r} is not a .png or .pdf in a folder that exists")
     chosen = chosen_plan(tgate, other)
     if chosen is None:
         raise InputError("nothing to show: give --tgate m=10,k=5 or --plan NAME:…")
-    trajectory = chosen.over(steps)
+    trajectory = made(chosen, steps)
     table = trajectory.table()
     if as_json:
         show_json({"plan": str(chosen), "steps": steps, "schedule": table})

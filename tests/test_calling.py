@@ -1,0 +1,46 @@
+"""What a pipeline is called with: Stable Video Diffusion guides every frame by a scale of its own."""
+
+import numpy as np
+import pytest
+import toys
+from PIL import Image
+
+from attnscope import architectures, skeletons
+from attnscope.calling import call, call_options
+
+SCALES = {
+    4.0: [1.0, 2.5, 4.0],
+    1.5: [1.0, 1.25, 1.5],
+    1.0: [1.0, 1.0, 1.0],  # the same for all, which is no guidance
+    0.5: [0.5, 0.5, 0.5],  # below that too: no frame is guided more than was asked for
+    0.0: [0.0, 0.0, 0.0],
+}
+
+
+@pytest.fixture(scope="module")
+def svd(tmp_path_factory):
+    return toys.stable_video_diffusion(tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.mark.parametrize(("guidance", "scales"), SCALES.items())
+def test_video_is_guided_from_1_at_the_first_frame_to_the_scale_at_the_last(svd, guidance, scales):
+    options = {"num_frames": 3, "height": 32, "width": 32, "output_type": "latent"}
+    call(svd, [Image.new("RGB", (32, 32))], seeds=[0], steps=1, guidance=guidance, **options)
+    np.testing.assert_allclose(svd.guidance_scale.flatten(), scales)
+
+
+@pytest.mark.parametrize("guidance", SCALES)
+def test_a_skeleton_is_guided_as_the_model_is(svd, guidance):
+    architecture = architectures.find("svd").resized(64, 64, None, 2)
+    keywords = skeletons.keywords(svd, architecture, steps=1, guidance=guidance)
+    options = call_options(svd, seeds=[0], steps=1, guidance=guidance)
+    for name in ("min_guidance_scale", "max_guidance_scale"):
+        assert keywords[name] == options[name]
+
+
+def test_an_image_has_one_scale(tokenizer_folder):
+    options = call_options(
+        toys.stable_diffusion(tokenizer_folder), seeds=[0], steps=1, guidance=4.0
+    )
+    assert options["guidance_scale"] == 4.0
+    assert not {"min_guidance_scale", "max_guidance_scale"} & set(options)
