@@ -22,6 +22,10 @@ def make(name: str) -> Made:
     """A denoiser of :data:`DENOISERS` in its evaluation mode and the keywords of one call."""
     torch.manual_seed(0)
     denoiser, given = DENOISERS[name]()
+    with torch.no_grad():  # gates are made shut, and would let nothing through
+        for parameter in denoiser.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.1)
     return denoiser.eval().requires_grad_(False), given
 
 
@@ -58,15 +62,16 @@ class Loop:
         """Denoised latents; ``grow_at`` is the step at which the image becomes twice as high."""
         name = latents_name(self.given)
         listed = isinstance(self.given[name], list)  # Z-Image's
-        latents = self.given[name][0] if listed else self.given[name]
+        latents = torch.stack(self.given[name]) if listed else self.given[name]
         self.scheduler.set_timesteps(steps)
         for step, timestep in enumerate(self.scheduler.timesteps):
             if step == grow_at:
                 latents = torch.cat([latents, latents], dim=-2)
-            call = {**self.given, name: [latents] if listed else latents}
-            out = self.transformer(**(self._doubled(call) if self.guided else call))
+            call = {**self.given, name: list(latents) if listed else latents}
+            call = self._doubled(call) if self.guided else call
+            out = self.transformer(call.pop(name), **call)
             predicted = out[0] if isinstance(out, tuple) else out.sample
-            predicted = predicted[0] if listed else predicted
+            predicted = torch.stack(predicted) if listed else predicted
             if self.guided:
                 null, text = predicted.chunk(2)
                 predicted = null + 5.0 * (text - null)
@@ -366,8 +371,8 @@ def z_image() -> Made:
         cap_feat_dim=16, axes_dims=[8, 4, 4], axes_lens=[64, 32, 32],
     )  # fmt: skip
     with torch.no_grad():  # they are made without values
-        for name in ("x_pad_token", "cap_pad_token"):
-            getattr(denoiser, name).zero_()
+        denoiser.x_pad_token.zero_()
+        denoiser.cap_pad_token.zero_()
     return denoiser, {
         "x": [torch.randn(4, 1, 4, 4)],
         "t": torch.ones(1),
@@ -533,9 +538,6 @@ def lumina() -> Made:
         num_attention_heads=3, num_kv_heads=3, multiple_of=16, norm_eps=1e-5,
         learn_sigma=False, qk_norm=True, cross_attention_dim=16,
     )  # fmt: skip
-    with torch.no_grad():  # what opens the way to the text is made shut
-        for layer in denoiser.layers:
-            layer.gate.fill_(1.0)
     return denoiser, {
         "hidden_states": torch.randn(1, 4, 4, 4),
         "timestep": torch.ones(1),
