@@ -58,7 +58,9 @@ class Site:
         name: dotted path inside the denoiser, such as
             ``down_blocks.0.attentions.0.transformer_blocks.0.attn2``.
         kind: ``cross`` if the keys come from another sequence, ``self`` if not, ``joint`` if the
-            text stream takes part in the sequence itself; or one of :data:`SURROUNDINGS`.
+            text stream takes part in the sequence itself; or one of :data:`SURROUNDINGS`. Of a
+            joint site that returns text and image apart, observers are shown the image's part; of
+            one that is given both as one sequence (Flux's single blocks), the whole sequence.
         block: the stage the site belongs to, such as ``down_blocks.0`` or ``mid_block``.
         index: position among all sites of the denoiser, in the order of data flow.
     """

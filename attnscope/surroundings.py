@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from diffusers.hooks._helpers import TransformerBlockRegistry
@@ -104,13 +105,16 @@ def stream(
     Raises:
         RuntimeError: there is no tensor in it.
     """
-    parts = output if isinstance(output, tuple) else (output,)
+    if isinstance(output, Tensor):
+        return output
+    parts = output if isinstance(output, tuple) else ()
     tensors = [part for part in parts if isinstance(part, Tensor)]
     if not tensors:
         raise RuntimeError(f"{site.name} returned no tensor but a {type(output).__name__}")
     if len(tensors) == 1:
         return tensors[0]
-    argument, place = _streams(type(module))
+    kind: Any = type(module)
+    argument, place = _streams(kind)
     given = _argument(argument, module, args, kwargs)
     known = parts[place] if place < len(parts) else None
     fitting = [part for part in tensors if isinstance(given, Tensor) and part.shape == given.shape]
@@ -119,6 +123,7 @@ def stream(
     return fitting[0] if fitting else tensors[0]
 
 
+@lru_cache(maxsize=256)
 def _streams(kind: type[nn.Module]) -> _Streams:
     """What is recorded of a class or of one that it is derived from."""
     for base in kind.__mro__:

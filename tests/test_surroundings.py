@@ -89,6 +89,12 @@ def test_the_images_stream_is_found_though_the_text_is_as_long(monkeypatch, name
     assert torch.equal(torch.from_numpy(watched), handed_on[0][0])
 
 
+@pytest.mark.parametrize("name", ["ltx2", "kandinsky6"])
+def test_of_video_and_sound_the_video_is_watched(name):
+    block = {"ltx2": "transformer_blocks.0", "kandinsky6": "visual_transformer_blocks.0"}[name]
+    assert len(seen(name, "block")[block]) == IMAGE  # the sound has 6 tokens
+
+
 def test_one_sequence_of_text_and_image_is_watched_whole():
     assert len(seen("flux", "joint")["single_transformer_blocks.0.attn"]) == IMAGE + 9
     assert len(seen("auraflow", "block")["single_transformer_blocks.0"]) == IMAGE + 9 + 8
