@@ -63,10 +63,15 @@ class Conductor(Protocol):
 
 @dataclass
 class _Kept:
-    """A stored result, the rows of the denoiser's call it is from, and its version when stored."""
+    """A stored result, its version when stored, and the rows and the input of the call it is from.
+
+    A result need not be laid out as its input is (Lumina's has a dimension of heads), so whether it
+    fits a later call is told by the inputs of both.
+    """
 
     result: Tensor
     rows: int
+    given: tuple[int, ...]
     version: int
 
 
@@ -127,11 +132,14 @@ class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no type
         self._kept.clear()
         self._last.clear()
 
-    def store(self, result: Tensor, moment: Moment, caller: str | int, *, copy: bool) -> None:
+    def store(
+        self, result: Tensor, given: Tensor, moment: Moment, caller: str | int, *, copy: bool
+    ) -> None:
         """Keep a result for later steps.
 
         Args:
             result: ``[moment.rows * positions, ...]``.
+            given: the module's input, ``[moment.rows * positions, ...]``.
             moment: of the call.
             caller: what tells the calls of a step apart.
             copy: whether the memory of ``result`` is not the module's to give away.
@@ -146,7 +154,8 @@ class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no type
             )
         self._last[caller] = moment.step
         result = result.detach().clone() if copy else result.detach()
-        self._kept[caller] = _Kept(result, moment.rows, _version(result))
+        shape = tuple(given.shape)
+        self._kept[caller] = _Kept(result, moment.rows, shape, _version(result))
         self.stored += 1
 
     def reuse(self, given: Tensor, moment: Moment, caller: str | int) -> Tensor:
@@ -167,17 +176,29 @@ class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no type
                 "not supported by plans that reuse attention"
             )
         if kept.rows == moment.batch != moment.rows:
-            mean = torch.stack(kept.result.chunk(moment.batch // moment.rows)).mean(0)
-            kept = self._kept[caller] = _Kept(mean, moment.rows, _version(mean))
-        if _places(given) != _places(kept.result):
+            kept = self._kept[caller] = self._averaged(kept, moment)
+        if tuple(given.shape) != kept.given:
             raise RuntimeError(
-                f"{self.site.name} stored an output of {list(kept.result.shape)} and is now called "
-                f"on {list(given.shape)}: the batch or the image changed its size within a run"
+                f"{self.site.name} stored what it made of an input of {list(kept.given)} and is now "
+                f"called on {list(given.shape)}: the batch or the image changed its size within a run"
             )
         self.reused += 1
         if moment.step in self.last_reuses:
             del self._kept[caller]
         return kept.result
+
+    def _averaged(self, kept: _Kept, moment: Moment) -> _Kept:
+        """The mean over guidance branches of what was stored, as if from a call on one of them."""
+        branches = moment.batch // moment.rows
+        rows, *rest = kept.given
+        if len(kept.result) != rows:
+            raise RuntimeError(
+                f"{self.site.name} made {list(kept.result.shape)} of {list(kept.given)}: which rows "
+                "of its output are of which guidance branch is not known, so plans that drop one "
+                "while they reuse attention are not supported by this denoiser"
+            )
+        mean = torch.stack(kept.result.chunk(branches)).mean(0)
+        return _Kept(mean, moment.rows, (rows // branches, *rest), _version(mean))
 
 
 @contextlib.contextmanager
@@ -215,11 +236,6 @@ def attended_from(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What a module attends from."""
     given: Any = args[0] if args else kwargs.get("hidden_states")
     return given
-
-
-def _places(states: Tensor) -> tuple[int, ...]:
-    """Batch and positions of ``[batch, positions, channels]`` or ``[batch, channels, *positions]``."""
-    return states.shape[:2] if states.ndim == 3 else states.shape[:1] + states.shape[2:]
 
 
 def _version(tensor: Tensor) -> int:

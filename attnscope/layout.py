@@ -1,4 +1,4 @@
-"""How large the output of an attention site is, worked out from the denoiser's configuration."""
+"""How large the output of an attention site is, worked out from the denoiser and its configuration."""
 
 from __future__ import annotations
 
@@ -30,13 +30,17 @@ def output_elements(
         frames: of a video.
 
     Raises:
-        InputError: the denoiser is neither a U-Net nor a transformer with ``patch_size``.
+        InputError: the denoiser is neither a U-Net nor a transformer with ``patch_size``, or text
+            takes part in what a site returns.
     """
     denoiser = unwrapped(find_denoiser(pipe))
+    sites = tuple(sites)
+    joint = next((site.name for site in sites if site.kind == "joint"), None)
+    if joint is not None:
+        raise InputError(f"how much text takes part in {joint} is not known: measure a run instead")
     rows, columns = latent_size(pipe, height=height, width=width)
-    modules = dict(denoiser.named_modules())
     return {
-        site.name: frames * _tokens(denoiser, site, rows, columns) * _width(modules[site.name])
+        site.name: frames * _tokens(denoiser, site, rows, columns) * _width(denoiser, site)
         for site in sites
     }
 
@@ -83,6 +87,52 @@ def _halvings(denoiser: nn.Module, block: str) -> int:
     return sum(downs) - sum(ups[:number])
 
 
-def _width(module: nn.Module) -> int:
+def output_bytes(denoiser: nn.Module, site: Site) -> int:
+    """Bytes of one number that a site returns, without autocast.
+
+    What a projection is stored in is not what it computes in under layerwise casting and where its
+    weights are quantised; and norms or embeddings may be kept in float32 beside it.
+
+    Args:
+        denoiser: of diffusers, compiled or not.
+        site: one of its attention sites.
+
+    Raises:
+        InputError: the weights do not tell.
+    """
+    denoiser = unwrapped(denoiser)
+    projection = _projection(denoiser, site)
+    for module in projection.modules():
+        registry = getattr(module, "_diffusers_hook", None)
+        casting = None if registry is None else registry.get_hook("layerwise_casting")
+        if casting is not None:
+            return int(casting.compute_dtype.itemsize)
+    dtypes: tuple[Any, Any] = projection.weight.dtype, denoiser.dtype
+    for dtype in dtypes:
+        if dtype.is_floating_point and dtype.itemsize > 1:  # one byte is for storage alone
+            return int(dtype.itemsize)
+    raise InputError(
+        f"what {site.name} computes in is not known, as its weights are {projection.weight.dtype}: "
+        "measure a run instead"
+    )
+
+
+def _width(denoiser: nn.Module, site: Site) -> int:
     """Channels of a site's output: those of its output projection."""
-    return int(module.to_out[0].out_features)  # type: ignore[index,union-attr]
+    return int(_projection(denoiser, site).out_features)
+
+
+def _projection(denoiser: nn.Module, site: Site) -> Any:
+    """The last linear map of a site; in Lumina's, which leaves it to its block, that of queries."""
+    module = denoiser.get_submodule(site.name)
+    found = getattr(module, "to_out", None)
+    if isinstance(found, (nn.ModuleList, nn.Sequential)):
+        found = found[0]
+    if isinstance(found, nn.Identity):
+        found = getattr(module, "to_q", None)
+    if not hasattr(found, "out_features"):
+        raise InputError(
+            f"how large the output of {site.name}, a {type(module).__name__}, is is not known: "
+            "measure a run instead"
+        )
+    return found

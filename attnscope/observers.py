@@ -33,7 +33,7 @@ from torch import Tensor
 
 from attnscope.clock import Moment, Run
 from attnscope.errors import InputError
-from attnscope.layout import output_elements
+from attnscope.layout import output_bytes, output_elements
 from attnscope.predictions import check_prediction, noise_weights, places
 from attnscope.rows import SITE_COLUMNS, distances, joined, labelled, tidy, to_host
 from attnscope.signs import products, sign_of
@@ -183,7 +183,7 @@ class StepDistance(SiteObserver):
         frames: int = 1,
         guidance: bool = True,
     ) -> int:
-        """Bytes of previous outputs that a run will keep, known before it.
+        """Bytes of previous outputs that a run will keep, known before it, without autocast.
 
         Args:
             pipe: the pipeline.
@@ -206,8 +206,7 @@ class StepDistance(SiteObserver):
         chosen = self.choose(find_sites(denoiser))
         elements = output_elements(pipe, chosen, height=height, width=width, frames=frames)
         rows = batch * (2 if guidance else 1)
-        itemsize: int = next(denoiser.parameters()).element_size()
-        return sum(elements.values()) * rows * itemsize
+        return rows * sum(elements[site.name] * output_bytes(denoiser, site) for site in chosen)
 
     def start(self, run: Run, scheduler: Any) -> None:
         """A run begins."""

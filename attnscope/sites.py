@@ -1,7 +1,14 @@
 """Where attention happens in a denoiser.
 
-A *site* is one attention module of a U-Net or a diffusion transformer. This module finds sites and
-says what kind each is; it knows nothing of what will be done to them.
+A *site* is one attention module of a U-Net or a diffusion transformer that works on what is being
+denoised. This module finds sites and says what kind each is; it knows nothing of what will be done
+to them.
+
+Attention that prepares a condition is none, wherever it stands in the denoiser: the resamplers of
+image prompts (IP-Adapter Plus, FaceID), refiners of the text (HunyuanVideo, Lumina 2, Z-Image),
+blocks of the text alone (Kandinsky 5, Flux 3), encoders of the image that a video starts from
+(I2VGen-XL). It sees no x_t, so it says nothing of how denoising converges, and most of it gives the
+same at every step. Refiners of the noise are sites.
 """
 
 from __future__ import annotations
@@ -27,7 +34,20 @@ SURROUNDINGS: tuple[Kind, ...] = ("feed-forward", "block", "latent")
 
 ATTENTION_CLASSES = (Attention, MochiAttention, AttentionModuleMixin)
 
-_TEXT_ARGUMENTS = frozenset({"encoder_hidden_states", "cap_feats", "text_embeds", "prompt_embeds"})
+_TEXT_ARGUMENTS = frozenset(
+    {"encoder_hidden_states", "cap_feats", "text_embeds", "prompt_embeds", "text_bth", "input_ids"}
+)
+_TEXT_IN_THE_SEQUENCE = frozenset({"BriaFibo2Transformer2DModel"})
+"""Denoisers that look at text elsewhere in some blocks, and hold some in the sequence in all."""
+
+_NOISE_ALONE = "noise_refiner"  # before the text joins in Lumina 2, Z-Image, Bria Fibo 2
+
+_OF_A_CONDITION = frozenset(
+    {"text", "txt", "context", "caption", "cap", "prompt", "cond", "condition", "conditioning",
+     "siglip", "clip", "perceiver", "resampler", "connector", "connectors", "embed", "embedder",
+     "embedding", "embeddings", "proj", "projection"}
+)  # fmt: skip
+"""Words in the names of modules that prepare a condition: ``encoder_hid_proj``, ``text_fusion``."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +58,9 @@ class Site:
         name: dotted path inside the denoiser, such as
             ``down_blocks.0.attentions.0.transformer_blocks.0.attn2``.
         kind: ``cross`` if the keys come from another sequence, ``self`` if not, ``joint`` if the
-            text stream takes part in the sequence itself; or one of :data:`SURROUNDINGS`.
+            text stream takes part in the sequence itself; or one of :data:`SURROUNDINGS`. Of a
+            joint site that returns text and image apart, observers are shown the image's part; of
+            one that is given both as one sequence (Flux's single blocks), the whole sequence.
         block: the stage the site belongs to, such as ``down_blocks.0`` or ``mid_block``.
         index: position among all sites of the denoiser, in the order of data flow.
     """
@@ -82,11 +104,18 @@ def find_sites(denoiser: nn.Module) -> tuple[Site, ...]:
     Args:
         denoiser: a U-Net or transformer of diffusers, compiled or not.
 
+    Returns:
+        Those that work on what is being denoised; attention that prepares a condition is left out.
+
     Raises:
         InputError: the denoiser has no attention modules that diffusers knows.
     """
     modules = dict(unwrapped(denoiser).named_modules())
-    names = [name for name, module in modules.items() if isinstance(module, ATTENTION_CLASSES)]
+    names = [
+        name
+        for name, module in modules.items()
+        if isinstance(module, ATTENTION_CLASSES) and not _prepares_a_condition(name)
+    ]
     if not names:
         raise InputError(
             f"{type(unwrapped(denoiser)).__name__} has no attention modules "
@@ -97,7 +126,12 @@ def find_sites(denoiser: nn.Module) -> tuple[Site, ...]:
         Site(name, _kind(name, modules), _block(name), index) for index, name in enumerate(names)
     ]
     if _text_is_in_the_sequence(denoiser, sites):
-        sites = [replace(site, kind="joint") for site in sites]
+        sites = [
+            replace(site, kind="joint")
+            if site.kind == "self" and not site.name.startswith(_NOISE_ALONE)
+            else site
+            for site in sites
+        ]
     return tuple(sites)
 
 
@@ -147,6 +181,24 @@ def unwrapped(denoiser: nn.Module) -> nn.Module:
     return original
 
 
+def _prepares_a_condition(name: str) -> bool:
+    """Whether a module stands in a part of the denoiser that never sees what is being denoised.
+
+    Names are all there is before a call: refiners of the text and of the noise are of one class.
+    ``tests/test_sites.py`` compares them with what really depends on the latents.
+
+    Args:
+        name: dotted path; what counts is the way to the first numbered block.
+    """
+    way = re.split(r"\.\d+", name)[0] if re.search(r"\.\d+", name) else name.rpartition(".")[0]
+    return any(
+        part == "token_refiner"
+        or part.endswith("_encoder")  # I2VGen-XL's image_latents_temporal_encoder
+        or not _OF_A_CONDITION.isdisjoint(part.split("_"))
+        for part in way.split(".")
+    )
+
+
 def _flow(name: str) -> int:
     """Sorting key of the order of data flow: U-Nets register ``up_blocks`` before ``mid_block``."""
     for rank, prefix in enumerate(("down_", "mid_", "up_")):
@@ -169,7 +221,10 @@ def _kind(name: str, modules: dict[str, nn.Module]) -> Kind:
         # Classes that do not say it: the second of two in a block is the one that looks elsewhere.
         siblings = sum(isinstance(child, ATTENTION_CLASSES) for child in parent.children())
         named = "cross" in leaf.lower() or "cross" in type(module).__name__.lower()
-        cross = named or (leaf == "attn2" and siblings > 1)
+        second = leaf.endswith("attn2") and siblings > 1
+        cross = named or second or "_to_" in leaf  # LTX-2's video_to_audio_attn
+    elif "self" in leaf.lower():
+        cross = False  # OmniGen's has keys of a width of their own, and nothing else
     if getattr(module, "added_kv_proj_dim", None) is not None:
         # Added keys join the image's own (SD3, Flux, DeepFloyd) unless the module says that it
         # looks elsewhere only; Wan's added keys are a second foreign sequence.
@@ -181,6 +236,8 @@ def _kind(name: str, modules: dict[str, nn.Module]) -> Kind:
 
 def _text_is_in_the_sequence(denoiser: nn.Module, sites: Sequence[Site]) -> bool:
     """Whether text is an input but no site looks elsewhere: then it is part of the sequence."""
+    if type(unwrapped(denoiser)).__name__ in _TEXT_IN_THE_SEQUENCE:
+        return True
     if any(site.kind != "self" for site in sites):
         return False
     parameters = inspect.signature(type(unwrapped(denoiser)).forward).parameters

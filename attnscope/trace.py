@@ -244,17 +244,17 @@ class Trace:
         moment = self._clock.moment
         if hook.actions[moment.step] is Action.STORE:
             # Graphs on a GPU write into the same memory again.
-            hook.store(result, moment, self._clock.caller, copy=self._compiled)
+            given = attended_from(args, kwargs)
+            hook.store(result, given, moment, self._clock.caller, copy=self._compiled)
         if hook.apart:
             result = completed(module, result, attended_from(args, kwargs))
-        self._show(hook, result)
+        if hook.watchers:
+            self._show(hook, stream(hook.site, result, module, args, kwargs))
         return result
 
-    def _show(self, hook: AttentionHook, output: Any) -> None:
-        if hook.watchers:
-            seen = output[0] if isinstance(output, tuple) else output
-            for observer in hook.watchers:
-                observer.see(hook.site, self._clock.moment, seen)
+    def _show(self, hook: AttentionHook, seen: Tensor) -> None:
+        for observer in hook.watchers:
+            observer.see(hook.site, self._clock.moment, seen)
 
     @contextlib.contextmanager
     def _watched(self, denoiser: nn.Module, site: Site) -> Iterator[None]:
@@ -269,13 +269,16 @@ class Trace:
             return
 
         @left_out_of_graphs
-        def show(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        def show(
+            module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+        ) -> None:
             if self._clock.is_elsewhere:
                 return
+            seen = stream(site, output, module, args, kwargs)
             for observer in watchers:
-                observer.see(site, self._clock.moment, stream(site, output))
+                observer.see(site, self._clock.moment, seen)
 
-        handle = denoiser.get_submodule(site.name).register_forward_hook(show)
+        handle = denoiser.get_submodule(site.name).register_forward_hook(show, with_kwargs=True)
         try:
             yield
         finally:
@@ -425,6 +428,8 @@ class Trace:
             self._warn_of_no_step(run)
         if run.returned:
             self._warn_of_idleness(run)
+        if run.steps_done:
+            self._warn_of_lost_sites()
         if not self.observers:
             del self._clock.runs[:-1]  # an acceleration may live for long
         with contextlib.ExitStack() as stack:  # all of them, even if one fails
@@ -466,6 +471,19 @@ class Trace:
         cuts = run.steps_done and self._carried_out.drops and not self.plan.kinds
         if cuts and not run.guided_steps:
             warnings.warn(f"there was no guidance that {self.plan} could cut off", stacklevel=2)
+
+    def _warn_of_lost_sites(self) -> None:
+        """Say it when the calls have shown that a plan has no site of a kind it was to act on."""
+        settled = {hook.site.kind for hook in self._hooks if hook.settled}
+        found = {site.kind for site in self.sites}
+        lost = [kind for kind in self.plan.kinds if kind in found and kind not in settled]
+        if settled and lost:
+            warnings.warn(
+                f"{self.plan} acts on {' and '.join(lost)}-attention, but when it was called the "
+                f"attention of {type(unwrapped(self.denoiser)).__name__} turned out to be "
+                f"{' and '.join(sorted(settled))}: nothing of kind {' or '.join(lost)} was reused",
+                stacklevel=2,
+            )
 
 
 def _first_argument(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

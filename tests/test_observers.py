@@ -1,5 +1,6 @@
 """Every streamed value against numpy, from outputs collected by plain torch hooks."""
 
+import denoisers
 import numpy as np
 import pandas as pd
 import pytest
@@ -139,6 +140,88 @@ def test_nbytes_is_what_a_run_keeps(pipe, family, guidance):
     with Trace(pipe, observers=[observer]):
         toys.call(pipe, prompts=2, guidance=guidance)
     assert kept == [foreseen]
+
+
+def weighed(pipe, call=lambda pipe: toys.call(pipe, prompts=2, guidance=1.0), batch=2):
+    """What ``nbytes`` foresees of images without guidance, and what a run of them keeps."""
+    kept = []
+
+    class Weighing(StepDistance):
+        def finish(self, run):
+            kept.append(sum(pace.previous.nbytes for pace in self._paces.values()))
+            super().finish(run)
+
+    observer = Weighing()
+    foreseen = observer.nbytes(pipe, batch=batch, height=32, width=32, guidance=False)
+    with Trace(pipe, observers=[observer]):
+        call(pipe)
+    return foreseen, kept[0]
+
+
+@pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16])
+def test_nbytes_counts_what_is_computed_in_under_layerwise_casting(sd, compute):
+    plain, _ = weighed(sd)
+    sd.text_encoder.to(compute)
+    sd.unet.to(compute)
+    sd.unet.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=compute)
+    foreseen, kept = weighed(sd)
+    assert foreseen == kept == plain * compute.itemsize // 4
+
+
+def test_nbytes_counts_what_is_computed_in_where_only_the_attention_is_cast(sd):
+    from diffusers.hooks import apply_layerwise_casting
+
+    plain, _ = weighed(sd)
+    for module in (sd.unet.mid_block.attentions, sd.unet.up_blocks):
+        apply_layerwise_casting(module, torch.float8_e4m3fn, torch.float32)
+    foreseen, kept = weighed(sd)
+    assert foreseen == kept == plain
+
+
+def test_nbytes_does_not_take_the_first_parameters_precision_for_that_of_all(sd):
+    plain, _ = weighed(sd)
+    sd.text_encoder.to(torch.bfloat16)
+    sd.unet.to(torch.bfloat16)
+    first = sd.unet.conv_in.float()
+    assert next(sd.unet.parameters()).dtype == torch.float32
+    first.register_forward_pre_hook(lambda _, args: (args[0].float(),))
+    first.register_forward_hook(lambda _, args, output: output.bfloat16())
+    foreseen, kept = weighed(sd)
+    assert foreseen == kept == plain // 2
+
+
+def test_nbytes_of_quantised_weights_is_that_of_the_rest_of_the_model(sd):
+    plain = StepDistance().nbytes(sd, batch=2, height=32, width=32)
+    sd.unet.to(torch.bfloat16)
+    for site in find_sites(sd.unet):
+        weights = sd.unet.get_submodule(site.name).to_out[0]
+        packed = torch.zeros(weights.weight.shape, dtype=torch.uint8)
+        weights.weight = torch.nn.Parameter(packed, requires_grad=False)
+    assert StepDistance().nbytes(sd, batch=2, height=32, width=32) == plain // 2
+
+
+def test_nbytes_of_weights_that_tell_nothing_is_refused(sd):
+    sd.unet.to(torch.float8_e4m3fn)  # for storage alone: nobody says what it computes in
+    with pytest.raises(ValueError, match=r"weights are torch\.float8_e4m3fn: measure a run"):
+        StepDistance().nbytes(sd, height=32, width=32)
+
+
+def test_nbytes_of_lumina_whose_attention_has_no_output_projection():
+    loop = denoisers.Loop("lumina")
+    loop.vae_scale_factor = 8
+    foreseen, kept = weighed(loop, lambda loop: loop(2), batch=1)
+    assert foreseen == kept > 0
+
+
+def test_nbytes_where_text_takes_part_or_the_module_is_not_known_is_refused():
+    flux, kandinsky = denoisers.Loop("flux"), denoisers.Loop("kandinsky5")
+    for loop, kinds, reason in (
+        (flux, ["joint"], "how much text takes part in transformer_blocks.0.attn is not known"),
+        (kandinsky, ["self", "cross"], "is not known: measure a run"),
+    ):
+        loop.vae_scale_factor = 8
+        with pytest.raises(ValueError, match=reason):
+            StepDistance(kinds).nbytes(loop, height=32, width=32)
 
 
 def test_half_precision_is_accumulated_in_single(sd):

@@ -1,3 +1,11 @@
+import functools
+import importlib
+import pkgutil
+import re
+
+import denoisers
+import diffusers
+import numpy as np
 import pytest
 import torch
 import toys
@@ -7,9 +15,15 @@ from diffusers import (
     UNet2DConditionModel,
     WanTransformer3DModel,
 )
+from diffusers.models.embeddings import (
+    IPAdapterFaceIDPlusImageProjection,
+    IPAdapterPlusImageProjection,
+    MultiIPAdapterImageProjection,
+)
+from torch import nn
 
-from attnscope import StepDistance, Trace, find_sites
-from attnscope.sites import Site, confirmed_kind, select_sites
+from attnscope import CrossReuse, StepDistance, Trace, find_sites
+from attnscope.sites import ATTENTION_CLASSES, Site, confirmed_kind, select_sites
 
 
 def kinds(denoiser):
@@ -133,3 +147,188 @@ def test_select_names_what_is_not_known(sd):
         select_sites(sites, kinds=["crss"])
     with pytest.raises(ValueError, match="4 cross, 4 self, 0 joint"):
         select_sites(sites, pattern="nothing*")
+
+
+def tensors(value):
+    if isinstance(value, torch.Tensor):
+        return [value]
+    return [x for part in value for x in tensors(part)] if isinstance(value, tuple | list) else []
+
+
+@pytest.mark.parametrize("name", denoisers.DENOISERS)
+def test_sites_are_the_attention_whose_output_depends_on_the_latents(name):
+    denoiser, given = denoisers.make(name)
+    outputs = {}
+    for path, module in denoiser.named_modules():
+        if isinstance(module, ATTENTION_CLASSES):
+            keep = outputs.setdefault(path, [])
+            module.register_forward_hook(lambda *args, keep=keep: keep.append(tensors(args[-1])))
+    with torch.no_grad():
+        denoiser(**given)
+        denoiser(**denoisers.moved(given))
+    pairs = {path: zip(*calls, strict=True) for path, calls in outputs.items() if calls}
+    depending = {
+        path for path, pair in pairs.items() if not all(torch.equal(a, b) for a, b in pair)
+    }
+    assert depending == {site.name for site in find_sites(denoiser)}
+
+
+LEFT_OUT = {
+    "BriaFibo2Transformer2DModel": {"perceiver.layers"},
+    "Flux3Transformer2DModel": {"mode_blocks.image_cond", "txt_mode_blocks"},
+    "HunyuanImageTransformer2DModel": {"context_embedder.token_refiner.refiner_blocks"},
+    "HunyuanVideo15Transformer3DModel": {"context_embedder.token_refiner.refiner_blocks"},
+    "HunyuanVideoFramepackTransformer3DModel": {"context_embedder.token_refiner.refiner_blocks"},
+    "HunyuanVideoTransformer3DModel": {"context_embedder.token_refiner.refiner_blocks"},
+    "I2VGenXLUNet": {"image_latents_temporal_encoder"},
+    "Kandinsky3UNet": {"add_time_condition"},
+    "Kandinsky5Transformer3DModel": {"text_transformer_blocks"},
+    "Kandinsky6Transformer3DModel": {"audio_text_transformer_blocks", "video_text_transformer_blocks"},
+    "Krea2Transformer2DModel": {"text_fusion.layerwise_blocks", "text_fusion.refiner_blocks"},
+    "Lumina2Transformer2DModel": {"context_refiner"},
+    "MiniMaxH3Transformer3DModel": {"token_refiner.refiner_blocks"},
+    "ZImageTransformer2DModel": {"context_refiner"},
+}  # fmt: skip
+"""Where the denoisers of diffusers prepare a condition by attention, each looked at."""
+
+
+def denoiser_classes():
+    for package in ("transformers", "unets"):
+        folder = importlib.import_module(f"diffusers.models.{package}")
+        for info in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
+            there = vars(importlib.import_module(info.name)).values()
+            classes = [kind for kind in there if isinstance(kind, type)]
+            yield from (
+                kind
+                for kind in classes
+                if kind.__module__ == info.name and issubclass(kind, diffusers.ModelMixin)
+            )
+
+
+@pytest.mark.slow
+def test_every_denoiser_of_diffusers_was_looked_at_for_attention_beside_denoising():
+    left_out = {}
+    for kind in denoiser_classes():
+        try:
+            with torch.device("meta"):
+                denoiser = kind()
+            sites = {site.name for site in find_sites(denoiser)}
+        except (TypeError, ValueError):  # without defaults; or without attention of these classes
+            continue
+        all_of_it = {
+            path for path, m in denoiser.named_modules() if isinstance(m, ATTENTION_CLASSES)
+        }
+        if all_of_it - sites:
+            ways = {re.split(r"\.\d+|\.att", path)[0] for path in all_of_it - sites}
+            left_out[kind.__name__] = ways
+    assert left_out == LEFT_OUT
+
+
+def test_a_refiner_of_a_custom_denoiser_is_known_by_its_name():
+    class Custom(nn.Module):
+        def __init__(self):
+            super().__init__()
+            attention = functools.partial(diffusers.models.attention_processor.Attention, 8)
+            self.text_refiner = nn.ModuleList([nn.ModuleDict({"attn": attention()})])
+            self.caption_projection = nn.ModuleDict({"attn": attention()})
+            self.connectors = nn.ModuleList([nn.ModuleDict({"attn": attention()})])
+            self.blocks = nn.ModuleList([nn.ModuleDict({"text_attn": attention()})])
+
+    assert [site.name for site in find_sites(Custom())] == ["blocks.0.text_attn"]
+
+
+def test_what_reads_reference_images_in_z_image_is_no_site():
+    with torch.device("meta"):
+        denoiser = diffusers.ZImageTransformer2DModel(
+            dim=32, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2, siglip_feat_dim=16,
+            axes_dims=[8, 4, 4], axes_lens=[64, 32, 32],
+        )  # fmt: skip
+    assert denoiser.siglip_refiner is not None
+    assert list(kinds(denoiser)) == ["noise_refiner.0.attention", "layers.0.attention"]
+
+
+def resampled(pipe, projection):
+    """Give a Stable Diffusion pipeline an IP-Adapter whose image prompt passes a resampler."""
+    from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
+
+    processors = {}
+    for name, processor in pipe.unet.attn_processors.items():
+        module = pipe.unet.get_submodule(name.removesuffix(".processor"))
+        if module.is_cross_attention:
+            processor = IPAdapterAttnProcessor2_0(module.inner_dim, 32, num_tokens=(3,))
+        processors[name] = processor
+    pipe.unet.set_attn_processor(processors)
+    pipe.unet.encoder_hid_proj = MultiIPAdapterImageProjection([projection])
+    pipe.unet.config.encoder_hid_dim_type = "ip_image_proj"
+    pipe.unet.eval().requires_grad_(False)
+    return pipe
+
+
+def plus():
+    return IPAdapterPlusImageProjection(
+        embed_dims=16, output_dims=32, hidden_dims=16, depth=2, dim_head=8, heads=2, num_queries=3
+    )
+
+
+def test_resamplers_of_image_prompts_are_not_attention_of_the_denoiser(sd):
+    plain = find_sites(sd.unet)
+    assert find_sites(resampled(sd, plus()).unet) == plain
+    face = IPAdapterFaceIDPlusImageProjection(
+        embed_dims=32, output_dims=32, hidden_dims=16, id_embeddings_dim=16, depth=2, dim_head=8,
+        heads=2, num_tokens=3,
+    )  # fmt: skip
+    sd.unet.encoder_hid_proj = MultiIPAdapterImageProjection([face, plus()])
+    assert find_sites(sd.unet) == plain
+
+
+def test_curves_and_calls_leave_the_resampler_of_an_image_prompt_out(sd):
+    pipe = resampled(sd, plus())
+    embeds = [torch.randn(2, 1, 5, 16, generator=torch.Generator().manual_seed(1))]
+    outputs = {}
+    for site in find_sites(pipe.unet):
+        keep = outputs.setdefault(site.name, [])
+        module = pipe.unet.get_submodule(site.name)
+        module.register_forward_hook(lambda *args, keep=keep: keep.append(args[-1].clone()))
+    with Trace(pipe, observers=[StepDistance()]) as trace:
+        toys.call(pipe, steps=3, ip_adapter_image_embeds=embeds)
+    steps = [torch.stack(calls).flatten(2).diff(dim=0).norm(dim=2) for calls in outputs.values()]
+    expected = torch.stack(steps).mean().item()
+    np.testing.assert_allclose(trace.records()["l2"].mean(), expected, rtol=1e-5)
+    counts = trace.calls().set_index("kind")["computed"]
+    assert counts.to_dict() == {"cross": 4 * 3, "self": 4 * 3}
+
+
+def test_a_resampler_is_computed_anew_under_a_plan_for_cross_attention(sd):
+    pipe = resampled(sd, plus())
+    embeds = [torch.randn(2, 1, 5, 16, generator=torch.Generator().manual_seed(1))]
+    called = []
+    resampler = pipe.unet.encoder_hid_proj.image_projection_layers[0].layers[0].attn
+    resampler.to_q.register_forward_hook(lambda *_: called.append(1))
+    with Trace(pipe, plan=CrossReuse(2)) as trace:
+        toys.call(pipe, steps=4, ip_adapter_image_embeds=embeds)
+    assert len(called) == 4
+    assert trace.calls().set_index("kind").loc["cross", ["computed", "reused"]].tolist() == [8, 8]
+
+
+def test_refiners_of_the_noise_are_self_attention_and_what_follows_is_joint():
+    for name in ("lumina2", "z-image", "bria-fibo2"):
+        found = kinds(denoisers.make(name)[0])
+        assert {kind for path, kind in found.items() if "noise_refiner" in path} == {"self"}
+        assert {kind for path, kind in found.items() if ".att" in path and "layers" in path} == {
+            "joint"
+        }
+
+
+def test_text_that_comes_as_token_ids_is_in_the_sequence():
+    assert kinds(denoisers.make("omnigen")[0]) == {"layers.0.self_attn": "joint"}
+
+
+def test_attention_between_sound_and_video_looks_elsewhere():
+    assert kinds(denoisers.make("ltx2")[0]) == {
+        "transformer_blocks.0.attn1": "self",
+        "transformer_blocks.0.attn2": "cross",
+        "transformer_blocks.0.audio_attn1": "self",
+        "transformer_blocks.0.audio_attn2": "cross",
+        "transformer_blocks.0.audio_to_video_attn": "cross",
+        "transformer_blocks.0.video_to_audio_attn": "cross",
+    }

@@ -2,6 +2,7 @@ import contextlib
 import copy
 import weakref
 
+import denoisers
 import numpy as np
 import pytest
 import torch
@@ -20,11 +21,14 @@ import attnscope
 from attnscope import (
     BranchDistance,
     CaptionDistance,
+    CrossReuse,
     FeatureMaps,
     FinalDistance,
     NoiseMean,
     PredictionDistance,
+    SelfReuseLate,
     StepDistance,
+    TGate,
     Trace,
 )
 from attnscope.clock import Run
@@ -481,3 +485,30 @@ def test_two_branches_without_classifier_free_guidance_are_numbered(sd):
         pipe(toys.PROMPTS[0], height=32, width=32, num_inference_steps=3, guidance_scale=0.0,
              pag_scale=3.0, output_type="latent")  # fmt: skip
     assert set(trace.records()["branch"]) == {"branch0", "branch1"}
+
+
+@pytest.mark.filterwarnings("ignore:.*leaves its .* joint attention sites alone")
+def test_a_plan_whose_only_sites_turn_out_to_be_of_another_kind_says_so():
+    loop = denoisers.Loop("hidream")  # whose classes do not tell that the text takes part
+    plain = loop(4)
+    message = (
+        "acts on self-attention, but when it was called the attention of "
+        "HiDreamImageTransformer2DModel turned out to be joint: nothing of kind self was reused"
+    )
+    with toys.warns(message), Trace(loop, plan=SelfReuseLate(1, 4)) as trace:
+        assert torch.equal(loop(4), plain)
+    assert trace.calls()["reused"].sum() == 0
+
+
+def test_a_plan_that_loses_one_of_its_kinds_says_which():
+    loop = denoisers.Loop("stable-cascade")  # keys of its self-attention hold the text
+    message = "acts on self-attention, but.*turned out to be cross: nothing of kind self"
+    with toys.warns(message), Trace(loop, plan=TGate(2)):
+        loop(4)
+
+
+@pytest.mark.parametrize("plan", [None, CrossReuse(2), SelfReuseLate(1, 4)])
+def test_a_plan_that_has_its_sites_says_nothing(plan):
+    loop = denoisers.Loop("ltx")
+    with Trace(loop, plan=plan):  # warnings are errors
+        loop(4)
