@@ -67,6 +67,8 @@ class Subject:
         guidance: guidance scale of the guided arms.
         steps: numbers of denoising steps.
         schedulers: short names; ``None`` is the model's own.
+        height: in pixels; ``None`` is that of :class:`Settings`.
+        width: in pixels; ``None`` is that of :class:`Settings`.
     """
 
     model: str
@@ -75,6 +77,8 @@ class Subject:
     guidance: float
     steps: tuple[int, ...]
     schedulers: tuple[str | None, ...]
+    height: int | None = None
+    width: int | None = None
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,8 @@ class Settings:
         intervals: k; of self-attention alone.
         seeds: of the noise.
         noise_scales: factors on the noise levels that a scheduler visits.
-        height: in pixels; ``None`` is the model's own.
-        width: in pixels; ``None`` is the model's own.
+        height: in pixels, of all subjects; ``None`` where theirs differ, or is each model's own.
+        width: in pixels, likewise. One of the two alone means a square.
     """
 
     subjects: tuple[Subject, ...]
@@ -106,6 +110,12 @@ class Settings:
     noise_scales: tuple[float, ...] = (1.0,)
     height: int | None = None
     width: int | None = None
+
+    def size(self, model: str) -> tuple[int | None, int | None]:
+        """Height and width in pixels of a subject's images; ``None`` is its pipeline's own."""
+        subject = next(subject for subject in self.subjects if subject.model == model)
+        own = subject.height, subject.width
+        return (self.height, self.width) if own == (None, None) else own
 
 
 @dataclass(frozen=True)
@@ -312,6 +322,7 @@ def sample(
     on_batch(len(pairs) - len(left))
     pictured = {prompt.prompt_id for prompt in prompts[:PICTURED]}
     cell = arm.cell
+    height, width = settings.size(cell.model)
     if cell.noise_scale != 1:
         options |= {"timesteps": scaled_timesteps(pipe, arm.asked, cell.noise_scale)}
 
@@ -329,8 +340,8 @@ def sample(
                 seeds=[image_seed(cell.seed, prompt.prompt_id) for prompt, _ in batch],
                 steps=arm.asked,
                 guidance=arm.guidance,
-                height=settings.height,
-                width=settings.width,
+                height=height,
+                width=width,
                 **options,
             )
         return _Made(

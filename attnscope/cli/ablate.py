@@ -62,6 +62,8 @@ def ablate(
     run that was stopped goes on with the same command. Without arguments: the embedded model on 100
     held-out captions.
     """
+    from itertools import chain
+
     from attnscope.analyses import ablation
     from attnscope.cli import inputs, quality
     from attnscope.cli.console import messages, quiet_libraries
@@ -79,7 +81,7 @@ def ablate(
     for kind in kinds:
         inputs.known_scheduler(kind)
     prompts, given, source = inputs.read_for_all(
-        names, captions, images, column, limit, noise_seeds[0], (width or 1024, height or 576),
+        names, captions, images, column, limit, noise_seeds[0], (height, width),
         embedded_limit=_EMBEDDED_LIMIT,
     )  # fmt: skip
     with quiet_libraries():
@@ -90,16 +92,22 @@ def ablate(
                 allow_pickle=allow_pickle,
             )  # fmt: skip
             chosen.append(model)
+            weights = model.weights
+            tall, wide = model.size(height, width)
             subjects.append(
                 ablation.Subject(
                     model=name,
-                    weights=model.weights,
+                    weights=weights,
                     dtype=model.dtype,
                     guidance=model.described.guidance if guidance is None else guidance,
                     steps=inputs.whole_numbers("--steps", steps or str(model.described.steps)),
                     schedulers=kinds if schedulers else (model.scheduler,),
+                    height=tall,
+                    width=wide,
                 )
             )
+        sizes = {(subject.height, subject.width) for subject in subjects}
+        common = next(iter(sizes)) if len(sizes) == 1 else (None, None)
         settings = ablation.Settings(
             subjects=tuple(subjects),
             captions=source,
@@ -110,15 +118,15 @@ def ablate(
             intervals=inputs.whole_numbers("--intervals", intervals) if attention == "self" else (),
             seeds=noise_seeds,
             noise_scales=inputs.positive_numbers("--noise-scales", noise_scales),
-            height=height,
-            width=width,
+            height=common[0],
+            width=common[1],
         )
         arms = ablation.arms(settings)
         for name in ablation.idle(settings):
             messages.print(f"note: {name} would reuse nothing, and is left out")
         path = out or default_path("ablate", names[0], settings)
         Run.check(path, "ablate", settings)
-        world = quality.embedded_world(names, prompts, (height, width))
+        world = quality.embedded_world(names, prompts, [*chain(*sizes)])
         judged = quality.Quality(
             features, features_weights, reference, clip, lpips, chosen[0].device, world, len(prompts),
             offline,
@@ -270,9 +278,17 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
         shown = marked[[*varying, "arm", *leading]].rename(columns=leading)
     show_table(
         shown,
-        f"{settings['attention']}-attention, {settings['limit']} prompts "
+        f"{settings['attention']}-attention, {settings['limit']} prompts, {_sizes(settings)} "
         "(* best, ≠ differs from S by more than the 95 % interval of the difference)",
     )
+
+
+def _sizes(settings: dict[str, Any]) -> str:
+    """The size of the images, or every model's."""
+    of = {s["model"]: f"{s['width']}x{s['height']}" for s in settings["subjects"] if s.get("width")}
+    if len(set(of.values())) < 2:
+        return next(iter(of.values()), "images of the model's own size")
+    return ", ".join(f"{size} of {model}" for model, size in of.items())
 
 
 def _marked(arms: pd.DataFrame) -> pd.DataFrame:

@@ -128,7 +128,7 @@ def bench(
             pictured = _Pictured(
                 *inputs.read(described, captions, images, column, count, seed, size)
             )
-            world = quality.embedded_world([model], pictured.prompts, (height, width))
+            world = quality.embedded_world([model], pictured.prompts, (found.height, found.width))
             judged = quality.Quality(
                 features, features_weights, reference, clip, False, chosen.device, world,
                 len(pictured.prompts), offline, pictured.digest,

@@ -61,12 +61,14 @@ def convergence(
     inputs.check_guidance(guidance)
     size = inputs.batch_size(batch_size)
     prompts, given, source = inputs.read(
-        described, captions, images, column, limit, seed, (width or 1024, height or 576)
+        described, captions, images, column, limit, seed, (height, width)
     )
     with quiet_libraries():
+        weights = chosen.weights
+        tall, wide = chosen.size(height, width)
         settings = Settings(
             model=model,
-            weights=chosen.weights,
+            weights=weights,
             captions=source,
             prompts_digest=inputs.digest(prompts, given),
             limit=len(prompts),
@@ -76,8 +78,8 @@ def convergence(
             seed=seed,
             kinds=chosen_kinds,
             sites=sites,
-            height=height,
-            width=width,
+            height=tall,
+            width=wide,
             dtype=chosen.dtype,
         )
         path = out or default_path("convergence", model, settings)
@@ -137,7 +139,7 @@ def report(run: Run, *, threshold: float, quiet: bool, as_json: bool) -> None:
         return
     shown = _by_site(table) if len(table) <= 24 else _by_block(table)
     title = (
-        f"{run.settings['model']}, {run.settings['limit']} prompts, {run.settings['steps']} steps: "
+        f"{run.settings['model']}{_size(run)}, {run.settings['limit']} prompts, {_steps(run, records)}: "
         f"when is a site's relative change under {threshold:.0%} of its first?"
     )
     formats = dict.fromkeys(("first", "last", "first change", "last change"), ".3f")
@@ -153,6 +155,17 @@ def report(run: Run, *, threshold: float, quiet: bool, as_json: bool) -> None:
     results.print(f"run directory: {run.path}", soft_wrap=True)
     for figure in figures:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
+
+
+def _size(run: Run) -> str:
+    width, height = run.settings.get("width"), run.settings.get("height")
+    return f" at {width}x{height}" if width and height else ""
+
+
+def _steps(run: Run, records: pd.DataFrame) -> str:
+    """The steps that were made: Heun and PNDM make more than they are asked for."""
+    made, asked = int(records["step"].max()) + 1, run.settings["steps"]
+    return f"{made} steps" + (f" ({asked} asked for)" if made != asked else "")
 
 
 def _by_site(table: pd.DataFrame) -> pd.DataFrame:

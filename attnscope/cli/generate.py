@@ -80,13 +80,15 @@ def generate(
         column,
         limit,
         seed,
-        (width or 1024, height or 576),
+        (height, width),
         typed or (),
     )
     with quiet_libraries():
+        weights = chosen.weights
+        tall, wide = chosen.size(height, width)
         settings = Settings(
             model=model,
-            weights=chosen.weights,
+            weights=weights,
             captions=source,
             prompts_digest=inputs.digest(prompts, given),
             plan=str(plan),
@@ -95,8 +97,8 @@ def generate(
             scheduler=chosen.scheduler,
             guidance=described.guidance if guidance is None else guidance,
             seed=seed,
-            height=height,
-            width=width,
+            height=tall,
+            width=wide,
             dtype=chosen.dtype,
         )
         path = out or default_path("generate", model, settings)
@@ -159,6 +161,8 @@ class _Saver:
             "image_seed": image_seed(settings["seed"], prompt.prompt_id),
             "frame": frame,
             **settings,
+            "height": image.height,
+            "width": image.width,
         }
         info = PngInfo()
         info.add_itxt("Description", prompt.text)
@@ -201,7 +205,8 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     if quiet:
         print(run.path)
         return
-    title = f"{run.settings['model']}, {run.settings['plan']}: calls of attention modules"
+    about = f"{run.settings['model']}{_size(images)}, {run.settings['plan']}"
+    title = f"{about}: calls of attention modules"
     show_table(calls, title)
     results.print(f"guided steps: {planned['guided_steps']} of {planned['steps']}")
     for line in _times(times, ratios, images):
@@ -212,6 +217,14 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
     if images["prompt_id"].nunique() > MOST_COLUMNS and len(ratios):
         results.print(f"the comparison shows the first {MOST_COLUMNS} prompts")
+
+
+def _size(images: pd.DataFrame) -> str:
+    """The size that was made; runs of before do not say."""
+    if "width" not in images:
+        return ""
+    first = images.iloc[0]
+    return f" at {first['width']}x{first['height']}"
 
 
 def _finite(images: pd.DataFrame) -> pd.DataFrame:

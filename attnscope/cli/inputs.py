@@ -23,6 +23,8 @@ from attnscope.prompts import (
     sample_prompts,
 )
 from attnscope.schedulers import SCHEDULERS
+from attnscope.sizes import check_multiple, square
+from attnscope.sizes import own as own_size
 
 if TYPE_CHECKING:
     from attnscope.architectures import Architecture
@@ -70,6 +72,34 @@ class ChosenModel:
     def forget(self) -> None:
         """Let go of the pipeline, so that another model has its memory."""
         self.__dict__.pop("pipe", None)
+
+    def size(self, height: int | None, width: int | None) -> tuple[int | None, int | None]:
+        """Height and width in pixels of what is made: one alone means a square, none the model's own.
+
+        Returns:
+            Both ``None`` only where the pipeline does not show its own size.
+
+        Raises:
+            InputError: the model does not take the size.
+        """
+        tall, wide = square(height, width)
+        if tall is None or wide is None:
+            found = self._architecture
+            return (found.height, found.width) if found else own_size(self.pipe) or (None, None)
+        if self._architecture is not None:
+            check_multiple(self.name, tall, wide, self._architecture.multiple)
+        return tall, wide
+
+    @cached_property
+    def _architecture(self) -> Architecture | None:
+        """What is known of the model without loading it."""
+        from attnscope.architectures import find
+
+        try:
+            found = find(self.name, offline=self._offline or is_local(self.described))
+        except InputError:
+            return None
+        return found if found.is_known else None
 
     @property
     def weights(self) -> str | None:
@@ -185,6 +215,12 @@ def check_size(height: int | None, width: int | None) -> None:
             raise InputError(f"{name} {value} is not a multiple of 8 (choose {value // 8 * 8})")
 
 
+def frame_size(height: int | None, width: int | None) -> tuple[int, int]:
+    """Height and width of a video's frames: one alone means a square, none Stable Video Diffusion's."""
+    tall, wide = square(height, width)
+    return tall or 576, wide or 1024
+
+
 def read(
     model: Model,
     captions: Path | None,
@@ -192,13 +228,13 @@ def read(
     column: str | None,
     limit: int | None,
     seed: int,
-    size: tuple[int, int] = (1024, 576),
+    size: tuple[int | None, int | None] = (None, None),
     typed: Sequence[str] = (),
 ) -> tuple[list[Prompt], list[Any], str]:
     """The prompts of a run, what the pipeline is given for each, and what they are called.
 
-    ``size`` is the width and height that images are cut to; ``typed`` are prompts from the command
-    line.
+    ``size`` is the height and width that images are cut to (see :func:`frame_size`); ``typed`` are
+    prompts from the command line.
     """
     if typed:
         if model.task == "image":
@@ -213,7 +249,9 @@ def read(
         if images is None or captions is not None:
             raise InputError(f"{model.name} is conditioned on images: give --images FOLDER")
         named = sample_prompts(read_images(images), limit, seed)
-        return named, [open_image(images / item.text, size) for item in named], images.name
+        tall, wide = frame_size(*size)
+        opened = [open_image(images / item.text, (wide, tall)) for item in named]
+        return named, opened, images.name
     if images is not None:
         raise InputError(f"{model.name} is conditioned on captions, not on --images")
     if captions is not None:
@@ -238,7 +276,7 @@ def read_for_all(
     column: str | None,
     limit: int | None,
     seed: int,
-    size: tuple[int, int],
+    size: tuple[int | None, int | None],
     *,
     embedded_limit: int,
 ) -> tuple[list[Prompt], list[Any], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -174,7 +174,7 @@ class Quality:
 
 
 def embedded_world(
-    models: Sequence[str], prompts: Sequence[Prompt], size: tuple[int | None, int | None]
+    models: Sequence[str], prompts: Sequence[Prompt], sides: Iterable[int | None]
 ) -> Path | None:
     """Where the reader is, if all models are of the embedded world and all captions tell scenes.
 
@@ -183,7 +183,7 @@ def embedded_world(
     Args:
         models: short names, hub ids or folders.
         prompts: the captions.
-        size: height and width of the images; ``None`` is the model's own.
+        sides: heights and widths of the images; ``None`` is the model's own.
     """
     from attnscope.cli.console import messages
     from attnscope.models import describe
@@ -192,7 +192,7 @@ def embedded_world(
     folders = [Path(describe(model).source) for model in models]
     if not all((folder / "reader.safetensors").is_file() for folder in folders):
         return None
-    if not set(size) <= {None, RESOLUTION}:
+    if not set(sides) <= {None, RESOLUTION}:
         messages.print(
             f"note: the reader reads images of {RESOLUTION} x {RESOLUTION} pixels only: alignment is "
             "left out"
