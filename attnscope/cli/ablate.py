@@ -226,6 +226,7 @@ def _judge(
 def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     """Draw an ablation's figures, print its arms and which differences are larger than chance."""
     from attnscope.analyses.summaries import larger_than_chance, over_seeds
+    from attnscope.analyses.verdicts import untested
     from attnscope.cli.console import messages, results, show_json
     from attnscope.figures.saving import save_figures
 
@@ -236,7 +237,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     figures = save_figures(run)
     if as_json:
         rows = arms.astype(object).where(arms.notna(), None).to_dict("records")
-        show_json({"run": run.path, "figures": figures, "arms": rows})
+        show_json({"run": run.path, "figures": figures, "arms": rows, "untested": untested(arms)})
         return
     if quiet:
         print(run.path)
@@ -244,8 +245,8 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     _show_arms(arms, run.settings)
     if len(seeds):
         _show_seeds(seeds)
-    for line in larger_than_chance(arms):
-        results.print(line)
+    for line in (*larger_than_chance(arms), *untested(arms)):
+        results.print(line, soft_wrap=True)
     of_sets = arms.loc[arms["features"] != "", ["features", "reference", "n"]].drop_duplicates()
     for row in of_sets.to_dict("records"):
         results.print(f"FID, KID: {row['n']} images against {row['reference']}; {row['features']}")
@@ -279,7 +280,7 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
     show_table(
         shown,
         f"{settings['attention']}-attention, {settings['limit']} prompts, {_sizes(settings)} "
-        "(* best, ≠ differs from S by more than the 95 % interval of the difference)",
+        f"({_legend(arms)})",
     )
 
 
@@ -291,24 +292,29 @@ def _sizes(settings: dict[str, Any]) -> str:
     return ", ".join(f"{size} of {model}" for model, size in of.items())
 
 
+def _legend(arms: pd.DataFrame) -> str:
+    """What the marks mean; under 20 prompts there are none."""
+    if arms["difference_low"].isna().all() and not arms["best"].any():
+        return "no difference was tested"
+    return (
+        "* better than every other by more than the 95 % interval of the difference, ≠ differs from S "
+        "by more than it"
+    )
+
+
 def _marked(arms: pd.DataFrame) -> pd.DataFrame:
     """A row per arm, a column per measure: values as text, with marks."""
     import pandas as pd
 
     from attnscope.intervals import differs
-    from attnscope.measures import CELL, MEASURES, REFERENCE
+    from attnscope.measures import CELL, MEASURES
 
-    made = arms[arms["trajectory"] != REFERENCE]
-    signs = made["measure"].map({name: 1 if m.higher else -1 for name, m in MEASURES.items()})
-    scores = made["value"] * signs
-    tops = scores.groupby([made[name] for name in (*CELL, "measure")]).transform("max")
-    best = set(made.index[scores >= tops])
     rows = []
     for _, group in arms.groupby("key", sort=False):
         row = dict(group.iloc[0][[*CELL, "key", "arm"]])
-        for place, value in zip(group.index, group.to_dict("records"), strict=True):
+        for value in group.to_dict("records"):
             told = differs(value["difference_low"], value["difference_high"])
-            marks = ("*" if place in best else "") + ("≠" if told else "")
+            marks = ("*" if value["best"] else "") + ("≠" if told else "")
             row[value["measure"]] = f"{value['value']:{MEASURES[value['measure']].form}} {marks:<2}"
         rows.append(row)
     return pd.DataFrame(rows)

@@ -363,6 +363,7 @@ def _judge(
 
 def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     """Draw a benchmark's figures and print its tables."""
+    from attnscope.analyses.verdicts import untested
     from attnscope.cli.console import results, show_json
     from attnscope.figures.saving import save_figures
 
@@ -374,7 +375,8 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
             name: table.astype(object).where(table.notna(), None).to_dict("records")
             for name, table in tables.items()
         }
-        show_json({"run": run.path, "settings": run.settings, "figures": figures, **rows})
+        told = {"untested": untested(tables["frontier"])} if "frontier" in tables else {}
+        show_json({"run": run.path, "settings": run.settings, "figures": figures, **rows, **told})
         return
     if quiet:
         print(run.path)
@@ -384,7 +386,10 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     _show_attribution(run.read_table("attribution"))
     _show_memory(run.read_table("arms"))
     if run.has_table("frontier"):
-        _show_frontier(run.read_table("frontier"))
+        table = run.read_table("frontier")
+        _show_frontier(table)
+        for line in untested(table):
+            results.print(line, soft_wrap=True)
         results.print(f"every value with its interval: {run.path / 'frontier.csv'}", soft_wrap=True)
     results.print(f"tables: {run.path} (Parquet and CSV; arms.tex for LaTeX)", soft_wrap=True)
     for figure in figures:
