@@ -113,6 +113,13 @@ def _tested(values: NDArray[np.float64], baseline: NDArray[np.float64]) -> Inter
     return difference if difference.n >= FEWEST else _unknown(difference.value)
 
 
+def _tested_parts(
+    values: tuple[NDArray[np.float64], float], baseline: tuple[NDArray[np.float64], float]
+) -> Interval:
+    """The difference of two sets' measures, each by its disjoint subsets and as a whole."""
+    return of_parts(values[0] - baseline[0], values[1] - baseline[1], len(values[0]))
+
+
 def _by_prompt(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
     values: NDArray[np.float64] = table.groupby("prompt_id")[name].mean().to_numpy(float)
     return values
@@ -159,11 +166,12 @@ def _of_sets(
         }
         best = None
         if name == "kid":
-            arms = [key for key in sets if key != f"{full} {REFERENCE}"]
-            values = {key: (whole[key], key) for key in arms}
-            best = single_best(
-                name, values, lambda a, b: of_parts(split[a] - split[b], whole[a] - whole[b], 0)
-            )
+            values = {
+                key: (whole[key], (split[key], whole[key]))
+                for key in sets
+                if key != f"{full} {REFERENCE}"
+            }
+            best = single_best(name, values, _tested_parts)
         for key, made in sets.items():
             n = len(made)
             value = of_parts(split[key], whole[key], n)

@@ -231,6 +231,8 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     from attnscope.figures.saving import save_figures
 
     arms = run.read_table("arms")
+    if "best" not in arms:  # judged before there was a test of it
+        arms = arms.assign(best=False)
     seeds = over_seeds(arms)
     if len(seeds):
         run.write_csv("seeds", seeds)

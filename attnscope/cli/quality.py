@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FEATURES = ("auto", "none", "inception", "efficientnet-lite0", "reader")
 _RENDERED, _FEWEST_RENDERED, _FEWEST = 5000, 1000, 4
-_VERSION = 1
+_VERSION = 2
 """Of how measures are taken: a run that another one judged is judged again."""
 _FILE = "judged.json"
 """Says in a run directory by which measures its images were judged."""
