@@ -11,6 +11,8 @@ from typing import Any, Literal
 from attnscope.errors import InputError
 
 VIDEO = "StableVideoDiffusionPipeline"
+READER = "reader.safetensors"
+"""In the folder of a model of the shapes world, which alone has a reader."""
 SHAPES_FOLDER = Path(__file__).parent / "shapes" / "model"
 
 
@@ -112,6 +114,11 @@ def _describe_folder(folder: Path) -> Model:
     if video:
         return Model(str(folder), str(folder), guidance=3.0, task="image", scheduler=None)
     return Model(str(folder), str(folder), scheduler=None)
+
+
+def is_of_shapes(model: Model) -> bool:
+    """Whether a model draws the world of shapes: the one in the box, or one trained for it."""
+    return (Path(model.source) / READER).is_file()
 
 
 def is_local(model: Model) -> bool:

@@ -124,6 +124,7 @@ def ablate(
         arms = ablation.arms(settings)
         for name in ablation.idle(settings):
             messages.print(f"note: {name} would reuse nothing, and is left out")
+        inputs.warn_of_world([model.described for model in chosen], prompts)
         path = out or default_path("ablate", names[0], settings)
         Run.check(path, "ablate", settings)
         world = quality.embedded_world(names, prompts, [*chain(*sizes)])
@@ -166,7 +167,7 @@ def _make(
     if not arms:
         return
     pipe = model.pipe
-    inputs.warn_if_too_long(pipe, prompts)
+    inputs.warn_of_text(pipe, prompts)
     for arm in arms:
         _set(pipe, arm)
         inputs.check_plan(pipe, parse(arm.plan), arm.asked)

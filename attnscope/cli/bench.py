@@ -128,6 +128,7 @@ def bench(
             pictured = _Pictured(
                 *inputs.read(described, captions, images, column, count, seed, size)
             )
+            inputs.warn_of_world([described], pictured.prompts)
             world = quality.embedded_world([model], pictured.prompts, (found.height, found.width))
             judged = quality.Quality(
                 features, features_weights, reference, clip, False, chosen.device, world,
@@ -136,6 +137,8 @@ def bench(
             judges = None if judged.is_of(path) else judged.judges()
         if judges is not None or not timed:
             inputs.check_plan(chosen.pipe, plan, number)
+            if pictured is not None:
+                inputs.warn_of_text(chosen.pipe, pictured.prompts)
             cost = cost_of(
                 count_architecture(found), plan, inputs.check_steps(chosen.pipe, number),
                 guided=settings.guidance > 1 and not found.embeds_guidance, batch=batch,

@@ -63,6 +63,7 @@ def convergence(
     prompts, given, source = inputs.read(
         described, captions, images, column, limit, seed, (height, width)
     )
+    inputs.warn_of_world([described], prompts)
     with quiet_libraries():
         weights = chosen.weights
         tall, wide = chosen.size(height, width)
@@ -87,7 +88,7 @@ def convergence(
             pipe = chosen.pipe
             inputs.check_sites(pipe, chosen_kinds, sites)
             inputs.check_steps(pipe, settings.steps)
-            inputs.warn_if_too_long(pipe, prompts)
+            inputs.warn_of_text(pipe, prompts)
             size = size or default_batch_size(pipe, chosen.device)
 
             def opened() -> Run:

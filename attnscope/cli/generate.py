@@ -49,7 +49,8 @@ def generate(
 ) -> None:  # fmt: skip
     """Make images, by T-GATE or another plan, and say what was computed, reused and gained.
 
-    Without prompts: the embedded model on 8 held-out captions.
+    Without prompts: the embedded model on 8 held-out captions. It knows coloured shapes and nothing
+    else; words that a model does not know are named.
     """
     from attnscope.analyses.generation import Settings
     from attnscope.analyses.generation import generate as make
@@ -83,6 +84,7 @@ def generate(
         (height, width),
         typed or (),
     )
+    inputs.warn_of_world([described], prompts)
     with quiet_libraries():
         weights = chosen.weights
         tall, wide = chosen.size(height, width)
@@ -105,7 +107,7 @@ def generate(
         if not Run.check(path, "generate", settings) or not Run(path).has_table("images"):
             pipe = chosen.pipe
             inputs.check_plan(pipe, plan, settings.steps)
-            inputs.warn_if_too_long(pipe, prompts)
+            inputs.warn_of_text(pipe, prompts)
             size = size or default_batch_size(pipe, chosen.device)
             if compare:  # several batches, so that the arms can take turns in going first
                 size = min(size, -(-len(prompts) // _COMPARED_BATCHES))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from attnscope.errors import InputError
-from attnscope.models import MODELS, Model, describe, fingerprint, is_local
+from attnscope.models import MODELS, Model, describe, fingerprint, is_local, is_of_shapes
 from attnscope.pipelines import choose_device, load, precision_name
 from attnscope.prompts import (
     Prompt,
@@ -25,12 +25,15 @@ from attnscope.prompts import (
 from attnscope.schedulers import SCHEDULERS
 from attnscope.sizes import check_multiple, square
 from attnscope.sizes import own as own_size
+from attnscope.words import Unknown, is_empty, unknown_to_tokenizers, unknown_to_world
 
 if TYPE_CHECKING:
     from attnscope.architectures import Architecture
     from attnscope.plan import Plan
 
 _EMBEDDED_LIMIT = 64
+_EMBEDDED_CAPTION = "a large striped red circle above a small blue square on a gray background"
+_MOST_WORDS = 8
 
 
 class ChosenModel:
@@ -336,6 +339,64 @@ def check_plan(pipe: Any, plan: Plan, steps: int) -> None:
 
     plan.over(check_steps(pipe, steps))
     Trace(pipe, plan=plan)
+
+
+def warn_of_world(models: Sequence[Model], prompts: Sequence[Prompt]) -> None:
+    """Say which words the captions have that no caption of the shapes world has, if it is drawn.
+
+    Args:
+        models: of the run; others than those of the shapes world are passed over.
+        prompts: of the run.
+    """
+    if any(is_of_shapes(model) for model in models):
+        _warn_of_words(
+            unknown_to_world([prompt.text for prompt in prompts]),
+            prompts,
+            "the model of shapes does not know",
+            f"it was trained on captions such as {_EMBEDDED_CAPTION!r} and draws something else",
+        )
+
+
+def warn_of_text(pipe: Any, prompts: Sequence[Prompt]) -> None:
+    """Say what of the captions does not get into a pipeline: words without a token, a cut end."""
+    if getattr(pipe, "tokenizer", None) is None:
+        return  # images, whose prompts are names of files
+    _warn_of_words(
+        unknown_to_tokenizers(pipe, [prompt.text for prompt in prompts]),
+        prompts,
+        "the tokenizer has no token for",
+        "its unknown token stands there",
+    )
+    _warn_if_empty(prompts)
+    warn_if_too_long(pipe, prompts)
+
+
+def _warn_of_words(found: Unknown, prompts: Sequence[Prompt], what: str, outcome: str) -> None:
+    from attnscope.cli.console import messages
+
+    if not found.words:
+        return
+    several = len(prompts) > 1
+    shown = [
+        f"{word!r} ({count})" if several else repr(word)
+        for word, count in islice(found.words.items(), _MOST_WORDS)
+    ]
+    left = len(found.words) - len(shown)
+    listed = ", ".join(shown) + (f" and {left} more" if left else "")
+    where = (
+        f"{found.captions} of {len(prompts)} captions have words that {what}" if several else what
+    )
+    messages.print(f"warning: {where}: {listed}; {outcome}", soft_wrap=True)
+
+
+def _warn_if_empty(prompts: Sequence[Prompt]) -> None:
+    from attnscope.cli.console import messages
+
+    count = sum(is_empty(prompt.text) for prompt in prompts)
+    if count:
+        messages.print(
+            f"warning: {count} of {len(prompts)} captions have no words: nothing is asked for"
+        )
 
 
 def warn_if_too_long(pipe: Any, prompts: Sequence[Prompt]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
+from attnscope.models import READER
 
 if TYPE_CHECKING:
     from attnscope.analyses.judging import Judges, Reference
@@ -91,7 +92,7 @@ class Quality:
     def about(self) -> dict[str, Any]:
         """What decides the measures, in plain values, with digests of the files they rest on."""
         rendered = None if self.chosen is None or self.reference else self._rendered
-        reader = None if self.world is None else _digest(self.world / "reader.safetensors")
+        reader = None if self.world is None else _digest(self.world / READER)
         return {
             "version": _VERSION,
             "features": self.chosen,
@@ -186,11 +187,11 @@ def embedded_world(
         sides: heights and widths of the images; ``None`` is the model's own.
     """
     from attnscope.cli.console import messages
-    from attnscope.models import describe
+    from attnscope.models import describe, is_of_shapes
     from attnscope.shapes.scenes import RESOLUTION, parse
 
-    folders = [Path(describe(model).source) for model in models]
-    if not all((folder / "reader.safetensors").is_file() for folder in folders):
+    described = [describe(model) for model in models]
+    if not all(is_of_shapes(model) for model in described):
         return None
     if not set(sides) <= {None, RESOLUTION}:
         messages.print(
@@ -207,7 +208,7 @@ def embedded_world(
                 "world"
             )
             return None
-    return folders[0]
+    return Path(described[0].source)
 
 
 def _digest(path: Path) -> str:
