@@ -67,6 +67,8 @@ class Subject:
         guidance: guidance scale of the guided arms.
         steps: numbers of denoising steps.
         schedulers: short names; ``None`` is the model's own.
+        own_steps: how many steps the model's own scheduler makes of each of ``steps``; empty for as
+            many.
         height: in pixels; ``None`` is that of :class:`Settings`.
         width: in pixels; ``None`` is that of :class:`Settings`.
     """
@@ -77,8 +79,15 @@ class Subject:
     guidance: float
     steps: tuple[int, ...]
     schedulers: tuple[str | None, ...]
+    own_steps: tuple[int, ...] = ()
     height: int | None = None
     width: int | None = None
+
+    def made(self, scheduler: str | None, steps: int) -> int:
+        """How many steps a scheduler makes of those it is asked for."""
+        if scheduler is None and self.own_steps:
+            return self.own_steps[self.steps.index(steps)]
+        return step_count(scheduler, steps)
 
 
 @dataclass(frozen=True)
@@ -220,7 +229,7 @@ def _all_arms(settings: Settings) -> Iterator[Arm]:
         for scheduler, steps, scale, seed in product(
             subject.schedulers, subject.steps, settings.noise_scales, settings.seeds
         ):
-            real = step_count(scheduler, steps)
+            real = subject.made(scheduler, steps)
             cell = Cell(subject.model, scheduler or OWN, real, scale, seed)
             for trajectory, plan, gate, interval in _trajectories(settings, subject, real):
                 plan.over(real)

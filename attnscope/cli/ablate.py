@@ -94,13 +94,16 @@ def ablate(
             chosen.append(model)
             weights = model.weights
             tall, wide = model.size(height, width)
+            numbers = inputs.whole_numbers("--steps", steps or str(model.described.steps))
+            owns = model.scheduler is None and not schedulers
             subjects.append(
                 ablation.Subject(
                     model=name,
                     weights=weights,
                     dtype=model.dtype,
                     guidance=model.described.guidance if guidance is None else guidance,
-                    steps=inputs.whole_numbers("--steps", steps or str(model.described.steps)),
+                    steps=numbers,
+                    own_steps=tuple(model.steps_made(number) for number in numbers) if owns else (),
                     schedulers=kinds if schedulers else (model.scheduler,),
                     height=tall,
                     width=wide,
@@ -171,10 +174,19 @@ def _make(
     for arm in arms:
         _set(pipe, arm)
         inputs.check_plan(pipe, parse(arm.plan), arm.asked)
+        inputs.check_steps_made(pipe, arm.asked, arm.cell.steps)
         if arm.cell.noise_scale != 1:
             scaled_timesteps(pipe, arm.asked, arm.cell.noise_scale)
-    batch = size or default_batch_size(pipe, model.device)
-    run = Run.open(path, "ablate", settings, device=model.device, batch_size=batch)
+    batch = min(size or default_batch_size(pipe, model.device), len(prompts))
+
+    def opened(batch: int) -> Run:
+        return Run.open(path, "ablate", settings, device=model.device, batch_size=batch)
+
+    def halved(batch: int) -> None:
+        messages.print(f"out of memory: going on with batches of {batch}")
+        opened(batch)
+
+    run = opened(batch)
     run.write_table("prompts", inputs.table(prompts))
     for number, arm in enumerate(arms, 1):
         _set(pipe, arm)
@@ -182,7 +194,7 @@ def _make(
         with progress(label, len(prompts), quiet=quiet) as advance:
             ablation.sample(
                 pipe, arm, settings, prompts, given, run, batch_size=batch, on_batch=advance,
-                on_halving=lambda n: messages.print(f"out of memory: going on with batches of {n}"),
+                on_halving=halved,
                 **model.described.options,
             )  # fmt: skip
     model.forget()

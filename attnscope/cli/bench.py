@@ -76,7 +76,6 @@ def bench(
     from attnscope.cost import cost_of
     from attnscope.counting import count_architecture
     from attnscope.runs import Run, default_path
-    from attnscope.schedulers import step_count
 
     wanted = _chosen_rivals(rivals)
     judging = {"--captions": captions, "--column": column, "--limit": limit, "--reference": reference,
@@ -96,7 +95,7 @@ def bench(
         )  # fmt: skip
         described, size = chosen.described, (found.width, found.height)
         number = steps or described.steps
-        expected = step_count(chosen.scheduler, number)
+        expected = chosen.steps_made(number)
         plan = inputs.chosen_plan(tgate, other) or latency.default_plan(expected)
         plan.over(expected)
         given = [] if random_weights else _given(described, images, batch, seed, size)
@@ -144,7 +143,10 @@ def bench(
                 guided=settings.guidance > 1 and not found.embeds_guidance, batch=batch,
             )  # fmt: skip
             arms = latency.arms(cost, rivals=[name for name, _ in wanted], watched=watched)
-            run = Run.open(path, "bench", settings, device=chosen.device)
+            run = Run.open(
+                path, "bench", settings, device=chosen.device,
+                scheduler=type(chosen.pipe.scheduler).__name__, steps=cost.trajectory.steps,
+            )  # fmt: skip
             if not timed:
                 _time(run, chosen, settings, cost, arms, given, quiet=quiet or as_json)
             if judged is not None and judges is not None and pictured is not None:
@@ -384,7 +386,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     if quiet:
         print(run.path)
         return
-    _show_arms(run.read_table("arms"), run.settings)
+    _show_arms(run.read_table("arms"), run.settings, run.about["machine"].get("steps"))
     _show_parts(run.read_table("parts"))
     _show_attribution(run.read_table("attribution"))
     _show_memory(run.read_table("arms"))
@@ -399,7 +401,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
 
 
-def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
+def _show_arms(arms: pd.DataFrame, settings: dict[str, Any], made: int | None) -> None:
     import pandas as pd
 
     from attnscope.cli.console import results, show_table
@@ -424,9 +426,12 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
     if settings["repeats"] > 1:
         told = f"medians and ranges of {settings['repeats']} rounds"
     images = f", {settings['batch']} images at a time" if settings["batch"] > 1 else ""
+    steps = f"{made or settings['steps']} steps"
+    if made not in (None, settings["steps"]):  # as Heun and PNDM
+        steps += f" ({settings['steps']} asked for)"
     title = (
         f"{settings['model']}{weights} at {settings['width']}x{settings['height']}, "
-        f"{settings['steps']} steps{images}, {settings['dtype']}, {settings['device']}, "
+        f"{steps}{images}, {settings['dtype']}, {settings['device']}, "
         f"{settings['threads']} thread{'s' * (settings['threads'] > 1)}: {told}"
     )
     show_table(shown, title, {"s/image": ".3g", "ideal": ".2f", "of ideal": ".2f"})

@@ -89,7 +89,7 @@ def convergence(
             inputs.check_sites(pipe, chosen_kinds, sites)
             inputs.check_steps(pipe, settings.steps)
             inputs.warn_of_text(pipe, prompts)
-            size = size or default_batch_size(pipe, chosen.device)
+            size = min(size or default_batch_size(pipe, chosen.device), len(prompts))
 
             def opened() -> Run:
                 return Run.open(
@@ -97,12 +97,17 @@ def convergence(
                     device=chosen.device, batch_size=size, scheduler=type(pipe.scheduler).__name__,
                 )  # fmt: skip
 
+            def halved(count: int) -> None:
+                nonlocal size
+                size = count
+                messages.print(f"out of memory: going on with batches of {count}")
+
             done = Run(path).read_parts("records") if (path / "run.json").exists() else []
             with progress(f"{model}: prompts", len(prompts), quiet=quiet or as_json) as advance:
                 records = measure(
                     pipe, settings, prompts, given, batch_size=size, done=done,
                     on_part=lambda part: opened().write_part("records", part), on_batch=advance,
-                    on_halving=lambda n: messages.print(f"out of memory: going on with batches of {n}"),
+                    on_halving=halved,
                     **described.options,
                 )  # fmt: skip
             opened().write_table("prompts", inputs.table(prompts))

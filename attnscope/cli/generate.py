@@ -108,7 +108,7 @@ def generate(
             pipe = chosen.pipe
             inputs.check_plan(pipe, plan, settings.steps)
             inputs.warn_of_text(pipe, prompts)
-            size = size or default_batch_size(pipe, chosen.device)
+            size = min(size or default_batch_size(pipe, chosen.device), len(prompts))
             if compare:  # several batches, so that the arms can take turns in going first
                 size = min(size, -(-len(prompts) // _COMPARED_BATCHES))
 
@@ -119,11 +119,16 @@ def generate(
                     device=chosen.device, batch_size=size, scheduler=type(pipe.scheduler).__name__,
                 )  # fmt: skip
 
+            def halved(count: int) -> None:
+                nonlocal size
+                size = count
+                messages.print(f"out of memory: going on with batches of {count}")
+
             with progress(f"{model}: images", len(prompts), quiet=quiet or as_json) as advance:
                 made = make(
                     pipe, settings, prompts, given, batch_size=size, save=_Saver(open_run),
                     on_batch=advance,
-                    on_halving=lambda n: messages.print(f"out of memory: going on with batches of {n}"),
+                    on_halving=halved,
                     **described.options,
                 )  # fmt: skip
             run = open_run()
@@ -165,6 +170,7 @@ class _Saver:
             **settings,
             "height": image.height,
             "width": image.width,
+            "scheduler_class": self._run.about["machine"].get("scheduler"),
         }
         info = PngInfo()
         info.add_itxt("Description", prompt.text)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from attnscope.errors import InputError
 from attnscope.models import MODELS, Model, describe, fingerprint, is_local, is_of_shapes
-from attnscope.pipelines import choose_device, load, precision_name
+from attnscope.pipelines import choose_device, load, own_scheduler, precision_name
 from attnscope.prompts import (
     Prompt,
     count_too_long,
@@ -22,7 +22,7 @@ from attnscope.prompts import (
     read_images,
     sample_prompts,
 )
-from attnscope.schedulers import SCHEDULERS
+from attnscope.schedulers import SCHEDULERS, step_count, steps_of
 from attnscope.sizes import check_multiple, square
 from attnscope.sizes import own as own_size
 from attnscope.words import Unknown, is_empty, unknown_to_tokenizers, unknown_to_world
@@ -93,6 +93,12 @@ class ChosenModel:
             check_multiple(self.name, tall, wide, self._architecture.multiple)
         return tall, wide
 
+    def steps_made(self, steps: int) -> int:
+        """How many steps the scheduler makes of those it is asked for, without loading the model."""
+        if self.scheduler is None and (own := own_scheduler(self.described)) is not None:
+            return steps_of(own, steps)
+        return step_count(self.scheduler, steps)
+
     @cached_property
     def _architecture(self) -> Architecture | None:
         """What is known of the model without loading it."""
@@ -128,6 +134,10 @@ class RandomModel:
         self.described = MODELS.get(found.name, own)
         self.device = choose_device(device)
         self.dtype = precision_name(self.described, dtype, self.device)
+
+    def steps_made(self, steps: int) -> int:
+        """How many steps the scheduler makes of those it is asked for: its own makes as many."""
+        return steps
 
     @cached_property
     def pipe(self) -> Any:
@@ -324,13 +334,17 @@ def check_sites(pipe: Any, kinds: Sequence[str], pattern: str | None) -> None:
 
 def check_steps(pipe: Any, steps: int) -> int:
     """Refuse a number of steps that the scheduler cannot be set to; how many it makes of them."""
-    if pipe.scheduler.config.get("use_dynamic_shifting"):
-        return steps  # its timesteps depend on the size of the image
-    try:
-        pipe.scheduler.set_timesteps(steps)
-    except ValueError as error:
-        raise InputError(f"--steps {steps} is refused by the scheduler: {error}") from error
-    return len(pipe.scheduler.timesteps)
+    return steps_of(pipe.scheduler, steps)
+
+
+def check_steps_made(pipe: Any, steps: int, expected: int) -> None:
+    """Refuse a scheduler that makes another number of steps than is recorded."""
+    made = check_steps(pipe, steps)
+    if made != expected:
+        raise InputError(
+            f"{type(pipe.scheduler).__name__} makes {made} steps of --steps {steps}, where {expected} "
+            "are recorded: choose --scheduler dpm, or another number of steps"
+        )
 
 
 def check_plan(pipe: Any, plan: Plan, steps: int) -> None:

@@ -90,6 +90,7 @@ def score(
 
     from attnscope.analyses.alignment import Settings, measure
     from attnscope.cli.console import progress, quiet_libraries, show_json, show_table
+    from attnscope.cli.inputs import check_guidance
     from attnscope.errors import InputError
     from attnscope.figures import samples
     from attnscope.figures.saving import save
@@ -104,6 +105,8 @@ def score(
         scales = [float(part) for part in (guidance or str(described.guidance)).split(",")]
     except ValueError as error:
         raise InputError(f"--guidance {guidance!r} is not numbers with commas") from error
+    for scale in scales:
+        check_guidance(scale)
     rows, results = [], []
     with quiet_libraries():
         pipe = load(model)
