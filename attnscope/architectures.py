@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
 from attnscope.models import MODELS, SHAPES_FOLDER
+from attnscope.sizes import check_multiple, square
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,12 @@ _SVD, _LATTE, _WAN = (
     "WanTransformer3DModel",
 )
 _VIDEO = (_SVD, _LATTE, _WAN)
+_PATCHED_BEFORE = (
+    "ChromaTransformer2DModel",
+    "Flux2Transformer2DModel",
+    "FluxTransformer2DModel",
+)
+"""Their pipelines make patches of 2x2 latents, of which the denoiser's configuration says nothing."""
 _CONDITIONING = {
     "addition_embed_type": (None, "text", "text_time"),
     "encoder_hid_dim_type": (None, "text_proj"),
@@ -83,16 +90,14 @@ class Architecture:
         return _embeds_guidance(json.loads(self.config))
 
     @property
+    def is_known(self) -> bool:
+        """Whether it is known what such a denoiser is called on, and so its size without weights."""
+        return self.class_name in _INPUTS
+
+    @property
     def multiple(self) -> int:
         """What height and width must be multiples of."""
-        config = json.loads(self.config)
-        patch = config.get("patch_size") or 1
-        if self.class_name == _SVD:  # does not pad odd halves
-            patch = 2 ** (len(config["block_out_channels"]) - 1)
-        if self.class_name == "FluxTransformer2DModel":  # its pipeline makes the patches
-            patch = 2
-        side: int = patch[-1] if isinstance(patch, list) else patch
-        return self.scale * side
+        return self.scale * latents_a_side(self.class_name, json.loads(self.config))
 
     def fitting(self, pixels: float) -> int:
         """The next size that the model takes."""
@@ -110,21 +115,15 @@ class Architecture:
         Raises:
             InputError: the model does not take the size.
         """
+        tall, wide = square(height, width)
         new = replace(
             self,
-            height=height or width or self.height,
-            width=width or height or self.width,
+            height=self.height if tall is None else tall,
+            width=self.width if wide is None else wide,
             tokens=self.tokens if tokens is None else tokens,
             frames=self.frames if frames is None else frames,
         )
-        for side in ("height", "width"):
-            value = getattr(new, side)
-            if value < 1 or value % self.multiple:
-                below = max(value // self.multiple, 1) * self.multiple
-                raise InputError(
-                    f"{side}={value} is not a multiple of {self.multiple}, which {self.name} needs "
-                    f"(choose {below} or {below + self.multiple})"
-                )
+        check_multiple(self.name, new.height, new.width, self.multiple)
         for what in ("tokens", "frames"):
             if getattr(new, what) < 1:
                 raise InputError(f"{what}={getattr(new, what)} is out of range: choose 1 or more")
@@ -136,6 +135,21 @@ class Architecture:
                 f"frames={frames} is not what {self.name} is made for (choose 1 or {made_for})"
             )
         return new
+
+
+def latents_a_side(class_name: str, config: Mapping[str, Any]) -> int:
+    """What height and width of the latents must be multiples of.
+
+    Args:
+        class_name: of the denoiser in diffusers.
+        config: its configuration.
+    """
+    patch = config.get("patch_size") or 1
+    if class_name == _SVD:  # does not pad odd halves
+        patch = 2 ** (len(config["block_out_channels"]) - 1)
+    if class_name in _PATCHED_BEFORE:
+        patch = 2
+    return int(patch[-1] if isinstance(patch, list | tuple) else patch)
 
 
 def names() -> tuple[str, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PIL.Image import Image
 
+from attnscope.errors import InputError
 from attnscope.models import VIDEO
+from attnscope.sizes import asked, made
 
 
 def call(
@@ -31,20 +33,46 @@ def call(
         seeds: one per input, from :func:`attnscope.prompts.image_seed`.
         steps: denoising steps.
         guidance: guidance scale; the largest one for Stable Video Diffusion.
-        height: in pixels; ``None`` is the pipeline's default.
-        width: in pixels; ``None`` is the pipeline's default.
+        height: in pixels; without a width a square, without both the pipeline's default.
+        width: in pixels; without a height a square.
         output_type: as in diffusers.
         options: further keywords of the pipeline.
 
     Returns:
         What the pipeline returns under ``images`` or ``frames``.
+
+    Raises:
+        InputError: the pipeline does not take the size, or made another one.
     """
     options = call_options(
         pipe, seeds=seeds, steps=steps, guidance=guidance, height=height, width=width,
         output_type=output_type, **options,
     )  # fmt: skip
-    made = pipe(list(inputs), **options)
-    return made.frames if is_video(pipe) else made.images
+    result = pipe(list(inputs), **options)
+    images = result.frames if is_video(pipe) else result.images
+    check_made(pipe, images, options)
+    return images
+
+
+def check_made(pipe: Any, images: Any, options: Mapping[str, Any]) -> None:
+    """Refuse images of another size than was asked for, since that is the size that is recorded.
+
+    Args:
+        pipe: the pipeline.
+        images: what it returned.
+        options: the keywords of its call, from :func:`call_options`.
+
+    Raises:
+        InputError: they are of another size.
+    """
+    wanted = options.get("height"), options.get("width")
+    found = made(pipe, images, options["output_type"])
+    if found is None or None in wanted or found == wanted:
+        return
+    raise InputError(
+        f"{type(pipe).__name__} made {found[1]}x{found[0]} where {wanted[1]}x{wanted[0]} was asked "
+        "for: choose a --height and --width that it takes, such as what it made"
+    )
 
 
 def call_options(
@@ -58,7 +86,11 @@ def call_options(
     output_type: str = "pil",
     **options: Any,
 ) -> dict[str, Any]:
-    """Keywords of a pipeline's call on a batch; see :func:`call` for the arguments."""
+    """Keywords of a pipeline's call on a batch; see :func:`call` for the arguments.
+
+    Raises:
+        InputError: the pipeline does not take the size.
+    """
     import torch
 
     options |= {
@@ -66,7 +98,9 @@ def call_options(
         "generator": [torch.Generator().manual_seed(seed) for seed in seeds],
         "output_type": output_type,
     }
-    size = {k: v for k, v in {"height": height, "width": width}.items() if v is not None}
+    size = {}
+    if height is not None or width is not None:
+        size = dict(zip(("height", "width"), asked(pipe, height, width), strict=True))
     if size and "use_resolution_binning" in inspect.signature(pipe.__call__).parameters:
         options["use_resolution_binning"] = False  # PixArt would make the nearest of its own sizes
     options |= size

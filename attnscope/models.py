@@ -11,6 +11,9 @@ from typing import Any, Literal
 from attnscope.errors import InputError
 
 VIDEO = "StableVideoDiffusionPipeline"
+_WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")  # the others by --allow-pickle
+READER = "reader.safetensors"
+"""In the folder of a model of the shapes world, which alone has a reader."""
 SHAPES_FOLDER = Path(__file__).parent / "shapes" / "model"
 
 
@@ -114,6 +117,11 @@ def _describe_folder(folder: Path) -> Model:
     return Model(str(folder), str(folder), scheduler=None)
 
 
+def is_of_shapes(model: Model) -> bool:
+    """Whether a model draws the world of shapes: the one in the box, or one trained for it."""
+    return (Path(model.source) / READER).is_file()
+
+
 def is_local(model: Model) -> bool:
     """Whether a model's weights are on this machine: in a folder, or in the hub's cache."""
     folder = local_folder(model)
@@ -128,16 +136,18 @@ def is_local(model: Model) -> bool:
 def fingerprint(model: Model) -> str | None:
     """What tells one state of a model's weights from another.
 
-    The commit of the hub's copy, or a SHA-256 over names, sizes and contents of a folder's weights
-    (only names, sizes and times of files beyond 200 MB). ``None`` if it is not on this machine.
+    The commit of the hub's copy (and of the U-Net that stands in for its own), or a SHA-256 over
+    names, sizes and contents of a folder's weights (only names, sizes and times of files beyond 200
+    MB). ``None`` if it is not on this machine.
     """
     folder = local_folder(model)
     if folder is None:
         return None
     if not Path(model.source).is_dir():
-        return folder.name
+        unet = None if model.unet is None else _cached(model.unet, "config.json")
+        return folder.name if unet is None else f"{folder.name}+{unet.name}"
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in _WEIGHTS):
         about = path.stat()
         digest.update(f"{path.relative_to(folder)} {about.st_size}".encode())
         if about.st_size < 200e6:

@@ -6,6 +6,7 @@ The safety checker is never loaded: it would blank some images of a study, unsee
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,20 @@ def load(
         return pipe.to(place)
     except torch.OutOfMemoryError as error:
         raise InputError(f"{name!r} does not fit on {place}: choose --dtype float16") from error
+
+
+def own_scheduler(model: Model) -> Any:
+    """The scheduler that a model on this machine comes with, without its weights; or ``None``."""
+    import diffusers
+
+    folder = local_folder(model)
+    try:
+        if folder is None:
+            return None
+        config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text("utf-8"))
+        return getattr(diffusers, config["_class_name"]).from_config(config)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # loading the model will say what is wrong with it
 
 
 def choose_device(device: str = "auto") -> str:

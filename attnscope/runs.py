@@ -54,6 +54,9 @@ class Run:
     def open(cls, path: Path, command: str, settings: Any, **machine: Any) -> Run:
         """Make a run directory, or go on in one of the same command and settings.
 
+        What is known of the machine is that of the beginning; where it is another one when the run
+        goes on (a smaller batch, another device or version), the difference is added under ``later``.
+
         Args:
             path: the directory.
             command: what is run.
@@ -63,18 +66,30 @@ class Run:
         Raises:
             InputError: the directory holds a run of other settings, or is a file or not empty.
         """
+        now = {**_machine(), **machine}
         if cls.check(path, command, settings):
-            return cls(path)
+            run = cls(path)
+            run._note(now)
+            return run
         path.mkdir(parents=True, exist_ok=True)
         about = {
             "command": command,
             "settings": _plain(settings),
-            "machine": {**_machine(), **machine},
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": now,
+            "created": _time(),
         }
-        text = documents.text(about) + "\n"
-        write_whole(path / "run.json", lambda partial: partial.write_text(text, "utf-8"))
+        _write_about(path, about)
         return cls(path)
+
+    def _note(self, machine: dict[str, Any]) -> None:
+        """Add what is another machine's than before, if anything is."""
+        known = dict(self.about.get("machine", {}))
+        for change in self.about.get("later", []):
+            known |= change["machine"]
+        changed = {name: value for name, value in machine.items() if known.get(name) != value}
+        if changed:
+            self.about.setdefault("later", []).append({"machine": changed, "since": _time()})
+            _write_about(self.path, self.about)
 
     @classmethod
     def check(cls, path: Path, command: str, settings: Any) -> bool:
@@ -170,6 +185,15 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _write_about(path: Path, about: dict[str, Any]) -> None:
+    text = documents.text(about) + "\n"
+    write_whole(path / "run.json", lambda partial: partial.write_text(text, "utf-8"))
+
+
+def _time() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _plain(settings: Any) -> dict[str, Any]:

@@ -49,7 +49,8 @@ def step_count(scheduler: str | None, steps: int) -> int:
     """How many steps a scheduler makes of those it is asked for: Heun 2n - 1, PNDM n + 1.
 
     Args:
-        scheduler: short name; ``None``, a model's own, is taken to make as many as asked for.
+        scheduler: short name; ``None``, a model's own, is taken to make as many as asked for
+            (:func:`steps_of` asks it).
         steps: asked for.
 
     Raises:
@@ -60,6 +61,21 @@ def step_count(scheduler: str | None, steps: int) -> int:
     if scheduler not in SCHEDULERS:
         raise InputError(f"no such scheduler: {scheduler!r} (choose {', '.join(SCHEDULERS)})")
     return {"heun": 2 * steps - 1, "pndm": steps + 1 if steps > 1 else 1}.get(scheduler, steps)
+
+
+def steps_of(scheduler: Any, steps: int) -> int:
+    """How many steps a scheduler of diffusers makes of those it is asked for; it is set to them.
+
+    Raises:
+        InputError: the scheduler cannot be set to so many.
+    """
+    if scheduler.config.get("use_dynamic_shifting"):
+        return steps  # its timesteps depend on the size of the image
+    try:
+        scheduler.set_timesteps(steps)
+    except ValueError as error:
+        raise InputError(f"--steps {steps} is refused by the scheduler: {error}") from error
+    return len(scheduler.timesteps)
 
 
 def scaled_timesteps(pipe: Any, steps: int, scale: float) -> list[int]:

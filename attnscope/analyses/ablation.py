@@ -67,6 +67,10 @@ class Subject:
         guidance: guidance scale of the guided arms.
         steps: numbers of denoising steps.
         schedulers: short names; ``None`` is the model's own.
+        own_steps: how many steps the model's own scheduler makes of each of ``steps``; empty for as
+            many.
+        height: in pixels; ``None`` is that of :class:`Settings`.
+        width: in pixels; ``None`` is that of :class:`Settings`.
     """
 
     model: str
@@ -75,6 +79,15 @@ class Subject:
     guidance: float
     steps: tuple[int, ...]
     schedulers: tuple[str | None, ...]
+    own_steps: tuple[int, ...] = ()
+    height: int | None = None
+    width: int | None = None
+
+    def made(self, scheduler: str | None, steps: int) -> int:
+        """How many steps a scheduler makes of those it is asked for."""
+        if scheduler is None and self.own_steps:
+            return self.own_steps[self.steps.index(steps)]
+        return step_count(scheduler, steps)
 
 
 @dataclass(frozen=True)
@@ -91,8 +104,8 @@ class Settings:
         intervals: k; of self-attention alone.
         seeds: of the noise.
         noise_scales: factors on the noise levels that a scheduler visits.
-        height: in pixels; ``None`` is the model's own.
-        width: in pixels; ``None`` is the model's own.
+        height: in pixels, of all subjects; ``None`` where theirs differ, or is each model's own.
+        width: in pixels, likewise. One of the two alone means a square.
     """
 
     subjects: tuple[Subject, ...]
@@ -106,6 +119,12 @@ class Settings:
     noise_scales: tuple[float, ...] = (1.0,)
     height: int | None = None
     width: int | None = None
+
+    def size(self, model: str) -> tuple[int | None, int | None]:
+        """Height and width in pixels of a subject's images; ``None`` is its pipeline's own."""
+        subject = next(subject for subject in self.subjects if subject.model == model)
+        own = subject.height, subject.width
+        return (self.height, self.width) if own == (None, None) else own
 
 
 @dataclass(frozen=True)
@@ -210,7 +229,7 @@ def _all_arms(settings: Settings) -> Iterator[Arm]:
         for scheduler, steps, scale, seed in product(
             subject.schedulers, subject.steps, settings.noise_scales, settings.seeds
         ):
-            real = step_count(scheduler, steps)
+            real = subject.made(scheduler, steps)
             cell = Cell(subject.model, scheduler or OWN, real, scale, seed)
             for trajectory, plan, gate, interval in _trajectories(settings, subject, real):
                 plan.over(real)
@@ -312,6 +331,7 @@ def sample(
     on_batch(len(pairs) - len(left))
     pictured = {prompt.prompt_id for prompt in prompts[:PICTURED]}
     cell = arm.cell
+    height, width = settings.size(cell.model)
     if cell.noise_scale != 1:
         options |= {"timesteps": scaled_timesteps(pipe, arm.asked, cell.noise_scale)}
 
@@ -329,8 +349,8 @@ def sample(
                 seeds=[image_seed(cell.seed, prompt.prompt_id) for prompt, _ in batch],
                 steps=arm.asked,
                 guidance=arm.guidance,
-                height=settings.height,
-                width=settings.width,
+                height=height,
+                width=width,
                 **options,
             )
         return _Made(

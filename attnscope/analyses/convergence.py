@@ -36,8 +36,8 @@ class Settings:
         seed: of the choice of captions and of the noise.
         kinds: kinds of attention sites.
         sites: pattern of site names, or ``None`` for all.
-        height: in pixels, or ``None`` for the model's own.
-        width: in pixels, or ``None`` for the model's own.
+        height: in pixels; ``None`` is the model's own, or a square beside a width.
+        width: in pixels, likewise.
         dtype: of the weights.
     """
 

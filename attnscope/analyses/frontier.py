@@ -49,7 +49,7 @@ def sample(
     """
     from attnscope.analyses.ablation import FULL, OWN
     from attnscope.batches import in_batches
-    from attnscope.calling import call_options, frames
+    from attnscope.calling import call_options, check_made, frames
     from attnscope.runs import write_whole
 
     rows: list[dict[str, Any]] = []
@@ -68,6 +68,7 @@ def sample(
             with arm.on(pipe) as call:
                 made = call([item for _, item in batch], **keywords)
             images: Sequence[Any] = getattr(made, "images", None) or made.frames
+            check_made(pipe, images, keywords)
             return images
 
         left = [pair for pair in pairs if not _path(folder, pair[0], 0).exists()]

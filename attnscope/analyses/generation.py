@@ -39,8 +39,8 @@ class Settings:
         scheduler: short name; ``None`` is the model's own.
         guidance: guidance scale.
         seed: of the noise.
-        height: in pixels; ``None`` is the model's own.
-        width: in pixels; ``None`` is the model's own.
+        height: in pixels; ``None`` is the model's own, or a square beside a width.
+        width: in pixels, likewise.
         dtype: of the weights.
     """
 
@@ -65,7 +65,7 @@ class Generated:
 
     Args:
         images: a row per image (of a video, per frame) with the columns ``arm`` (plan, baseline),
-            ``prompt_id``, ``frame``, ``text``, ``path``, and of the plan's, where both were made,
+            ``prompt_id``, ``frame``, ``text``, ``path``, ``height`` and ``width`` in pixels, and of the plan's, where both were made,
             ``psnr`` in dB and ``ssim`` to the baseline's.
         calls: a row per kind of attention: ``kind``, ``computed``, ``stored``, ``reused``.
         times: a row per batch and arm: ``batch``, ``arm``, ``images``, ``seconds``, ``steps``,
@@ -196,6 +196,8 @@ def _image_rows(
             "frame": number,
             "text": prompt.text,
             "path": save(arm, prompt, number, image),
+            "height": image.height,
+            "width": image.width,
         }
         for number, image in enumerate(frames)
     ]

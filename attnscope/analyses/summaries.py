@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from attnscope.analyses.ablation import FULL
+from attnscope.analyses.verdicts import FEWEST, single_best
 from attnscope.intervals import LEVEL, Interval, bootstrap, differs, of_parts, paired
 from attnscope.intervals import over_seeds as spread_over_seeds
 from attnscope.measures import CELL, MEASURES, REFERENCE
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from attnscope.analyses.judging import Reference
     from attnscope.features import FeatureSet
 
-FEWEST = 20
-"""Of fewer prompts no difference is tested: intervals of so few do not hold what they promise."""
 _PARTS = 5
 _ARM = [*CELL, "arm", "key", "trajectory", "gate", "interval", "reused_steps"]
 _UNTOLD = {"difference": np.nan, "difference_low": np.nan, "difference_high": np.nan}
@@ -47,7 +46,8 @@ def summarise(
         ``n`` (images; prompts where they are averaged over), ``spread`` (what ``low`` and ``high``
         are), ``features`` and ``reference`` (of measures of sets), and, paired with S of the same
         cell, ``difference``, ``difference_low`` and ``difference_high``, which are missing where
-        nothing is tested.
+        nothing is tested; ``best`` says whether the arm is the single best of its cell by more than
+        chance (:func:`attnscope.analyses.verdicts.single_best`).
     """
     rows: list[dict[str, Any]] = []
     for _, cell in images.groupby(list(CELL), sort=False):
@@ -64,12 +64,19 @@ def summarise(
                 about[key] = about[full] | names
             parts = _parts(arms[full]["prompt_id"].to_numpy())
             of_sets = list(_of_sets(sets, full, reference, parts))
+        best = _best_of_images(arms)
         for key in about:
             own = [row for of, row in of_sets if of == key]
             if key in arms:
                 own += list(_of_images(arms[key], arms[full]))
             own.sort(key=lambda row: list(MEASURES).index(row["measure"]))
-            rows += [about[key] | row | (_UNTOLD if key == full else {}) for row in own]
+            rows += [
+                about[key]
+                | {"best": best.get(row["measure"]) == key}
+                | row
+                | (_UNTOLD if key == full else {})
+                for row in own
+            ]
     return pd.DataFrame(rows).astype({"gate": "Int64", "interval": "Int64"})
 
 
@@ -80,12 +87,37 @@ def _of_images(table: pd.DataFrame, full: pd.DataFrame) -> Iterator[dict[str, An
             value, difference = _decibels(_by_prompt(table, name)), _unknown()
         else:
             values, baseline = _by_prompt(table, name), _by_prompt(full, name)
-            value, difference = bootstrap(values), paired(values, baseline)
-        if difference.n < FEWEST:
-            difference = _unknown(difference.value)
+            value, difference = bootstrap(values), _tested(values, baseline)
         yield _row(name, value, difference) | {
             "spread": "bootstrap", "features": "", "reference": "",
         }  # fmt: skip
+
+
+def _best_of_images(arms: Mapping[str, pd.DataFrame]) -> dict[str, str | None]:
+    """By measure of single images the arm of a cell that is best by more than chance, by its key."""
+    found = {}
+    for name in MEASURES:
+        tables = {key: t for key, t in arms.items() if name in t and t[name].notna().any()}
+        values = {key: _by_prompt(table, name) for key, table in tables.items()}
+        if name == "psnr":  # by its mean squared error, which counts images that are S's, too
+            values = {key: -(10 ** (-of_arm / 10)) for key, of_arm in values.items()}
+        if values:
+            means = {key: (float(np.nanmean(of_arm)), of_arm) for key, of_arm in values.items()}
+            found[name] = single_best(name, means, _tested)
+    return found
+
+
+def _tested(values: NDArray[np.float64], baseline: NDArray[np.float64]) -> Interval:
+    """The paired difference; its ends are NaN where there are too few pairs to test it."""
+    difference = paired(values, baseline)
+    return difference if difference.n >= FEWEST else _unknown(difference.value)
+
+
+def _tested_parts(
+    values: tuple[NDArray[np.float64], float], baseline: tuple[NDArray[np.float64], float]
+) -> Interval:
+    """The difference of two sets' measures, each by its disjoint subsets and as a whole."""
+    return of_parts(values[0] - baseline[0], values[1] - baseline[1], len(values[0]))
 
 
 def _by_prompt(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
@@ -132,6 +164,14 @@ def _of_sets(
         split = {
             key: np.array([measure(made[part]) for part in parts]) for key, made in sets.items()
         }
+        best = None
+        if name == "kid":
+            values = {
+                key: (whole[key], (split[key], whole[key]))
+                for key in sets
+                if key != f"{full} {REFERENCE}"
+            }
+            best = single_best(name, values, _tested_parts)
         for key, made in sets.items():
             n = len(made)
             value = of_parts(split[key], whole[key], n)
@@ -141,6 +181,7 @@ def _of_sets(
                 "spread": f"{how}, biased" if name == "fid" and parts else how,
                 "features": f"{made.name}, {made.protocol}",
                 "reference": reference.source,
+                "best": key == best,
             }  # fmt: skip
 
 

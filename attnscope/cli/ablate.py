@@ -62,6 +62,8 @@ def ablate(
     run that was stopped goes on with the same command. Without arguments: the embedded model on 100
     held-out captions.
     """
+    from itertools import chain
+
     from attnscope.analyses import ablation
     from attnscope.cli import inputs, quality
     from attnscope.cli.console import messages, quiet_libraries
@@ -79,7 +81,7 @@ def ablate(
     for kind in kinds:
         inputs.known_scheduler(kind)
     prompts, given, source = inputs.read_for_all(
-        names, captions, images, column, limit, noise_seeds[0], (width or 1024, height or 576),
+        names, captions, images, column, limit, noise_seeds[0], (height, width),
         embedded_limit=_EMBEDDED_LIMIT,
     )  # fmt: skip
     with quiet_libraries():
@@ -90,16 +92,25 @@ def ablate(
                 allow_pickle=allow_pickle,
             )  # fmt: skip
             chosen.append(model)
+            weights = model.weights
+            tall, wide = model.size(height, width)
+            numbers = inputs.whole_numbers("--steps", steps or str(model.described.steps))
+            owns = model.scheduler is None and not schedulers
             subjects.append(
                 ablation.Subject(
                     model=name,
-                    weights=model.weights,
+                    weights=weights,
                     dtype=model.dtype,
                     guidance=model.described.guidance if guidance is None else guidance,
-                    steps=inputs.whole_numbers("--steps", steps or str(model.described.steps)),
+                    steps=numbers,
+                    own_steps=tuple(model.steps_made(number) for number in numbers) if owns else (),
                     schedulers=kinds if schedulers else (model.scheduler,),
+                    height=tall,
+                    width=wide,
                 )
             )
+        sizes = {(subject.height, subject.width) for subject in subjects}
+        common = next(iter(sizes)) if len(sizes) == 1 else (None, None)
         settings = ablation.Settings(
             subjects=tuple(subjects),
             captions=source,
@@ -110,15 +121,16 @@ def ablate(
             intervals=inputs.whole_numbers("--intervals", intervals) if attention == "self" else (),
             seeds=noise_seeds,
             noise_scales=inputs.positive_numbers("--noise-scales", noise_scales),
-            height=height,
-            width=width,
+            height=common[0],
+            width=common[1],
         )
         arms = ablation.arms(settings)
         for name in ablation.idle(settings):
             messages.print(f"note: {name} would reuse nothing, and is left out")
+        inputs.warn_of_world([model.described for model in chosen], prompts)
         path = out or default_path("ablate", names[0], settings)
         Run.check(path, "ablate", settings)
-        world = quality.embedded_world(names, prompts, (height, width))
+        world = quality.embedded_world(names, prompts, [*chain(*sizes)])
         judged = quality.Quality(
             features, features_weights, reference, clip, lpips, chosen[0].device, world, len(prompts),
             offline,
@@ -158,14 +170,23 @@ def _make(
     if not arms:
         return
     pipe = model.pipe
-    inputs.warn_if_too_long(pipe, prompts)
+    inputs.warn_of_text(pipe, prompts)
     for arm in arms:
         _set(pipe, arm)
         inputs.check_plan(pipe, parse(arm.plan), arm.asked)
+        inputs.check_steps_made(pipe, arm.asked, arm.cell.steps)
         if arm.cell.noise_scale != 1:
             scaled_timesteps(pipe, arm.asked, arm.cell.noise_scale)
-    batch = size or default_batch_size(pipe, model.device)
-    run = Run.open(path, "ablate", settings, device=model.device, batch_size=batch)
+    batch = min(size or default_batch_size(pipe, model.device), len(prompts))
+
+    def opened(batch: int) -> Run:
+        return Run.open(path, "ablate", settings, device=model.device, batch_size=batch)
+
+    def halved(batch: int) -> None:
+        messages.print(f"out of memory: going on with batches of {batch}")
+        opened(batch)
+
+    run = opened(batch)
     run.write_table("prompts", inputs.table(prompts))
     for number, arm in enumerate(arms, 1):
         _set(pipe, arm)
@@ -173,7 +194,7 @@ def _make(
         with progress(label, len(prompts), quiet=quiet) as advance:
             ablation.sample(
                 pipe, arm, settings, prompts, given, run, batch_size=batch, on_batch=advance,
-                on_halving=lambda n: messages.print(f"out of memory: going on with batches of {n}"),
+                on_halving=halved,
                 **model.described.options,
             )  # fmt: skip
     model.forget()
@@ -218,17 +239,20 @@ def _judge(
 def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     """Draw an ablation's figures, print its arms and which differences are larger than chance."""
     from attnscope.analyses.summaries import larger_than_chance, over_seeds
+    from attnscope.analyses.verdicts import untested
     from attnscope.cli import quality
     from attnscope.cli.console import messages, results, show_json
     from attnscope.figures.saving import save_figures
 
     arms = run.read_table("arms")
+    if "best" not in arms:  # judged before there was a test of it
+        arms = arms.assign(best=False)
     seeds = over_seeds(arms)
     if len(seeds):
         run.write_csv("seeds", seeds)
     figures = save_figures(run)
     if as_json:
-        show_json({"run": run.path, "figures": figures, "arms": arms})
+        show_json({"run": run.path, "figures": figures, "arms": arms, "untested": untested(arms)})
         return
     if quiet:
         print(run.path)
@@ -238,8 +262,8 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
         _show_seeds(seeds)
     if relation := quality.about_relation(arms):
         results.print(relation)
-    for line in larger_than_chance(arms):
-        results.print(line)
+    for line in (*larger_than_chance(arms), *untested(arms)):
+        results.print(line, soft_wrap=True)
     of_sets = arms.loc[arms["features"] != "", ["features", "reference", "n"]].drop_duplicates()
     for row in of_sets.to_dict("records"):
         results.print(f"FID, KID: {row['n']} images against {row['reference']}; {row['features']}")
@@ -272,8 +296,26 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
         shown = marked[[*varying, "arm", *leading]].rename(columns=leading)
     show_table(
         shown,
-        f"{settings['attention']}-attention, {settings['limit']} prompts "
-        "(* best, ≠ differs from S by more than the 95 % interval of the difference)",
+        f"{settings['attention']}-attention, {settings['limit']} prompts, {_sizes(settings)} "
+        f"({_legend(arms)})",
+    )
+
+
+def _sizes(settings: dict[str, Any]) -> str:
+    """The size of the images, or every model's."""
+    of = {s["model"]: f"{s['width']}x{s['height']}" for s in settings["subjects"] if s.get("width")}
+    if len(set(of.values())) < 2:
+        return next(iter(of.values()), "images of the model's own size")
+    return ", ".join(f"{size} of {model}" for model, size in of.items())
+
+
+def _legend(arms: pd.DataFrame) -> str:
+    """What the marks mean; under 20 prompts there are none."""
+    if arms["difference_low"].isna().all() and not arms["best"].any():
+        return "no difference was tested"
+    return (
+        "* better than every other by more than the 95 % interval of the difference, ≠ differs from S "
+        "by more than it"
     )
 
 
@@ -282,19 +324,14 @@ def _marked(arms: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     from attnscope.intervals import differs
-    from attnscope.measures import CELL, MEASURES, REFERENCE
+    from attnscope.measures import CELL, MEASURES
 
-    made = arms[arms["trajectory"] != REFERENCE]
-    signs = made["measure"].map({name: 1 if m.higher else -1 for name, m in MEASURES.items()})
-    scores = made["value"] * signs
-    tops = scores.groupby([made[name] for name in (*CELL, "measure")]).transform("max")
-    best = set(made.index[scores >= tops])
     rows = []
     for _, group in arms.groupby("key", sort=False):
         row = dict(group.iloc[0][[*CELL, "key", "arm"]])
-        for place, value in zip(group.index, group.to_dict("records"), strict=True):
+        for value in group.to_dict("records"):
             told = differs(value["difference_low"], value["difference_high"])
-            marks = ("*" if place in best else "") + ("≠" if told else "")
+            marks = ("*" if value["best"] else "") + ("≠" if told else "")
             row[value["measure"]] = f"{value['value']:{MEASURES[value['measure']].form}} {marks:<2}"
         rows.append(row)
     return pd.DataFrame(rows)

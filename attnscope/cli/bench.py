@@ -76,7 +76,6 @@ def bench(
     from attnscope.cost import cost_of
     from attnscope.counting import count_architecture
     from attnscope.runs import Run, default_path
-    from attnscope.schedulers import step_count
 
     wanted = _chosen_rivals(rivals)
     judging = {"--captions": captions, "--column": column, "--limit": limit, "--reference": reference,
@@ -96,7 +95,7 @@ def bench(
         )  # fmt: skip
         described, size = chosen.described, (found.width, found.height)
         number = steps or described.steps
-        expected = step_count(chosen.scheduler, number)
+        expected = chosen.steps_made(number)
         plan = inputs.chosen_plan(tgate, other) or latency.default_plan(expected)
         plan.over(expected)
         given = [] if random_weights else _given(described, images, batch, seed, size)
@@ -128,7 +127,8 @@ def bench(
             pictured = _Pictured(
                 *inputs.read(described, captions, images, column, count, seed, size)
             )
-            world = quality.embedded_world([model], pictured.prompts, (height, width))
+            inputs.warn_of_world([described], pictured.prompts)
+            world = quality.embedded_world([model], pictured.prompts, (found.height, found.width))
             judged = quality.Quality(
                 features, features_weights, reference, clip, False, chosen.device, world,
                 len(pictured.prompts), offline, pictured.digest,
@@ -136,12 +136,17 @@ def bench(
             judges = None if judged.is_of(path) else judged.judges()
         if judges is not None or not timed:
             inputs.check_plan(chosen.pipe, plan, number)
+            if pictured is not None:
+                inputs.warn_of_text(chosen.pipe, pictured.prompts)
             cost = cost_of(
                 count_architecture(found), plan, inputs.check_steps(chosen.pipe, number),
                 guided=settings.guidance > 1 and not found.embeds_guidance, batch=batch,
             )  # fmt: skip
             arms = latency.arms(cost, rivals=[name for name, _ in wanted], watched=watched)
-            run = Run.open(path, "bench", settings, device=chosen.device)
+            run = Run.open(
+                path, "bench", settings, device=chosen.device,
+                scheduler=type(chosen.pipe.scheduler).__name__, steps=cost.trajectory.steps,
+            )  # fmt: skip
             if not timed:
                 _time(run, chosen, settings, cost, arms, given, quiet=quiet or as_json)
             if judged is not None and judges is not None and pictured is not None:
@@ -363,6 +368,7 @@ def _judge(
 
 def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     """Draw a benchmark's figures and print its tables."""
+    from attnscope.analyses.verdicts import untested
     from attnscope.cli.console import results, show_json
     from attnscope.figures.saving import save_figures
 
@@ -370,24 +376,29 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     if as_json:
         names = [*_TABLES, *(["frontier"] if run.has_table("frontier") else [])]
         tables = {name: run.read_table(name) for name in names}
-        show_json({"run": run.path, "settings": run.settings, "figures": figures, **tables})
+        told = {"untested": untested(tables["frontier"])} if "frontier" in tables else {}
+        about = {"run": run.path, "settings": run.settings, "figures": figures}
+        show_json({**about, **tables, **told})
         return
     if quiet:
         print(run.path)
         return
-    _show_arms(run.read_table("arms"), run.settings)
+    _show_arms(run.read_table("arms"), run.settings, run.about["machine"].get("steps"))
     _show_parts(run.read_table("parts"))
     _show_attribution(run.read_table("attribution"))
     _show_memory(run.read_table("arms"))
     if run.has_table("frontier"):
-        _show_frontier(run.read_table("frontier"))
+        table = run.read_table("frontier")
+        _show_frontier(table)
+        for line in untested(table):
+            results.print(line, soft_wrap=True)
         results.print(f"every value with its interval: {run.path / 'frontier.csv'}", soft_wrap=True)
     results.print(f"tables: {run.path} (Parquet and CSV; arms.tex for LaTeX)", soft_wrap=True)
     for figure in figures:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
 
 
-def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
+def _show_arms(arms: pd.DataFrame, settings: dict[str, Any], made: int | None) -> None:
     import pandas as pd
 
     from attnscope.cli.console import results, show_table
@@ -412,9 +423,12 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
     if settings["repeats"] > 1:
         told = f"medians and ranges of {settings['repeats']} rounds"
     images = f", {settings['batch']} images at a time" if settings["batch"] > 1 else ""
+    steps = f"{made or settings['steps']} steps"
+    if made not in (None, settings["steps"]):  # as Heun and PNDM
+        steps += f" ({settings['steps']} asked for)"
     title = (
         f"{settings['model']}{weights} at {settings['width']}x{settings['height']}, "
-        f"{settings['steps']} steps{images}, {settings['dtype']}, {settings['device']}, "
+        f"{steps}{images}, {settings['dtype']}, {settings['device']}, "
         f"{settings['threads']} thread{'s' * (settings['threads'] > 1)}: {told}"
     )
     show_table(shown, title, {"s/image": ".3g", "ideal": ".2f", "of ideal": ".2f"})

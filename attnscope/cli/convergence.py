@@ -61,12 +61,15 @@ def convergence(
     inputs.check_guidance(guidance)
     size = inputs.batch_size(batch_size)
     prompts, given, source = inputs.read(
-        described, captions, images, column, limit, seed, (width or 1024, height or 576)
+        described, captions, images, column, limit, seed, (height, width)
     )
+    inputs.warn_of_world([described], prompts)
     with quiet_libraries():
+        weights = chosen.weights
+        tall, wide = chosen.size(height, width)
         settings = Settings(
             model=model,
-            weights=chosen.weights,
+            weights=weights,
             captions=source,
             prompts_digest=inputs.digest(prompts, given),
             limit=len(prompts),
@@ -76,8 +79,8 @@ def convergence(
             seed=seed,
             kinds=chosen_kinds,
             sites=sites,
-            height=height,
-            width=width,
+            height=tall,
+            width=wide,
             dtype=chosen.dtype,
         )
         path = out or default_path("convergence", model, settings)
@@ -85,8 +88,8 @@ def convergence(
             pipe = chosen.pipe
             inputs.check_sites(pipe, chosen_kinds, sites)
             inputs.check_steps(pipe, settings.steps)
-            inputs.warn_if_too_long(pipe, prompts)
-            size = size or default_batch_size(pipe, chosen.device)
+            inputs.warn_of_text(pipe, prompts)
+            size = min(size or default_batch_size(pipe, chosen.device), len(prompts))
 
             def opened() -> Run:
                 return Run.open(
@@ -94,12 +97,17 @@ def convergence(
                     device=chosen.device, batch_size=size, scheduler=type(pipe.scheduler).__name__,
                 )  # fmt: skip
 
+            def halved(count: int) -> None:
+                nonlocal size
+                size = count
+                messages.print(f"out of memory: going on with batches of {count}")
+
             done = Run(path).read_parts("records") if (path / "run.json").exists() else []
             with progress(f"{model}: prompts", len(prompts), quiet=quiet or as_json) as advance:
                 records = measure(
                     pipe, settings, prompts, given, batch_size=size, done=done,
                     on_part=lambda part: opened().write_part("records", part), on_batch=advance,
-                    on_halving=lambda n: messages.print(f"out of memory: going on with batches of {n}"),
+                    on_halving=halved,
                     **described.options,
                 )  # fmt: skip
             opened().write_table("prompts", inputs.table(prompts))
@@ -137,7 +145,7 @@ def report(run: Run, *, threshold: float, quiet: bool, as_json: bool) -> None:
         return
     shown = _by_site(table) if len(table) <= 24 else _by_block(table)
     title = (
-        f"{run.settings['model']}, {run.settings['limit']} prompts, {run.settings['steps']} steps: "
+        f"{run.settings['model']}{_size(run)}, {run.settings['limit']} prompts, {_steps(run, records)}: "
         f"when is a site's relative change under {threshold:.0%} of its first?"
     )
     formats = dict.fromkeys(("first", "last", "first change", "last change"), ".3f")
@@ -153,6 +161,17 @@ def report(run: Run, *, threshold: float, quiet: bool, as_json: bool) -> None:
     results.print(f"run directory: {run.path}", soft_wrap=True)
     for figure in figures:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
+
+
+def _size(run: Run) -> str:
+    width, height = run.settings.get("width"), run.settings.get("height")
+    return f" at {width}x{height}" if width and height else ""
+
+
+def _steps(run: Run, records: pd.DataFrame) -> str:
+    """The steps that were made: Heun and PNDM make more than they are asked for."""
+    made, asked = int(records["step"].max()) + 1, run.settings["steps"]
+    return f"{made} steps" + (f" ({asked} asked for)" if made != asked else "")
 
 
 def _by_site(table: pd.DataFrame) -> pd.DataFrame:

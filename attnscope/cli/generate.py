@@ -49,7 +49,8 @@ def generate(
 ) -> None:  # fmt: skip
     """Make images, by T-GATE or another plan, and say what was computed, reused and gained.
 
-    Without prompts: the embedded model on 8 held-out captions.
+    Without prompts: the embedded model on 8 held-out captions. It knows coloured shapes and nothing
+    else; words that a model does not know are named.
     """
     from attnscope.analyses.generation import Settings
     from attnscope.analyses.generation import generate as make
@@ -80,13 +81,16 @@ def generate(
         column,
         limit,
         seed,
-        (width or 1024, height or 576),
+        (height, width),
         typed or (),
     )
+    inputs.warn_of_world([described], prompts)
     with quiet_libraries():
+        weights = chosen.weights
+        tall, wide = chosen.size(height, width)
         settings = Settings(
             model=model,
-            weights=chosen.weights,
+            weights=weights,
             captions=source,
             prompts_digest=inputs.digest(prompts, given),
             plan=str(plan),
@@ -95,16 +99,16 @@ def generate(
             scheduler=chosen.scheduler,
             guidance=described.guidance if guidance is None else guidance,
             seed=seed,
-            height=height,
-            width=width,
+            height=tall,
+            width=wide,
             dtype=chosen.dtype,
         )
         path = out or default_path("generate", model, settings)
         if not Run.check(path, "generate", settings) or not Run(path).has_table("images"):
             pipe = chosen.pipe
             inputs.check_plan(pipe, plan, settings.steps)
-            inputs.warn_if_too_long(pipe, prompts)
-            size = size or default_batch_size(pipe, chosen.device)
+            inputs.warn_of_text(pipe, prompts)
+            size = min(size or default_batch_size(pipe, chosen.device), len(prompts))
             if compare:  # several batches, so that the arms can take turns in going first
                 size = min(size, -(-len(prompts) // _COMPARED_BATCHES))
 
@@ -115,11 +119,16 @@ def generate(
                     device=chosen.device, batch_size=size, scheduler=type(pipe.scheduler).__name__,
                 )  # fmt: skip
 
+            def halved(count: int) -> None:
+                nonlocal size
+                size = count
+                messages.print(f"out of memory: going on with batches of {count}")
+
             with progress(f"{model}: images", len(prompts), quiet=quiet or as_json) as advance:
                 made = make(
                     pipe, settings, prompts, given, batch_size=size, save=_Saver(open_run),
                     on_batch=advance,
-                    on_halving=lambda n: messages.print(f"out of memory: going on with batches of {n}"),
+                    on_halving=halved,
                     **described.options,
                 )  # fmt: skip
             run = open_run()
@@ -157,6 +166,9 @@ class _Saver:
             "image_seed": image_seed(settings["seed"], prompt.prompt_id),
             "frame": frame,
             **settings,
+            "height": image.height,
+            "width": image.width,
+            "scheduler_class": self._run.about["machine"].get("scheduler"),
         }
         info = PngInfo()
         info.add_itxt("Description", prompt.text)
@@ -199,7 +211,8 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     if quiet:
         print(run.path)
         return
-    title = f"{run.settings['model']}, {run.settings['plan']}: calls of attention modules"
+    about = f"{run.settings['model']}{_size(images)}, {run.settings['plan']}"
+    title = f"{about}: calls of attention modules"
     show_table(calls, title)
     results.print(f"guided steps: {planned['guided_steps']} of {planned['steps']}")
     for line in _times(times, ratios, images):
@@ -210,6 +223,14 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
     if images["prompt_id"].nunique() > MOST_COLUMNS and len(ratios):
         results.print(f"the comparison shows the first {MOST_COLUMNS} prompts")
+
+
+def _size(images: pd.DataFrame) -> str:
+    """The size that was made; runs of before do not say."""
+    if "width" not in images:
+        return ""
+    first = images.iloc[0]
+    return f" at {first['width']}x{first['height']}"
 
 
 def _times(times: pd.DataFrame, ratios: pd.Series[float], images: pd.DataFrame) -> list[str]:

@@ -13,8 +13,8 @@ import pandas as pd
 
 from attnscope.errors import InputError
 from attnscope.images import open_image
-from attnscope.models import MODELS, Model, describe, fingerprint, is_local
-from attnscope.pipelines import choose_device, load, precision_name
+from attnscope.models import MODELS, Model, describe, fingerprint, is_local, is_of_shapes
+from attnscope.pipelines import choose_device, load, own_scheduler, precision_name
 from attnscope.prompts import (
     Prompt,
     count_too_long,
@@ -22,13 +22,18 @@ from attnscope.prompts import (
     read_images,
     sample_prompts,
 )
-from attnscope.schedulers import SCHEDULERS
+from attnscope.schedulers import SCHEDULERS, step_count, steps_of
+from attnscope.sizes import check_multiple, square
+from attnscope.sizes import own as own_size
+from attnscope.words import Unknown, is_empty, unknown_to_tokenizers, unknown_to_world
 
 if TYPE_CHECKING:
     from attnscope.architectures import Architecture
     from attnscope.plan import Plan
 
 _EMBEDDED_LIMIT = 64
+_EMBEDDED_CAPTION = "a large striped red circle above a small blue square on a gray background"
+_MOST_WORDS = 8
 
 
 class ChosenModel:
@@ -71,6 +76,40 @@ class ChosenModel:
         """Let go of the pipeline, so that another model has its memory."""
         self.__dict__.pop("pipe", None)
 
+    def size(self, height: int | None, width: int | None) -> tuple[int | None, int | None]:
+        """Height and width in pixels of what is made: one alone means a square, none the model's own.
+
+        Returns:
+            Both ``None`` only where the pipeline does not show its own size.
+
+        Raises:
+            InputError: the model does not take the size.
+        """
+        tall, wide = square(height, width)
+        if tall is None or wide is None:
+            found = self._architecture
+            return (found.height, found.width) if found else own_size(self.pipe) or (None, None)
+        if self._architecture is not None:
+            check_multiple(self.name, tall, wide, self._architecture.multiple)
+        return tall, wide
+
+    def steps_made(self, steps: int) -> int:
+        """How many steps the scheduler makes of those it is asked for, without loading the model."""
+        if self.scheduler is None and (own := own_scheduler(self.described)) is not None:
+            return steps_of(own, steps)
+        return step_count(self.scheduler, steps)
+
+    @cached_property
+    def _architecture(self) -> Architecture | None:
+        """What is known of the model without loading it."""
+        from attnscope.architectures import find
+
+        try:
+            found = find(self.name, offline=self._offline or is_local(self.described))
+        except InputError:
+            return None
+        return found if found.is_known else None
+
     @property
     def weights(self) -> str | None:
         """The fingerprint of the weights, which are fetched first if they are not here yet."""
@@ -95,6 +134,10 @@ class RandomModel:
         self.described = MODELS.get(found.name, own)
         self.device = choose_device(device)
         self.dtype = precision_name(self.described, dtype, self.device)
+
+    def steps_made(self, steps: int) -> int:
+        """How many steps the scheduler makes of those it is asked for: its own makes as many."""
+        return steps
 
     @cached_property
     def pipe(self) -> Any:
@@ -185,6 +228,12 @@ def check_size(height: int | None, width: int | None) -> None:
             raise InputError(f"{name} {value} is not a multiple of 8 (choose {value // 8 * 8})")
 
 
+def frame_size(height: int | None, width: int | None) -> tuple[int, int]:
+    """Height and width of a video's frames: one alone means a square, none Stable Video Diffusion's."""
+    tall, wide = square(height, width)
+    return tall or 576, wide or 1024
+
+
 def read(
     model: Model,
     captions: Path | None,
@@ -192,13 +241,13 @@ def read(
     column: str | None,
     limit: int | None,
     seed: int,
-    size: tuple[int, int] = (1024, 576),
+    size: tuple[int | None, int | None] = (None, None),
     typed: Sequence[str] = (),
 ) -> tuple[list[Prompt], list[Any], str]:
     """The prompts of a run, what the pipeline is given for each, and what they are called.
 
-    ``size`` is the width and height that images are cut to; ``typed`` are prompts from the command
-    line.
+    ``size`` is the height and width that images are cut to (see :func:`frame_size`); ``typed`` are
+    prompts from the command line.
     """
     if typed:
         if model.task == "image":
@@ -213,7 +262,9 @@ def read(
         if images is None or captions is not None:
             raise InputError(f"{model.name} is conditioned on images: give --images FOLDER")
         named = sample_prompts(read_images(images), limit, seed)
-        return named, [open_image(images / item.text, size) for item in named], images.name
+        tall, wide = frame_size(*size)
+        opened = [open_image(images / item.text, (wide, tall)) for item in named]
+        return named, opened, images.name
     if images is not None:
         raise InputError(f"{model.name} is conditioned on captions, not on --images")
     if captions is not None:
@@ -238,7 +289,7 @@ def read_for_all(
     column: str | None,
     limit: int | None,
     seed: int,
-    size: tuple[int, int],
+    size: tuple[int | None, int | None],
     *,
     embedded_limit: int,
 ) -> tuple[list[Prompt], list[Any], str]:
@@ -283,13 +334,17 @@ def check_sites(pipe: Any, kinds: Sequence[str], pattern: str | None) -> None:
 
 def check_steps(pipe: Any, steps: int) -> int:
     """Refuse a number of steps that the scheduler cannot be set to; how many it makes of them."""
-    if pipe.scheduler.config.get("use_dynamic_shifting"):
-        return steps  # its timesteps depend on the size of the image
-    try:
-        pipe.scheduler.set_timesteps(steps)
-    except ValueError as error:
-        raise InputError(f"--steps {steps} is refused by the scheduler: {error}") from error
-    return len(pipe.scheduler.timesteps)
+    return steps_of(pipe.scheduler, steps)
+
+
+def check_steps_made(pipe: Any, steps: int, expected: int) -> None:
+    """Refuse a scheduler that makes another number of steps than is recorded."""
+    made = check_steps(pipe, steps)
+    if made != expected:
+        raise InputError(
+            f"{type(pipe.scheduler).__name__} makes {made} steps of --steps {steps}, where {expected} "
+            "are recorded: choose --scheduler dpm, or another number of steps"
+        )
 
 
 def check_plan(pipe: Any, plan: Plan, steps: int) -> None:
@@ -298,6 +353,64 @@ def check_plan(pipe: Any, plan: Plan, steps: int) -> None:
 
     plan.over(check_steps(pipe, steps))
     Trace(pipe, plan=plan)
+
+
+def warn_of_world(models: Sequence[Model], prompts: Sequence[Prompt]) -> None:
+    """Say which words the captions have that no caption of the shapes world has, if it is drawn.
+
+    Args:
+        models: of the run; others than those of the shapes world are passed over.
+        prompts: of the run.
+    """
+    if any(is_of_shapes(model) for model in models):
+        _warn_of_words(
+            unknown_to_world([prompt.text for prompt in prompts]),
+            prompts,
+            "the model of shapes does not know",
+            f"it was trained on captions such as {_EMBEDDED_CAPTION!r} and draws something else",
+        )
+
+
+def warn_of_text(pipe: Any, prompts: Sequence[Prompt]) -> None:
+    """Say what of the captions does not get into a pipeline: words without a token, a cut end."""
+    if getattr(pipe, "tokenizer", None) is None:
+        return  # images, whose prompts are names of files
+    _warn_of_words(
+        unknown_to_tokenizers(pipe, [prompt.text for prompt in prompts]),
+        prompts,
+        "the tokenizer has no token for",
+        "its unknown token stands there",
+    )
+    _warn_if_empty(prompts)
+    warn_if_too_long(pipe, prompts)
+
+
+def _warn_of_words(found: Unknown, prompts: Sequence[Prompt], what: str, outcome: str) -> None:
+    from attnscope.cli.console import messages
+
+    if not found.words:
+        return
+    several = len(prompts) > 1
+    shown = [
+        f"{word!r} ({count})" if several else repr(word)
+        for word, count in islice(found.words.items(), _MOST_WORDS)
+    ]
+    left = len(found.words) - len(shown)
+    listed = ", ".join(shown) + (f" and {left} more" if left else "")
+    where = (
+        f"{found.captions} of {len(prompts)} captions have words that {what}" if several else what
+    )
+    messages.print(f"warning: {where}: {listed}; {outcome}", soft_wrap=True)
+
+
+def _warn_if_empty(prompts: Sequence[Prompt]) -> None:
+    from attnscope.cli.console import messages
+
+    count = sum(is_empty(prompt.text) for prompt in prompts)
+    if count:
+        messages.print(
+            f"warning: {count} of {len(prompts)} captions have no words: nothing is asked for"
+        )
 
 
 def warn_if_too_long(pipe: Any, prompts: Sequence[Prompt]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnscope import documents
 from attnscope.errors import InputError
+from attnscope.models import READER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +94,7 @@ class Quality:
     def about(self) -> dict[str, Any]:
         """What decides the measures, in plain values, with digests of the files they rest on."""
         rendered = None if self.chosen is None or self.reference else self._rendered
-        reader = None if self.world is None else _digest(self.world / "reader.safetensors")
+        reader = None if self.world is None else _digest(self.world / READER)
         return {
             "version": _VERSION,
             "features": self.chosen,
@@ -176,7 +177,7 @@ class Quality:
 
 
 def embedded_world(
-    models: Sequence[str], prompts: Sequence[Prompt], size: tuple[int | None, int | None]
+    models: Sequence[str], prompts: Sequence[Prompt], sides: Iterable[int | None]
 ) -> Path | None:
     """Where the reader is, if all models are of the embedded world and all captions tell scenes.
 
@@ -185,16 +186,16 @@ def embedded_world(
     Args:
         models: short names, hub ids or folders.
         prompts: the captions.
-        size: height and width of the images; ``None`` is the model's own.
+        sides: heights and widths of the images; ``None`` is the model's own.
     """
     from attnscope.cli.console import messages
-    from attnscope.models import describe
+    from attnscope.models import describe, is_of_shapes
     from attnscope.shapes.scenes import RESOLUTION, parse
 
-    folders = [Path(describe(model).source) for model in models]
-    if not all((folder / "reader.safetensors").is_file() for folder in folders):
+    described = [describe(model) for model in models]
+    if not all(is_of_shapes(model) for model in described):
         return None
-    if not set(size) <= {None, RESOLUTION}:
+    if not set(sides) <= {None, RESOLUTION}:
         messages.print(
             f"note: the reader reads images of {RESOLUTION} x {RESOLUTION} pixels only: alignment is "
             "left out"
@@ -209,7 +210,7 @@ def embedded_world(
                 "world"
             )
             return None
-    return folders[0]
+    return Path(described[0].source)
 
 
 def about_relation(table: pd.DataFrame) -> str | None:

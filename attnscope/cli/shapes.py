@@ -63,12 +63,12 @@ def train(
 def reader_folder(model: str) -> Path:
     """The folder of a model of the shapes world, which has a reader."""
     from attnscope.errors import InputError
-    from attnscope.models import describe
+    from attnscope.models import describe, is_of_shapes
 
-    folder = Path(describe(model).source)
-    if not (folder / "reader.safetensors").is_file():
+    described = describe(model)
+    if not is_of_shapes(described):
         raise InputError(f"{model!r} has no reader: choose 'shapes' or a folder that train made")
-    return folder
+    return Path(described.source)
 
 
 @app.command()
