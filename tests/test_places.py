@@ -53,10 +53,10 @@ def test_a_single_thing_and_no_caption_are_nowhere(tokenizer):
     captions = Captions.of([Scene((LEFT,), None, "gray"), Scene((LEFT, RIGHT), "above", "gray")], tokenizer)  # fmt: skip
     assert not captions.places[0].any()
     every = torch.tensor([1, 1])
-    tokens, places = captions.draw(every, 1.0, torch.Generator())
+    tokens, places = captions.take(every, torch.tensor([True, True]))
     assert torch.equal(tokens, captions.null.expand(2, -1))
     assert not places.any()
-    tokens, places = captions.draw(every, 0.0, torch.Generator())
+    tokens, places = captions.take(every, torch.tensor([False, False]))
     assert torch.equal(tokens, captions.tokens[every])
     assert torch.equal(places, captions.places[every])
 

@@ -123,10 +123,10 @@ def test_only_the_u_net_and_the_vectors_learn_while_places_are_given(placed):
 
 def test_imitating_counts_the_error_as_a_part_of_the_variance(placed):
     """An encoder that says the mean of what is asked everywhere is left with a loss of one."""
-    imitating = Imitating(placed, placed._captions, 0.0, placed.tokenizer)
+    imitating = Imitating(placed, placed.captions, 0.0, placed.tokenizer)
     examples = torch.arange(8)
     with torch.no_grad():
-        states = placed.states(placed._captions.tokens, placed._captions.places)
+        states = placed.states(placed.captions.tokens, placed.captions.places)
 
         class Constant(nn.Module):
             def forward(self, tokens):
@@ -181,7 +181,7 @@ def test_the_state_is_the_best_of_its_stage(placed, tmp_path):
     torch.manual_seed(0)
     tokenizer = placed.tokenizer
     later = UNetDenoising(
-        t5.text_encoder(tokenizer), placed.unet, placed._latents, placed._captions, tokenizer,
+        t5.text_encoder(tokenizer), placed.unet, placed._latents, placed.captions, tokenizer,
         **SETTINGS, telling=0.1,
     )  # fmt: skip
     sampler._keep(later, {"all": 0.1})

@@ -43,10 +43,13 @@ class Captions:
         places = token_places(scenes, tokens.shape[1], offset=offset)
         return cls(tokens, places, tokenize(tokenizer, [""]))
 
-    def draw(
-        self, examples: Tensor, dropout: float, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Tokens and places of a batch, a part ``dropout`` of it "" so that guidance can be used."""
-        dropped = torch.rand((len(examples), 1), generator=generator) < dropout
+    def take(self, examples: Tensor, dropped: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens and places of a batch, those of "" where ``dropped``, so that guidance can be used.
+
+        Args:
+            examples: int64 ``[batch]``.
+            dropped: bool ``[batch]``.
+        """
+        dropped = dropped.unsqueeze(1)
         tokens = torch.where(dropped, self.null, self.tokens[examples])
         return tokens, self.places[examples].masked_fill(dropped, 0)

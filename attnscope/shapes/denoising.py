@@ -66,6 +66,10 @@ class Denoising(Objective):
         dropout: part of the captions that is replaced by "".
         emphasis: what is seen more often than it occurs.
         telling: weight of the auxiliary loss.
+        teacher: a trained denoiser of the same scenes, which stays as it is.
+        teaching: part of the target that is the teacher's prediction. The true velocity of one
+            image is its mean given x_t and the caption, plus what nobody can know, which is most
+            of the loss where there is much noise; a teacher says its guess of the mean.
     """
 
     def __init__(
@@ -78,13 +82,19 @@ class Denoising(Objective):
         dropout: float,
         emphasis: Emphasis,
         telling: float = 0.0,
+        teacher: Denoising | None = None,
+        teaching: float = 0.5,
     ) -> None:
-        super().__init__(len(latents), shared=(latents, captions, tokenizer))
+        # In a tuple it is no part of this module: neither trained, nor averaged, nor saved.
+        aside = None if teacher is None else (teacher.requires_grad_(False).eval(),)
+        super().__init__(len(latents), shared=(latents, captions, tokenizer, aside))
+        self._teacher, self.teaching = aside, teaching
         self.tokenizer, self.scheduler = tokenizer, architecture.scheduler(noise_shift)
         self.telling = telling
         head = nn.Linear(architecture.TEXT_WIDTH, len(PLACES), bias=False)
         self.places = head if telling else None
-        self._latents, self._captions = latents, captions
+        self.captions = captions
+        self._latents = latents
         self._dropout, self._emphasis = dropout, emphasis
         pairs = (captions.places > 0).any(dim=1)
         # A toy run may have no scene of two things.
@@ -99,7 +109,8 @@ class Denoising(Objective):
 
     def forward(self, examples: Tensor, generator: torch.Generator) -> Tensor:
         """The mean squared error of the velocity, and what the auxiliary loss adds."""
-        tokens, places = self._captions.draw(examples, self._dropout, generator)
+        dropped = torch.rand(len(examples), generator=generator) < self._dropout
+        tokens, places = self.captions.take(examples, dropped)
         tokens, places = tokens.to(self.device), places.to(self.device)
         timesteps = self._emphasis.timesteps(len(examples), generator)
         x_0 = torch.from_numpy(self._latents[examples.numpy()]).float()
@@ -108,12 +119,24 @@ class Denoising(Objective):
         sigma = (1 - signal**2).sqrt()
         x_t, velocity = signal * x_0 + sigma * noise, signal * noise - sigma * x_0
         states = self.states(tokens, places)
-        predicted = self.predict(x_t.to(self.device), timesteps.to(self.device), states, tokens)
-        loss = nn.functional.mse_loss(predicted.float(), velocity.to(self.device))
+        x_t, timesteps = x_t.to(self.device), timesteps.to(self.device)
+        predicted = self.predict(x_t, timesteps, states, tokens)
+        target = velocity.to(self.device)
+        if self._teacher is not None:
+            taught = self._teacher[0].say(x_t, timesteps, examples, dropped)
+            target = torch.lerp(target, taught, self.teaching)
+        loss = nn.functional.mse_loss(predicted.float(), target)
         if self.places is None:
             return loss
         told = self.places(states).float().flatten(0, 1)
         return loss + self.telling * nn.functional.cross_entropy(told, places.flatten())
+
+    @torch.no_grad()
+    def say(self, x_t: Tensor, timesteps: Tensor, examples: Tensor, dropped: Tensor) -> Tensor:
+        """The velocity that this model predicts, for one that it teaches: ``[batch, 4, 16, 16]``."""
+        tokens, places = (part.to(x_t.device) for part in self.captions.take(examples, dropped))
+        states = self.to(x_t.device).states(tokens, places)
+        return self.predict(x_t, timesteps, states, tokens).float()
 
     @abstractmethod
     def states(self, tokens: Tensor, places: Tensor) -> Tensor:

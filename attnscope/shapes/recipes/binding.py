@@ -37,8 +37,11 @@ from attnscope.shapes.sampling import Sampler
 from attnscope.shapes.scenes import Scene, generate
 from attnscope.shapes.train import Recipe
 
-EMPHASIS = Emphasis(pairs=0.9, early=0.75, window=(0.78, 1.0))
-"""Two things, and noise in which things hardly show: log SNR below -1 in three of four steps."""
+LAYOUT = Emphasis(pairs=0.9, early=0.75, window=(0.78, 1.0))
+"""Two things, and noise in which things hardly show: log SNR below -1 in four of five steps."""
+
+EVERYTHING = Emphasis(pairs=0.75, early=0.4, window=(0.78, 1.0))
+"""For the last stage, in which fills and shapes, decided later, have to be kept and mended."""
 
 
 class PlacedDenoising(UNetDenoising):
@@ -59,7 +62,7 @@ class PlacedDenoising(UNetDenoising):
         if vectors is None:
             directions = torch.linalg.qr(torch.randn(architecture.TEXT_WIDTH, len(PLACES) - 1)).Q.T
             with torch.no_grad():
-                length = encoder(self._captions.null).last_hidden_state.norm(dim=-1).mean()
+                length = encoder(self.captions.null).last_hidden_state.norm(dim=-1).mean()
             vectors = torch.cat(
                 [torch.zeros(1, architecture.TEXT_WIDTH), 0.4 * length * directions]
             )
@@ -94,6 +97,31 @@ class PlacedDenoising(UNetDenoising):
         return {"vectors": self.vectors}
 
 
+def bound(start: Path, latents: Any, captions: Captions, tokenizer: Any) -> UNetDenoising:
+    """The denoiser of a folder or a state that knows places, to teach another.
+
+    Args:
+        start: where it is.
+        latents: of the scenes.
+        captions: of the same scenes.
+        tokenizer: of the captions: CLIP's.
+
+    Raises:
+        InputError: it has no U-Net, or one that draws two things in any order.
+    """
+    given = Start.read(start, "unet")
+    settings: dict[str, Any] = {"noise_shift": 4.0, "dropout": 0.0, "emphasis": LAYOUT}
+    data = (given.denoiser, latents, captions, tokenizer)
+    if isinstance(given.encoder, T5EncoderModel):
+        return UNetDenoising(given.encoder, *data, **settings)
+    if isinstance(given.encoder, CLIPTextModel) and "vectors" in given.extras:
+        return PlacedDenoising(given.encoder, given.extras["vectors"], *data, **settings)
+    raise InputError(
+        f"{str(start)!r} cannot teach what stands where: choose the folder or the state of a U-Net "
+        "trained by --model shapes"
+    )
+
+
 class Imitating(Objective):
     """A T5 encoder learns to say what CLIP and the vectors of places say together.
 
@@ -114,7 +142,8 @@ class Imitating(Objective):
 
     def forward(self, examples: Tensor, generator: torch.Generator) -> Tensor:
         """The squared error, as a part of the variance of what is imitated."""
-        tokens, places = self._captions.draw(examples, self._dropout, generator)
+        dropped = torch.rand(len(examples), generator=generator) < self._dropout
+        tokens, places = self._captions.take(examples, dropped)
         tokens, places = tokens.to(self.device), places.to(self.device)
         with torch.no_grad():
             asked = self.teacher.states(tokens, places).float()
@@ -160,17 +189,21 @@ class BindingRecipe(Recipe):
         sampler = Sampler(worker, folder, given.autoencoder, given.reader, count=self.samples)
         data = (latents, captions, tokenizer)
         settings: dict[str, Any] = {
-            "noise_shift": self.noise_shift, "dropout": self.dropout, "emphasis": EMPHASIS,
+            "noise_shift": self.noise_shift, "dropout": self.dropout,
         }  # fmt: skip
         encoder, unet = given.encoder, given.denoiser
         args = (worker, folder, self.seed)
         if isinstance(encoder, CLIPTextModel):
-            placed = PlacedDenoising(encoder, given.extras.get("vectors"), unet, *data, **settings)
+            placed = PlacedDenoising(
+                encoder, given.extras.get("vectors"), unet, *data, emphasis=LAYOUT, **settings
+            )
             placed = fit("placed", placed, self.placed, *args, evaluate=sampler.score)
             imitating = Imitating(placed, captions, self.dropout, tokenizer)
             encoder = fit("text", imitating, self.text, *args).encoder.requires_grad_(True)
             unet = placed.unet
-        denoising = UNetDenoising(encoder, unet, *data, **settings, telling=self.telling)
+        denoising = UNetDenoising(
+            encoder, unet, *data, emphasis=EVERYTHING, telling=self.telling, **settings
+        )
         denoising.resume(given.extras)
         denoiser = fit("denoiser", denoising, self.denoiser, *args, evaluate=sampler.score)
         if worker.leads:

@@ -20,11 +20,12 @@ from transformers import T5EncoderModel
 from attnscope.models import SHAPES_FOLDER
 from attnscope.shapes import architecture, t5
 from attnscope.shapes.captions import Captions
-from attnscope.shapes.denoising import Denoising, Emphasis
+from attnscope.shapes.denoising import Denoising, Emphasis, UNetDenoising
 from attnscope.shapes.exporting import Start, export
 from attnscope.shapes.fitting import Schedule, Worker, fit
 from attnscope.shapes.latents import encode_scenes, render_scenes
 from attnscope.shapes.objectives import Understanding
+from attnscope.shapes.recipes.binding import bound
 from attnscope.shapes.sampling import Sampler
 from attnscope.shapes.scenes import Scene, generate
 from attnscope.shapes.train import Recipe
@@ -117,12 +118,16 @@ class TransformerRecipe(Recipe):
         width: of its states.
         patch: latents to a side of a token.
         telling: weight of the auxiliary loss of places.
+        teacher: the folder or the state of a U-Net that knows places, to learn from as well.
+        teaching: part of the target that is the teacher's prediction.
     """
 
     depth: int = 8
     width: int = 192
     patch: int = 2
     telling: float = 0.05
+    teacher: Path | None = None
+    teaching: float = 0.5
     text: Schedule = field(
         default_factory=lambda: Schedule(steps=1000, batch=128, learning_rate=2e-3)
     )
@@ -149,6 +154,8 @@ class TransformerRecipe(Recipe):
         denoising = TransformerDenoising(
             encoder, denoiser, latents, captions, tokenizer, noise_shift=self.noise_shift,
             dropout=self.dropout, emphasis=EMPHASIS, telling=self.telling,
+            teacher=self._teacher(folder / f"tokenizer-{worker.rank}", latents, scenes),
+            teaching=self.teaching,
         )  # fmt: skip
         denoising.resume(given.extras)
         sampler = Sampler(worker, folder, given.autoencoder, given.reader, count=self.samples)
@@ -156,3 +163,9 @@ class TransformerRecipe(Recipe):
         if worker.leads:
             export(folder / "model", trained, given.autoencoder, given.reader)
         worker.barrier()
+
+    def _teacher(self, folder: Path, latents: Any, scenes: list[Scene]) -> UNetDenoising | None:
+        if self.teacher is None:
+            return None
+        tokenizer = architecture.tokenizer(folder)
+        return bound(self.teacher, latents, Captions.of(scenes, tokenizer), tokenizer)
