@@ -137,6 +137,26 @@ def test_imitating_counts_the_error_as_a_part_of_the_variance(placed):
         assert imitating(examples, torch.Generator()) == pytest.approx(1.0, abs=1e-3)
 
 
+def test_a_teachers_prediction_is_part_of_the_target(placed):
+    """A student that says what its teacher says loses nothing where all of the target is its."""
+    settings = {**SETTINGS, "teacher": placed, "teaching": 1.0}
+    scenes = list(islice(generate("train"), 8))
+    student = UNetDenoising(None, None, *data(placed.tokenizer, scenes), **settings)
+    student.states = placed.states
+    student.unet.load_state_dict(placed.unet.state_dict())
+    examples = torch.arange(8)
+    with torch.no_grad():
+        assert student(examples, torch.Generator().manual_seed(0)) == pytest.approx(0.0, abs=1e-8)
+        student.teaching = 0.5
+        half = student(examples, torch.Generator().manual_seed(0))
+        student.teaching = 0.0
+        assert half == pytest.approx(float(student(examples, torch.Generator().manual_seed(0))) / 4)
+    placed.requires_grad_(True).encoder.requires_grad_(False)
+    trained = {name for name, _ in student.named_parameters()}
+    assert trained == {f"unet.{name}" for name, _ in student.unet.named_parameters()}
+    assert student.twin()._teacher[0] is placed
+
+
 def test_the_transformer_does_not_read_padding():
     torch.manual_seed(0)
     tokenizer = t5.tokenizer()

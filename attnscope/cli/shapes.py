@@ -31,6 +31,10 @@ def train(
             "'nothing' trains the U-Net, its autoencoder and the reader from nothing."
         ),
     ] = "shapes",
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="With shapes-dit: OUT/state or OUT/model of a U-Net to learn from, too."),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps of the denoiser's training; default: its own.")
     ] = None,
@@ -50,16 +54,22 @@ def train(
     from dataclasses import replace
 
     from attnscope.cli.console import messages, quiet_libraries
+    from attnscope.errors import InputError
     from attnscope.pipelines import choose_device
 
     with quiet_libraries():
         from attnscope.shapes.recipes import choose
+        from attnscope.shapes.recipes.dit import TransformerRecipe
         from attnscope.shapes.train import train
 
         place = choose_device(device)
+        kind = choose(model, from_nothing=start == "nothing")
         trained = None if start == "nothing" else start_folder(start)
-        kind = choose(model, from_nothing=trained is None)
         recipe = kind(scenes=scenes, noise_shift=noise_shift, seed=seed)
+        if teacher is not None:
+            if not isinstance(recipe, TransformerRecipe):
+                raise InputError(f"--teacher is for --model shapes-dit, not for {model!r}")
+            recipe = replace(recipe, teacher=start_folder(teacher))
         given = {"steps": steps, "batch": batch_size}
         changes = {name: value for name, value in given.items() if value is not None}
         recipe = replace(recipe, denoiser=replace(recipe.denoiser, **changes))

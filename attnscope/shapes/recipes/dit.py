@@ -148,6 +148,7 @@ class TransformerRecipe(Recipe):
         latents = encode_scenes(worker, folder, given.autoencoder, images)
         tokenizer = t5.tokenizer()
         captions = Captions.of(scenes, tokenizer)
+        teacher = self._teacher(folder / f"tokenizer-{worker.rank}", latents, scenes)
         args = (worker, folder, self.seed)
         encoder, denoiser = given.encoder, given.denoiser
         if denoiser is None:
@@ -157,8 +158,7 @@ class TransformerRecipe(Recipe):
         denoising = TransformerDenoising(
             encoder, denoiser, latents, captions, tokenizer, noise_shift=self.noise_shift,
             dropout=self.dropout, emphasis=EMPHASIS, telling=self.telling,
-            teacher=self._teacher(folder / f"tokenizer-{worker.rank}", latents, scenes),
-            teaching=self.teaching,
+            teacher=teacher, teaching=self.teaching,
         )  # fmt: skip
         denoising.resume(given.extras)
         sampler = Sampler(worker, folder, given.autoencoder, given.reader, count=self.samples)
