@@ -16,7 +16,7 @@ check: .venv/installed
 	$(BIN)/mypy
 
 train: .venv/installed  ## Train the embedded model from nothing; resumes after a stop.
-	$(BIN)/attnscope shapes train --out training
+	$(BIN)/attnscope shapes train --start nothing --out training
 
 .venv/installed: pyproject.toml constraints.txt
 	python3 -m venv .venv

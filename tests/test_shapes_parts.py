@@ -181,7 +181,7 @@ def test_the_learning_rate_rises_stays_and_falls():
 
 
 def test_standardised_latents_reconstruct_the_same_images():
-    from attnscope.shapes.train import _standardize
+    from attnscope.shapes.latents import standardize
 
     torch.manual_seed(0)
     model = architecture.autoencoder().eval()
@@ -190,7 +190,7 @@ def test_standardised_latents_reconstruct_the_same_images():
     with torch.no_grad():
         before = model.encode(x).latent_dist
         decoded = model.decode(before.mean).sample
-        latents = _standardize(model, before.mean.numpy().astype(np.float16))
+        latents = standardize(model, before.mean.numpy().astype(np.float16))
         after = model.encode(x).latent_dist
         assert torch.allclose(model.decode(after.mean).sample, decoded, atol=1e-4)
         assert torch.allclose(after.std / before.std, after.std[:1] / before.std[:1], rtol=1e-3)

@@ -219,7 +219,7 @@ def about_relation(table: pd.DataFrame) -> str | None:
     Args:
         table: with ``measure`` and ``n``.
     """
-    from attnscope.analyses.summaries import FEWEST
+    from attnscope.analyses.verdicts import FEWEST
 
     counts = table.loc[table["measure"] == "relation", "n"]
     if counts.empty:

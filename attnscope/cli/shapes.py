@@ -21,43 +21,74 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Stop after this long; the same command goes on.")
     ] = None,
+    model: Annotated[
+        str, typer.Option(help="What to train: 'shapes' (U-Net) or 'shapes-dit' (transformer).")
+    ] = "shapes",
+    start: Annotated[
+        str,
+        typer.Option(
+            help="Go on from 'shapes', another trained folder or the OUT/state of a training; "
+            "'nothing' trains the U-Net, its autoencoder and the reader from nothing."
+        ),
+    ] = "shapes",
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="With shapes-dit: OUT/state or OUT/model of a U-Net to learn from, too."),
+    ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of the U-Net's training; default: 6000.")
+        int | None, typer.Option(min=1, help="Steps of the denoiser's training; default: its own.")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Of the U-Net's training; default: 64.")
+        int | None, typer.Option(min=1, help="Of the denoiser's training; default: 64.")
     ] = None,
+    scenes: Annotated[
+        int, typer.Option(min=1, help="How many scenes are rendered beforehand.")
+    ] = 50_000,
     noise_shift: Annotated[
         float, typer.Option(min=0.1, help="Noise levels are Stable Diffusion's divided by this.")
     ] = 4.0,
     seed: Annotated[int, typer.Option(min=0, help="Of scenes, weights and noise.")] = 0,
-    start: Annotated[
-        str | None, typer.Option(help="Go on from 'shapes' or another trained folder.")
-    ] = None,
 ) -> None:
-    """Train the embedded model from nothing. Stopped or killed, the same command goes on."""
+    """Train an embedded model. Stopped or killed, the same command goes on."""
     import os
     from dataclasses import replace
 
     from attnscope.cli.console import messages, quiet_libraries
+    from attnscope.errors import InputError
     from attnscope.pipelines import choose_device
 
     with quiet_libraries():
-        from attnscope.shapes.train import Recipe, train
+        from attnscope.shapes.recipes import choose
+        from attnscope.shapes.recipes.dit import TransformerRecipe
+        from attnscope.shapes.train import train
 
         place = choose_device(device)
-        recipe = Recipe(noise_shift=noise_shift, seed=seed)
+        kind = choose(model, from_nothing=start == "nothing")
+        trained = None if start == "nothing" else start_folder(start)
+        recipe = kind(scenes=scenes, noise_shift=noise_shift, seed=seed)
+        if teacher is not None:
+            if not isinstance(recipe, TransformerRecipe):
+                raise InputError(f"--teacher is for --model shapes-dit, not for {model!r}")
+            recipe = replace(recipe, teacher=start_folder(teacher))
         given = {"steps": steps, "batch": batch_size}
         changes = {name: value for name, value in given.items() if value is not None}
-        recipe = replace(recipe, unet=replace(recipe.unet, **changes))
+        recipe = replace(recipe, denoiser=replace(recipe.denoiser, **changes))
         cores = os.cpu_count() or 1
         count = (workers or max(n for n in (1, 2, 4) if n <= cores)) if place == "cpu" else 1
-        trained = None if start is None else reader_folder(start)
         done = train(out, recipe, workers=count, device=place, minutes=minutes, start=trained)
     if done:
         messages.print(f"done: the model is in {out / 'model'}, the log in {out / 'log.csv'}")
     else:
         messages.print(f"time is up: the same command goes on; the log is {out / 'log.csv'}")
+
+
+def start_folder(name: str) -> Path:
+    """The folder that a training starts from: of a model with a reader, or a training's state."""
+    folder = Path(name)
+    states = [part for part in ("unet", "transformer") if (folder / part).is_dir()]
+    if states and (folder / "text_encoder").is_dir() and not (folder / "vae").is_dir():
+        return folder
+    return reader_folder(name)
 
 
 def reader_folder(model: str) -> Path:

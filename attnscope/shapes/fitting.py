@@ -38,8 +38,12 @@ LOG_COLUMNS = (
     "attributes",
     "relation",
     "background",
+    "order",
     "all",
 )
+
+CHECKPOINT_SECONDS = 180.0
+"""How much work a kill costs at most, and a step more."""
 
 
 class Objective(nn.Module):
@@ -62,6 +66,10 @@ class Objective(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters are."""
         return next(self.parameters()).device
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """The numbers of the examples of one batch: int64 ``[count]``, by default any of them."""
+        return torch.randint(self.size, (count,), generator=generator)
 
     def twin(self) -> Self:
         """A copy with weights of its own and the same data."""
@@ -184,6 +192,7 @@ def fit(
     share = schedule.batch // worker.count
     log = Log(folder / "log.csv", stage, step) if worker.leads else None
     running, since, started = torch.zeros(()), 0, time.monotonic() - seconds
+    saved_at = time.monotonic()
     while step < schedule.steps:
         if step % 20 == 0 and worker.out_of_time():
             save()
@@ -192,7 +201,7 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = schedule.learning_rate * schedule.factor(step)
         generator = torch.Generator().manual_seed(hash((seed, step, worker.rank)) % 2**63)
-        examples = torch.randint(objective.size, (share,), generator=generator)
+        examples = objective.draw(share, generator)
         with torch.autocast(worker.device.type, torch.bfloat16):
             loss = model(examples, generator)
         loss.backward()
@@ -217,8 +226,9 @@ def fit(
                     **{name: round(score, 4) for name, score in scores.items()},
                 )
             running, since = torch.zeros(()), 0
-        if step % 200 == 0 or step == schedule.steps:
+        if time.monotonic() - saved_at > CHECKPOINT_SECONDS or step == schedule.steps:
             save()
+            saved_at = time.monotonic()
     worker.barrier()
     return average
 
@@ -226,12 +236,23 @@ def fit(
 def _optimizers(objective: nn.Module, learning_rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the network, AdamW for everything else.
 
+    Rows of a table that are looked up (tokens, relative positions, PixArt's shifts and scales) are
+    vectors of their own, not a map of vectors to vectors.
+
     Muon: Jordan et al. 2024; "match_rms_adamw" gives its updates the size of AdamW's, so that both
     take one learning rate (Liu et al. 2025, "Muon is Scalable for LLM Training", section 2.2).
     """
-    named = list(objective.named_parameters())
-    matrices = [p for name, p in named if p.ndim == 2 and "embedding" not in name]
-    others = [p for name, p in named if not (p.ndim == 2 and "embedding" not in name)]
+    tables = {
+        id(module.weight) for module in objective.modules() if isinstance(module, nn.Embedding)
+    }
+
+    def is_matrix(name: str, parameter: Tensor) -> bool:
+        mixes = not any(word in name for word in ("embedding", "table"))
+        return parameter.ndim == 2 and mixes and id(parameter) not in tables
+
+    named = [(n, p) for n, p in objective.named_parameters() if p.requires_grad]
+    matrices = [p for name, p in named if is_matrix(name, p)]
+    others = [p for name, p in named if not is_matrix(name, p)]
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(others, learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     ]

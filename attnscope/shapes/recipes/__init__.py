@@ -1,0 +1,37 @@
+"""How each of the embedded models is trained, one recipe a file."""
+
+from __future__ import annotations
+
+from attnscope.errors import InputError
+from attnscope.shapes.recipes.binding import BindingRecipe
+from attnscope.shapes.recipes.dit import TransformerRecipe
+from attnscope.shapes.recipes.unet import UNetRecipe
+
+NAMES = ("shapes", "shapes-dit")
+
+
+def choose(
+    model: str, *, from_nothing: bool
+) -> type[UNetRecipe] | type[BindingRecipe] | type[TransformerRecipe]:
+    """The recipe of a model by its name.
+
+    Args:
+        model: one of :data:`NAMES`.
+        from_nothing: whether there is no trained model to start from.
+
+    Raises:
+        InputError: there is no such model, or its recipe needs something to start from.
+    """
+    match model, from_nothing:
+        case "shapes", True:
+            return UNetRecipe
+        case "shapes", False:
+            return BindingRecipe
+        case "shapes-dit", False:
+            return TransformerRecipe
+        case "shapes-dit", True:
+            raise InputError(
+                "--model shapes-dit trains its transformer from nothing over an autoencoder and a "
+                "reader that are given: leave --start out, or name a folder that has both"
+            )
+    raise InputError(f"--model {model!r} is not trained here: choose {' or '.join(NAMES)}")

@@ -1,0 +1,39 @@
+"""The command that trains: what it refuses, and what it starts from."""
+
+import pytest
+
+from attnscope.cli.shapes import start_folder
+from attnscope.models import SHAPES_FOLDER
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--model", "sdxl"], "--model 'sdxl' is not trained here: choose shapes or shapes-dit"),
+        (["--model", "shapes-dit", "--start", "nothing"], "leave --start out"),
+        (["--start", "nowhere"], "no such model: 'nowhere'"),
+        (["--teacher", "shapes"], "--teacher is for --model shapes-dit, not for 'shapes'"),
+        (["--model", "shapes-dit", "--teacher", "nowhere"], "no such model: 'nowhere'"),
+        (["--batch-size", "3", "--workers", "2"], "cannot be shared evenly by 2 workers"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_one_line(attnscope, tmp_path, options, said):
+    code, out, err = attnscope("shapes", "train", "--out", tmp_path / "t", *options)
+    assert (code, out) == (2, "")
+    assert said in " ".join(err.split())
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_model_that_knows_no_places_cannot_teach_them(attnscope, tmp_path):
+    command = ("shapes", "train", "--out", tmp_path / "t", "--model", "shapes-dit", "--scenes", 2,
+               "--workers", 1, "--teacher", "shapes")  # fmt: skip
+    code, out, err = attnscope(*command)
+    assert (code, out) == (2, "")
+    assert "cannot teach what stands where" in err
+
+
+def test_a_training_starts_from_a_model_or_from_a_state(tmp_path):
+    assert start_folder("shapes") == SHAPES_FOLDER
+    for part in ("unet", "text_encoder"):
+        (tmp_path / "state" / part).mkdir(parents=True)
+    assert start_folder(str(tmp_path / "state")) == tmp_path / "state"
