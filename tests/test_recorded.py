@@ -4,6 +4,7 @@ import json
 
 import pandas as pd
 import pytest
+import toys
 from diffusers import HeunDiscreteScheduler, PNDMScheduler
 from PIL import Image
 
@@ -151,3 +152,13 @@ def test_scores_refuse_what_is_no_guidance_scale(attnscope, scale):
     code, out, err = attnscope("shapes", "score", "--limit", 1, "--steps", 1, "--guidance", scale)
     assert (code, out) == (2, "")
     assert "is out of range: choose 0 (none) or more" in err
+
+
+def test_attention_that_never_moves_stands_in_the_json_too(
+    attnscope, tokenizer_folder, captions, tmp_path
+):
+    toys.stable_diffusion_xl(tokenizer_folder, sample_size=8).save_pretrained(tmp_path / "xl")
+    args = command("convergence", tmp_path / "xl", captions, tmp_path / "run", "--json")
+    code, out, _ = attnscope(*args)
+    assert code == 0
+    assert json.loads(out)["still"] == [{"kind": "cross", "branch": "uncond"}]

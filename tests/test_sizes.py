@@ -220,3 +220,12 @@ def test_a_size_that_the_patches_of_a_model_do_not_take_is_refused_before_anythi
     assert code == 2
     assert "36 is not a multiple of" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_benchmark_refuses_a_size_before_anything_is_written(attnscope, folder, tmp_path):
+    """The toy's autoencoder takes multiples of 2; its pipeline takes those of 8."""
+    code, _, err = attnscope("bench", "--model", folder, "--tgate", "m=1", "--steps", 2, "--height",
+                             36, "--device", "cpu", "--out", tmp_path / "run")  # fmt: skip
+    assert code == 2
+    assert "height=36 is not a multiple of 8" in err
+    assert not (tmp_path / "run").exists()

@@ -9,7 +9,7 @@ from test_judging import features, images
 
 from attnscope.analyses.judging import Reference
 from attnscope.analyses.summaries import summarise
-from attnscope.analyses.verdicts import untested
+from attnscope.analyses.verdicts import biased, untested
 from attnscope.features import FeatureSet
 
 RNG = np.random.default_rng(3)
@@ -166,3 +166,23 @@ def test_a_frontier_of_few_images_says_that_nothing_was_tested(
     assert code == 0
     assert "nothing is tested with 2 prompts" in out
     assert "2 prompts" in json.loads(attnscope(*command, "--json")[1])["untested"][0]
+
+
+def test_few_images_are_not_told_to_read_a_kid_that_was_not_tested():
+    table = images(60)
+    target = FeatureSet(RNG.normal(size=(50, 8)).astype("f"), "toy", "not resized")
+    many = summarise(table, features(table), Reference(target, "noise"))
+    assert biased(60, many) == "FID of 60 images is biased upward and not tested: read KID"
+    few = images(30)
+    few = summarise(few, features(few), Reference(target, "noise"))
+    assert biased(30, few).endswith("not tested: choose 40 captions or more, and read KID")
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_times_without_the_autoencoder_say_so(attnscope, folder, tmp_path):
+    command = ["bench", "--model", folder, "--tgate", "m=1", "--steps", 2, "--height", 16,
+               "--device", "cpu", "--repeats", 1, "--rivals", "none"]  # fmt: skip
+    whole = attnscope(*command, "--out", tmp_path / "whole")[1]
+    latents = attnscope(*command, "--latents", "--out", tmp_path / "latents")[1]
+    assert "without the autoencoder" not in whole
+    assert "without the autoencoder" in " ".join(latents.split())

@@ -74,6 +74,18 @@ def untested(arms: pd.DataFrame) -> list[str]:
     ]
 
 
+def biased(images: int, arms: pd.DataFrame) -> str:
+    """What to read where FID is of too few images to be read itself.
+
+    Args:
+        images: that FID is of.
+        arms: from :func:`attnscope.analyses.summaries.summarise`.
+    """
+    tested = arms.loc[arms["measure"] == "kid", "difference_low"].notna().any()
+    instead = "read KID" if tested else f"choose {FEWEST_OF_SETS} captions or more, and read KID"
+    return f"FID of {images} images is biased upward and not tested: {instead}"
+
+
 def _prompts(arms: pd.DataFrame) -> int:
     """How many prompts there are: as many as a measure of single images has that all have."""
     of_images = arms[~arms["measure"].isin(["fid", "kid"])]

@@ -163,6 +163,7 @@ def _make(
     from attnscope.plan import parse
     from attnscope.runs import Run
     from attnscope.schedulers import scaled_timesteps
+    from attnscope.sizes import asked
 
     if (path / "run.json").exists():
         run = Run(path)
@@ -171,6 +172,9 @@ def _make(
         return
     pipe = model.pipe
     inputs.warn_of_text(pipe, prompts)
+    tall, wide = settings.size(model.name)
+    if tall is not None:
+        asked(pipe, tall, wide)
     for arm in arms:
         _set(pipe, arm)
         inputs.check_plan(pipe, parse(arm.plan), arm.asked)
@@ -239,7 +243,7 @@ def _judge(
 def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     """Draw an ablation's figures, print its arms and which differences are larger than chance."""
     from attnscope.analyses.summaries import larger_than_chance, over_seeds
-    from attnscope.analyses.verdicts import untested
+    from attnscope.analyses.verdicts import biased, untested
     from attnscope.cli import quality
     from attnscope.cli.console import messages, results, show_json
     from attnscope.figures.saving import save_figures
@@ -268,7 +272,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     for row in of_sets.to_dict("records"):
         results.print(f"FID, KID: {row['n']} images against {row['reference']}; {row['features']}")
         if row["n"] < _FEW:
-            messages.print(f"note: FID of {row['n']} images is biased and not tested: read KID")
+            messages.print(f"note: {biased(row['n'], arms)}")
     results.print(f"every value with its interval: {run.path / 'arms.csv'}", soft_wrap=True)
     results.print(f"run directory: {run.path}", soft_wrap=True)
     for figure in figures:

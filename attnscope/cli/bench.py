@@ -76,6 +76,7 @@ def bench(
     from attnscope.cost import cost_of
     from attnscope.counting import count_architecture
     from attnscope.runs import Run, default_path
+    from attnscope.sizes import asked
 
     wanted = _chosen_rivals(rivals)
     judging = {"--captions": captions, "--column": column, "--limit": limit, "--reference": reference,
@@ -136,6 +137,8 @@ def bench(
             judges = None if judged.is_of(path) else judged.judges()
         if judges is not None or not timed:
             inputs.check_plan(chosen.pipe, plan, number)
+            if not random_weights:
+                asked(chosen.pipe, found.height, found.width)
             if pictured is not None:
                 inputs.warn_of_text(chosen.pipe, pictured.prompts)
             cost = cost_of(
@@ -423,6 +426,7 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any], made: int | None) -
     if settings["repeats"] > 1:
         told = f"medians and ranges of {settings['repeats']} rounds"
     images = f", {settings['batch']} images at a time" if settings["batch"] > 1 else ""
+    images += "" if settings["decoded"] else ", without the autoencoder"
     steps = f"{made or settings['steps']} steps"
     if made not in (None, settings["steps"]):  # as Heun and PNDM
         steps += f" ({settings['steps']} asked for)"
@@ -487,6 +491,7 @@ def _show_attribution(table: pd.DataFrame) -> None:
 
 def _show_frontier(table: pd.DataFrame) -> None:
     """Speed beside the leading measures, a row per arm."""
+    from attnscope.analyses.verdicts import biased
     from attnscope.cli import quality
     from attnscope.cli.console import messages, results, show_table
     from attnscope.measures import MEASURES
@@ -505,7 +510,4 @@ def _show_frontier(table: pd.DataFrame) -> None:
         results.print(relation)
     small = table.loc[table["measure"] == "fid", "n"]
     if len(small) and small.max() < _FEW:
-        messages.print(
-            f"note: FID of {small.max()} images, in frontier.csv, is biased upward: read KID, and "
-            "differences"
-        )
+        messages.print(f"note: {biased(int(small.max()), table)}")

@@ -136,6 +136,7 @@ def report(run: Run, *, threshold: float, quiet: bool, as_json: bool) -> None:
                 "run": run.path,
                 "figures": figures,
                 "threshold": threshold,
+                "still": [{"kind": kind, "branch": branch} for kind, branch in still(records)],
                 "sites": table,
             }
         )
