@@ -183,6 +183,10 @@ def _meaning(source: str) -> str | None:
     return ast.dump(tree)
 
 
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
 class _Finder:
     """Gives a module another source than its file's."""
 
