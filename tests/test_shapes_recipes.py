@@ -173,6 +173,13 @@ def test_the_transformer_does_not_read_padding():
     assert torch.allclose(padded, short, atol=1e-5)
 
 
+def test_the_transformers_gates_begin_open():
+    """With gates near 0 a new transformer's self-attention and feed-forward are hardly heard."""
+    for block in transformer(depth=2, width=96).transformer_blocks:
+        assert (block.scale_shift_table[[2, 5]] == 1).all()
+        assert block.scale_shift_table[[0, 1, 3, 4]].abs().max() < 1
+
+
 def test_a_state_is_small_and_gives_back_what_was_trained(placed, tmp_path):
     write_state(tmp_path / "state", placed.twin())
     given = Start.read(tmp_path / "state", "unet")

@@ -162,7 +162,7 @@ class BindingRecipe(Recipe):
     telling: float = 0.05
     placed: Schedule = field(
         default_factory=lambda: Schedule(
-            steps=2000, batch=64, learning_rate=1e-3, cooldown=0.1, evaluate_every=200
+            steps=600, batch=64, learning_rate=1e-3, cooldown=0.1, evaluate_every=200
         )
     )
     text: Schedule = field(
