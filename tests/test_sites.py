@@ -229,6 +229,7 @@ def test_a_refiner_of_a_custom_denoiser_is_known_by_its_name():
         def __init__(self):
             super().__init__()
             attention = functools.partial(diffusers.models.attention_processor.Attention, 8)
+            self.token_refiner = nn.ModuleList([nn.ModuleDict({"attn": attention()})])
             self.text_refiner = nn.ModuleList([nn.ModuleDict({"attn": attention()})])
             self.caption_projection = nn.ModuleDict({"attn": attention()})
             self.connectors = nn.ModuleList([nn.ModuleDict({"attn": attention()})])

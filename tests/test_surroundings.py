@@ -8,6 +8,7 @@ import textwrap
 import denoisers
 import pytest
 import torch
+from diffusers.models.attention_processor import Attention
 from diffusers.models.transformers.transformer_flux import FluxTransformerBlock
 from torch import nn
 
@@ -124,6 +125,19 @@ def test_feed_forwards_of_the_text_alone_are_left_out():
         assert {s.name.rpartition(".")[2] for s in found if s.kind == "feed-forward"} == {left}
 
 
+def test_the_feed_forward_of_cosmos_is_that_of_what_is_generated():
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.self_attn = Attention(8)
+            self.mlp, self.mlp_moe_gen = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    denoiser = nn.Module()
+    denoiser.layers = nn.ModuleList([Layer()])
+    found = find_surroundings(denoiser, find_sites(denoiser))
+    assert [s.name for s in found] == ["layers.0.mlp_moe_gen", "layers.0", "x_t"]
+
+
 def returned_names(kind):
     """The names that the last tuple which a class returns is made of, and its first argument."""
     forward = kind.forward if issubclass(kind, nn.Module) else kind.__call__
@@ -193,6 +207,10 @@ def test_a_block_that_nobody_knows_is_watched_by_what_is_shaped_as_its_input():
     assert stream(site, (text, image), module, (image, text), {}) is image
     assert stream(site, (image, text), module, (image, text), {}) is image
     assert stream(site, (text, image), module, (), {"x": image, "text": text}) is image
+    pair = torch.zeros(1, 5, 8), torch.zeros(1, 3, 8)
+    assert stream(site, pair, module, (image, text), {}) is pair[0]
+    assert stream(site, (None, *pair), module, (image, text), {}) is pair[0]
+    assert stream(site, (None, *pair[::-1]), module, (image, text), {}) is pair[1]
     with pytest.raises(RuntimeError, match="no tensor but a dict"):
         stream(site, {}, module, (image,), {})
 

@@ -512,3 +512,11 @@ def test_a_plan_that_has_its_sites_says_nothing(plan):
     loop = denoisers.Loop("ltx")
     with Trace(loop, plan=plan):  # warnings are errors
         loop(4)
+
+
+@pytest.mark.filterwarnings("ignore:.*leaves its .* joint attention sites alone")
+def test_a_kind_that_was_never_there_is_not_lost():
+    loop = denoisers.Loop("lumina2", guided=True)  # refiners of the noise, and joint attention
+    with Trace(loop, plan=TGate(2, interval=3, warmup=0)) as trace:
+        loop(4)
+    assert trace.calls()["kind"].tolist() == ["self", "joint"]
