@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -290,3 +291,14 @@ def test_a_killed_transformer_ends_as_one_that_was_not(tmp_path):
             assert torch.equal(one, other)
     made = killed("a large red circle on a white background", num_inference_steps=2, use_resolution_binning=False)  # fmt: skip
     assert made.images[0].size == (64, 64)
+
+
+def test_the_state_in_the_repository_tells_every_token_its_place(tokenizer_folder):
+    """What a later training starts from, and what may teach the transformer."""
+    given = Start.read(Path(__file__).parents[1] / "docs/training/state/shapes", "unet")
+    scenes = [scene for scene in islice(generate("test"), 60) if scene.relation]
+    captions = Captions.of(scenes, architecture.tokenizer(tokenizer_folder))
+    with torch.no_grad():
+        told = given.encoder(captions.tokens).last_hidden_state @ given.extras["places"].T
+    about = captions.places > 0
+    assert (told.argmax(-1)[about] == captions.places[about]).float().mean() > 0.95
