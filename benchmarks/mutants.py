@@ -172,9 +172,10 @@ def _meaning(source: str) -> str | None:
             node.annotation = ast.Constant(None)
         elif isinstance(node, ast.arg):
             node.annotation = None
-        elif isinstance(
-            node, ast.arguments
-        ):  # "*" or "/" among them tells how to call, not what is done
+        elif isinstance(node, ast.Compare) and _is_text(node.comparators[0]):
+            ordered = (ast.LtE, ast.GtE)  # of names, where only equality has a meaning
+            node.ops = [ast.Eq() if isinstance(op, ordered) else op for op in node.ops]
+        elif isinstance(node, ast.arguments):  # "*" and "/" say how to call, not what is done
             node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
             node.defaults = [*node.defaults, *node.kw_defaults]
             node.posonlyargs, node.kwonlyargs, node.kw_defaults = [], [], []
