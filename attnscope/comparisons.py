@@ -288,16 +288,28 @@ def _numbers_for(site: Site, rows: Tensor, steps: int) -> _Numbers:
     return _Numbers(site, len(rows), rows.shape[1], steps, rows.device)
 
 
-def _layout(run: Run) -> tuple[bool, bool] | None:
-    """Whether the conditional branch comes first and whether one batch holds both, if there are two."""
+def _in_one_batch(run: Run) -> bool | None:
+    """Whether one batch holds both guidance branches; ``None`` if there are not two."""
     if run.calls_per_step == 1 and run.samples and run.batch(0) == 2 * run.samples:
+        return True
+    if run.calls_per_step == 2 and run.batch(0) == run.batch(1) == run.samples:
+        return False
+    return None
+
+
+def _layout(run: Run) -> tuple[bool, bool] | None:
+    """Whether the conditional branch comes first and whether one batch holds both, if there are two.
+
+    To be asked when a run is over: the text that tells branches apart is read from the device.
+    """
+    together = _in_one_batch(run)
+    if together is None:
+        return None
+    if together:
         halves = run.halves()
         return None if halves is None else (halves[0] == "cond", True)
-    if run.calls_per_step == 2 and run.batch(0) == run.batch(1) == run.samples:
-        names = [run.label(call, run.batch(call))[1][0] for call in (0, 1)]
-        if set(names) == {"cond", "uncond"}:
-            return names[0] == "cond", False
-    return None
+    names = [run.label(call, run.batch(call))[1][0] for call in (0, 1)]
+    return (names[0] == "cond", False) if set(names) == {"cond", "uncond"} else None
 
 
 class CaptionDistance(SiteObserver):
@@ -429,20 +441,18 @@ class PredictionDistance(Observer):
         sample: Tensor,
     ) -> None:
         """Reduce the two predictions and the latents they were made from."""
-        layout = None if self._run is None else _layout(self._run)
-        if layout is None or any(moment.rows != moment.batch for moment, _ in predictions):
+        together = None if self._run is None else _in_one_batch(self._run)
+        if together is None or any(moment.rows != moment.batch for moment, _ in predictions):
             return
-        cond_first, in_one_batch = layout
         try:
             flat = [flat_prediction(prediction, sample) for _, prediction in predictions]
         except InputError as error:
             self._unread = str(error)
             return
-        first, second = flat[0].chunk(2) if in_one_batch else flat
-        cond, uncond = (first, second) if cond_first else (second, first)
+        first, second = flat[0].chunk(2) if together else flat
         x = sample.detach().float().flatten(1)
         squares = [
-            (cond - uncond).square(), cond * cond, cond * x, uncond * uncond, uncond * x, x * x,
+            (first - second).square(), first * first, first * x, second * second, second * x, x * x,
         ]  # fmt: skip
         numel = torch.full((len(x),), float(x.shape[1]), device=x.device)
         self._moments.append((step, torch.stack([*(p.sum(1) for p in squares), numel])))
@@ -452,6 +462,18 @@ class PredictionDistance(Observer):
         """Bring the moments to the host and combine them to distances."""
         if not (self._moments or self._unread):
             return
+        layout = _layout(run)
+        if layout is None and self._moments:
+            warnings.warn(
+                "PredictionDistance does not know which of two guidance branches is the "
+                "conditional one: nothing was measured",
+                stacklevel=2,
+            )
+        if layout is None:
+            self._moments.clear()
+            self._products.clear()
+            return
+        cond_first, _ = layout
         count = len(self._moments)
         host = to_host([*(moments for _, moments in self._moments), *self._products])
         sign = known_sign(host[count:], self._unread)
@@ -461,6 +483,7 @@ class PredictionDistance(Observer):
         for (step, _), moments in zip(self._moments, host[:count], strict=True):
             if step >= run.steps_done or np.isnan(sign):
                 continue
+            moments = moments if cond_first else moments[[0, 3, 4, 1, 2, 5, 6]]
             apart, cc, cx, uu, ux, xx, numel = moments.astype(np.float64)
             for name, weights in (("noise", noise_weights), ("x_0", clean_weights)):
                 a, b = weights(self._scheduler, float(timesteps[step]), place=int(where[step]))

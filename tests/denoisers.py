@@ -58,11 +58,19 @@ class Loop:
     def maybe_free_model_hooks(self) -> None:
         """The last act of a pipeline's call."""
 
+    def encode_prompt(self) -> tuple[Tensor, Tensor]:
+        """What both branches read, which tells a Trace which of them is which."""
+        prompt_embeds = self.given["encoder_hidden_states"]
+        negative_prompt_embeds = torch.zeros_like(prompt_embeds)
+        return prompt_embeds, negative_prompt_embeds
+
     def __call__(self, steps: int = 4, *, grow_at: int | None = None) -> Tensor:
         """Denoised latents; ``grow_at`` is the step at which the image becomes twice as high."""
         name = latents_name(self.given)
         listed = isinstance(self.given[name], list)  # Z-Image's
         latents = torch.stack(self.given[name]) if listed else self.given[name]
+        if self.guided and "encoder_hidden_states" in self.given:
+            self.encode_prompt()
         self.scheduler.set_timesteps(steps)
         for step, timestep in enumerate(self.scheduler.timesteps):
             if step == grow_at:

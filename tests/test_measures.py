@@ -16,7 +16,9 @@ from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 from torchmetrics.multimodal import CLIPScore
 
 from attnscope.analyses.summaries import larger_than_chance
+from attnscope.analyses.verdicts import single_best
 from attnscope.cli.ablate import _marked
+from attnscope.intervals import Interval
 from attnscope.measures import CELL, LEADING, MEASURES, READ
 
 TORCHMETRICS = {
@@ -59,7 +61,10 @@ def test_the_arrow_points_to_the_better(measure):
 
 @pytest.mark.parametrize("measure", HIGHER)
 def test_the_best_arm_of_a_table_is_the_better_one(measure):
-    marked = _marked(arms(measure, [0.5, 0.2, 0.9], [float("nan")] * 3))
+    values = {"arm0": (0.5, 0.5), "arm1": (0.2, 0.2), "arm2": (0.9, 0.9)}
+    top = single_best(measure, values, lambda a, b: Interval(a - b, a - b - 0.1, a - b + 0.1, 50))
+    table = arms(measure, [0.5, 0.2, 0.9], [float("nan")] * 3)
+    marked = _marked(table.assign(best=table["arm"] == top))
     best = [arm for arm, text in zip(marked["arm"], marked[measure], strict=True) if "*" in text]
     assert best == (["arm2"] if HIGHER[measure] else ["arm1"])
 

@@ -114,11 +114,13 @@ def test_a_flow_model_keeps_its_scheduler():
         set_scheduler(toys.wan(), "dpm")
 
 
-def test_a_size_is_the_size_that_is_made():
+def test_a_size_is_the_size_that_is_made(sd):
     """PixArt would take the nearest of its own sizes unless it is told not to."""
     asked = []
 
     class Binning:
+        unet, scheduler, vae_scale_factor = sd.unet, sd.scheduler, 8
+
         def __call__(self, prompt, *, use_resolution_binning=True, **options):
             asked.append((use_resolution_binning, options.get("height")))
             return type("Output", (), {"images": prompt})

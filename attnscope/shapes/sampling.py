@@ -14,6 +14,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
+from attnscope import documents
 from attnscope.runs import write_whole
 from attnscope.shapes.denoising import Denoising
 from attnscope.shapes.exporting import write_state
@@ -130,9 +131,7 @@ class Sampler:
         if best.get("stage") == stage and scores["all"] < best["all"] - 0.02:
             return
         write_state(about.parent, denoiser.twin())
-        # NaN, where no scene has two things, is not JSON.
-        told = {"stage": stage, **{k: v for k, v in scores.items() if v == v}}
-        text = json.dumps(told, indent=2) + "\n"
+        text = documents.text({"stage": stage, **scores}) + "\n"
         write_whole(about, lambda partial: partial.write_text(text, "utf-8"))
 
 
