@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
@@ -24,34 +25,31 @@ class Caller:
     Args:
         pipe: the nearest pipeline that a method of is running; ``None`` in a loop by hand.
         ships: whether that method is code of diffusers, whose habits are known.
-        apart: whether the call comes from a function that is not the pipeline's, which a method of
-            the pipeline has called: a callback.
-        where: the function that makes the call, with its file and line.
+        code: of the function that makes the call.
+        where: that function, with its file and line.
     """
 
     pipe: Any | None
     ships: bool
-    apart: bool
+    code: CodeType | None
     where: str
 
 
 def who_calls() -> Caller:
-    """Whose call this is."""
+    """Whose this call is."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and _is_between(frame):
         frame = frame.f_back
     if frame is None:
-        return Caller(None, False, False, "unknown code")
-    code, own = frame.f_code, _module(frame).startswith("diffusers.")
+        return Caller(None, False, None, "unknown code")
+    code = frame.f_code
     where = f"{code.co_qualname} ({code.co_filename}:{frame.f_lineno})"
-    direct = frame
     while frame is not None:
         pipe = pipeline_of(frame)
         if pipe is not None:
-            ships = _module(frame).startswith("diffusers.")
-            return Caller(pipe, ships, frame is not direct and not own, where)
+            return Caller(pipe, _module(frame).startswith("diffusers."), code, where)
         frame = frame.f_back
-    return Caller(None, False, False, where)
+    return Caller(None, False, code, where)
 
 
 def is_running(pipe: Any) -> bool:
@@ -68,12 +66,30 @@ def is_running(pipe: Any) -> bool:
 def pipeline_of(frame: FrameType) -> Any | None:
     """The pipeline that a frame is a method of; a function that is given one is no method of it."""
     code = frame.f_code
-    if code.co_argcount == 0 or _is_between(frame):
+    if not code.co_argcount or code.co_varnames[0] != "self" or _is_between(frame):
         return None
-    owner = frame.f_locals.get(code.co_varnames[0])
-    if not hasattr(getattr(owner, "scheduler", None), "set_timesteps"):
+    owner = _self(frame)
+    if not any(code is _code(names.get(code.co_name)) for names in _namespaces(owner)):
         return None
-    return owner if code is _code(getattr(owner, code.co_name, None)) else None
+    try:  # whatever else stands on the stack may answer with an error of its own
+        scheduler = getattr(owner, "scheduler", None)
+    except Exception:
+        return None
+    return owner if hasattr(scheduler, "set_timesteps") else None
+
+
+def _self(frame: FrameType) -> Any:
+    """The first argument of a method."""
+    snapshot = frame.f_locals
+    owner = snapshot.get("self")
+    if sys.version_info < (3, 13) and frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+        snapshot.clear()  # else the frame would keep alive what it held now until it ends
+    return owner
+
+
+def _namespaces(owner: Any) -> list[Mapping[str, Any]]:
+    """Where methods of an object are looked up, without asking the object."""
+    return [getattr(owner, "__dict__", {}), *(vars(kind) for kind in type(owner).__mro__)]
 
 
 def _is_between(frame: FrameType) -> bool:

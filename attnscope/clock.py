@@ -5,7 +5,8 @@ denoiser after that starts it, and every ``scheduler.step`` ends a step: 25 step
 DPM-Solver++ or Euler, 26 with PNDM, and 2n - 1 with Heun, which calls the denoiser twice.
 
 A denoiser may have other users: calls of other pipelines and of callbacks belong to no run and
-count for nothing. A run whose pipeline is no longer running, since an exception ended it, is over.
+count for nothing. What a run's own calls are, the first step shows: those of the pipeline that has
+set the scheduler, by the functions that make them.
 
 The device is never read to learn the step. Timesteps are kept as they come and read at the end.
 """
@@ -18,7 +19,7 @@ import inspect
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from types import MethodType
+from types import CodeType, MethodType
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ _COND_FIRST = (
 """Pipelines of diffusers that put the conditional branch first where one batch holds both."""
 _STEPS_BOTH = ("DiTPipeline",)
 """Pipelines of diffusers that hand the scheduler both halves of a batch of two branches."""
+_REMEDY = "make other calls of the denoiser outside of the Trace, or by a pipeline with a scheduler of its own"
 _OTHER = {"cond": "uncond", "uncond": "cond", None: None}
 
 
@@ -79,6 +81,7 @@ class Run:
         pair: names of the halves of a batch that holds two guidance branches; ``None`` where the
             caller's habits are not known.
         started_by: the pipeline whose method calls the denoiser; ``None`` in a loop by hand.
+        callers: the functions that call the denoiser in the first step.
         reading: what the calls of the first step read, which tells branches apart where it can.
         samples: images or videos that are made; known after the first step.
         guided_steps: steps at which more than one guidance branch ran.
@@ -93,6 +96,7 @@ class Run:
     samples: int | None = None
     guided_steps: int = 0
     returned: bool = False
+    callers: set[CodeType | None] = field(default_factory=set, repr=False)
     _calls: list[tuple[str | None, int]] = field(default_factory=list)
     _stamps: list[Any] = field(default_factory=list)
     _timesteps: NDArray[np.float64] | None = None
@@ -124,6 +128,10 @@ class Run:
         """
         samples = self.samples or batch
         count = batch // samples
+        whole = call < len(self._calls) and batch == self.batch(call)
+        if count == 1 and whole and set(told := self.reading.names(call)) == {"cond", "uncond"}:
+            # Samples that read either, in a loop that guides nothing.
+            return np.arange(samples), np.repeat(np.array(told), samples // len(told))
         if count == 1:
             names = [self._call_name(call)]
         else:
@@ -180,7 +188,7 @@ class Run:
         if context is not None and context != "cond_uncond":
             return context.removeprefix("pred_")
         if len(self._calls) == 1:
-            return "cond"
+            return self.reading.name(call) or "cond"
         if len(self._calls) != 2 or any(batch != self.samples for _, batch in self._calls):
             return f"extra{call}"
         names = [self.reading.name(number) for number in (0, 1)]
@@ -215,7 +223,7 @@ class Clock:
         self._pipe, self._scheduler = pipe, pipe.scheduler
         self._on_start, self._on_step, self._on_finish = on_start, on_step, on_finish
         self._on_announce = on_announce
-        self._announced = False
+        self._announced: tuple[Any, int] | None = None  # who has set the scheduler, in which thread
         self._call, self._rows_in_step = 0, 0
         self._shape: tuple[int, ...] = ()
         self._here = threading.local()  # a denoiser may be called from several threads
@@ -300,15 +308,21 @@ class Clock:
         self._here.elsewhere = not self._is_ours(who)
         if self.is_elsewhere:
             return None
-        if self._announced:
+        if self._announced is not None:
             self._begin_run(who)
         run = self.run
         if run is None or run.steps_done >= run.steps:
             raise RuntimeError(
-                "the denoiser was called outside of a denoising loop, so its step is unknown: "
-                "inside a Trace call the pipeline, or scheduler.set_timesteps first"
+                f"the denoiser was called outside of a denoising loop, by {who.where}, so its step "
+                "is unknown: inside a Trace call the pipeline, or scheduler.set_timesteps first"
             )
-        self._check_count(run, who)
+        if not run.steps_done:
+            run.callers.add(who.code)
+        elif who.pipe is None and self._call >= run.calls_per_step:
+            raise RuntimeError(
+                f"the denoiser is called more often at step {run.steps_done} than at the first, the "
+                f"last time by {who.where}, so which call belongs to the step is unknown: {_REMEDY}"
+            )
         self._shape = shape
         self.moment = self._moment(run, batch)
         run.note_call(self._call, self.context, batch)
@@ -318,45 +332,65 @@ class Clock:
 
     def _is_ours(self, who: Caller) -> bool:
         """Whether a call belongs to the pipeline that is watched, or to a loop over its scheduler."""
-        if who.pipe is None:
-            return self._is_by_hand()
-        if who.pipe is self._pipe and self._pipe.scheduler is not self._scheduler:
-            raise RuntimeError(
-                "the pipeline's scheduler was swapped inside a Trace: swap it before the block, or "
-                "disable() the acceleration first"
-            )
-        # A callback's own calls between two steps are no part of them. Pipelines of diffusers call
-        # their denoiser themselves; what others leave to helpers is not known.
-        return who.pipe.scheduler is self._scheduler and not (who.ships and who.apart)
-
-    def _is_by_hand(self) -> bool:
-        """Whether a call by no pipeline may belong to a run."""
+        if who.pipe is not None:
+            self._check_scheduler(who.pipe)
+            if who.pipe.scheduler is not self._scheduler:
+                return False
+        if self._announced is not None:
+            return self._is_announced(who)
         run = self.run
-        if self._announced or run is None or run.started_by is None:
+        if run is None:
             return True
-        if is_running(run.started_by):  # in another thread
+        if who.pipe is not run.started_by:
+            return self._is_after(run)
+        if not run.steps_done or who.code in run.callers:
+            return True
+        if run.pair is not None:  # diffusers' own code: a callback between two steps
+            return False
+        raise RuntimeError(
+            f"the denoiser was called by {who.where} at step {run.steps_done}, which did not call it "
+            f"at the first, so which call belongs to the step is unknown: {_REMEDY}"
+        )
+
+    def _is_announced(self, who: Caller) -> bool:
+        """Whether a call begins the run that was announced."""
+        assert self._announced is not None, "asked for announced runs only"
+        pipe, thread = self._announced
+        if who.pipe is pipe or (pipe is None and thread == threading.get_ident()):
+            return True
+        if pipe is not None and not is_running(pipe):
+            self._announced = None  # an exception has ended it
+            return True
+        return False
+
+    def _is_after(self, run: Run) -> bool:
+        """Whether a call by another caller than the run's comes when the run is over."""
+        if run.started_by is not None and is_running(run.started_by):
             return False
         self.finish()  # an exception has ended it
         return True
 
+    def _check_scheduler(self, pipe: Any) -> None:
+        """Refuse a scheduler that took the place of the one that is listened to."""
+        if pipe is self._pipe and pipe.scheduler is not self._scheduler:
+            raise RuntimeError(
+                "the pipeline's scheduler was swapped inside a Trace: swap it before the block, or "
+                "disable() the acceleration first"
+            )
+        tap = vars(pipe.scheduler).get("step")
+        if pipe.scheduler is not self._scheduler and isinstance(tap, _Tap):
+            raise RuntimeError(
+                f"the scheduler of this {type(pipe).__name__} is a shallow copy of one that a Trace "
+                "listens to: copy it by copy.deepcopy, or by from_config(scheduler.config)"
+            )
+
     def _begin_run(self, who: Caller) -> None:
-        self._announced = False
+        self._announced = None
         pair = _pair(who.pipe) if who.ships else None
         self.run = Run(self._count, len(self._scheduler.timesteps), pair, who.pipe)
         self._count += 1
         self.runs.append(self.run)
         self._on_start(self.run)
-
-    def _check_count(self, run: Run, who: Caller) -> None:
-        """Refuse calls that the first step did not have, unless the pipeline itself makes them."""
-        if not run.steps_done or self._call < run.calls_per_step:
-            return
-        if who.pipe is None or who.apart:
-            raise RuntimeError(
-                f"the denoiser is called more often at step {run.steps_done} than at the first, by "
-                f"{who.where}, so which call belongs to the step is unknown: make other calls of "
-                "the denoiser outside of the Trace, or by a pipeline with a scheduler of its own"
-            )
 
     def _moment(self, run: Run, batch: int) -> Moment:
         """The present moment; guidance that a pipeline has switched off leaves one branch."""
@@ -373,10 +407,19 @@ class Clock:
         self.moment = replace(self.moment, rows=rows.stop - rows.start, first=rows.start)
 
     def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        who, run = who_calls().pipe, self.run
+        others = run is not None and who is not None and who is not run.started_by
+        if run is not None and others and is_running(run.started_by):
+            raise RuntimeError(
+                f"a {type(who).__name__} sets the scheduler that a {type(run.started_by).__name__} "
+                "is denoising with: give each pipeline a scheduler of its own, by "
+                "scheduler.from_config(scheduler.config)"
+            )
         # First, since observers read noise levels off the scheduler when a run is over.
         self.finish()
         result = original(*args, **kwargs)
-        self._announced, self._call, self._rows_in_step = True, 0, 0
+        self._announced = who, threading.get_ident()
+        self._call, self._rows_in_step = 0, 0
         self._on_announce()
         return result
 
@@ -384,6 +427,12 @@ class Clock:
         run = self.run
         if run is None or self._call == 0:  # no denoiser call belongs to it
             return original(*args, **kwargs)
+        if run.pair is None and self.context is None and 0 < self._call < run.calls_per_step:
+            raise RuntimeError(
+                f"the denoiser was called less often at step {run.steps_done} than at the first, so "
+                "which of the calls, and of the guidance branches, was left out is unknown: "
+                + _REMEDY
+            )
         bound = self._step_signature.bind(*args, **kwargs).arguments
         output, sample = (self._one_row_each(run, bound[n]) for n in ("model_output", "sample"))
         run.samples = run.samples or len(sample)
@@ -409,9 +458,11 @@ class Clock:
         frames = self._shape[2] if len(self._shape) == 5 and stepped.ndim == 4 else 1
         if frames > 1 and self._shape[-2:] == stepped.shape[-2:] and len(stepped) % frames == 0:
             return stepped.reshape(-1, frames, *stepped.shape[1:]).transpose(1, 2)
-        if type(run.started_by).__name__ in _STEPS_BOTH and len(stepped) % 2 == 0:
+        if _is_one_of(run.started_by, _STEPS_BOTH) and len(stepped) % 2 == 0:
             first, second = stepped.chunk(2)
-            return first if torch.equal(first, second) else stepped
+            if run.samples is None:  # without guidance the halves are images of their own
+                run.samples = len(first) if torch.equal(first, second) else len(stepped)
+            return first if run.samples == len(first) else stepped
         return stepped
 
     def _returned(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -432,8 +483,16 @@ def _pair(pipe: Any) -> tuple[str, str]:
     perturbed = hasattr(type(pipe), "do_perturbed_attention_guidance")
     if perturbed and getattr(pipe, "do_classifier_free_guidance", None) is False:
         return "branch0", "branch1"
-    first = type(pipe).__name__.startswith(_COND_FIRST)
-    return ("cond", "uncond") if first else ("uncond", "cond")
+    return ("cond", "uncond") if _is_one_of(pipe, _COND_FIRST) else ("uncond", "cond")
+
+
+def _is_one_of(pipe: Any, names: tuple[str, ...]) -> bool:
+    """Whether a pipeline is of a class of diffusers whose name begins so, or of a subclass."""
+    return any(
+        kind.__name__.startswith(names)
+        for kind in type(pipe).__mro__
+        if kind.__module__.startswith("diffusers.")
+    )
 
 
 class _Tap:

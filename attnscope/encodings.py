@@ -99,13 +99,16 @@ class Encodings:
 
     def __init__(self, pipe: Any) -> None:
         self._pipe = pipe
-        self._heard: list[Reading] = []
+        self._heard: list[tuple[Tensor | None, Tensor | None]] = []
+        self._last: tuple[Tensor | None, Tensor | None] = (None, None)
 
     def collected(self) -> Reading:
-        """What was encoded since the last time that this was asked: for the run that begins."""
+        """For the run that begins: what was encoded last, which may serve several runs."""
         heard, self._heard = self._heard, []
-        # Pipelines that encode one prompt at a time do not say which of them is which.
-        return heard[0] if len(heard) == 1 else Reading()
+        if heard:
+            # Pipelines that encode one prompt at a time do not say which of them is which.
+            self._last = heard[0] if len(heard) == 1 else (None, None)
+        return Reading(*self._last)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -125,6 +128,7 @@ class Encodings:
             else:
                 vars(self._pipe)["encode_prompt"] = own
             self._heard.clear()
+            self._last = (None, None)
 
     def _heard_by(
         self, original: Callable[..., Any], places: tuple[int, int]
@@ -134,7 +138,7 @@ class Encodings:
             encoded = original(*args, **kwargs)
             if isinstance(encoded, tuple) and len(encoded) > max(places):
                 cond, uncond = (_tensor(encoded[place]) for place in places)
-                self._heard.append(Reading(cond, uncond))
+                self._heard.append((cond, uncond))
             return encoded
 
         return encode_prompt
@@ -144,16 +148,29 @@ def _places(encode_prompt: Callable[..., Any]) -> tuple[int, int] | None:
     """Where a pipeline returns the encoded prompt and the negative one: its code names both."""
     try:
         source = textwrap.dedent(inspect.getsource(inspect.unwrap(encode_prompt)))
-        returned = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Return)]
-    except (OSError, TypeError, SyntaxError):
+        (function,) = ast.parse(source).body
+    except (OSError, TypeError, SyntaxError, ValueError):
         return None
-    if not returned or not isinstance(returned[-1].value, ast.Tuple):
-        return None
-    names = [ast.unparse(part).lower() for part in returned[-1].value.elts]
+    returned = [node.value for node in _own(function) if isinstance(node, ast.Return)]
+    found = {_named(value) for value in returned if isinstance(value, ast.Tuple)}
+    return found.pop() if len(found) == 1 else None
+
+
+def _named(returned: ast.Tuple) -> tuple[int, int] | None:
+    """The places of both encodings among names that are returned."""
+    names = [ast.unparse(part).lower() for part in returned.elts]
     embeds = [place for place, name in enumerate(names) if "embeds" in name or "states" in name]
     uncond = [place for place in embeds if "negative" in names[place] or "uncond" in names[place]]
     cond = [place for place in embeds if place not in uncond]
     return (cond[0], uncond[0]) if cond and uncond else None
+
+
+def _own(node: ast.AST) -> Iterator[ast.AST]:
+    """Everything within a function but what functions within it hold."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, (ast.FunctionDef, ast.Lambda)):
+            yield child
+            yield from _own(child)
 
 
 def _tensor(value: Any) -> Tensor | None:

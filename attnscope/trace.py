@@ -350,8 +350,9 @@ class Trace:
         samples = run.samples or self._announced_samples
         if samples is None:
             raise RuntimeError(
-                f"{type(self.pipe).__name__} does not say how many images it makes, so the rows of "
-                "its conditional branch are not known at the first step"
+                "how many images are made is not known at the first step, and so where the "
+                f"conditional branch stands: call {type(self.pipe).__name__} itself, or a plan that "
+                "leaves the text of the first step alone"
             )
         return run.rows_of("cond", batch, samples) or slice(0, batch)
 
@@ -392,6 +393,7 @@ class Trace:
     def _end_step(self, moment: Moment, guided: Tensor, sample: Tensor) -> None:
         if moment.step == 0:
             self._check_layout(moment)
+            self._announced_samples = None
             if self._clock.run is not None:
                 self._clock.run.reading.drop_encodings()
         for observer in self._latent_watchers:
@@ -525,11 +527,8 @@ def _contexts_heard(denoiser: nn.Module, hear: Callable[[str | None], None]) -> 
         finally:
             hear(None)
 
-    vars(denoiser)["cache_context"] = cache_context
-    try:
+    with _put_on(denoiser, "cache_context", cache_context):
         yield
-    finally:
-        vars(denoiser).pop("cache_context", None)
 
 
 @contextlib.contextmanager
@@ -545,11 +544,22 @@ def _samples_heard(pipe: Any, hear: Callable[[Any], None]) -> Iterator[None]:
         hear(latents)
         return latents
 
-    vars(pipe)["prepare_latents"] = prepare_latents
+    with _put_on(pipe, "prepare_latents", prepare_latents):
+        yield
+
+
+@contextlib.contextmanager
+def _put_on(owner: Any, name: str, method: Callable[..., Any]) -> Iterator[None]:
+    """Put a method on an instance, and give back what was there, which may be the instance's own."""
+    own = vars(owner).get(name)
+    vars(owner)[name] = method
     try:
         yield
     finally:
-        vars(pipe).pop("prepare_latents", None)
+        if own is None:
+            vars(owner).pop(name, None)
+        else:
+            vars(owner)[name] = own
 
 
 def disable(pipe: Any) -> None:

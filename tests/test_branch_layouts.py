@@ -9,6 +9,7 @@ from pathlib import Path
 
 import diffusers
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import toys
@@ -147,6 +148,17 @@ def test_a_pipeline_that_goes_on_with_a_copy_of_its_scheduler_is_named(tokenizer
     pipe = toys_other.text_to_video_zero(tokenizer_folder)
     with pytest.raises(InputError, match="TextToVideoZeroPipeline swaps its scheduler for a copy"):
         Trace(pipe)
+
+
+def test_a_subclass_puts_its_branches_where_its_base_does(tokenizer_folder, monkeypatch):
+    pipe = toys_other.omnigen(tokenizer_folder, monkeypatch)
+    rows = []
+    for kind in (type(pipe), type("Mine", (type(pipe),), {})):
+        pipe.__class__ = kind
+        with Trace(pipe, observers=[StepDistance(KINDS)]) as trace:
+            toys_other.call_omnigen(pipe)
+        rows.append(trace.records())
+    pd.testing.assert_frame_equal(*rows)
 
 
 def _unpacked_first(source: str) -> set[tuple[str, str]]:

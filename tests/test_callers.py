@@ -197,7 +197,7 @@ def test_calls_by_hand_in_the_midst_of_a_loop_by_hand_are_an_error(sd):
 
     with (
         torch.no_grad(),
-        pytest.raises(RuntimeError, match=r"more often at step 2 than at the first, by denoise"),
+        pytest.raises(RuntimeError, match=r"called by .*look .* at step 2, which did not call it"),
         Trace(sd, observers=[StepDistance()]),
     ):
         denoise(sd, states, between=look)
@@ -357,6 +357,201 @@ def test_the_caller_is_the_nearest_pipeline_one_of_whose_methods_is_running():
         return who_calls()
 
     assert loop(outer).pipe is None, "a function that is given a pipeline is none of its methods"
-    assert outer.run(who_calls).apart is False
-    assert outer.run(lambda: loop(outer)).apart is True
+    assert outer.run(lambda: loop(outer)).code is loop.__code__
     assert "loop" in loop(outer).where
+
+
+class Server(StableDiffusionPipeline):
+    """A pipeline of a user's own over that of diffusers."""
+
+    def __call__(self, *args, **kwargs):
+        return super().__call__(*args, **kwargs)
+
+    def score(self):
+        return probe(self)
+
+
+def probe(pipe):
+    latents = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(4))
+    states = torch.randn(2, 8, 32, generator=torch.Generator().manual_seed(3))
+    return pipe.unet(latents, 5, states).sample
+
+
+@pytest.mark.parametrize("own", [lambda pipe: pipe.score(), probe])
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_subclass_is_what_it_is_a_subclass_of(sd, plan, own):
+    pipe = Server(**sd.components, requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+    expected, seen = probe(pipe), []
+    with Trace(sd, plan=plan, observers=[StepDistance()]) as alone:
+        images = toys.call(sd, steps=6)
+
+    def between(pipe, step, timestep, tensors):
+        if step == 3:
+            seen.append(own(pipe))
+        return tensors
+
+    with Trace(pipe, plan=plan, observers=[StepDistance()]) as trace:
+        assert torch.equal(toys.call(pipe, steps=6, callback_on_step_end=between), images)
+        cancel(pipe)
+        if own is probe:  # by hand, after the run is over
+            with pytest.raises(RuntimeError, match="outside of a denoising loop, by probe"):
+                probe(pipe)
+        else:
+            seen.append(own(pipe))
+    for found in seen:
+        assert torch.equal(found, expected)
+    rows = trace.records()
+    pd.testing.assert_frame_equal(rows[rows["run"] == 0], alone.records())
+
+
+def test_a_loop_by_hand_that_was_cancelled_is_not_gone_on_with(sd):
+    states = {name: torch.randn(1, 8, 32) for name in ("uncond", "cond")}
+
+    def stop(step):
+        if step == 1:
+            raise CancelledError
+
+    with torch.no_grad(), Trace(sd, plan="cross-reuse:m=1"):
+        with pytest.raises(CancelledError):
+            denoise(sd, states, between=stop)
+        with pytest.raises(RuntimeError, match=r"called by probe .* which did not call it"):
+            probe(sd)
+
+
+def test_guidance_that_a_loop_by_hand_leaves_out_is_not_guessed_at(sd):
+    """The branch that is left out may be the first or the second of its calls."""
+    states = {name: torch.randn(1, 8, 32) for name in ("uncond", "cond")}
+    latents = torch.randn(1, 4, 16, 16)
+    less = pytest.raises(RuntimeError, match="called less often at step 2 than at the first")
+    with torch.no_grad(), less, Trace(sd, observers=[StepDistance()]):
+        sd.scheduler.set_timesteps(4)
+        for step, t in enumerate(sd.scheduler.timesteps):
+            for name in ("uncond", "cond") if step < 2 else ("cond",):
+                noise = sd.unet(latents, t, states[name]).sample
+            latents = sd.scheduler.step(noise, t, latents).prev_sample
+
+
+def test_a_twin_that_sets_the_scheduler_of_a_run_is_named(sd):
+    other = twin(sd, sd.scheduler)
+
+    def between(pipe, step, timestep, tensors):
+        if step == 2:
+            toys.call(other, steps=3)
+        return tensors
+
+    with Trace(sd, observers=[StepDistance()]) as trace:
+        toys.call(sd, steps=4)
+        toys.call(other, steps=3)
+        with pytest.raises(RuntimeError, match="sets the scheduler that a StableDiffusionPipeline"):
+            toys.call(sd, steps=4, callback_on_step_end=between)
+    assert trace.records().groupby("run")["step"].max().tolist()[:2] == [3, 2]
+
+
+def test_a_shallow_copy_of_the_scheduler_is_named(sd):
+    with Trace(sd):
+        toys.call(sd)
+        with pytest.raises(RuntimeError, match=r"shallow copy .* copy it by copy\.deepcopy"):
+            toys.call(twin(sd, copy.copy(sd.scheduler)))
+
+
+def test_calls_while_a_run_is_prepared_do_not_begin_it(sd):
+    expected, seen = probe(sd), []
+    with Trace(sd, plan="null-text-late:m=4", observers=[StepDistance()]) as trace:
+        own = toys.call(sd, steps=5)
+        alone = trace.records()
+    prepare = sd.prepare_latents
+
+    def prepare_latents(*args, **kwargs):
+        thread = threading.Thread(target=lambda: seen.append(probe(sd)))
+        thread.start()
+        thread.join()
+        return prepare(*args, **kwargs)
+
+    sd.prepare_latents = prepare_latents
+    with Trace(sd, plan="null-text-late:m=4", observers=[StepDistance()]) as trace:
+        assert torch.equal(toys.call(sd, steps=5), own)
+    assert torch.equal(seen[0], expected)
+    pd.testing.assert_frame_equal(trace.records(), alone)
+    assert sd.prepare_latents is prepare_latents, "what a user has put on a pipeline stays"
+
+
+def test_null_text_of_a_loop_by_hand_does_not_count_the_images_of_a_run_before(sd):
+    def loop():
+        cond, uncond = sd.encode_prompt(toys.PROMPTS[0], "cpu", 1, True, "a blue star")
+        sd.scheduler.set_timesteps(4)
+        for t in sd.scheduler.timesteps:
+            latents = torch.ones(1, 4, 16, 16)
+            noise = sd.unet(torch.cat([latents] * 2), t, torch.cat([uncond, cond])).sample
+            sd.scheduler.step(noise[:1], t, latents)
+
+    refused = pytest.raises(RuntimeError, match="how many images are made is not known")
+    with torch.no_grad(), refused, Trace(sd, plan="null-text-early:m=2"):
+        toys.call(sd, prompts=2, steps=4)
+        loop()
+
+
+def test_what_was_encoded_once_serves_several_loops(sd):
+    with torch.no_grad(), Trace(sd, observers=[StepDistance(("cross",))]) as trace:
+        cond, uncond = sd.encode_prompt(toys.PROMPTS[0], "cpu", 1, True)
+        for _ in range(2):
+            denoise(sd, {"cond": cond, "uncond": uncond})
+    named = trace.records().groupby("run")["branch"].apply(set)
+    assert named.tolist() == [{"cond", "uncond"}] * 2
+
+
+def test_a_single_branch_is_named_by_what_it_reads(sd):
+    def loop(states, rows):
+        latents = torch.randn(rows, 4, 16, 16)
+        sd.scheduler.set_timesteps(3)
+        for t in sd.scheduler.timesteps:
+            latents = sd.scheduler.step(sd.unet(latents, t, states).sample, t, latents).prev_sample
+
+    with torch.no_grad(), Trace(sd, observers=[StepDistance(("cross",))]) as trace:
+        cond, uncond = sd.encode_prompt(toys.PROMPTS[0], "cpu", 1, True)
+        loop(uncond, 1)
+        loop(torch.cat([uncond, cond]), 2)
+    rows = trace.records().groupby(["run", "sample"])["branch"].apply(set)
+    assert rows.tolist() == [{"uncond"}, {"uncond"}, {"cond"}]
+
+
+def test_the_stack_keeps_nothing_alive_and_is_not_asked(sd):
+    import weakref
+
+    class Proxy:
+        @property
+        def scheduler(self):
+            raise ValueError("outside of a request")
+
+        def serve(self):
+            held = torch.ones(3)
+            gone = weakref.ref(held)
+            toys.call(sd)
+            del held
+            return gone() is None
+
+    with Trace(sd):
+        assert Proxy().serve()
+
+
+def test_branches_are_told_by_the_returns_of_the_function_itself():
+    from attnscope.encodings import _places
+
+    def encode_prompt(cached):
+        if cached:
+            return cached.prompt_embeds, cached.negative_prompt_embeds
+
+        def inner():
+            return negative, prompt_embeds  # noqa: F821
+
+        prompt_embeds = negative_prompt_embeds = inner()
+        return prompt_embeds, negative_prompt_embeds
+
+    def contradicts_itself(cached):
+        if cached:
+            return cached.negative_prompt_embeds, cached.prompt_embeds
+        prompt_embeds = negative_prompt_embeds = cached
+        return prompt_embeds, negative_prompt_embeds
+
+    assert _places(encode_prompt) == (0, 1)
+    assert _places(contradicts_itself) is None
