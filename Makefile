@@ -2,7 +2,7 @@
 BIN := .venv/bin
 SHELL := /bin/bash
 
-.PHONY: demo test check train clean
+.PHONY: demo test check mutants train clean
 
 demo: .venv/installed  ## Measure the embedded model and draw the paper's Figure 2.
 	$(BIN)/attnscope convergence --out runs/demo
@@ -14,6 +14,10 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+mutants: .venv/installed  ## Faults that the tests of a module let pass: make mutants MODULES="plan hook".
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[mutation]"
+	nice $(BIN)/python benchmarks/mutants.py $(MODULES)
 
 train: .venv/installed  ## Train the embedded model from nothing; resumes after a stop.
 	$(BIN)/attnscope shapes train --start nothing --out training
