@@ -100,9 +100,8 @@ def made(pipe: Any, images: Any, output_type: str) -> tuple[int, int] | None:
 
 def _multiple(pipe: Any) -> int:
     from attnscope.architectures import latents_a_side
-    from attnscope.sites import find_denoiser, unwrapped
 
-    name = type(unwrapped(find_denoiser(pipe))).__name__
+    name = type(_denoiser(pipe)).__name__
     return _scale(pipe) * latents_a_side(name, _config(pipe))
 
 
@@ -111,10 +110,15 @@ def _scale(pipe: Any) -> int:
     return int(next((value for name in _SCALES if (value := getattr(pipe, name, None))), 1))
 
 
-def _config(pipe: Any) -> Mapping[str, Any]:
-    from attnscope.sites import find_denoiser, unwrapped
+def _denoiser(pipe: Any) -> Any:
+    """The first denoiser, behind ``torch.compile``; two of a pipeline take the same sizes."""
+    parts = (getattr(pipe, name, None) for name in ("unet", "transformer", "transformer_2"))
+    denoiser = next((part for part in parts if part is not None), None)
+    return getattr(denoiser, "_orig_mod", denoiser)
 
-    config: Mapping[str, Any] = getattr(unwrapped(find_denoiser(pipe)), "config", {})
+
+def _config(pipe: Any) -> Mapping[str, Any]:
+    config: Mapping[str, Any] = getattr(_denoiser(pipe), "config", {})
     return config
 
 

@@ -172,10 +172,10 @@ def test_few_images_are_not_told_to_read_a_kid_that_was_not_tested():
     table = images(60)
     target = FeatureSet(RNG.normal(size=(50, 8)).astype("f"), "toy", "not resized")
     many = summarise(table, features(table), Reference(target, "noise"))
-    assert biased(60, many) == "FID of 60 images is biased upward and not tested: read KID"
+    assert biased(60, many) == "FID of 60 images is biased and not tested: read KID"
     few = images(30)
     few = summarise(few, features(few), Reference(target, "noise"))
-    assert biased(30, few).endswith("not tested: choose 40 captions or more, and read KID")
+    assert biased(30, few).endswith("not tested: read KID, which is tested from 40 captions on")
 
 
 @pytest.mark.usefixtures("no_figures")

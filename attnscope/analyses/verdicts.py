@@ -82,8 +82,8 @@ def biased(images: int, arms: pd.DataFrame) -> str:
         arms: from :func:`attnscope.analyses.summaries.summarise`.
     """
     tested = arms.loc[arms["measure"] == "kid", "difference_low"].notna().any()
-    instead = "read KID" if tested else f"choose {FEWEST_OF_SETS} captions or more, and read KID"
-    return f"FID of {images} images is biased upward and not tested: {instead}"
+    more = "" if tested else f", which is tested from {FEWEST_OF_SETS} captions on"
+    return f"FID of {images} images is biased and not tested: read KID{more}"
 
 
 def _prompts(arms: pd.DataFrame) -> int:
