@@ -177,7 +177,7 @@ def _meaning(source: str) -> str | None:
             node.ops = [ast.Eq() if isinstance(op, ordered) else op for op in node.ops]
         elif isinstance(node, ast.arguments):  # "*" and "/" say how to call, not what is done
             node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
-            node.defaults = [*node.defaults, *node.kw_defaults]
+            node.defaults = [*node.defaults, *filter(None, node.kw_defaults)]
             node.posonlyargs, node.kwonlyargs, node.kw_defaults = [], [], []
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             node.returns = None

@@ -1,0 +1,230 @@
+"""The hook on one module, without a pipeline: what it computes, and what it leaves behind."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers.hooks import HookRegistry, ModelHook
+from torch import nn
+
+from attnscope.hook import AttentionHook, attended_from, completed, hooked, needs_apart
+from attnscope.sites import Site
+
+GIVEN = torch.arange(6.0).reshape(1, 3, 2)
+
+
+class Attention(nn.Module):
+    """Doubles what it is given, then adds it and rescales, as diffusers' attention does."""
+
+    def __init__(self, residual=False, factor=1.0):
+        super().__init__()
+        self.residual_connection, self.rescale_output_factor = residual, factor
+
+    def forward(self, hidden_states):
+        result = 2 * hidden_states
+        if self.residual_connection:
+            result = result + hidden_states
+        return result / self.rescale_output_factor
+
+
+class Conductor:
+    """Lets everything be computed, or answers in the module's place."""
+
+    def __init__(self, instead=None):
+        self.instead, self.given, self.results = instead, [], []
+
+    def before(self, hook, module, given):
+        self.given.append(given)
+        return self.instead
+
+    def after(self, hook, module, args, kwargs, result):
+        self.results.append(result)
+        return result
+
+
+class Plus(ModelHook):
+    """Somebody else's hook, which adds to what comes out."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def post_forward(self, module, output):
+        return output + self.number
+
+
+class Around(ModelHook):
+    """The same by a forward of its own."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def new_forward(self, module, *args, **kwargs):
+        return self.fn_ref.original_forward(*args, **kwargs) + self.number
+
+
+def hook_of(conductor, apart=False):
+    return AttentionHook(Site("attn", "self", "block", 0), conductor, apart=apart)
+
+
+def state(module):
+    """What a hook could leave behind."""
+    return {name: value for name, value in vars(module).items() if name not in ("_modules",)}
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+@pytest.mark.parametrize("residual", [False, True])
+def test_a_result_taken_apart_is_completed_to_what_the_module_gives(residual, factor):
+    module = Attention(residual, factor)
+    conductor = Conductor()
+    with hooked(module, hook_of(conductor, apart=True)):
+        alone = module(GIVEN)
+        assert (module.residual_connection, module.rescale_output_factor) == (residual, factor)
+    assert torch.equal(alone, 2 * GIVEN)
+    assert torch.equal(completed(module, alone, GIVEN), module(GIVEN))
+
+
+def test_a_module_that_fails_has_its_switches_back():
+    module = Attention(True, 2.0)
+    with hooked(module, hook_of(Conductor(), apart=True)), pytest.raises(TypeError):
+        module("no tensor")
+    assert (module.residual_connection, module.rescale_output_factor) == (True, 2.0)
+    assert torch.equal(module(GIVEN), 1.5 * GIVEN)
+
+
+@pytest.mark.parametrize(
+    ("module", "apart"),
+    [
+        (Attention(), False),
+        (Attention(residual=True), True),
+        (Attention(factor=2.0), True),
+        (Attention(factor=0.5), True),
+        (nn.Identity(), False),
+    ],
+    ids=["neither", "residual", "halved", "doubled", "without switches"],
+)
+def test_results_are_taken_apart_where_there_is_something_to_take(module, apart):
+    assert needs_apart(module) is apart
+
+
+def test_a_result_is_whole_where_nothing_is_taken_apart():
+    module = Attention(True, 2.0)
+    with hooked(module, hook_of(Conductor())):
+        assert torch.equal(module(GIVEN), 1.5 * GIVEN)
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_what_is_returned_instead_is_not_computed(by_name):
+    instead, conductor = torch.ones(1), Conductor(torch.ones(1))
+    module = Attention()
+    with hooked(module, hook_of(conductor)):
+        output = module(hidden_states=GIVEN) if by_name else module(GIVEN)
+    assert torch.equal(output, instead)
+    assert conductor.given[0] is GIVEN
+    assert conductor.results == []
+
+
+def test_a_module_attends_from_its_first_argument():
+    assert attended_from((GIVEN, 1), {}) is GIVEN
+    assert attended_from((), {"hidden_states": GIVEN}) is GIVEN
+    assert attended_from((GIVEN,), {"hidden_states": None}) is GIVEN
+    assert attended_from((), {}) is None
+
+
+def test_a_module_is_restored_to_the_letter():
+    module = Attention()
+    before = state(module)
+    with hooked(module, hook_of(Conductor())):
+        assert "forward" in vars(module)
+    assert state(module) == before
+    assert torch.equal(module(GIVEN), 2 * GIVEN)
+
+
+def test_a_forward_of_the_modules_own_is_left_to_it():
+    module = Attention()
+    module.forward = lambda hidden_states: 5 * hidden_states
+    with hooked(module, hook_of(Conductor())):
+        assert torch.equal(module(GIVEN), 5 * GIVEN)
+    assert "forward" in vars(module)
+    assert torch.equal(module(GIVEN), 5 * GIVEN)
+
+
+def test_an_empty_registry_of_before_is_left():
+    module = Attention()
+    HookRegistry.check_if_exists_or_initialize(module)
+    with hooked(module, hook_of(Conductor())):
+        pass
+    assert module._diffusers_hook.hooks == {}
+
+
+@pytest.mark.parametrize("kind", [Plus, Around])
+def test_hooks_of_before_go_on(kind):
+    module, conductor = Attention(), Conductor()
+    HookRegistry.check_if_exists_or_initialize(module).register_hook(kind(10), "other")
+    before = set(vars(module))
+    with hooked(module, hook_of(conductor)):
+        assert torch.equal(module(GIVEN), 2 * GIVEN + 10)
+    assert set(vars(module)) == before
+    assert torch.equal(module(GIVEN), 2 * GIVEN + 10)
+    assert len(conductor.given) == 1
+
+
+@pytest.mark.parametrize("first", [None, Plus, Around])
+@pytest.mark.parametrize("second", [None, Plus, Around])
+@pytest.mark.parametrize("later", [Plus, Around])
+def test_hooks_that_were_put_on_inside_go_on(first, later, second):
+    module, conductor = Attention(), Conductor()
+    registry = HookRegistry.check_if_exists_or_initialize(module)
+    expected = 2 * GIVEN + 10
+    if first is not None:
+        registry.register_hook(first(100), "first")
+        expected = expected + 100
+    with hooked(module, hook_of(conductor)):
+        registry.register_hook(later(10), "later")
+        if second is not None:
+            registry.register_hook(second(1000), "second")
+            expected = expected + 1000
+        assert torch.equal(module(GIVEN), expected)
+    assert torch.equal(module(GIVEN), expected)
+    assert len(conductor.given) == 1
+    assert "attnscope" not in registry.hooks
+
+
+def test_two_hooks_of_ours_are_one_too_many():
+    module = Attention()
+    with (
+        hooked(module, hook_of(Conductor())),
+        pytest.raises(RuntimeError, match="Attention still carries a hook of an earlier Trace"),
+        hooked(module, hook_of(Conductor())),
+    ):
+        pass
+    assert torch.equal(module(GIVEN), 2 * GIVEN)
+
+
+def test_a_forward_that_was_replaced_inside_is_not_thrown_away():
+    module = Attention()
+
+    def replaced(hidden_states):
+        return -hidden_states
+
+    with (
+        pytest.raises(RuntimeError, match=r"Attention\.forward was replaced inside a Trace"),
+        hooked(module, hook_of(Conductor())),
+    ):
+        module.forward = replaced
+    assert module.forward is replaced
+
+
+def test_an_exception_inside_takes_the_hook_off():
+    module = Attention()
+    before = state(module)
+    with pytest.raises(KeyError), hooked(module, hook_of(Conductor())):
+        raise KeyError("stop")
+    assert state(module) == before
+
+
+def test_a_new_hook_has_counted_and_kept_nothing():
+    hook = hook_of(Conductor())
+    assert (hook.computed, hook.stored, hook.reused) == (0, 0, 0)
+    assert (hook.settled, hook.actions, hook.last_reuses) == (False, (), frozenset())
