@@ -19,7 +19,7 @@ from attnscope.analyses.summaries import larger_than_chance
 from attnscope.analyses.verdicts import single_best
 from attnscope.cli.ablate import _marked
 from attnscope.intervals import Interval
-from attnscope.measures import CELL, LEADING, MEASURES, READ
+from attnscope.measures import CELL, LEADING, MEASURES, READ, of_the_old_reading
 
 TORCHMETRICS = {
     "fid": FrechetInceptionDistance,
@@ -86,3 +86,19 @@ def test_names_that_the_reader_sees_stand_as_they_are_but_for_all():
     labels = {name: MEASURES[name].label for name in READ}
     assert labels.pop("all") == "all as asked"
     assert all(label == name for name, label in labels.items())
+
+
+@pytest.mark.parametrize(
+    ("names", "old"),
+    [
+        (["relation"], True),
+        (["relation", "attributes"], False),
+        (["attributes"], False),
+        (["fid"], False),  # of another world: no reader has seen it
+        ([], False),
+    ],
+    ids=str,
+)
+def test_a_table_is_of_the_old_reading_where_relation_stands_alone(names, old):
+    assert of_the_old_reading(pd.DataFrame({"measure": names})) is old
+    assert of_the_old_reading(pd.DataFrame(columns=[*names, "psnr"])) is old
