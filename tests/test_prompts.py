@@ -1,11 +1,20 @@
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from attnscope.errors import InputError
-from attnscope.prompts import image_seed, open_image, read_captions, read_images, sample_prompts
+from attnscope.prompts import (
+    Prompt,
+    count_too_long,
+    image_seed,
+    open_image,
+    read_captions,
+    read_images,
+    sample_prompts,
+)
 
 
 def texts(prompts):
@@ -111,3 +120,47 @@ def test_images_come_in_one_size(tmp_path):
     assert open_image(tmp_path / "a.png", (32, 16)).mode == "RGB"
     with pytest.raises(InputError, match="cannot be read as an image"):
         open_image(tmp_path / "b.png", (32, 16))
+
+
+def test_a_draw_takes_from_one_to_all_and_none_twice():
+    prompts = [Prompt(number, str(number)) for number in range(20)]
+    assert len(sample_prompts(prompts, 1, 0)) == 1
+    assert sample_prompts(prompts, 20, 0) == prompts
+    for seed in range(5):
+        assert len(set(sample_prompts(prompts, 15, seed))) == 15
+    for limit in (0, 21):
+        with pytest.raises(InputError, match="there are 20 captions"):
+            sample_prompts(prompts, limit, 0)
+
+
+def test_the_first_image_is_image_zero():
+    """The first word of numpy's seed sequence: images of before are made again."""
+    expected = int(np.random.SeedSequence([3, 5, 0]).generate_state(1, np.uint64)[0])
+    assert image_seed(3, 5) == image_seed(3, 5, 0) == expected
+    assert image_seed(3, 5, 1) != expected
+
+
+class Words:
+    """A tokenizer of words, and marks at both ends."""
+
+    model_max_length = 5
+
+    def __call__(self, texts, *, truncation, verbose):
+        assert not truncation, "what is cut could not be counted"
+        ids = [[0, *range(len(text.split())), 1] for text in texts]
+        return type("Encoded", (), {"input_ids": ids})
+
+
+@pytest.mark.parametrize(("default", "found"), [(None, (1, 5)), (4, (2, 4)), (9, (1, 5))])
+def test_captions_that_are_cut_are_counted(default, found):
+    class Pipe:
+        tokenizer = Words()
+
+        def __call__(self, prompt, max_sequence_length=default):
+            return prompt
+
+    assert count_too_long(Pipe(), ["a b", "a b c", "a b c d"]) == found
+
+
+def test_nothing_is_cut_without_a_tokenizer():
+    assert count_too_long(object(), ["a b c"]) == (0, 0)
