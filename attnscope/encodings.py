@@ -118,15 +118,10 @@ class Encodings:
         if original is None or places is None:
             yield
             return
-        own = vars(self._pipe).get("encode_prompt")
-        vars(self._pipe)["encode_prompt"] = self._heard_by(original, places)
         try:
-            yield
+            with put_on(self._pipe, "encode_prompt", self._heard_by(original, places)):
+                yield
         finally:
-            if own is None:
-                vars(self._pipe).pop("encode_prompt", None)
-            else:
-                vars(self._pipe)["encode_prompt"] = own
             self._heard.clear()
             self._last = (None, None)
 
@@ -142,6 +137,20 @@ class Encodings:
             return encoded
 
         return encode_prompt
+
+
+@contextlib.contextmanager
+def put_on(owner: Any, name: str, method: Callable[..., Any]) -> Iterator[None]:
+    """Put a method on an instance, and give back what was there, which may be the instance's own."""
+    own = vars(owner).get(name)
+    vars(owner)[name] = method
+    try:
+        yield
+    finally:
+        if own is None:
+            vars(owner).pop(name, None)
+        else:
+            vars(owner)[name] = own
 
 
 def _places(encode_prompt: Callable[..., Any]) -> tuple[int, int] | None:

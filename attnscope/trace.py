@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from attnscope import support
 from attnscope.branches import narrowed, widened
 from attnscope.clock import Clock, Moment, Run
-from attnscope.encodings import Encodings
+from attnscope.encodings import Encodings, put_on
 from attnscope.hook import (
     AttentionHook,
     attended_from,
@@ -527,7 +527,7 @@ def _contexts_heard(denoiser: nn.Module, hear: Callable[[str | None], None]) -> 
         finally:
             hear(None)
 
-    with _put_on(denoiser, "cache_context", cache_context):
+    with put_on(denoiser, "cache_context", cache_context):
         yield
 
 
@@ -544,22 +544,8 @@ def _samples_heard(pipe: Any, hear: Callable[[Any], None]) -> Iterator[None]:
         hear(latents)
         return latents
 
-    with _put_on(pipe, "prepare_latents", prepare_latents):
+    with put_on(pipe, "prepare_latents", prepare_latents):
         yield
-
-
-@contextlib.contextmanager
-def _put_on(owner: Any, name: str, method: Callable[..., Any]) -> Iterator[None]:
-    """Put a method on an instance, and give back what was there, which may be the instance's own."""
-    own = vars(owner).get(name)
-    vars(owner)[name] = method
-    try:
-        yield
-    finally:
-        if own is None:
-            vars(owner).pop(name, None)
-        else:
-            vars(owner)[name] = own
 
 
 def disable(pipe: Any) -> None:
