@@ -24,7 +24,8 @@ class Caller:
 
     Args:
         pipe: the nearest pipeline that a method of is running; ``None`` in a loop by hand.
-        ships: whether that method is code of diffusers, whose habits are known.
+        ships: whether that method and the function that makes the call are code of diffusers, whose
+            habits are known; a block of one's own in a modular pipeline has others.
         code: of the function that makes the call.
         where: that function, with its file and line.
     """
@@ -44,10 +45,11 @@ def who_calls() -> Caller:
         return Caller(None, False, None, "unknown code")
     code = frame.f_code
     where = f"{code.co_qualname} ({code.co_filename}:{frame.f_lineno})"
+    ships = _ships(frame)
     while frame is not None:
         pipe = pipeline_of(frame)
         if pipe is not None:
-            return Caller(pipe, _module(frame).startswith("diffusers."), code, where)
+            return Caller(pipe, ships and _ships(frame), code, where)
         frame = frame.f_back
     return Caller(None, False, code, where)
 
@@ -95,6 +97,10 @@ def _namespaces(owner: Any) -> list[Mapping[str, Any]]:
 def _is_between(frame: FrameType) -> bool:
     module = _module(frame)
     return any(module == name or module.startswith(f"{name}.") for name in _BETWEEN)
+
+
+def _ships(frame: FrameType) -> bool:
+    return _module(frame).startswith("diffusers.")
 
 
 def _module(frame: FrameType) -> str:

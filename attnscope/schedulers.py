@@ -69,6 +69,12 @@ def steps_of(scheduler: Any, steps: int) -> int:
     Raises:
         InputError: the scheduler cannot be set to so many.
     """
+    most = scheduler.config.get("num_train_timesteps") or steps
+    if steps > most:
+        raise InputError(
+            f"--steps {steps} is more than the {most} noise levels that this model was trained on: "
+            f"choose at most {most}"
+        )
     if scheduler.config.get("use_dynamic_shifting"):
         return steps  # its timesteps depend on the size of the image
     try:

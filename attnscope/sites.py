@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from diffusers.models.attention import AttentionModuleMixin
 from diffusers.models.attention_processor import Attention, MochiAttention
+from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from attnscope.errors import InputError
@@ -176,9 +177,30 @@ def matches(site: Site, kinds: Sequence[str], pattern: str | Sequence[str] | Non
 
 
 def unwrapped(denoiser: nn.Module) -> nn.Module:
-    """The module behind ``torch.compile``, which puts ``_orig_mod.`` before every name."""
-    original: nn.Module = getattr(denoiser, "_orig_mod", denoiser)
-    return original
+    """The model of diffusers behind ``torch.compile`` or a module of one's own around it.
+
+    Either puts a word of its own before every name, and hides which class of denoiser it is.
+
+    Args:
+        denoiser: the model, or something around it.
+
+    Returns:
+        The model that holds all attention; what is given where there is no such one.
+    """
+    module: nn.Module | None = denoiser
+    while module is not None and not isinstance(module, ModelMixin):
+        module = getattr(module, "_orig_mod", None) or _only_holder(module)
+    return getattr(denoiser, "_orig_mod", denoiser) if module is None else module
+
+
+def _only_holder(module: nn.Module) -> nn.Module | None:
+    """The part of a module that holds all of its attention, if one does."""
+    holders = [
+        part
+        for part in module.children()
+        if any(isinstance(within, ATTENTION_CLASSES) for within in part.modules())
+    ]
+    return holders[0] if len(holders) == 1 else None
 
 
 def _prepares_a_condition(name: str) -> bool:

@@ -6,7 +6,8 @@ import dis
 import inspect
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import CodeType
 from typing import Any
 
 from torch import nn
@@ -106,9 +107,9 @@ def _cache(hook: Any) -> str | None:
 
 def check_scheduler(pipe: Any) -> None:
     """Refuse pipelines that put another scheduler into their scheduler's place while they run."""
-    code = inspect.unwrap(type(pipe).__call__).__code__ if callable(pipe) else None
-    swaps = code is not None and any(
+    swaps = any(
         instruction.opname == "STORE_ATTR" and instruction.argval == "scheduler"
+        for code in _calls(type(pipe))
         for instruction in dis.get_instructions(code)
     )
     if swaps:
@@ -116,6 +117,16 @@ def check_scheduler(pipe: Any) -> None:
             f"{type(pipe).__name__} swaps its scheduler for a copy within a run, so its steps "
             "cannot be followed: this pipeline is not supported"
         )
+
+
+def _calls(kind: type[Any]) -> Iterator[CodeType]:
+    """The code of a pipeline's call, and of those that it calls by ``super``."""
+    for base in kind.__mro__:
+        if "__call__" in vars(base):
+            code = inspect.unwrap(vars(base)["__call__"]).__code__
+            yield code
+            if "super" not in code.co_names:
+                return
 
 
 def check_compiled(denoiser: nn.Module) -> bool:

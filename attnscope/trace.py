@@ -163,6 +163,13 @@ class Trace:
                 stacklevel=2,
             )
 
+    def __reduce__(self) -> Any:
+        """Refuse a copy: hooks of a denoiser that is copied would report to a ``Trace`` of nothing."""
+        raise RuntimeError(
+            f"a {type(unwrapped(self.denoiser)).__name__} on which there is a Trace or an "
+            "acceleration cannot be copied or pickled: do it before, or disable it first"
+        )
+
     def close(self) -> None:
         """Take every hook away, as leaving the block does; a second time does nothing."""
         self._predictions.clear()
@@ -428,7 +435,7 @@ class Trace:
         self._check_reading(run)
         if not run.steps_done and run.calls_per_step and not self._failed:
             self._warn_of_no_step(run)
-        if run.returned:
+        if run.returned and not getattr(self.pipe, "interrupt", False):
             self._warn_of_idleness(run)
         if run.steps_done:
             self._warn_of_lost_sites()

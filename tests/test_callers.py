@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import threading
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import toys
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import (
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    TextToVideoZeroPipeline,
+    UNet2DConditionModel,
+)
+from diffusers.modular_pipelines import ComponentSpec, ModularPipelineBlocks, OutputParam
 
 from attnscope import NoiseMean, StepDistance, Trace, accelerate
 from attnscope.callers import is_running, who_calls
+from attnscope.errors import InputError
+from attnscope.support import check_scheduler
 
 PLANS = ["guidance-cutoff:m=2", "null-text-late:m=2", "m=2,k=2", "cross-reuse:m=2"]
 
@@ -319,15 +329,21 @@ def test_a_copy_of_the_scheduler_is_a_plain_scheduler(sd):
     pd.testing.assert_frame_equal(trace.records(), expected)
 
 
-def test_a_pipeline_that_swaps_its_scheduler_itself_is_named():
-    from diffusers import TextToVideoZeroPipeline
+class CallingSuper(TextToVideoZeroPipeline):
+    def __call__(self, *args):
+        return super().__call__(*args)
 
-    pipe = TextToVideoZeroPipeline.__new__(TextToVideoZeroPipeline)
-    from attnscope.errors import InputError
-    from attnscope.support import check_scheduler
 
-    with pytest.raises(InputError, match="TextToVideoZeroPipeline swaps its scheduler for a copy"):
-        check_scheduler(pipe)
+class CallingItself(TextToVideoZeroPipeline):
+    def __call__(self, *args):
+        return args
+
+
+@pytest.mark.parametrize("kind", [TextToVideoZeroPipeline, CallingSuper])
+def test_a_pipeline_that_swaps_its_scheduler_itself_is_named(kind):
+    with pytest.raises(InputError, match=f"{kind.__name__} swaps its scheduler for a copy"):
+        check_scheduler(kind.__new__(kind))
+    check_scheduler(CallingItself.__new__(CallingItself))
 
 
 class Holder:
@@ -555,3 +571,100 @@ def test_branches_are_told_by_the_returns_of_the_function_itself():
 
     assert _places(encode_prompt) == (0, 1)
     assert _places(contradicts_itself) is None
+
+
+class Around(torch.nn.Module):
+    """A user's module around a U-Net."""
+
+    def __init__(self, unet):
+        super().__init__()
+        self.inner, self.config = unet, unet.config
+        self.dtype, self.device = unet.dtype, unet.device
+
+    def forward(self, *args, **kwargs):
+        return self.inner(*args, **kwargs)
+
+
+@pytest.mark.parametrize("plan", ["m=2,k=2", "guidance-cutoff:m=2", "null-text-late:m=2"])
+def test_a_module_around_a_denoiser_changes_nothing(sd, plan):
+    bare = sd.unet
+    with Trace(sd, plan=plan, observers=[StepDistance()]) as trace:
+        expected = toys.call(sd, steps=5)
+    sd.unet = Around(bare)
+    with Trace(sd, plan=plan, observers=[StepDistance()]) as around:
+        assert torch.equal(toys.call(sd, steps=5), expected)
+    pd.testing.assert_frame_equal(around.records(), trace.records())
+    assert set(around.records()["block"]) >= {"mid_block"}
+
+
+def test_a_module_around_a_video_denoiser_keeps_the_branch_that_it_must(tokenizer_folder):
+    pipe = toys.FAMILIES["svd"](tokenizer_folder)
+    with Trace(pipe, plan="m=2,k=2"):
+        expected = toys.call(pipe, steps=4)
+    pipe.unet = Around(pipe.unet)
+    pipe.unet.add_embedding = pipe.unet.inner.add_embedding
+    with Trace(pipe, plan="m=2,k=2"):
+        assert torch.equal(torch.as_tensor(toys.call(pipe, steps=4)), torch.as_tensor(expected))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickle.dumps])
+def test_a_denoiser_that_is_watched_is_not_copied(sd, copied):
+    with Trace(sd) as trace:
+        with pytest.raises(RuntimeError, match="UNet2DConditionModel on which there is a Trace"):
+            copied(sd.unet)
+        toys.call(sd, steps=2)
+    assert len(trace.runs) == 1
+    copied(sd.unet)
+
+
+def test_a_run_that_was_interrupted_is_not_taken_for_one_with_too_few_steps(sd):
+    def interrupt(pipe, step, timestep, tensors):
+        pipe._interrupt = step == 1
+        return tensors
+
+    with warnings.catch_warnings(action="error", category=UserWarning), Trace(sd, plan="m=4,k=2"):
+        toys.call(sd, steps=6, callback_on_step_end=interrupt)
+
+
+def test_a_block_of_ones_own_in_a_modular_pipeline_has_habits_of_its_own(sd):
+    """Its branches are numbered: that a pipeline of diffusers runs it says nothing of their order."""
+
+    class Denoise(ModularPipelineBlocks):
+        model_name = "own"
+
+        @property
+        def expected_components(self):
+            return [
+                ComponentSpec("unet", UNet2DConditionModel),
+                ComponentSpec("scheduler", DDIMScheduler),
+            ]
+
+        @property
+        def intermediate_outputs(self):
+            return [OutputParam("latents")]
+
+        @torch.no_grad()
+        def __call__(self, components, state):
+            latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+            states = torch.randn(2, 8, 32, generator=torch.Generator().manual_seed(1))
+            components.scheduler.set_timesteps(4)
+            for t in components.scheduler.timesteps:
+                cond, uncond = components.unet(torch.cat([latents] * 2), t, states).sample.chunk(2)
+                noise = uncond + 3 * (cond - uncond)
+                latents = components.scheduler.step(noise, t, latents).prev_sample
+            block = self.get_block_state(state)
+            block.latents = latents
+            self.set_block_state(state, block)
+            return components, state
+
+    pipe = Denoise().init_pipeline()
+    pipe.update_components(unet=sd.unet, scheduler=DDIMScheduler(clip_sample=False))
+    expected = pipe(output="latents")
+    with Trace(pipe, observers=[StepDistance()]) as trace:
+        assert torch.equal(pipe(output="latents"), expected)
+    assert set(trace.records()["branch"]) == {"branch0", "branch1"}
+    with (
+        pytest.raises(RuntimeError, match="which is the branch 'uncond' is not known"),
+        Trace(pipe, plan="guidance-cutoff:m=2"),
+    ):
+        pipe(output="latents")

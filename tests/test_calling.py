@@ -7,6 +7,8 @@ from PIL import Image
 
 from attnscope import architectures, skeletons
 from attnscope.calling import call, call_options
+from attnscope.errors import InputError
+from attnscope.schedulers import SCHEDULERS, set_scheduler, steps_of
 
 SCALES = {
     4.0: [1.0, 2.5, 4.0],
@@ -44,3 +46,10 @@ def test_an_image_has_one_scale(tokenizer_folder):
     )
     assert options["guidance_scale"] == 4.0
     assert not {"min_guidance_scale", "max_guidance_scale"} & set(options)
+
+
+@pytest.mark.parametrize("scheduler", list(SCHEDULERS))
+def test_more_steps_than_noise_levels_are_refused(sd, scheduler):
+    set_scheduler(sd, scheduler)
+    with pytest.raises(InputError, match="--steps 1001 is more than the 1000 noise levels"):
+        steps_of(sd.scheduler, 1001)

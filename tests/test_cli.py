@@ -496,3 +496,11 @@ def test_cost_refuses_in_one_line(attnscope, arguments, message):
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_the_package_runs_as_the_command():
+    ran = subprocess.run(
+        [sys.executable, "-m", "attnscope", "models", "--nonsense"], capture_output=True, text=True
+    )
+    assert ran.returncode == 2
+    assert "No such option: --nonsense" in " ".join(ran.stderr.split())

@@ -319,7 +319,7 @@ def _legend(arms: pd.DataFrame) -> str:
         return "no difference was tested"
     return (
         "* better than every other by more than the 95 % interval of the difference, ≠ differs from S "
-        "by more than it"
+        "by more than it; each is a test by itself, and by chance one in twenty says so"
     )
 
 
