@@ -46,7 +46,7 @@ def build(architecture: Architecture, *, device: str = "cpu", dtype: str = "floa
     return pipe.to(device, getattr(torch, dtype))
 
 
-def keywords(
+def call_keywords(
     pipe: Any,
     architecture: Architecture,
     *,

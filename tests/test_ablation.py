@@ -13,7 +13,7 @@ from PIL import Image
 
 from attnscope import Trace
 from attnscope.analyses import ablation
-from attnscope.analyses.ablation import Settings, Subject, arms, gate_of, sample
+from attnscope.analyses.ablation import Settings, Subject, arms_of, gate_of, sample_arm
 from attnscope.errors import InputError
 from attnscope.estimates import CleanEstimates
 from attnscope.plan import parse
@@ -34,9 +34,9 @@ def settings(attention="cross", **options):
 
 
 def make(pipe, wanted, run, **options):
-    for arm in arms(wanted):
+    for arm in arms_of(wanted):
         texts = [prompt.text for prompt in PROMPTS]
-        sample(pipe, arm, wanted, PROMPTS, texts, run, **({"batch_size": 2} | options))
+        sample_arm(pipe, arm, wanted, PROMPTS, texts, run, **({"batch_size": 2} | options))
 
 
 def pixels(run, arm):
@@ -44,7 +44,9 @@ def pixels(run, arm):
 
 
 def test_cross_attention_has_the_arms_of_the_paper():
-    made = arms(settings(gates=("1", "3"), steps=(4, 10), schedulers=("dpm", "ddim"), seeds=(0, 1)))
+    made = arms_of(
+        settings(gates=("1", "3"), steps=(4, 10), schedulers=("dpm", "ddim"), seeds=(0, 1))
+    )
     names = ["S", "no guidance", "S^F m=1", "S^L m=1", "S^F m=3", "S^L m=3"]
     cells = [list(group) for _, group in itertools.groupby(made, key=lambda arm: arm.cell)]
     assert len(cells) == 2 * 2 * 2
@@ -55,7 +57,9 @@ def test_cross_attention_has_the_arms_of_the_paper():
 
 
 def test_self_attention_is_reused_alone_and_with_cross_attention_gated():
-    made = {arm.name: parse(arm.plan) for arm in arms(settings("self", gates=("5",), steps=(8,)))}
+    made = {
+        arm.name: parse(arm.plan) for arm in arms_of(settings("self", gates=("5",), steps=(8,)))
+    }
     assert list(made) == [
         "S", "gate m=5", "S^F m=5 k=2", "S^L m=5 k=2", "S^F+gate m=5 k=2", "S^L+gate m=5 k=2",
     ]  # fmt: skip
@@ -65,7 +69,7 @@ def test_self_attention_is_reused_alone_and_with_cross_attention_gated():
 
 
 def test_without_guidance_nothing_is_left_out_or_dropped():
-    made = arms(settings(guidance=1.0)) + arms(
+    made = arms_of(settings(guidance=1.0)) + arms_of(
         settings("self", guidance=0.0, gates=("5",), steps=(8,))
     )
     assert "no guidance" not in [arm.trajectory for arm in made]
@@ -77,19 +81,19 @@ def test_a_gate_is_a_step_or_a_part_of_the_steps():
     with pytest.raises(InputError, match="gate 'ten' is no step"):
         gate_of("ten", 25)
     with pytest.raises(InputError, match="there are 4 steps"):
-        arms(settings(gates=("5",)))
+        arms_of(settings(gates=("5",)))
     for text in ("0%", "-50%", "nan%", "101%"):
         with pytest.raises(InputError, match="choose a part from 1% to 100%"):
             gate_of(text, 25)
     with pytest.raises(InputError, match="two arms are the same"):
-        arms(settings(gates=("2", "50%")))
+        arms_of(settings(gates=("2", "50%")))
 
 
 def test_what_is_left_of_self_attention_is_computed_when_the_paper_says(sd):
     """Calls of the projection to queries, step by step, against appendix B written out."""
     steps, gate, interval, warmup = 9, 6, 3, 2
     wanted = settings("self", gates=(str(gate),), intervals=(interval,), steps=(steps,))
-    by_name = {arm.name: arm for arm in arms(wanted)}
+    by_name = {arm.name: arm for arm in arms_of(wanted)}
     late = {i for i in range(steps) if i < gate or (i - gate) % interval == 0}
     early = {
         i for i in range(steps)
@@ -116,16 +120,16 @@ def test_what_is_left_of_self_attention_is_computed_when_the_paper_says(sd):
 
 def test_arms_that_would_be_s_under_another_name_are_left_out():
     wanted = settings("self", gates=("3", "5"), steps=(8,))
-    names = [arm.name for arm in arms(wanted)]
+    names = [arm.name for arm in arms_of(wanted)]
     assert ablation.idle(wanted) == ["S^L m=3 k=2", "S^L+gate m=3 k=2"]
     assert set(ablation.idle(wanted)).isdisjoint(names)
     assert "S^F m=3 k=2" in names
     with pytest.raises(InputError, match=r"m=3 k=1 reuses nothing: choose --interval 2"):
-        arms(settings("self", gates=("3",), intervals=(1,), steps=(8,)))
+        arms_of(settings("self", gates=("3",), intervals=(1,), steps=(8,)))
 
 
 def test_a_part_of_the_steps_counts_those_that_the_scheduler_makes():
-    made = arms(settings(gates=("40%",), steps=(10,), schedulers=("dpm", "heun", "pndm")))
+    made = arms_of(settings(gates=("40%",), steps=(10,), schedulers=("dpm", "heun", "pndm")))
     gates = {arm.cell.scheduler: (arm.cell.steps, arm.gate) for arm in made if arm.gate}
     assert gates == {"dpm": (10, 4), "heun": (19, 8), "pndm": (11, 4)}
     assert {arm.asked for arm in made} == {10}
@@ -141,7 +145,7 @@ def test_schedulers_make_as_many_steps_as_is_said(sd, name, steps):
 
 def test_how_many_steps_reuse_stands_beside_every_arm():
     """Appendix B with m = 10, k = 5 and 25 steps: 5 early steps, 12 late ones."""
-    made = arms(settings("self", gates=("10",), intervals=(5,), steps=(25,)))
+    made = arms_of(settings("self", gates=("10",), intervals=(5,), steps=(25,)))
     assert {arm.trajectory: arm.reused_steps for arm in made} == {
         "S": 0, "gate": 0, "S^F": 12, "S^L": 5, "S^F+gate": 12, "S^L+gate": 5,
     }  # fmt: skip
@@ -150,7 +154,7 @@ def test_how_many_steps_reuse_stands_beside_every_arm():
 def test_gated_arms_keep_the_branch_that_tgate_keeps():
     kept = {
         arm.name: parse(arm.plan).over(9, kept="cond").branches(8)
-        for arm in arms(settings("self", gates=("6",), steps=(9,)))
+        for arm in arms_of(settings("self", gates=("6",), steps=(9,)))
         if "gate" in arm.name
     }
     assert set(kept.values()) == {("cond",)}
@@ -167,7 +171,7 @@ def test_batches_that_are_there_are_not_made_again(sd, tmp_path):
     tables = ablation.images_of(run, wanted), ablation.noise_of(run, wanted)
 
     told.clear()
-    arm = arms(wanted)[2]
+    arm = arms_of(wanted)[2]
     (run.path / "parts" / arm.key / "images-00007.parquet").unlink()
     (run.path / "images" / arm.key / "00007.png").write_bytes(b"half a pic")
     (run.path / "pictures" / arm.key / ".abc12345.png").write_bytes(b"left by a kill")
@@ -185,7 +189,7 @@ def test_images_that_are_missing_are_counted(sd, tmp_path):
     wanted = settings()
     run = Run.open(tmp_path / "run", "ablate", wanted)
     make(sd, wanted, run)
-    (run.path / "parts" / arms(wanted)[0].key / "images-00007.parquet").unlink()
+    (run.path / "parts" / arms_of(wanted)[0].key / "images-00007.parquet").unlink()
     with pytest.raises(InputError, match="has 2 of 3 images of S: give the same command again"):
         ablation.images_of(run, wanted)
 
@@ -196,7 +200,7 @@ def test_batch_size_changes_nothing(sd, tmp_path):
     for size in (1, 3):
         run = Run.open(tmp_path / str(size), "ablate", wanted)
         make(sd, wanted, run, batch_size=size)
-        made.append([pixels(run, arm) for arm in arms(wanted)])
+        made.append([pixels(run, arm) for arm in arms_of(wanted)])
     for alone, together in zip(*made, strict=True):
         assert np.abs(np.subtract(alone, together, dtype=float)).max() <= 1
 
@@ -206,7 +210,7 @@ def test_text_throughout_in_two_ways_is_s_to_the_bit(sd, tmp_path):
     wanted = settings(gates=("2", "4"))
     run = Run.open(tmp_path / "run", "ablate", wanted)
     make(sd, wanted, run)
-    by_name = {arm.name: pixels(run, arm) for arm in arms(wanted)}
+    by_name = {arm.name: pixels(run, arm) for arm in arms_of(wanted)}
     assert np.array_equal(by_name["S^F m=4"], by_name["S"])
     assert not np.array_equal(by_name["S^F m=2"], by_name["S"])
     assert not np.array_equal(by_name["S^L m=4"], by_name["S^L m=2"])

@@ -134,8 +134,8 @@ def test_a_benchmark_is_not_run_twice_and_drawn_again_without_torch(
 ):
     command = bench(folder, tmp_path / "run", "--random-weights")
     attnscope(*command)
-    monkeypatch.setattr(latency, "rounds", None)
-    monkeypatch.setattr(latency, "breakdown", None)
+    monkeypatch.setattr(latency, "measure_rounds", None)
+    monkeypatch.setattr(latency, "measure_breakdown", None)
     code, _, err = attnscope(*command)
     assert code == 0
     assert "timed before" in err
@@ -153,7 +153,7 @@ def test_a_benchmark_is_not_run_twice_and_drawn_again_without_torch(
 
 
 def test_rounds_outlive_a_benchmark_that_is_stopped(attnscope, folder, tmp_path, monkeypatch):
-    run, rounds, numbers = tmp_path / "run", latency.rounds, []
+    run, rounds, numbers = tmp_path / "run", latency.measure_rounds, []
 
     def stopped(*args, **options):
         yield next(rounds(*args, **options))
@@ -164,11 +164,11 @@ def test_rounds_outlive_a_benchmark_that_is_stopped(attnscope, folder, tmp_path,
         return rounds(pipe, arms, workload, left, **options)
 
     command = [*bench(folder, run, "--random-weights"), "--repeats", 3]
-    monkeypatch.setattr(latency, "rounds", stopped)
+    monkeypatch.setattr(latency, "measure_rounds", stopped)
     assert attnscope(*command)[0] != 0
     before = pd.read_parquet(run / "repetitions.parquet")
     assert set(before["repetition"]) == {0}
-    monkeypatch.setattr(latency, "rounds", listed)
+    monkeypatch.setattr(latency, "measure_rounds", listed)
     assert attnscope(*command)[0] == 0
     after = pd.read_parquet(run / "repetitions.parquet")
     assert numbers == [1, 2]

@@ -68,8 +68,8 @@ def test_an_ablation_of_one_side_alone_is_square(sd, tmp_path):
     subject = ablation.Subject("toy", None, "float32", 5.0, (2,), (None,))
     settings = ablation.Settings((subject,), "none", "", 1, "cross", ("1",), (), height=40)
     run = Run.open(tmp_path / "run", "ablate", settings)
-    arm = ablation.arms(settings)[0]
-    ablation.sample(sd, arm, settings, [PROMPT], [PROMPT.text], run, batch_size=1)
+    arm = ablation.arms_of(settings)[0]
+    ablation.sample_arm(sd, arm, settings, [PROMPT], [PROMPT.text], run, batch_size=1)
     (path,) = (tmp_path / "run" / "images").rglob("*.png")
     with Image.open(path) as image:
         assert image.size == (40, 40)
@@ -79,8 +79,8 @@ def test_the_size_of_a_subject_goes_before_that_of_all(sd, tmp_path):
     subject = ablation.Subject("toy", None, "float32", 5.0, (2,), (None,), height=24, width=40)
     settings = ablation.Settings((subject,), "none", "", 1, "cross", ("1",), ())
     run = Run.open(tmp_path / "run", "ablate", settings)
-    arm = ablation.arms(settings)[0]
-    ablation.sample(sd, arm, settings, [PROMPT], [PROMPT.text], run, batch_size=1)
+    arm = ablation.arms_of(settings)[0]
+    ablation.sample_arm(sd, arm, settings, [PROMPT], [PROMPT.text], run, batch_size=1)
     (path,) = (tmp_path / "run" / "images").rglob("*.png")
     with Image.open(path) as image:
         assert image.size == (40, 24)

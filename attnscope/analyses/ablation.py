@@ -196,7 +196,7 @@ class Arm:
         return re.sub(r"[^\w.+=-]+", "-", "-".join([*parts, self.name.replace("^", "")]))
 
 
-def arms(settings: Settings) -> list[Arm]:
+def arms_of(settings: Settings) -> list[Arm]:
     """Every arm; those of one cell stand together, ``S`` first.
 
     Arms that are to reuse and find nothing to reuse are left out (see :func:`idle`): they would be S
@@ -286,7 +286,7 @@ def pictured_steps(steps: int) -> list[int]:
     return sorted({round(part * (steps - 1)) for part in _PICTURED_PARTS})
 
 
-def sample(
+def sample_arm(
     pipe: Any,
     arm: Arm,
     settings: Settings,
@@ -435,7 +435,7 @@ def images_of(run: Run, settings: Settings) -> pd.DataFrame:
         InputError: some are missing.
     """
     tables = []
-    for arm in arms(settings):
+    for arm in arms_of(settings):
         found = _read(_parts(run, arm), "images")
         table = concatenate(found).drop_duplicates(["prompt_id", "frame"]) if found else None
         count = 0 if table is None else table["prompt_id"].nunique()
@@ -458,7 +458,7 @@ def noise_of(run: Run, settings: Settings) -> pd.DataFrame:
         predictions to noise.
     """
     tables = []
-    for arm in arms(settings):
+    for arm in arms_of(settings):
         found = _read(_parts(run, arm), "noise")
         if not found:
             continue
@@ -473,7 +473,7 @@ def noise_of(run: Run, settings: Settings) -> pd.DataFrame:
 def pictures_of(run: Run, settings: Settings) -> pd.DataFrame:
     """The images on the way that were kept: the columns of the arm, ``prompt_id, step, path``."""
     tables = []
-    for arm in arms(settings):
+    for arm in arms_of(settings):
         folder = run.path / "pictures" / arm.key
         rows = [
             (*map(int, path.stem.split("-")), path.relative_to(run.path).as_posix())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from attnscope.analyses.latency import BASELINE, Arm, Settings, told
+from attnscope.analyses.latency import BASELINE, Arm, Settings, reason_of
 from attnscope.prompts import Prompt, image_seed
 from attnscope.runs import Run
 
@@ -82,7 +82,7 @@ def sample(
         except Exception as error:
             if not arm.optional:
                 raise
-            on_failure(arm, told(error))
+            on_failure(arm, reason_of(error))
             continue
         about = {"model": settings.model, "scheduler": settings.scheduler or OWN,
                  "steps": settings.steps, "noise_scale": 1.0, "seed": settings.seed, "arm": arm.name,

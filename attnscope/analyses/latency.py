@@ -173,7 +173,7 @@ class Workload:
         return lambda: call(*args, **kwargs)
 
 
-def arms(cost: Cost, *, rivals: Sequence[str] = (), watched: bool = False) -> list[Arm]:
+def arms_of(cost: Cost, *, rivals: Sequence[str] = (), watched: bool = False) -> list[Arm]:
     """All arms, the baseline first. Parts of the plan that save nothing over its steps are left out.
 
     Args:
@@ -202,7 +202,7 @@ def arms(cost: Cost, *, rivals: Sequence[str] = (), watched: bool = False) -> li
     return made
 
 
-def rounds(
+def measure_rounds(
     pipe: Any,
     arms: Sequence[Arm],
     workload: Workload,
@@ -248,7 +248,7 @@ def rounds(
                     if not arm.optional:
                         _explain_memory(error)
                         raise
-                    reasons[arm.name] = told(error)
+                    reasons[arm.name] = reason_of(error)
                 if arm.rival is not None:
                     gc.collect()  # its pipeline refers to itself, and must not weigh on the next
                 if arm.rival is not None and arm.rival.by_values and not values_matter:
@@ -280,14 +280,14 @@ def _explain_memory(error: Exception) -> None:
         ) from error
 
 
-def told(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """What an optional arm failed by, in one line: others' code may fail in any way."""
     if isinstance(error, InputError):
         return str(error)
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def breakdown(
+def measure_breakdown(
     pipe: Any,
     arms: Sequence[Arm],
     workload: Workload,

@@ -20,7 +20,7 @@ def summarise(
     """From repetitions to arms.
 
     Args:
-        repetitions: of all rounds of :func:`attnscope.analyses.latency.rounds`.
+        repetitions: of all rounds of :func:`attnscope.analyses.latency.measure_rounds`.
         arms: all that were wanted.
         cost: of the plan under test.
         bytes_each: of the numbers that a denoiser returns.
@@ -75,7 +75,7 @@ def attribution(repetitions: pd.DataFrame, arms: Sequence[Arm], cost: Cost) -> p
     branch anyhow. So the parts come to more than the whole.
 
     Args:
-        repetitions: of all rounds of :func:`attnscope.analyses.latency.rounds`.
+        repetitions: of all rounds of :func:`attnscope.analyses.latency.measure_rounds`.
         arms: all that were wanted.
         cost: of the plan under test.
 

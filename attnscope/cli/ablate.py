@@ -124,7 +124,7 @@ def ablate(
             height=common[0],
             width=common[1],
         )
-        arms = ablation.arms(settings)
+        arms = ablation.arms_of(settings)
         for name in ablation.idle(settings):
             messages.print(f"note: {name} would reuse nothing, and is left out")
         inputs.warn_of_world([model.described for model in chosen], prompts)
@@ -196,7 +196,7 @@ def _make(
         _set(pipe, arm)
         label = f"{arm.key} ({number} of {len(arms)})"
         with progress(label, len(prompts), quiet=quiet) as advance:
-            ablation.sample(
+            ablation.sample_arm(
                 pipe, arm, settings, prompts, given, run, batch_size=batch, on_batch=advance,
                 on_halving=halved,
                 **model.described.options,

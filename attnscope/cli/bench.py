@@ -145,7 +145,7 @@ def bench(
                 count_architecture(found), plan, inputs.check_steps(chosen.pipe, number),
                 guided=settings.guidance > 1 and not found.embeds_guidance, batch=batch,
             )  # fmt: skip
-            arms = latency.arms(cost, rivals=[name for name, _ in wanted], watched=watched)
+            arms = latency.arms_of(cost, rivals=[name for name, _ in wanted], watched=watched)
             run = Run.open(
                 path, "bench", settings, device=chosen.device,
                 scheduler=type(chosen.pipe.scheduler).__name__, steps=cost.trajectory.steps,
@@ -264,7 +264,7 @@ def _time(
     numbers = [number for number in range(settings.repeats) if number not in known]
     if numbers:
         with progress("calls", len(arms) * (len(numbers) + 1), quiet=quiet) as advance:
-            for table in latency.rounds(
+            for table in latency.measure_rounds(
                 chosen.pipe, arms, workload, numbers, stopwatch=stopwatch,
                 memory=PeakMemory(chosen.device), values_matter=settings.weights != "random",
                 on_call=advance,
@@ -277,7 +277,7 @@ def _time(
     running, passes = _running(table, arms), min(_PASSES, settings.repeats)
     broken_down = [arm for arm in running if arm.rival is None and not arm.only_watches]
     with progress("where the time goes: calls", len(broken_down) * passes, quiet=quiet) as advance:
-        parts = latency.breakdown(
+        parts = latency.measure_breakdown(
             chosen.pipe, broken_down, workload, passes=passes, stopwatch=stopwatch, on_call=advance
         )
     # a stopwatch at every site costs time: it tells shares, of the time that was taken without
@@ -310,7 +310,7 @@ def _workload(
     from attnscope.prompts import image_seed
 
     if isinstance(chosen, RandomModel):
-        keywords = skeletons.keywords(
+        keywords = skeletons.call_keywords(
             chosen.pipe, chosen.found, steps=settings.steps, guidance=settings.guidance,
             batch=settings.batch, seed=settings.seed,
         )  # fmt: skip
