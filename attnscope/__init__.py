@@ -5,72 +5,58 @@ Public names load when they are first used, so ``import attnscope`` alone is qui
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from attnscope.lazy import load_from
 
 if TYPE_CHECKING:
-    from attnscope import plots
-    from attnscope.acceleration import accelerate
-    from attnscope.comparisons import (
-        BranchDistance,
-        CaptionDistance,
-        FinalDistance,
-        PredictionDistance,
-    )
-    from attnscope.observers import FeatureMaps, NoiseMean, Observer, StepDistance
-    from attnscope.pipelines import load
-    from attnscope.plan import (
-        Action,
-        Baseline,
-        Combined,
-        CrossReuse,
-        GuidanceCutoff,
-        NullTextEarly,
-        NullTextLate,
-        Plan,
-        SelfReuseEarly,
-        SelfReuseLate,
-        TGate,
-    )
-    from attnscope.sites import Site, find_sites
-    from attnscope.trace import Trace, disable
+    from attnscope import cost, intervals, metrics, plots
+    from attnscope.hooks.accelerate import Acceleration, accelerate
+    from attnscope.hooks.observer import Observer, SiteObserver
+    from attnscope.hooks.trace import Trace, disable
+    from attnscope.models.loading import load
+    from attnscope.observers.branches import BranchDistance
+    from attnscope.observers.captions import CaptionDistance
+    from attnscope.observers.final import FinalDistance
+    from attnscope.observers.maps import FeatureMaps
+    from attnscope.observers.noise import NoiseMean
+    from attnscope.observers.predictions import PredictionDistance
+    from attnscope.observers.steps import StepDistance
+    from attnscope.plans.base import Action, Baseline, Plan, Trajectory
+    from attnscope.plans.guidance import GuidanceCutoff
+    from attnscope.plans.null_text import NullTextEarly, NullTextLate
+    from attnscope.plans.reuse import CrossReuse, SelfReuseEarly, SelfReuseLate, TGate
+    from attnscope.plans.text_form import Combined
+    from attnscope.sites.attention import Site, find_sites
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    **dict.fromkeys(
-        ("BranchDistance", "CaptionDistance", "FinalDistance", "PredictionDistance"),
-        "attnscope.comparisons",
-    ),
-    "FeatureMaps": "attnscope.observers",
-    "NoiseMean": "attnscope.observers",
-    "Observer": "attnscope.observers",
-    "StepDistance": "attnscope.observers",
-    **dict.fromkeys(
-        (
-            "Action",
-            "Baseline",
-            "Combined",
-            "CrossReuse",
-            "GuidanceCutoff",
-            "NullTextEarly",
-            "NullTextLate",
-            "Plan",
-            "SelfReuseEarly",
-            "SelfReuseLate",
-            "TGate",
-        ),
-        "attnscope.plan",
-    ),
-    "Site": "attnscope.sites",
-    "find_sites": "attnscope.sites",
-    "Trace": "attnscope.trace",
-    "accelerate": "attnscope.acceleration",
-    "disable": "attnscope.trace",
-    "load": "attnscope.pipelines",
+    "cost": [],
+    "intervals": [],
+    "metrics": [],
+    "plots": [],
+    "hooks.accelerate": ["Acceleration", "accelerate"],
+    "hooks.observer": ["Observer", "SiteObserver"],
+    "hooks.trace": ["Trace", "disable"],
+    "models.loading": ["load"],
+    "observers.branches": ["BranchDistance"],
+    "observers.captions": ["CaptionDistance"],
+    "observers.final": ["FinalDistance"],
+    "observers.maps": ["FeatureMaps"],
+    "observers.noise": ["NoiseMean"],
+    "observers.predictions": ["PredictionDistance"],
+    "observers.steps": ["StepDistance"],
+    "plans.base": ["Action", "Baseline", "Plan", "Trajectory"],
+    "plans.guidance": ["GuidanceCutoff"],
+    "plans.null_text": ["NullTextEarly", "NullTextLate"],
+    "plans.reuse": ["CrossReuse", "SelfReuseEarly", "SelfReuseLate", "TGate"],
+    "plans.text_form": ["Combined"],
+    "sites.attention": ["Site", "find_sites"],
 }
 
 __all__ = [
+    "Acceleration",
     "Action",
     "Baseline",
     "BranchDistance",
@@ -89,24 +75,23 @@ __all__ = [
     "SelfReuseEarly",
     "SelfReuseLate",
     "Site",
+    "SiteObserver",
     "StepDistance",
     "TGate",
     "Trace",
+    "Trajectory",
     "__version__",
     "accelerate",
+    "cost",
     "disable",
     "find_sites",
+    "intervals",
     "load",
+    "metrics",
     "plots",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "plots":
-        return import_module("attnscope.plots")
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = load_from(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -19,7 +19,7 @@ import time
 import torch
 
 from attnscope import StepDistance, Trace, load
-from attnscope.calling import call
+from attnscope.models.calling import call
 
 
 def main() -> None:

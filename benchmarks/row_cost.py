@@ -12,8 +12,8 @@ import argparse
 import pandas as pd
 import torch
 
-from attnscope import architectures
-from attnscope.instruments import Stopwatch
+from attnscope.analyses.bench.instruments import Stopwatch
+from attnscope.models import architectures
 
 
 def main() -> None:

@@ -12,14 +12,16 @@ from diffusers import DDIMScheduler
 from PIL import Image
 
 from attnscope import Trace
-from attnscope.analyses import ablation
-from attnscope.analyses.ablation import Settings, Subject, arms_of, gate_of, sample_arm
+from attnscope.analyses.ablation import arms, sample
+from attnscope.analyses.ablation.arms import Settings, Subject, arms_of, gate_of
+from attnscope.analyses.ablation.sample import sample_arm
+from attnscope.analyses.ablation.tables import images_of, noise_of, pictures_of
 from attnscope.errors import InputError
-from attnscope.estimates import CleanEstimates
-from attnscope.plan import parse
-from attnscope.prompts import Prompt
-from attnscope.runs import Run
-from attnscope.schedulers import SCHEDULERS, scaled_timesteps, set_scheduler, step_count
+from attnscope.models.schedulers import SCHEDULERS, scaled_timesteps, set_scheduler, step_count
+from attnscope.observers.clean_images import CleanEstimates
+from attnscope.plans.text_form import parse
+from attnscope.runs.folder import Run
+from attnscope.runs.prompts import Prompt
 
 PROMPTS = [Prompt(3, "a circle"), Prompt(4, "a large blue star"), Prompt(7, "a small cross")]
 
@@ -121,8 +123,8 @@ def test_what_is_left_of_self_attention_is_computed_when_the_paper_says(sd):
 def test_arms_that_would_be_s_under_another_name_are_left_out():
     wanted = settings("self", gates=("3", "5"), steps=(8,))
     names = [arm.name for arm in arms_of(wanted)]
-    assert ablation.idle(wanted) == ["S^L m=3 k=2", "S^L+gate m=3 k=2"]
-    assert set(ablation.idle(wanted)).isdisjoint(names)
+    assert arms.idle(wanted) == ["S^L m=3 k=2", "S^L+gate m=3 k=2"]
+    assert set(arms.idle(wanted)).isdisjoint(names)
     assert "S^F m=3 k=2" in names
     with pytest.raises(InputError, match=r"m=3 k=1 reuses nothing: choose --interval 2"):
         arms_of(settings("self", gates=("3",), intervals=(1,), steps=(8,)))
@@ -168,21 +170,21 @@ def test_batches_that_are_there_are_not_made_again(sd, tmp_path):
     make(sd, wanted, run, on_batch=told.append)
     assert told == [0, 2, 1] * 4
     first = {path: path.read_bytes() for path in run.path.rglob("*.png")}
-    tables = ablation.images_of(run, wanted), ablation.noise_of(run, wanted)
+    tables = images_of(run, wanted), noise_of(run, wanted)
 
     told.clear()
     arm = arms_of(wanted)[2]
     (run.path / "parts" / arm.key / "images-00007.parquet").unlink()
     (run.path / "images" / arm.key / "00007.png").write_bytes(b"half a pic")
     (run.path / "pictures" / arm.key / ".abc12345.png").write_bytes(b"left by a kill")
-    assert len(ablation.pictures_of(run, wanted)) == 4 * 3 * 4
+    assert len(pictures_of(run, wanted)) == 4 * 3 * 4
     (run.path / "pictures" / arm.key / ".abc12345.png").unlink()
-    assert not ablation.is_finished(run, arm, 3)
+    assert not sample.is_finished(run, arm, 3)
     make(sd, wanted, run, on_batch=told.append)
     assert told == [3, 3, 2, 1, 3]
     assert {path: path.read_bytes() for path in run.path.rglob("*.png")} == first
-    pd.testing.assert_frame_equal(ablation.images_of(run, wanted), tables[0])
-    pd.testing.assert_frame_equal(ablation.noise_of(run, wanted), tables[1])
+    pd.testing.assert_frame_equal(images_of(run, wanted), tables[0])
+    pd.testing.assert_frame_equal(noise_of(run, wanted), tables[1])
 
 
 def test_images_that_are_missing_are_counted(sd, tmp_path):
@@ -191,7 +193,7 @@ def test_images_that_are_missing_are_counted(sd, tmp_path):
     make(sd, wanted, run)
     (run.path / "parts" / arms_of(wanted)[0].key / "images-00007.parquet").unlink()
     with pytest.raises(InputError, match="has 2 of 3 images of S: give the same command again"):
-        ablation.images_of(run, wanted)
+        images_of(run, wanted)
 
 
 def test_batch_size_changes_nothing(sd, tmp_path):
@@ -220,7 +222,7 @@ def test_all_arms_start_from_the_same_noise(sd, tmp_path):
     wanted = settings(seeds=(0, 1))
     run = Run.open(tmp_path / "run", "ablate", wanted)
     make(sd, wanted, run)
-    noise = ablation.noise_of(run, wanted).query("branch == 'uncond' and step == 0")
+    noise = noise_of(run, wanted).query("branch == 'uncond' and step == 0")
     means = noise.groupby("seed")["mean"].agg(["min", "max"])
     assert means.loc[0, "min"] == means.loc[0, "max"]
     assert means.loc[0, "min"] != means.loc[1, "min"]
@@ -230,7 +232,7 @@ def test_a_table_of_noise_says_the_level_at_every_step(sd, tmp_path):
     wanted = settings()
     run = Run.open(tmp_path / "run", "ablate", wanted)
     make(sd, wanted, run)
-    noise = ablation.noise_of(run, wanted)
+    noise = noise_of(run, wanted)
     assert set(noise["step"]) == set(range(4))
     signal = sd.scheduler.alphas_cumprod[noise["timestep"].astype(int)].double().numpy()
     assert np.allclose(noise["log_snr"], np.log(signal / (1 - signal)), atol=1e-3)

@@ -122,7 +122,7 @@ def test_what_ran_is_what_the_plan_says(pipe, text):
     with Trace(pipe, plan=text) as trace:
         toys.call(pipe, steps=6, guidance=guidance)
         toys.call(pipe, steps=6, guidance=guidance)
-    trajectory = attnscope.plan.parse(text).over(6)
+    trajectory = attnscope.plans.text_form.parse(text).over(6)
     said = trajectory.table(["cross", "self"]).query("row in ['cross', 'self']")
     counts = trace.calls().set_index("kind")
     for kind, whats in said.groupby("row")["what"]:

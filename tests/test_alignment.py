@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from attnscope.measures import READ
-from attnscope.models import SHAPES_FOLDER
+from attnscope.models.names import SHAPES_FOLDER
+from attnscope.runs.columns import READ
 from attnscope.shapes.reader import HEADS, alignment, encode, load_reader, matches
 from attnscope.shapes.scenes import (
     BACKGROUNDS,

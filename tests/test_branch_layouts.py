@@ -16,8 +16,8 @@ import toys
 import toys_other
 
 from attnscope import NoiseMean, StepDistance, Trace
-from attnscope.clock import _COND_FIRST
 from attnscope.errors import InputError
+from attnscope.hooks.clock import _COND_FIRST
 
 KINDS = ("cross", "self", "joint")
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers.utils import BaseOutput
 
-from attnscope.branches import _NEVER_BATCHED, narrowed, widened
+from attnscope.hooks.branches import _NEVER_BATCHED, narrowed, widened
 
 BATCH, HALF = 4, slice(2, 4)
 

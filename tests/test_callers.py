@@ -21,9 +21,9 @@ from diffusers import (
 from diffusers.modular_pipelines import ComponentSpec, ModularPipelineBlocks, OutputParam
 
 from attnscope import NoiseMean, StepDistance, Trace, accelerate
-from attnscope.callers import is_running, who_calls
 from attnscope.errors import InputError
-from attnscope.support import check_scheduler
+from attnscope.hooks.callers import is_running, who_calls
+from attnscope.hooks.refusals import check_scheduler
 
 PLANS = ["guidance-cutoff:m=2", "null-text-late:m=2", "m=2,k=2", "cross-reuse:m=2"]
 
@@ -551,7 +551,7 @@ def test_the_stack_keeps_nothing_alive_and_is_not_asked(sd):
 
 
 def test_branches_are_told_by_the_returns_of_the_function_itself():
-    from attnscope.encodings import _places
+    from attnscope.hooks.encodings import _places
 
     def encode_prompt(cached):
         if cached:

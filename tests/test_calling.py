@@ -5,10 +5,10 @@ import pytest
 import toys
 from PIL import Image
 
-from attnscope import architectures, skeletons
-from attnscope.calling import call, call_options
 from attnscope.errors import InputError
-from attnscope.schedulers import SCHEDULERS, set_scheduler, steps_of
+from attnscope.models import architectures, random_weights
+from attnscope.models.calling import call, call_options
+from attnscope.models.schedulers import SCHEDULERS, set_scheduler, steps_of
 
 SCALES = {
     4.0: [1.0, 2.5, 4.0],
@@ -34,7 +34,7 @@ def test_video_is_guided_from_1_at_the_first_frame_to_the_scale_at_the_last(svd,
 @pytest.mark.parametrize("guidance", SCALES)
 def test_a_skeleton_is_guided_as_the_model_is(svd, guidance):
     architecture = architectures.find("svd").resized(64, 64, None, 2)
-    keywords = skeletons.call_keywords(svd, architecture, steps=1, guidance=guidance)
+    keywords = random_weights.call_keywords(svd, architecture, steps=1, guidance=guidance)
     options = call_options(svd, seeds=[0], steps=1, guidance=guidance)
     for name in ("min_guidance_scale", "max_guidance_scale"):
         assert keywords[name] == options[name]

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from attnscope.errors import InputError
-from attnscope.prompts import read_captions
+from attnscope.runs.prompts import read_captions
 
 NO_BREAKS = ["\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
 """What Python's ``splitlines`` takes for the end of a line and no editor and no ``wc`` does."""

@@ -10,8 +10,8 @@ import pytest
 import toys
 from PIL import Image
 
-from attnscope.measures import READ
-from attnscope.runs import Run
+from attnscope.runs.columns import READ
+from attnscope.runs.folder import Run
 from attnscope.shapes import scenes as world
 
 
@@ -319,7 +319,7 @@ def test_a_run_that_failed_can_be_given_again_with_other_settings(
     attnscope, folder, captions, tmp_path, monkeypatch
 ):
     """As after running out of memory, when the advice is to change a setting."""
-    from attnscope import calling
+    from attnscope.models import calling
 
     def fail(*args, **options):
         raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
@@ -401,7 +401,7 @@ def test_scores_tell_places_apart_from_what_stands_there(attnscope):
 
 
 def test_models_lists_every_short_name(attnscope):
-    from attnscope.models import MODELS
+    from attnscope.models.names import MODELS
 
     code, out, _ = attnscope("models", "--json")
     assert code == 0

@@ -7,8 +7,8 @@ import sys
 import pandas as pd
 import pytest
 
-from attnscope import rivals
-from attnscope.analyses import latency
+from attnscope.analyses.bench import breakdown, rivals, rounds
+from attnscope.analyses.bench.arms import INACTIVE, WATCHED
 
 PLAN = "tgate:m=3,k=2,w=0,f=1"
 OURS = ["baseline", PLAN, "guidance alone", "cross alone", "self alone",
@@ -47,7 +47,7 @@ def test_bench_prints_json_and_takes_trained_weights(attnscope, folder, tmp_path
     assert (code, err) == (0, "")
     document = json.loads(out)
     assert [row["arm"] for row in document["arms"]] == [
-        "baseline", latency.INACTIVE, latency.WATCHED, *OURS[1:],
+        "baseline", INACTIVE, WATCHED, *OURS[1:],
     ]  # fmt: skip
     assert document["settings"]["decoded"] is False
     assert "frontier" not in document
@@ -134,8 +134,8 @@ def test_a_benchmark_is_not_run_twice_and_drawn_again_without_torch(
 ):
     command = bench(folder, tmp_path / "run", "--random-weights")
     attnscope(*command)
-    monkeypatch.setattr(latency, "measure_rounds", None)
-    monkeypatch.setattr(latency, "measure_breakdown", None)
+    monkeypatch.setattr(rounds, "measure_rounds", None)
+    monkeypatch.setattr(breakdown, "measure_breakdown", None)
     code, _, err = attnscope(*command)
     assert code == 0
     assert "timed before" in err
@@ -153,22 +153,22 @@ def test_a_benchmark_is_not_run_twice_and_drawn_again_without_torch(
 
 
 def test_rounds_outlive_a_benchmark_that_is_stopped(attnscope, folder, tmp_path, monkeypatch):
-    run, rounds, numbers = tmp_path / "run", latency.measure_rounds, []
+    run, measured, numbers = tmp_path / "run", rounds.measure_rounds, []
 
     def stopped(*args, **options):
-        yield next(rounds(*args, **options))
+        yield next(measured(*args, **options))
         raise KeyboardInterrupt
 
     def listed(pipe, arms, workload, left, **options):
         numbers.extend(left)
-        return rounds(pipe, arms, workload, left, **options)
+        return measured(pipe, arms, workload, left, **options)
 
     command = [*bench(folder, run, "--random-weights"), "--repeats", 3]
-    monkeypatch.setattr(latency, "measure_rounds", stopped)
+    monkeypatch.setattr(rounds, "measure_rounds", stopped)
     assert attnscope(*command)[0] != 0
     before = pd.read_parquet(run / "repetitions.parquet")
     assert set(before["repetition"]) == {0}
-    monkeypatch.setattr(latency, "measure_rounds", listed)
+    monkeypatch.setattr(rounds, "measure_rounds", listed)
     assert attnscope(*command)[0] == 0
     after = pd.read_parquet(run / "repetitions.parquet")
     assert numbers == [1, 2]

@@ -3,7 +3,7 @@
 import pytest
 
 from attnscope.cli.shapes import start_folder
-from attnscope.models import SHAPES_FOLDER
+from attnscope.models.names import SHAPES_FOLDER
 
 
 @pytest.mark.parametrize(

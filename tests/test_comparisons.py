@@ -27,9 +27,9 @@ from attnscope import (
     StepDistance,
     Trace,
 )
-from attnscope.counterfactuals import same_latents
-from attnscope.plan import GuidanceCutoff
-from attnscope.sites import find_denoiser
+from attnscope.analyses.convergence.interventions import same_latents
+from attnscope.plans.guidance import GuidanceCutoff
+from attnscope.sites.attention import find_denoiser
 
 MODULES = ("cross", "self", "feed-forward", "block")
 KINDS = (*MODULES, "latent")

@@ -12,11 +12,13 @@ from PIL import Image
 from test_comparisons import collect
 
 from attnscope import plots
-from attnscope.analyses import controls, convergence
-from attnscope.calling import call
-from attnscope.counterfactuals import latents_kept, latents_replayed
+from attnscope.analyses.convergence import controls
+from attnscope.analyses.convergence.interventions import latents_kept, latents_replayed
+from attnscope.analyses.convergence.measure import Settings
+from attnscope.analyses.convergence.measure import measure as measure_curves
 from attnscope.figures.controls import figure_controls
-from attnscope.prompts import Prompt, image_seed
+from attnscope.models.calling import call
+from attnscope.runs.prompts import Prompt, image_seed
 
 # Fixtures of the command's tests.
 
@@ -29,7 +31,7 @@ PROMPTS = [Prompt(10 + index, text) for index, text in enumerate(CAPTIONS)]
 
 
 def settings(**changes):
-    return convergence.Settings(
+    return Settings(
         **{
             "model": "toy", "weights": None, "captions": "toy", "prompts_digest": "", "limit": 3,
             "steps": 4, "scheduler": None, "guidance": 5.0, "seed": 0, "kinds": ("cross", "self"),
@@ -85,7 +87,7 @@ def test_other_families_have_controls_too(pipe, family):
 
 def test_the_steps_of_the_trained_model_are_those_of_the_paper_s_figure(sd):
     keys = ["prompt_id", "branch", "step", "site"]
-    records = convergence.measure(sd, settings(), PROMPTS, CAPTIONS, batch_size=3)
+    records = measure_curves(sd, settings(), PROMPTS, CAPTIONS, batch_size=3)
     table = measure(sd).query("arm == 'trained' and measure == 'step'")
     table = table[table["kind"].isin(["cross", "self"])]
     one, two = (

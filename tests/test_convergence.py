@@ -4,8 +4,8 @@ import pytest
 import torch
 import toys
 
-from attnscope.analyses.convergence import Settings, converged_steps, measure, still
-from attnscope.prompts import Prompt, image_seed
+from attnscope.analyses.convergence.measure import Settings, converged_steps, measure, still
+from attnscope.runs.prompts import Prompt, image_seed
 
 CAPTIONS = [
     "a small red circle on a white background",

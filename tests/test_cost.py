@@ -31,21 +31,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 import attnscope
-from attnscope import architectures, counting, published, sites
-from attnscope.architectures import Architecture
-from attnscope.cost import (
-    PARTS,
-    Alone,
-    Counts,
-    SiteCost,
-    attribution,
-    cost_of,
-    counts_of,
-    crossover,
-    scaling,
-)
+from attnscope.cost import counting, published
+from attnscope.cost.counts import PARTS, Counts, SiteCost
+from attnscope.cost.plans import attribution, cost_of
+from attnscope.cost.scaling import counts_of, crossover, scaling
 from attnscope.errors import InputError
-from attnscope.plan import Action, Plan, parse
+from attnscope.models import architectures
+from attnscope.models.architectures import Architecture
+from attnscope.plans.base import Action, Plan
+from attnscope.plans.parts import Alone
+from attnscope.plans.text_form import parse
+from attnscope.sites import attention
 
 
 def attention_block(positions, tokens, width, text):
@@ -112,7 +108,7 @@ def tiny(name, folder):
     tokens = 8 if "pixart" in name else None
     frames = 3 if name == "svd" else None
     found = architectures.find(str(folder / name)).resized(32, 32, tokens, frames)
-    return pipe, attnscope.sites.find_denoiser(pipe), found
+    return pipe, attnscope.sites.attention.find_denoiser(pipe), found
 
 
 @pytest.mark.parametrize("name", toys.VARIANTS)
@@ -435,7 +431,7 @@ class CalledError(Exception):
 
 def called(pipe, **keywords):
     """Shapes, but for the rows, of what a pipeline calls its denoiser on when it is told nothing."""
-    denoiser = sites.find_denoiser(pipe)
+    denoiser = attention.find_denoiser(pipe)
     given = {}
 
     def stop(module, args, kwargs):
@@ -551,7 +547,7 @@ def test_offline_asks_no_network(offline, message, monkeypatch):
 
 
 def test_parts_are_of_all_kinds_of_attention():
-    assert {part.split()[0] for part in PARTS if " " in part} == set(sites.KINDS)
+    assert {part.split()[0] for part in PARTS if " " in part} == set(attention.KINDS)
 
 
 def test_sizes_fit_the_model():
@@ -647,7 +643,7 @@ def test_the_papers_tables_take_no_model_and_no_run(attnscope, given, named):
 
 def test_the_arithmetic_needs_no_torch():
     script = (
-        "import sys, attnscope.cost, attnscope.published, attnscope.architectures as a\n"
+        "import sys, attnscope.cost, attnscope.cost.published, attnscope.models.architectures as a\n"
         "a.find('sdxl')\n"
         "assert not {'torch', 'diffusers', 'pandas'} & set(sys.modules)\n"
         "import attnscope.plots\n"

@@ -2,13 +2,13 @@ import pytest
 import torch
 import toys
 
-from attnscope.counterfactuals import (
+from attnscope.analyses.convergence.interventions import (
     latents_kept,
     latents_replayed,
     random_weights,
     same_latents,
 )
-from attnscope.sites import find_denoiser
+from attnscope.sites.attention import find_denoiser
 
 
 def hooks(pipe):

@@ -12,7 +12,7 @@ from PIL import Image
 import attnscope as package
 from attnscope import documents
 from attnscope.cli import app
-from attnscope.runs import Run, default_path
+from attnscope.runs.folder import Run, default_path
 
 
 def strictly(text):

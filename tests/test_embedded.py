@@ -10,9 +10,9 @@ import torch
 
 import attnscope
 from attnscope.analyses import alignment
-from attnscope.calling import call
-from attnscope.measures import READ
-from attnscope.models import MODELS, SHAPES_FOLDER
+from attnscope.models.calling import call
+from attnscope.models.names import MODELS, SHAPES_FOLDER
+from attnscope.runs.columns import READ
 from attnscope.shapes.reader import alignment as scores
 from attnscope.shapes.reader import load_reader, matches
 from attnscope.shapes.scenes import caption, generate, render

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from attnscope.basis import Basis, comparable
 from attnscope.errors import InputError
-from attnscope.features import Extractor, FeatureSet, Statistics, image_paths
-from attnscope.models import SHAPES_FOLDER
+from attnscope.metrics.feature_sets import Basis, FeatureSet, Statistics, comparable
+from attnscope.metrics.features import Extractor, image_paths
+from attnscope.models.names import SHAPES_FOLDER
 from attnscope.shapes.reader import load_reader
 
 

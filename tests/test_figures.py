@@ -167,7 +167,7 @@ def moving(prompts=3, steps=25):
 
 
 def drawn(name, folder):
-    from attnscope.plan import TGate
+    from attnscope.plans.reuse import TGate
 
     figures = {
         "figure2": lambda: convergence.figure_2(moving()),

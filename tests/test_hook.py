@@ -11,9 +11,9 @@ from attnscope import (
     TGate,
     Trace,
 )
-from attnscope.clock import Moment
-from attnscope.hook import AttentionHook
-from attnscope.sites import Site
+from attnscope.hooks.attention import AttentionHook
+from attnscope.hooks.moments import Moment
+from attnscope.sites.attention import Site
 
 PLANS = {
     "cross": (CrossReuse(2), {2: 1, 3: 1}),

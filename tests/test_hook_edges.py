@@ -7,8 +7,8 @@ import torch
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import nn
 
-from attnscope.hook import AttentionHook, attended_from, completed, hooked, needs_apart
-from attnscope.sites import Site
+from attnscope.hooks.attention import AttentionHook, attended_from, completed, hooked, needs_apart
+from attnscope.sites.attention import Site
 
 GIVEN = torch.arange(6.0).reshape(1, 3, 2)
 

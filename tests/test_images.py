@@ -8,10 +8,10 @@ from PIL import Image
 import attnscope
 from attnscope import metrics
 from attnscope.errors import InputError
-from attnscope.features import Extractor, image_paths
 from attnscope.figures.generation import read_image
 from attnscope.images import open_image, open_rgb, to_rgb
-from attnscope.prompts import read_images
+from attnscope.metrics.features import Extractor, image_paths
+from attnscope.runs.prompts import read_images
 
 RED, WHITE, BLACK = (255, 0, 0), (255, 255, 255), (0, 0, 0)
 

@@ -11,7 +11,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from attnscope.intervals import (
+from attnscope.metrics.intervals import (
     CONFIDENCE,
     DEVIATION,
     bootstrap,
@@ -48,15 +48,15 @@ def test_the_bootstrap_is_the_same_every_time_and_for_any_size_of_its_batches(mo
     values = np.random.default_rng(0).normal(size=50)
     first = bootstrap(values)
     assert bootstrap(values) == first
-    monkeypatch.setattr("attnscope.intervals._AT_ONCE", 1000)
+    monkeypatch.setattr("attnscope.metrics.intervals._AT_ONCE", 1000)
     assert bootstrap(values) == first
-    monkeypatch.setattr("attnscope.intervals._AT_ONCE", 10)  # fewer than there are values
+    monkeypatch.setattr("attnscope.metrics.intervals._AT_ONCE", 10)  # fewer than there are values
     assert bootstrap(values) == first
     assert bootstrap(values, seed=1) != first
 
 
 def test_the_bootstrap_holds_no_more_resampled_values_than_it_may(monkeypatch):
-    monkeypatch.setattr("attnscope.intervals._AT_ONCE", 20_000)
+    monkeypatch.setattr("attnscope.metrics.intervals._AT_ONCE", 20_000)
     bootstrap(range(10))  # imports scipy
     tracemalloc.start()
     bootstrap(np.random.default_rng(0).normal(size=1000))
@@ -185,5 +185,5 @@ def test_what_was_told_cannot_be_changed():
 
 
 def test_intervals_need_no_torch():
-    script = "import sys, attnscope.intervals, attnscope.basis; assert 'torch' not in sys.modules"
+    script = "import sys, attnscope.metrics.intervals, attnscope.metrics.feature_sets; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -7,14 +7,15 @@ import torch
 from PIL import Image
 
 from attnscope import plots
-from attnscope.analyses.judging import Judges, Reference, judge, scenes_reference
-from attnscope.analyses.summaries import at_gate, larger_than_chance, over_seeds, summarise
 from attnscope.errors import InputError
-from attnscope.features import Extractor, FeatureSet
-from attnscope.measures import READ
 from attnscope.metrics import fid, kid
-from attnscope.models import SHAPES_FOLDER
-from attnscope.runs import Run
+from attnscope.metrics.feature_sets import FeatureSet
+from attnscope.metrics.features import Extractor
+from attnscope.metrics.judging import Judges, Reference, judge, scenes_reference
+from attnscope.metrics.summaries import at_gate, larger_than_chance, over_seeds, summarise
+from attnscope.models.names import SHAPES_FOLDER
+from attnscope.runs.columns import READ
+from attnscope.runs.folder import Run
 from attnscope.shapes.reader import alignment, load_reader, matches
 from attnscope.shapes.scenes import Scene, caption, generate, parse, render
 

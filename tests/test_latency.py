@@ -11,18 +11,21 @@ import torch
 import toys
 from diffusers import FirstBlockCacheConfig
 
-from attnscope import architectures, rivals, skeletons
-from attnscope.analyses import latency, speedups
-from attnscope.analyses.latency import Arm, Workload
-from attnscope.cost import cost_of
-from attnscope.counting import count_architecture
+from attnscope.analyses.bench import breakdown, rivals, rounds, speedups
+from attnscope.analyses.bench.arms import Arm, arms_of, default_plan
+from attnscope.analyses.bench.instruments import ModuleTimes, PeakMemory, Stopwatch
+from attnscope.analyses.bench.rivals import RIVALS, Rival, Task, twin
+from attnscope.analyses.bench.rounds import Workload
+from attnscope.cost.counting import count_architecture
+from attnscope.cost.plans import cost_of
 from attnscope.errors import InputError
-from attnscope.instruments import ModuleTimes, PeakMemory, Stopwatch
-from attnscope.plan import Baseline, TGate, parse
-from attnscope.rivals import RIVALS, Rival, Task, twin
-from attnscope.schedulers import set_scheduler
-from attnscope.sites import find_denoiser, find_sites
-from attnscope.trace import Trace
+from attnscope.hooks.trace import Trace
+from attnscope.models import architectures, random_weights
+from attnscope.models.schedulers import set_scheduler
+from attnscope.plans.base import Baseline
+from attnscope.plans.reuse import TGate
+from attnscope.plans.text_form import parse
+from attnscope.sites.attention import find_denoiser, find_sites
 
 STEPS = 4
 PLAN = parse("m=3,k=2,w=0")
@@ -64,7 +67,7 @@ def found(tmp_path_factory):
 @pytest.fixture
 def bare(found):
     """The toy with random weights; four sites of either kind."""
-    return skeletons.build(found)
+    return random_weights.build(found)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +83,7 @@ def measure(bare, found, cost):
 @pytest.fixture(scope="module")
 def measured(found, cost):
     """By all of our own arms."""
-    return measuring(skeletons.build(found), found, cost)(latency.arms_of(cost))
+    return measuring(random_weights.build(found), found, cost)(arms_of(cost))
 
 
 @dataclasses.dataclass
@@ -95,9 +98,9 @@ def measuring(bare, found, cost):
     clock = Work(bare)
 
     def measured(arms, *, batch=1, values_matter=True):
-        keywords = skeletons.call_keywords(bare, found, steps=STEPS, guidance=5.0, batch=batch)
+        keywords = random_weights.call_keywords(bare, found, steps=STEPS, guidance=5.0, batch=batch)
         workload, stopwatch = Workload(lambda: ([], keywords), batch), Stopwatch(clock=clock)
-        tables = latency.measure_rounds(
+        tables = rounds.measure_rounds(
             bare, arms, workload, range(2), stopwatch=stopwatch, memory=PeakMemory(),
             values_matter=values_matter,
         )  # fmt: skip
@@ -105,7 +108,7 @@ def measuring(bare, found, cost):
         ours = [arm for arm in arms if arm.rival is None and not arm.optional]
         return Measured(
             repetitions,
-            latency.measure_breakdown(bare, ours, workload, passes=2, stopwatch=stopwatch),
+            breakdown.measure_breakdown(bare, ours, workload, passes=2, stopwatch=stopwatch),
             speedups.summarise(repetitions, arms, cost),
             speedups.attribution(repetitions, arms, cost),
         )
@@ -133,13 +136,13 @@ def test_the_table_of_a_benchmark_is_what_a_clock_of_computed_attention_says(mea
 
 def test_a_part_that_saves_nothing_is_no_arm(cost):
     never = cost_of(cost.counts, "m=2,k=2,w=0", STEPS)  # k comes to nothing before step 2
-    names = [arm.name for arm in latency.arms_of(never)]
+    names = [arm.name for arm in arms_of(never)]
     assert "self alone" not in names
     assert {"guidance alone", "cross alone"} < set(names)
 
 
 def test_times_are_per_image(measure, cost):
-    arms = latency.arms_of(cost)[:2]
+    arms = arms_of(cost)[:2]
     measured = measure(arms, batch=2)
     assert measured.arms["seconds"].tolist() == [64, 44]
 
@@ -197,7 +200,7 @@ def test_a_rival_that_fails_at_times_is_told_by_its_other_rounds(measure, cost):
             raise RuntimeError("no more memory")
         yield pipe
 
-    row = measure([latency.arms_of(cost)[0], rivalling("rival", failing)]).arms.iloc[1]
+    row = measure([arms_of(cost)[0], rivalling("rival", failing)]).arms.iloc[1]
     assert row["seconds"] == 64
     assert row["speedup"] == 1
     assert row["note"] == "failed in 1 of 2 rounds: RuntimeError: no more memory"
@@ -216,7 +219,7 @@ def test_what_a_rival_leaves_is_gone_before_the_next_call(measure, cost):
 
     gc.disable()
     try:
-        table = measure([latency.arms_of(cost)[0], rivalling("rival", leaving)]).arms
+        table = measure([arms_of(cost)[0], rivalling("rival", leaving)]).arms
     finally:
         gc.enable()
     assert table["seconds"].notna().all()
@@ -225,7 +228,7 @@ def test_what_a_rival_leaves_is_gone_before_the_next_call(measure, cost):
 
 def test_an_arm_that_nobody_asked_for_may_fail(measure, cost):
     beyond = Arm("beyond", parse("m=9"))
-    baseline = latency.arms_of(cost)[0]
+    baseline = arms_of(cost)[0]
     table = measure([baseline, dataclasses.replace(beyond, optional=True)]).arms
     assert "there are 4 steps" in table.loc[1, "note"]
     with pytest.raises(InputError, match="there are 4 steps"):
@@ -238,7 +241,7 @@ def test_out_of_memory_says_what_helps(measure, cost, bare):
 
     bare.unet.register_forward_pre_hook(refuse)
     with pytest.raises(InputError, match="choose a smaller --batch"):
-        measure([latency.arms_of(cost)[0]])
+        measure([arms_of(cost)[0]])
 
 
 def test_a_rival_that_fails_says_so_in_its_row_and_stops_nobody(measure, cost):
@@ -248,7 +251,7 @@ def test_a_rival_that_fails_says_so_in_its_row_and_stops_nobody(measure, cost):
     def refusing(pipe, task):
         raise InputError("it is made for others")
 
-    arms = latency.arms_of(cost)[:2]
+    arms = arms_of(cost)[:2]
     arms += [rivalling("broken", breaking), rivalling("other", refusing),
              rivalling("absent", breaking, package="no-such-package")]  # fmt: skip
     table = measure(arms).arms.set_index("arm")
@@ -259,7 +262,7 @@ def test_a_rival_that_fails_says_so_in_its_row_and_stops_nobody(measure, cost):
 
 
 def test_a_rival_that_goes_by_values_is_not_timed_on_random_ones(measure, cost):
-    arms = [latency.arms_of(cost)[0],
+    arms = [arms_of(cost)[0],
             rivalling("by values", lambda pipe, task: contextlib.nullcontext(pipe),
                       by_values=True)]  # fmt: skip
     told = measure(arms, values_matter=False).arms.set_index("arm")
@@ -273,8 +276,8 @@ def test_a_rival_that_goes_by_values_is_not_timed_on_random_ones(measure, cost):
 )
 def test_the_plan_of_a_benchmark_is_the_papers_part_of_the_steps(steps, gate):
     """Section 4: m=10 and k=5 of 25 steps; never before the first one."""
-    assert latency.default_plan(steps) == TGate(gate, 5)
-    latency.default_plan(steps).over(steps)
+    assert default_plan(steps) == TGate(gate, 5)
+    default_plan(steps).over(steps)
 
 
 def test_a_plan_that_cannot_run_is_an_error(measure):
@@ -326,10 +329,10 @@ def test_pipelines_of_random_weights_run_by_every_plan(name, tmp_path):
         found = architectures.find(str(tmp_path / name))
         tokens = 8 if "pixart" in name else None
         found = found.resized(32, 32, tokens, 3 if name == "svd" else None)
-    pipe = skeletons.build(found)
+    pipe = random_weights.build(found)
     guidance = 0.0 if name == "lcm-pixart" else 5.0
     guided = found.guided and guidance > 1
-    keywords = skeletons.call_keywords(pipe, found, steps=3, guidance=guidance, batch=2)
+    keywords = random_weights.call_keywords(pipe, found, steps=3, guidance=guidance, batch=2)
     plan = parse("m=2,k=2,w=0")
     cost = cost_of(count_architecture(found), plan, 3, guided=guided, batch=2)
     sites = {site.name for site in find_sites(find_denoiser(pipe))}
@@ -345,7 +348,7 @@ def test_pipelines_of_random_weights_run_by_every_plan(name, tmp_path):
 def test_no_pipeline_of_random_weights_is_made_up():
     found = architectures.Architecture("toy", "FluxTransformer2DModel", "{}", "", 64, 64, tokens=5)
     with pytest.raises(InputError, match="leave --random-weights out"):
-        skeletons.build(found)
+        random_weights.build(found)
 
 
 @pytest.mark.parametrize("name", [name for name in RIVALS if name != "firstblock"])
@@ -354,8 +357,8 @@ def test_rivals_run_on_a_pipeline_of_their_own(name, found):
     if RIVALS[name].version() is None:
         pytest.skip(f"{RIVALS[name].package} is not installed")
     found = toys.latte_architecture() if on_transformers else found
-    pipe = skeletons.build(found)
-    keywords = skeletons.call_keywords(pipe, found, steps=4, guidance=5.0)
+    pipe = random_weights.build(found)
+    keywords = random_weights.call_keywords(pipe, found, steps=4, guidance=5.0)
     task = Task(PLAN)
 
     def made(call):
@@ -377,14 +380,14 @@ def test_tgate_runs_without_guidance_where_it_can_be_told(tmp_path, found):
     pytest.importorskip("tgate")
     toys.VARIANTS["lcm-sdxl"](tmp_path).save_pretrained(tmp_path / "toy")
     latent = architectures.find(str(tmp_path / "toy")).resized(32, 32)
-    pipe = skeletons.build(latent)
-    keywords = skeletons.call_keywords(pipe, latent, steps=4, guidance=5.0, batch=2)
+    pipe = random_weights.build(latent)
+    keywords = random_weights.call_keywords(pipe, latent, steps=4, guidance=5.0, batch=2)
     with RIVALS["tgate"].on(pipe, Task(PLAN, guided=False)) as call:
         theirs = call(**keywords, generator=torch.Generator().manual_seed(0)).images
     with Trace(pipe, plan=PLAN):
         ours = pipe(**keywords, generator=torch.Generator().manual_seed(0)).images
     torch.testing.assert_close(theirs, ours)
-    refusing = RIVALS["tgate"].on(skeletons.build(found), Task(PLAN, guided=False))
+    refusing = RIVALS["tgate"].on(random_weights.build(found), Task(PLAN, guided=False))
     with pytest.raises(InputError, match="cannot run StableDiffusionPipeline without"), refusing:
         pass
 

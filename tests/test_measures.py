@@ -15,11 +15,12 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 from torchmetrics.multimodal import CLIPScore
 
-from attnscope.analyses.summaries import larger_than_chance
-from attnscope.analyses.verdicts import single_best
-from attnscope.cli.ablate import _marked
-from attnscope.intervals import Interval
-from attnscope.measures import CELL, LEADING, MEASURES, READ, of_the_old_reading
+from attnscope.cli.reports.ablation import _marked
+from attnscope.metrics.intervals import Interval
+from attnscope.metrics.measures import LEADING, MEASURES
+from attnscope.metrics.summaries import larger_than_chance
+from attnscope.metrics.verdicts import single_best
+from attnscope.runs.columns import CELL, READ, of_the_old_reading
 
 TORCHMETRICS = {
     "fid": FrechetInceptionDistance,

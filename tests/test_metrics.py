@@ -17,8 +17,8 @@ from scipy import linalg
 from transformers import CLIPModel, CLIPTokenizer
 
 from attnscope.errors import InputError
-from attnscope.features import FeatureSet, Statistics
 from attnscope.metrics import clip_score, fid, frame_consistency, kid, lpips, psnr, ssim
+from attnscope.metrics.feature_sets import FeatureSet, Statistics
 from attnscope.metrics.images import load_lpips
 
 _TORCHVISION = importlib.util.find_spec("torchvision") is not None

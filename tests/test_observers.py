@@ -15,7 +15,7 @@ from diffusers import (
 )
 
 from attnscope import FeatureMaps, NoiseMean, StepDistance, Trace, find_sites
-from attnscope.sites import find_denoiser
+from attnscope.sites.attention import find_denoiser
 
 
 def collect_outputs(pipe, run):

@@ -13,9 +13,14 @@ from diffusers import (
 
 import attnscope
 from attnscope import Action, Plan, Trace, find_sites
-from attnscope.cost import Alone, Counts, SiteCost, attribution, cost_of, savings
+from attnscope.cost.counts import Counts, SiteCost
+from attnscope.cost.plans import attribution, cost_of, savings
 from attnscope.errors import InputError
-from attnscope.plan import Combined, CrossReuse, NullTextLate, TGate, Trajectory, made
+from attnscope.plans.base import Trajectory, made
+from attnscope.plans.null_text import NullTextLate
+from attnscope.plans.parts import Alone
+from attnscope.plans.reuse import CrossReuse, TGate
+from attnscope.plans.text_form import Combined
 
 COUNTS = Counts(
     sites=tuple(

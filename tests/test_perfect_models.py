@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from attnscope import predictions
 from attnscope.errors import InputError
-from attnscope.schedulers import SCHEDULERS
+from attnscope.models import predictions
+from attnscope.models.schedulers import SCHEDULERS
 
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 ZERO_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}

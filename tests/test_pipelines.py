@@ -6,11 +6,11 @@ import torch
 import toys
 from diffusers import EulerDiscreteScheduler
 
-from attnscope.calling import call, default_batch_size
 from attnscope.errors import InputError
-from attnscope.models import MODELS, describe, fingerprint, is_local
-from attnscope.pipelines import choose_device, load, precision_name
-from attnscope.schedulers import SCHEDULERS, set_scheduler
+from attnscope.models.calling import call, default_batch_size
+from attnscope.models.loading import choose_device, load, precision_name
+from attnscope.models.names import MODELS, describe, fingerprint, is_local
+from attnscope.models.schedulers import SCHEDULERS, set_scheduler
 
 
 @pytest.fixture

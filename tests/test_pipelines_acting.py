@@ -32,8 +32,8 @@ from attnscope import (
     Trace,
     accelerate,
 )
-from attnscope.branches import narrowed
 from attnscope.errors import InputError
+from attnscope.hooks.branches import narrowed
 
 PLAN = {"m": 3, "k": 2, "w": 0}
 
@@ -284,8 +284,8 @@ class TestOneCallPerBranch:
 
 def test_the_conditional_branch_stays_where_joint_attention_reads_the_text():
     """Stable Diffusion 3.5 has self-attention beside joint attention, which goes on reading."""
-    from attnscope.sites import Site
-    from attnscope.support import model_keeps
+    from attnscope.hooks.refusals import model_keeps
+    from attnscope.sites.attention import Site
 
     joint = Site("a", "joint", "b", 0), Site("c", "self", "b", 1)
     assert model_keeps(torch.nn.Identity(), joint) == "cond"
@@ -392,7 +392,7 @@ class TestRefusedByName:
 def test_plans_of_ones_own_give_every_site_its_own_gate(sd):
     from dataclasses import dataclass
 
-    from attnscope.plan import Action, Plan
+    from attnscope.plans.base import Action, Plan
 
     @dataclass(frozen=True)
     class Staggered(Plan):

@@ -5,21 +5,11 @@ from dataclasses import dataclass
 import pytest
 
 from attnscope.errors import InputError
-from attnscope.plan import (
-    PLANS,
-    Action,
-    Baseline,
-    Combined,
-    CrossReuse,
-    GuidanceCutoff,
-    NullTextEarly,
-    NullTextLate,
-    Plan,
-    SelfReuseEarly,
-    SelfReuseLate,
-    TGate,
-    parse,
-)
+from attnscope.plans.base import Action, Baseline, Plan
+from attnscope.plans.guidance import GuidanceCutoff
+from attnscope.plans.null_text import NullTextEarly, NullTextLate
+from attnscope.plans.reuse import CrossReuse, SelfReuseEarly, SelfReuseLate, TGate
+from attnscope.plans.text_form import PLANS, Combined, parse
 
 
 class Site:
@@ -192,7 +182,5 @@ def test_reusing_what_was_never_stored_is_refused():
 
 
 def test_plans_are_read_without_torch():
-    code = (
-        "import sys, attnscope.plan as p; p.parse('m=3').over(5); sys.exit('torch' in sys.modules)"
-    )
+    code = "import sys, attnscope.plans.base as p; p.parse('m=3').over(5); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,17 +7,11 @@ from dataclasses import FrozenInstanceError, dataclass
 import pytest
 
 from attnscope.errors import InputError
-from attnscope.plan import (
-    Baseline,
-    Combined,
-    CrossReuse,
-    GuidanceCutoff,
-    NullTextEarly,
-    Plan,
-    SelfReuseEarly,
-    TGate,
-    parse,
-)
+from attnscope.plans.base import Baseline, Plan
+from attnscope.plans.guidance import GuidanceCutoff
+from attnscope.plans.null_text import NullTextEarly
+from attnscope.plans.reuse import CrossReuse, SelfReuseEarly, TGate
+from attnscope.plans.text_form import Combined, parse
 
 
 class Site:

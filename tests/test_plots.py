@@ -136,7 +136,8 @@ def test_site_names_are_short_on_axes(name, short):
 
 
 def test_a_plan_is_drawn_as_it_is():
-    from attnscope.plan import NullTextLate, TGate
+    from attnscope.plans.null_text import NullTextLate
+    from attnscope.plans.reuse import TGate
 
     ax = plots.plan(TGate(4, 2).over(8).table(), ax=plt.subplots()[1])
     names = [label.get_text() for label in ax.get_yticklabels()]
@@ -297,7 +298,7 @@ def timed(**columns):
 
 
 def scheduled(m=4):
-    from attnscope.plan import TGate
+    from attnscope.plans.reuse import TGate
 
     return TGate(m, 2).over(8).table()
 

@@ -14,7 +14,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from attnscope.predictions import clean_weights, log_snr, noise_weights
+from attnscope.models.predictions import clean_weights, log_snr, noise_weights
 
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from attnscope.errors import InputError
-from attnscope.prompts import (
+from attnscope.runs.prompts import (
     Prompt,
     count_too_long,
     image_seed,

@@ -8,8 +8,8 @@ import toys
 from diffusers import HeunDiscreteScheduler, PNDMScheduler
 from PIL import Image
 
-from attnscope import calling, models
-from attnscope.runs import Run
+from attnscope.models import calling, names
+from attnscope.runs.folder import Run
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ def test_a_batch_that_was_halved_is_recorded(attnscope, folder, captions, tmp_pa
 
 
 def test_a_run_that_goes_on_elsewhere_says_so(tmp_path, captions):
-    from attnscope.analyses.ablation import Settings
+    from attnscope.analyses.ablation.arms import Settings
 
     settings = Settings((), "none", "", 1, "cross", ("1",), ())
     Run.open(tmp_path / "run", "ablate", settings, device="cpu", batch_size=4)
@@ -103,8 +103,8 @@ def test_steps_of_a_models_own_scheduler_are_those_that_it_makes(
 def test_an_ablation_whose_scheduler_makes_other_steps_is_refused(
     attnscope, folder, captions, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("attnscope.cli.inputs.steps_of", lambda scheduler, steps: steps + 1)
-    monkeypatch.setattr("attnscope.cli.inputs.own_scheduler", lambda model: None)
+    monkeypatch.setattr("attnscope.cli.parsing.steps_of", lambda scheduler, steps: steps + 1)
+    monkeypatch.setattr("attnscope.cli.parsing.own_scheduler", lambda model: None)
     code, _, err = attnscope(*command("ablate", folder, captions, tmp_path / "run"))
     assert code == 2
     assert "makes 4 steps of --steps 3, where 3 are recorded" in err
@@ -129,11 +129,11 @@ def test_images_say_by_which_scheduler_they_were_made(attnscope, folder, caption
 
 
 def test_weights_that_are_no_safetensors_have_a_fingerprint_too(folder):
-    model = models.describe(str(folder))
-    seen = {models.fingerprint(model)}
+    model = names.describe(str(folder))
+    seen = {names.fingerprint(model)}
     for content in (b"one", b"two"):
         (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(content)
-        seen.add(models.fingerprint(model))
+        seen.add(names.fingerprint(model))
     assert len(seen) == 3
 
 
@@ -142,9 +142,9 @@ def test_a_unet_that_stands_in_for_the_models_own_is_in_the_fingerprint(tmp_path
         "stabilityai/stable-diffusion-xl-base-1.0": "base",
         "latent-consistency/lcm-sdxl": "unet",
     }
-    monkeypatch.setattr(models, "_cached", lambda repository, name: tmp_path / found[repository])
-    assert models.fingerprint(models.MODELS["lcm-sdxl"]) == "base+unet"
-    assert models.fingerprint(models.MODELS["sdxl"]) == "base"
+    monkeypatch.setattr(names, "_cached", lambda repository, name: tmp_path / found[repository])
+    assert names.fingerprint(names.MODELS["lcm-sdxl"]) == "base+unet"
+    assert names.fingerprint(names.MODELS["sdxl"]) == "base"
 
 
 @pytest.mark.parametrize("scale", ["nan", "-1", "3,inf"])

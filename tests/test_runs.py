@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from attnscope.errors import InputError
-from attnscope.runs import Run, default_path, write_whole
+from attnscope.files import write_whole
+from attnscope.runs.folder import Run, default_path
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from attnscope.measures import READ
+from attnscope.runs.columns import READ
 from attnscope.shapes import architecture, fitting, reader
 from attnscope.shapes.fitting import Objective, OutOfTime, Schedule, Worker, fit
 from attnscope.shapes.scenes import Scene, Thing, caption, generate, render

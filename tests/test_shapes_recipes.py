@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from attnscope.errors import InputError
-from attnscope.models import SHAPES_FOLDER
+from attnscope.models.names import SHAPES_FOLDER
 from attnscope.shapes import architecture, reader, t5
 from attnscope.shapes.captions import Captions
 from attnscope.shapes.denoising import Emphasis, UNetDenoising

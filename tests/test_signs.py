@@ -7,10 +7,10 @@ import torch
 import toys
 
 from attnscope import NoiseMean, Trace
-from attnscope.comparisons import PredictionDistance
 from attnscope.errors import InputError
-from attnscope.plan import GuidanceCutoff
-from attnscope.signs import products, sign_of
+from attnscope.models.signs import products, sign_of
+from attnscope.observers.predictions import PredictionDistance
+from attnscope.plans.guidance import GuidanceCutoff
 
 # Names of the branches of the denoiser's rows in order, and the sign of its flow: eps - x_0 is 1.
 PIPELINES = {

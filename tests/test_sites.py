@@ -23,7 +23,7 @@ from diffusers.models.embeddings import (
 from torch import nn
 
 from attnscope import CrossReuse, StepDistance, Trace, find_sites
-from attnscope.sites import ATTENTION_CLASSES, Site, confirmed_kind, select_sites
+from attnscope.sites.attention import ATTENTION_CLASSES, Site, confirmed_kind, select_sites
 
 
 def kinds(denoiser):

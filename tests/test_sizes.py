@@ -8,11 +8,14 @@ import pytest
 import toys
 from PIL import Image
 
-from attnscope import architectures, calling, sizes
-from attnscope.analyses import ablation, convergence, generation
+from attnscope.analyses import generation
+from attnscope.analyses.ablation import arms
+from attnscope.analyses.ablation.sample import sample_arm
+from attnscope.analyses.convergence import measure
 from attnscope.errors import InputError
-from attnscope.prompts import Prompt
-from attnscope.runs import Run
+from attnscope.models import architectures, calling, image_sizes
+from attnscope.runs.folder import Run
+from attnscope.runs.prompts import Prompt
 
 PROMPT = Prompt(0, toys.PROMPTS[0])
 
@@ -50,8 +53,8 @@ def test_one_side_alone_means_a_square_in_every_analysis(sd, asked, made, tmp_pa
     seen = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sd.unet, "forward", _spying(sd.unet.forward, seen))
-        convergence.measure(
-            sd, settings_of(convergence.Settings, **asked), [PROMPT], [PROMPT.text], batch_size=1
+        measure.measure(
+            sd, settings_of(measure.Settings, **asked), [PROMPT], [PROMPT.text], batch_size=1
         )
     assert set(seen) == {tuple(side // sd.vae_scale_factor for side in made)}
 
@@ -65,22 +68,22 @@ def _spying(forward, seen):
 
 
 def test_an_ablation_of_one_side_alone_is_square(sd, tmp_path):
-    subject = ablation.Subject("toy", None, "float32", 5.0, (2,), (None,))
-    settings = ablation.Settings((subject,), "none", "", 1, "cross", ("1",), (), height=40)
+    subject = arms.Subject("toy", None, "float32", 5.0, (2,), (None,))
+    settings = arms.Settings((subject,), "none", "", 1, "cross", ("1",), (), height=40)
     run = Run.open(tmp_path / "run", "ablate", settings)
-    arm = ablation.arms_of(settings)[0]
-    ablation.sample_arm(sd, arm, settings, [PROMPT], [PROMPT.text], run, batch_size=1)
+    arm = arms.arms_of(settings)[0]
+    sample_arm(sd, arm, settings, [PROMPT], [PROMPT.text], run, batch_size=1)
     (path,) = (tmp_path / "run" / "images").rglob("*.png")
     with Image.open(path) as image:
         assert image.size == (40, 40)
 
 
 def test_the_size_of_a_subject_goes_before_that_of_all(sd, tmp_path):
-    subject = ablation.Subject("toy", None, "float32", 5.0, (2,), (None,), height=24, width=40)
-    settings = ablation.Settings((subject,), "none", "", 1, "cross", ("1",), ())
+    subject = arms.Subject("toy", None, "float32", 5.0, (2,), (None,), height=24, width=40)
+    settings = arms.Settings((subject,), "none", "", 1, "cross", ("1",), ())
     run = Run.open(tmp_path / "run", "ablate", settings)
-    arm = ablation.arms_of(settings)[0]
-    ablation.sample_arm(sd, arm, settings, [PROMPT], [PROMPT.text], run, batch_size=1)
+    arm = arms.arms_of(settings)[0]
+    sample_arm(sd, arm, settings, [PROMPT], [PROMPT.text], run, batch_size=1)
     (path,) = (tmp_path / "run" / "images").rglob("*.png")
     with Image.open(path) as image:
         assert image.size == (40, 24)
@@ -90,12 +93,12 @@ def test_the_own_size_of_a_pipeline_is_what_it_makes_when_told_nothing(tokenizer
     for name in ("sd", "sdxl"):
         pipe = toys.FAMILIES[name](tokenizer_folder)
         (image,) = pipe(toys.PROMPTS[0], num_inference_steps=1).images
-        assert sizes.own(pipe) == (image.height, image.width), name
+        assert image_sizes.own(pipe) == (image.height, image.width), name
     pipe = toys.stable_diffusion(tokenizer_folder, sample_size=(12, 20))
     (image,) = pipe(toys.PROMPTS[0], num_inference_steps=1).images
-    assert sizes.own(pipe) == (image.height, image.width) == (24, 40)
-    assert sizes.own(toys.stable_video_diffusion(tokenizer_folder)) == (576, 1024)
-    assert sizes.own(toys.wan()) == (480, 832)
+    assert image_sizes.own(pipe) == (image.height, image.width) == (24, 40)
+    assert image_sizes.own(toys.stable_video_diffusion(tokenizer_folder)) == (576, 1024)
+    assert image_sizes.own(toys.wan()) == (480, 832)
 
 
 def test_what_is_known_without_weights_is_the_pipelines_own_size(tokenizer_folder, tmp_path):
@@ -104,7 +107,7 @@ def test_what_is_known_without_weights_is_the_pipelines_own_size(tokenizer_folde
         pipe.save_pretrained(tmp_path / name)
         found = architectures.find(str(tmp_path / name))
         assert found.is_known
-        assert (found.height, found.width) == sizes.own(pipe), name
+        assert (found.height, found.width) == image_sizes.own(pipe), name
 
 
 @pytest.mark.parametrize("asked", [{"height": 36}, {"height": 32, "width": 12}, {"width": -8}])

@@ -13,8 +13,8 @@ from diffusers.models.transformers.transformer_flux import FluxTransformerBlock
 from torch import nn
 
 from attnscope import FeatureMaps, StepDistance, Trace, find_sites
-from attnscope.sites import Site
-from attnscope.surroundings import _streams, find_surroundings, stream
+from attnscope.sites.around import _streams, find_surroundings, stream
+from attnscope.sites.attention import Site
 
 IMAGE = 4
 """Tokens of the image in every tiny denoiser here; the text has 9."""

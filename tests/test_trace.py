@@ -31,8 +31,8 @@ from attnscope import (
     TGate,
     Trace,
 )
-from attnscope.clock import Run
-from attnscope.counterfactuals import same_latents
+from attnscope.analyses.convergence.interventions import same_latents
+from attnscope.hooks.moments import Run
 
 
 def everything():
@@ -45,7 +45,7 @@ def everything():
 
 def fingerprint(pipe):
     """Everything about the modules and the scheduler that a hook could leave behind."""
-    denoiser = attnscope.sites.find_denoiser(pipe)
+    denoiser = attnscope.sites.attention.find_denoiser(pipe)
     modules = {
         name: (sorted(vars(module)), list(module._forward_hooks), list(module._forward_pre_hooks))
         for name, module in denoiser.named_modules()

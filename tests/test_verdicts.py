@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from test_judging import features, images
 
-from attnscope.analyses.judging import Reference
-from attnscope.analyses.summaries import summarise
-from attnscope.analyses.verdicts import biased, untested
-from attnscope.features import FeatureSet
+from attnscope.metrics.feature_sets import FeatureSet
+from attnscope.metrics.judging import Reference
+from attnscope.metrics.summaries import summarise
+from attnscope.metrics.verdicts import biased, untested
 
 RNG = np.random.default_rng(3)
 

@@ -6,8 +6,9 @@ import shutil
 import pytest
 import toys
 
-from attnscope import words
-from attnscope.models import SHAPES_FOLDER
+from attnscope.models.names import SHAPES_FOLDER
+from attnscope.runs import words
+from attnscope.shapes.words import unknown_to_world
 
 KNOWN = "a small red circle on a white background"
 
@@ -30,7 +31,7 @@ KNOWN = "a small red circle on a white background"
     ],
 )
 def test_words_of_no_caption_of_the_world_are_unknown(text, unknown):
-    found = words.unknown_to_world([text])
+    found = unknown_to_world([text])
     assert list(found.words) == unknown
     assert found.captions == bool(unknown)
 
@@ -41,11 +42,11 @@ def test_every_caption_of_the_world_is_known():
     from attnscope.shapes.scenes import caption, generate
 
     texts = [caption(scene) for scene in islice(generate("test"), 300)]
-    assert words.unknown_to_world(texts) == words.Unknown({}, 0)
+    assert unknown_to_world(texts) == words.Unknown({}, 0)
 
 
 def test_captions_are_counted_by_the_word_that_most_of_them_have():
-    found = words.unknown_to_world(["dog", "a cat cat", "a cat", "a circle"])
+    found = unknown_to_world(["dog", "a cat cat", "a cat", "a circle"])
     assert found == words.Unknown({"cat": 2, "dog": 1}, 3)
 
 
@@ -154,7 +155,7 @@ def test_other_models_are_asked_by_their_tokenizer(attnscope, sd, tmp_path, monk
                              "--out", tmp_path / "one")  # fmt: skip
     assert (code, err) == (0, "")
     monkeypatch.setattr(
-        "attnscope.cli.inputs.unknown_to_tokenizers",
+        "attnscope.cli.parsing.unknown_to_tokenizers",
         lambda pipe, texts: words.Unknown({"🐈": 1}, 1),
     )
     _, _, err = attnscope("generate", "🐈", "--model", tmp_path / "toy", "--steps", 1,

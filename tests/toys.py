@@ -43,7 +43,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from attnscope.architectures import Architecture
+from attnscope.models.architectures import Architecture
 from attnscope.shapes.architecture import tokenizer as shapes_tokenizer
 
 _TEXT = {

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from attnscope.batches import in_batches
-from attnscope.calling import call
-from attnscope.prompts import image_seed
+from attnscope.models.calling import call
+from attnscope.runs.batches import in_batches
+from attnscope.runs.prompts import image_seed
 from attnscope.shapes.reader import alignment, load_reader, matches
 from attnscope.shapes.scenes import Scene, caption, generate
 
@@ -42,7 +42,7 @@ class Result:
     Args:
         images: uint8 ``[n, height, width, 3]``.
         captions: of each.
-        scores: means over images, by the names of :data:`attnscope.measures.READ`.
+        scores: means over images, by the names of :data:`attnscope.runs.columns.READ`.
         n_relation: how many captions have two things: ``relation`` is a mean over these alone, and NaN
             if there are none.
     """

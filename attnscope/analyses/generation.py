@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from PIL.Image import Image
 
-from attnscope.batches import in_batches
-from attnscope.calling import call, frames
-from attnscope.plan import Baseline, GuidanceCutoff, Plan, parse
-from attnscope.prompts import Prompt, image_seed
+from attnscope.models.calling import call, frames
+from attnscope.plans.base import Baseline, Plan
+from attnscope.plans.guidance import GuidanceCutoff
+from attnscope.plans.text_form import parse
+from attnscope.runs.batches import in_batches
+from attnscope.runs.prompts import Prompt, image_seed
 
 if TYPE_CHECKING:
-    from attnscope.trace import Trace
+    from attnscope.hooks.trace import Trace
 
 PLANNED, BASELINE = "plan", "baseline"
 """Names of the arms."""
@@ -106,7 +108,7 @@ def generate(
     Raises:
         InputError: the plan does not fit the pipeline or the steps.
     """
-    from attnscope.trace import Trace
+    from attnscope.hooks.trace import Trace
 
     plan = parse(settings.plan)
     pairs = list(zip(prompts, given, strict=True))

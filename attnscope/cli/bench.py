@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +14,19 @@ from attnscope.cli import options as o
 if TYPE_CHECKING:
     import pandas as pd
 
-    from attnscope.analyses.judging import Judges
-    from attnscope.analyses.latency import Arm, Settings, Workload
-    from attnscope.cli.inputs import ChosenModel, RandomModel
-    from attnscope.cost import Cost
-    from attnscope.models import Model
-    from attnscope.prompts import Prompt
-    from attnscope.runs import Run
+    from attnscope.analyses.bench.arms import Arm, Settings
+    from attnscope.analyses.bench.rounds import Workload
+    from attnscope.cost.plans import Cost
+    from attnscope.metrics.judging import Judges
+    from attnscope.models.chosen import ChosenModel, RandomModel
+    from attnscope.models.names import Model
+    from attnscope.runs.folder import Run
+    from attnscope.runs.prompts import Prompt
+from attnscope.cli.reports.bench import report
 
 _PROMPT = "a photograph of an orange cat on a windowsill"
 _FRONTIER_LIMIT = 100
-_FEW = 10_000
 _PASSES = 3
-_TABLES = ("arms", "parts", "attribution")
-_APART = ("size", "fill", "color", "shape", "background")  # "attributes" and "all" stand for them
 
 
 def bench(
@@ -69,27 +67,28 @@ def bench(
     The plan, its parts alone and its rivals take turns with the baseline; ratios are taken within a
     round. Without arguments: the embedded model with the paper's plan.
     """
-    from attnscope import architectures
-    from attnscope.analyses import latency
-    from attnscope.cli import inputs, quality
+    from attnscope.analyses.bench.arms import Settings, arms_of, default_plan
+    from attnscope.cli import parsing, quality, reading
     from attnscope.cli.console import messages, quiet_libraries
-    from attnscope.cost import cost_of
-    from attnscope.counting import count_architecture
-    from attnscope.runs import Run, default_path
-    from attnscope.sizes import asked
+    from attnscope.cost.counting import count_architecture
+    from attnscope.cost.plans import cost_of
+    from attnscope.models import architectures
+    from attnscope.models.chosen import ChosenModel, RandomModel
+    from attnscope.models.image_sizes import asked
+    from attnscope.runs.folder import Run, default_path
 
     wanted = _chosen_rivals(rivals)
     judging = {"--captions": captions, "--column": column, "--limit": limit, "--reference": reference,
                "--clip": clip, "--features-weights": features_weights,
                "--features": None if features == "auto" else features}  # fmt: skip
     _check_options(frontier, random_weights, scheduler, judging)
-    inputs.check_guidance(guidance)
+    parsing.check_guidance(guidance)
     with quiet_libraries():
         found = architectures.find(model, offline=offline).resized(height, width)
         chosen = (
-            inputs.RandomModel(found, device=device, dtype=dtype)
+            RandomModel(found, device=device, dtype=dtype)
             if random_weights
-            else inputs.ChosenModel(
+            else ChosenModel(
                 model, scheduler=scheduler, device=device, dtype=dtype, offline=offline,
                 allow_pickle=allow_pickle,
             )
@@ -97,10 +96,10 @@ def bench(
         described, size = chosen.described, (found.width, found.height)
         number = steps or described.steps
         expected = chosen.steps_made(number)
-        plan = inputs.chosen_plan(tgate, other) or latency.default_plan(expected)
+        plan = parsing.chosen_plan(tgate, other) or default_plan(expected)
         plan.over(expected)
         given = [] if random_weights else _given(described, images, batch, seed, size)
-        settings = latency.Settings(
+        settings = Settings(
             model=model,
             weights=chosen.weights,
             plan=str(plan),
@@ -126,9 +125,9 @@ def bench(
         if frontier:
             count = _FRONTIER_LIMIT if limit is None and captions is None else limit
             pictured = _Pictured(
-                *inputs.read(described, captions, images, column, count, seed, size)
+                *reading.read(described, captions, images, column, count, seed, size)
             )
-            inputs.warn_of_world([described], pictured.prompts)
+            reading.warn_of_world([described], pictured.prompts)
             world = quality.embedded_world([model], pictured.prompts, (found.height, found.width))
             judged = quality.Quality(
                 features, features_weights, reference, clip, False, chosen.device, world,
@@ -136,16 +135,16 @@ def bench(
             )  # fmt: skip
             judges = None if judged.is_of(path) else judged.judges()
         if judges is not None or not timed:
-            inputs.check_plan(chosen.pipe, plan, number)
+            parsing.check_plan(chosen.pipe, plan, number)
             if not random_weights:
                 asked(chosen.pipe, found.height, found.width)
             if pictured is not None:
-                inputs.warn_of_text(chosen.pipe, pictured.prompts)
+                reading.warn_of_text(chosen.pipe, pictured.prompts)
             cost = cost_of(
-                count_architecture(found), plan, inputs.check_steps(chosen.pipe, number),
+                count_architecture(found), plan, parsing.check_steps(chosen.pipe, number),
                 guided=settings.guidance > 1 and not found.embeds_guidance, batch=batch,
             )  # fmt: skip
-            arms = latency.arms_of(cost, rivals=[name for name, _ in wanted], watched=watched)
+            arms = arms_of(cost, rivals=[name for name, _ in wanted], watched=watched)
             run = Run.open(
                 path, "bench", settings, device=chosen.device,
                 scheduler=type(chosen.pipe.scheduler).__name__, steps=cost.trajectory.steps,
@@ -168,9 +167,10 @@ class _Pictured:
 
     @property
     def digest(self) -> str:
-        from attnscope.cli.inputs import digest
+        """Of all that is given."""
+        from attnscope.runs.prompts import digest_of
 
-        return digest(self.prompts, self.given)
+        return digest_of(self.prompts, self.given)
 
 
 def _chosen_rivals(text: str) -> tuple[tuple[str, str | None], ...]:
@@ -179,9 +179,9 @@ def _chosen_rivals(text: str) -> tuple[tuple[str, str | None], ...]:
     Raises:
         InputError: there is no such rival.
     """
-    from attnscope.cli.inputs import names
+    from attnscope.analyses.bench.rivals import RIVALS
+    from attnscope.cli.parsing import names
     from attnscope.errors import InputError
-    from attnscope.rivals import RIVALS
 
     chosen: Sequence[str] = ()
     if text != "none":
@@ -211,13 +211,13 @@ def _given(
     described: Model, images: Path | None, batch: int, seed: int, size: tuple[int, int]
 ) -> Sequence[Any]:
     """What the pipeline is given while it is timed: any prompt does."""
-    from attnscope.cli import inputs
+    from attnscope.cli import reading
 
     if described.task == "image" or described.name == "shapes":
         count = None if described.task == "image" else batch
-        return inputs.read(described, None, images, None, count, seed, size)[1]
+        return reading.read(described, None, images, None, count, seed, size)[1]
     if images is not None:
-        inputs.read(described, None, images, None, None, seed, size)  # says that it takes none
+        reading.read(described, None, images, None, None, seed, size)  # says that it takes none
     return [_PROMPT]
 
 
@@ -249,12 +249,12 @@ def _time(
     import pandas as pd
     import torch
 
-    from attnscope.analyses import latency, speedups
+    from attnscope.analyses.bench import breakdown, rounds, speedups
+    from attnscope.analyses.bench.instruments import PeakMemory, Stopwatch
     from attnscope.cli.console import progress
     from attnscope.errors import InputError
     from attnscope.figures.latency import arms_latex
-    from attnscope.instruments import PeakMemory, Stopwatch
-    from attnscope.runs import write_whole
+    from attnscope.files import write_whole
 
     workload, stopwatch = _workload(chosen, settings, given), Stopwatch(chosen.device)
     done = [run.read_table("repetitions")] if run.has_table("repetitions") else []
@@ -264,7 +264,7 @@ def _time(
     numbers = [number for number in range(settings.repeats) if number not in known]
     if numbers:
         with progress("calls", len(arms) * (len(numbers) + 1), quiet=quiet) as advance:
-            for table in latency.measure_rounds(
+            for table in rounds.measure_rounds(
                 chosen.pipe, arms, workload, numbers, stopwatch=stopwatch,
                 memory=PeakMemory(chosen.device), values_matter=settings.weights != "random",
                 on_call=advance,
@@ -277,7 +277,7 @@ def _time(
     running, passes = _running(table, arms), min(_PASSES, settings.repeats)
     broken_down = [arm for arm in running if arm.rival is None and not arm.only_watches]
     with progress("where the time goes: calls", len(broken_down) * passes, quiet=quiet) as advance:
-        parts = latency.measure_breakdown(
+        parts = breakdown.measure_breakdown(
             chosen.pipe, broken_down, workload, passes=passes, stopwatch=stopwatch, on_call=advance
         )
     # a stopwatch at every site costs time: it tells shares, of the time that was taken without
@@ -303,14 +303,14 @@ def _workload(
     """What every call is given: prompts over and over, or random embeddings."""
     from itertools import cycle, islice
 
-    from attnscope import skeletons
-    from attnscope.analyses.latency import Workload
-    from attnscope.calling import call_options
-    from attnscope.cli.inputs import RandomModel
-    from attnscope.prompts import image_seed
+    from attnscope.analyses.bench.rounds import Workload
+    from attnscope.models.calling import call_options
+    from attnscope.models.chosen import RandomModel
+    from attnscope.models.random_weights import call_keywords
+    from attnscope.runs.prompts import image_seed
 
     if isinstance(chosen, RandomModel):
-        keywords = skeletons.call_keywords(
+        keywords = call_keywords(
             chosen.pipe, chosen.found, steps=settings.steps, guidance=settings.guidance,
             batch=settings.batch, seed=settings.seed,
         )  # fmt: skip
@@ -341,9 +341,10 @@ def _judge(
     """Images of every arm that runs, and how good they are."""
     import torch
 
-    from attnscope.analyses import frontier, judging, summaries
-    from attnscope.calling import default_batch_size
+    from attnscope.analyses.bench import frontier
     from attnscope.cli.console import messages, progress
+    from attnscope.metrics import judging, summaries
+    from attnscope.models.calling import default_batch_size
 
     speeds = run.read_table("arms")
     running = [arm for arm in _running(speeds, arms) if not arm.only_watches]
@@ -367,147 +368,3 @@ def _judge(
     run.write_table("images", images)
     run.write_csv("frontier", table)
     run.write_table("frontier", table)
-
-
-def report(run: Run, *, quiet: bool, as_json: bool) -> None:
-    """Draw a benchmark's figures and print its tables."""
-    from attnscope.analyses.verdicts import untested
-    from attnscope.cli.console import results, show_json
-    from attnscope.figures.saving import save_figures
-
-    figures = save_figures(run)
-    if as_json:
-        names = [*_TABLES, *(["frontier"] if run.has_table("frontier") else [])]
-        tables = {name: run.read_table(name) for name in names}
-        told = {"untested": untested(tables["frontier"])} if "frontier" in tables else {}
-        about = {"run": run.path, "settings": run.settings, "figures": figures}
-        show_json({**about, **tables, **told})
-        return
-    if quiet:
-        print(run.path)
-        return
-    _show_arms(run.read_table("arms"), run.settings, run.about["machine"].get("steps"))
-    _show_parts(run.read_table("parts"))
-    _show_attribution(run.read_table("attribution"))
-    _show_memory(run.read_table("arms"))
-    if run.has_table("frontier"):
-        table = run.read_table("frontier")
-        _show_frontier(table)
-        for line in untested(table):
-            results.print(line, soft_wrap=True)
-        results.print(f"every value with its interval: {run.path / 'frontier.csv'}", soft_wrap=True)
-    results.print(f"tables: {run.path} (Parquet and CSV; arms.tex for LaTeX)", soft_wrap=True)
-    for figure in figures:
-        results.print(f"figure: {figure} and .pdf", soft_wrap=True)
-
-
-def _show_arms(arms: pd.DataFrame, settings: dict[str, Any], made: int | None) -> None:
-    import pandas as pd
-
-    from attnscope.cli.console import results, show_table
-
-    ran = arms.dropna(subset=["seconds"])
-    shown = pd.DataFrame(
-        {
-            "arm": ran["arm"],
-            "s/image": ran["seconds"],
-            "speed-up (range)": [
-                f"{row['speedup']:.2f} ({row['speedup_low']:.2f}-{row['speedup_high']:.2f})"
-                if settings["repeats"] > 1
-                else f"{row['speedup']:.2f}"
-                for row in ran.to_dict("records")
-            ],
-            "ideal": ran["ideal"],
-            "of ideal": ran["of_ideal"],
-        }
-    )
-    weights = " with random weights" if settings["weights"] == "random" else ""
-    told = "one round, which has no range"
-    if settings["repeats"] > 1:
-        told = f"medians and ranges of {settings['repeats']} rounds"
-    images = f", {settings['batch']} images at a time" if settings["batch"] > 1 else ""
-    images += "" if settings["decoded"] else ", without the autoencoder"
-    steps = f"{made or settings['steps']} steps"
-    if made not in (None, settings["steps"]):  # as Heun and PNDM
-        steps += f" ({settings['steps']} asked for)"
-    title = (
-        f"{settings['model']}{weights} at {settings['width']}x{settings['height']}, "
-        f"{steps}{images}, {settings['dtype']}, {settings['device']}, "
-        f"{settings['threads']} thread{'s' * (settings['threads'] > 1)}: {told}"
-    )
-    show_table(shown, title, {"s/image": ".3g", "ideal": ".2f", "of ideal": ".2f"})
-    for row in arms[arms["seconds"].isna()].to_dict("records"):
-        results.print(f"{row['arm']} did not run: {row['note']}", soft_wrap=True)
-
-
-def _show_memory(arms: pd.DataFrame) -> None:
-    import pandas as pd
-
-    from attnscope.cli.console import show_table
-
-    ran = arms.dropna(subset=["seconds"])
-    extra = ran["extra_mb"].round(1) + 0.0  # no -0.0
-    shown = pd.DataFrame({"arm": ran["arm"], "kept MB": ran["kept_mb"], "extra MB": extra})
-    title = (
-        "memory: kept for reuse, from shapes, and how much higher the peak was than the baseline's"
-    )
-    show_table(shown, title, {"kept MB": ".1f", "extra MB": ".1f"})
-
-
-def _show_parts(parts: pd.DataFrame) -> None:
-    from attnscope.cli.console import show_table
-
-    wide = parts.pivot_table(index="arm", columns="part", values="seconds", sort=False)
-    total = wide.sum(axis=1)
-    shown = wide.div(total, axis=0)
-    shown.insert(0, "s/image", total)
-    shown = shown.rename(
-        columns={"other": "rest of denoiser", "outside": "outside"}
-    )  # fmt: skip
-    formats = dict.fromkeys(shown.columns, ".1%") | {"s/image": ".3g"}
-    title = "where the time goes: shares by a stopwatch at every site, in rounds of their own"
-    show_table(shown.reset_index(), title, formats)
-
-
-def _show_attribution(table: pd.DataFrame) -> None:
-    from attnscope.cli.console import show_table
-
-    if table.empty:
-        return
-    wide = table.pivot_table(index="saving", columns="basis", values="saved", sort=False)
-    time = table[table["basis"] == "time"].set_index("saving")
-    shown = wide[["time", "MACs"]].reset_index()
-    shown.insert(
-        2,
-        "range",
-        [
-            f"{row['low']:.1%} to {row['high']:.1%}" if row["low"] < row["high"] else "-"
-            for _, row in time.iterrows()
-        ],
-    )
-    title = "what each part saves alone, of the run without the plan"
-    show_table(shown, title, {"time": ".1%", "MACs": ".1%"})
-
-
-def _show_frontier(table: pd.DataFrame) -> None:
-    """Speed beside the leading measures, a row per arm."""
-    from attnscope.analyses.verdicts import biased
-    from attnscope.cli import quality
-    from attnscope.cli.console import messages, results, show_table
-    from attnscope.measures import MEASURES
-
-    wide = table.pivot_table(index="arm", columns="measure", values="value", sort=False)
-    left_out = {*_APART, *(["fid"] if "kid" in wide else [])}  # what fits a terminal
-    names = [name for name in MEASURES if name in wide and name not in left_out]
-    speed = table.drop_duplicates("arm").set_index("arm")["speedup"]
-    short = {name: re.sub(r" to S| \(dB\)|as asked ", "", MEASURES[name].heading) for name in names}
-    shown = wide[names].rename(columns=short)
-    shown.insert(0, "speed-up", speed)
-    formats = {short[name]: MEASURES[name].form for name in names}
-    show_table(shown.reset_index(), f"speed and quality, {table['n'].max()} images an arm",
-               {"speed-up": ".2f", **formats})  # fmt: skip
-    if relation := quality.about_relation(table):
-        results.print(relation)
-    small = table.loc[table["measure"] == "fid", "n"]
-    if len(small) and small.max() < _FEW:
-        messages.print(f"note: {biased(int(small.max()), table)}")

@@ -12,11 +12,11 @@ import typer
 from attnscope.cli import options as o
 
 if TYPE_CHECKING:
-    import pandas as pd
     from PIL.Image import Image
 
-    from attnscope.prompts import Prompt
-    from attnscope.runs import Run
+    from attnscope.runs.folder import Run
+    from attnscope.runs.prompts import Prompt
+from attnscope.cli.reports.generation import report
 
 _DEFAULT_LIMIT = 8
 _COMPARED_BATCHES = 4
@@ -54,27 +54,29 @@ def generate(
     """
     from attnscope.analyses.generation import Settings
     from attnscope.analyses.generation import generate as make
-    from attnscope.calling import default_batch_size
-    from attnscope.cli import inputs
+    from attnscope.cli import parsing, reading
     from attnscope.cli.console import messages, progress, quiet_libraries
     from attnscope.errors import InputError
-    from attnscope.plan import Baseline
-    from attnscope.runs import Run, default_path
+    from attnscope.models.calling import default_batch_size
+    from attnscope.models.chosen import ChosenModel
+    from attnscope.plans.base import Baseline
+    from attnscope.runs.folder import Run, default_path
+    from attnscope.runs.prompts import digest_of, table_of
 
-    plan = inputs.chosen_plan(tgate, other) or Baseline()
+    plan = parsing.chosen_plan(tgate, other) or Baseline()
     if compare and plan == Baseline():
         raise InputError("--compare needs a plan to compare with: give --tgate or --plan")
-    chosen = inputs.ChosenModel(
+    chosen = ChosenModel(
         model, scheduler=scheduler, device=device, dtype=dtype, offline=offline,
         allow_pickle=allow_pickle,
     )  # fmt: skip
     described = chosen.described
-    inputs.check_size(height, width)
-    inputs.check_guidance(guidance)
-    size = inputs.batch_size(batch_size)
+    parsing.check_size(height, width)
+    parsing.check_guidance(guidance)
+    size = parsing.batch_size(batch_size)
     if limit is None and captions is None and not typed and model == "shapes":
         limit = _DEFAULT_LIMIT
-    prompts, given, source = inputs.read(
+    prompts, given, source = reading.read(
         described,
         captions,
         images,
@@ -84,7 +86,7 @@ def generate(
         (height, width),
         typed or (),
     )
-    inputs.warn_of_world([described], prompts)
+    reading.warn_of_world([described], prompts)
     with quiet_libraries():
         weights = chosen.weights
         tall, wide = chosen.size(height, width)
@@ -92,7 +94,7 @@ def generate(
             model=model,
             weights=weights,
             captions=source,
-            prompts_digest=inputs.digest(prompts, given),
+            prompts_digest=digest_of(prompts, given),
             plan=str(plan),
             compare=compare,
             steps=steps or described.steps,
@@ -106,8 +108,8 @@ def generate(
         path = out or default_path("generate", model, settings)
         if not Run.check(path, "generate", settings) or not Run(path).has_table("images"):
             pipe = chosen.pipe
-            inputs.check_plan(pipe, plan, settings.steps)
-            inputs.warn_of_text(pipe, prompts)
+            parsing.check_plan(pipe, plan, settings.steps)
+            reading.warn_of_text(pipe, prompts)
             size = min(size or default_batch_size(pipe, chosen.device), len(prompts))
             if compare:  # several batches, so that the arms can take turns in going first
                 size = min(size, -(-len(prompts) // _COMPARED_BATCHES))
@@ -132,7 +134,7 @@ def generate(
                     **described.options,
                 )  # fmt: skip
             run = open_run()
-            run.write_table("prompts", inputs.table(prompts))
+            run.write_table("prompts", table_of(prompts))
             run.write_table("calls", made.calls)
             run.write_table("times", made.times)
             run.write_table("images", made.images)
@@ -154,8 +156,8 @@ class _Saver:
 
         from attnscope import __version__, documents
         from attnscope.analyses.generation import PLANNED
-        from attnscope.prompts import image_seed
-        from attnscope.runs import write_whole
+        from attnscope.files import write_whole
+        from attnscope.runs.prompts import image_seed
 
         settings = dict(self._run.settings)
         if arm != PLANNED:
@@ -180,80 +182,3 @@ class _Saver:
         path = folder / f"{number}.png"
         write_whole(path, lambda partial: image.save(partial, pnginfo=info))
         return path.relative_to(self._run.path).as_posix()
-
-
-def report(run: Run, *, quiet: bool, as_json: bool) -> None:
-    """Draw a generate run's figures and print what was computed, reused and gained."""
-    from attnscope.analyses.generation import speed_up
-    from attnscope.cli.console import results, show_json, show_table
-    from attnscope.figures.generation import MOST_COLUMNS
-    from attnscope.figures.saving import save_figures
-
-    images, calls, times = (run.read_table(name) for name in ("images", "calls", "times"))
-    figures = save_figures(run)
-    planned = times[times["arm"] == "plan"].iloc[0]
-    ratios = speed_up(times)
-    if as_json:
-        show_json(
-            {
-                "run": run.path,
-                "plan": run.settings["plan"],
-                "calls": calls,
-                "steps": int(planned["steps"]),
-                "guided_steps": int(planned["guided_steps"]),
-                "times": times,
-                "speed_up": ratios,
-                "images": images,
-                "figures": figures,
-            }
-        )
-        return
-    if quiet:
-        print(run.path)
-        return
-    about = f"{run.settings['model']}{_size(images)}, {run.settings['plan']}"
-    title = f"{about}: calls of attention modules"
-    show_table(calls, title)
-    results.print(f"guided steps: {planned['guided_steps']} of {planned['steps']}")
-    for line in _times(times, ratios, images):
-        results.print(line)
-    results.print(f"images: {run.path / 'images'}", soft_wrap=True)
-    results.print(f"run directory: {run.path}", soft_wrap=True)
-    for figure in figures:
-        results.print(f"figure: {figure} and .pdf", soft_wrap=True)
-    if images["prompt_id"].nunique() > MOST_COLUMNS and len(ratios):
-        results.print(f"the comparison shows the first {MOST_COLUMNS} prompts")
-
-
-def _size(images: pd.DataFrame) -> str:
-    """The size that was made; runs of before do not say."""
-    if "width" not in images:
-        return ""
-    first = images.iloc[0]
-    return f" at {first['width']}x{first['height']}"
-
-
-def _times(times: pd.DataFrame, ratios: pd.Series[float], images: pd.DataFrame) -> list[str]:
-    per_image = times.groupby("arm")[["seconds", "images"]].sum()
-    seconds = per_image["seconds"] / per_image["images"]
-    lines = [f"time: {seconds['plan']:.3g} s an image, the first call's start-up included"]
-    if len(ratios):
-        lines = [
-            f"time: {seconds['plan']:.3g} s an image with the plan, "
-            f"{seconds['baseline']:.3g} s without"
-        ]
-        spread = f" (of {len(ratios)} batches, {ratios.min():.2f} to {ratios.max():.2f})"
-        lines.append(
-            f"speed-up: {ratios.median():.2f}" + (spread if len(ratios) > 1 else " (one batch)")
-        )
-        ours = images[images["arm"] == "plan"]
-        same = ours["psnr"] == float("inf")
-        changed = ours[~same]
-        if len(changed):
-            lines.append(
-                f"to the baseline's images: PSNR {changed['psnr'].mean():.1f} dB, "
-                f"SSIM {changed['ssim'].mean():.3f} (means of {len(changed)})"
-            )
-        if same.any():
-            lines.append(f"{same.sum()} of {len(ours)} images are the baseline's to the bit")
-    return lines

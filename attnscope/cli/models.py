@@ -14,7 +14,7 @@ def models(
     import pandas as pd
 
     from attnscope.cli.console import show_json, show_table
-    from attnscope.models import MODELS, is_local
+    from attnscope.models.names import MODELS, is_local
 
     rows = [
         {

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from attnscope.plan import PLANS
+from attnscope.plans.text_form import PLANS
 
 _PLANS = ", ".join(name for name in PLANS if name != "tgate")
 

@@ -12,7 +12,7 @@ from attnscope.cli import options as o
 if TYPE_CHECKING:
     import pandas as pd
 
-    from attnscope.plan import Trajectory
+    from attnscope.plans.base import Trajectory
 
 _CELLS = {
     "compute": ("█", "blue"),
@@ -47,9 +47,9 @@ def plan(
 ) -> None:  # fmt: skip
     """Show what a plan does at every step, as a picture in the terminal."""
     from attnscope.cli.console import results, show_json
-    from attnscope.cli.inputs import chosen_plan
+    from attnscope.cli.parsing import chosen_plan
     from attnscope.errors import InputError
-    from attnscope.plan import made
+    from attnscope.plans.base import made
 
     if out is not None and (out.suffix not in (".png", ".pdf") or not out.parent.is_dir()):
         raise InputError(f"--out {str(out)!r} is not a .png or .pdf in a folder that exists")

@@ -17,18 +17,18 @@ def plot(
     as_json: o.AsJson = False,
 ) -> None:
     """Draw all figures of a run again, from its tables alone. Needs no model and no torch."""
-    from attnscope.cli import ablate, bench, convergence, generate
+    from attnscope.cli.reports import ablation, bench, convergence, generation
     from attnscope.errors import InputError
-    from attnscope.runs import Run
+    from attnscope.runs.folder import Run
 
     opened = Run(run)
     if opened.command == "convergence":
         convergence.report(opened, threshold=threshold, quiet=quiet, as_json=as_json)
     elif opened.command == "ablate":
-        ablate.report(opened, quiet=quiet, as_json=as_json)
+        ablation.report(opened, quiet=quiet, as_json=as_json)
     elif opened.command == "bench":
         bench.report(opened, quiet=quiet, as_json=as_json)
     elif opened.command == "generate":
-        generate.report(opened, quiet=quiet, as_json=as_json)
+        generation.report(opened, quiet=quiet, as_json=as_json)
     else:
         raise InputError(f"{str(run)!r} holds a run of '{opened.command}', which has no figures")

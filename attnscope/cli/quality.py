@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from attnscope import documents
 from attnscope.errors import InputError
-from attnscope.models import READER
+from attnscope.models.names import READER
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from attnscope.analyses.judging import Judges, Reference
-    from attnscope.features import Extractor
-    from attnscope.prompts import Prompt
+    from attnscope.metrics.features import Extractor
+    from attnscope.metrics.judging import Judges, Reference
+    from attnscope.runs.prompts import Prompt
 
 FEATURES = ("auto", "none", "inception", "efficientnet-lite0", "reader")
 _RENDERED, _FEWEST_RENDERED, _FEWEST = 5000, 1000, 4
@@ -118,7 +118,7 @@ class Quality:
     @contextlib.contextmanager
     def judging(self, path: Path) -> Iterator[None]:
         """While a run is judged, nothing says so; afterwards :meth:`is_of` holds."""
-        from attnscope.runs import write_whole
+        from attnscope.files import write_whole
 
         file = path / _FILE
         file.unlink(missing_ok=True)
@@ -140,9 +140,9 @@ class Quality:
             InputError: weights are missing, or references are unreadable, too few or of other
                 features.
         """
-        from attnscope.analyses.judging import Judges
-        from attnscope.features import Extractor
         from attnscope.metrics import clip_score, lpips
+        from attnscope.metrics.features import Extractor
+        from attnscope.metrics.judging import Judges
 
         if self.clip is not None:
             clip_score([], [], self.clip, offline=self.offline)
@@ -157,9 +157,9 @@ class Quality:
         )
 
     def _reference(self, extractor: Extractor) -> Reference:
-        from attnscope.analyses.judging import Reference, scenes_reference
-        from attnscope.basis import Basis, comparable
-        from attnscope.features import Statistics, image_paths
+        from attnscope.metrics.feature_sets import Basis, Statistics, comparable
+        from attnscope.metrics.features import image_paths
+        from attnscope.metrics.judging import Reference, scenes_reference
 
         if self.reference is None:
             return scenes_reference(extractor, self._rendered, self.count, device=self.device)
@@ -189,7 +189,7 @@ def embedded_world(
         sides: heights and widths of the images; ``None`` is the model's own.
     """
     from attnscope.cli.console import messages
-    from attnscope.models import describe, is_of_shapes
+    from attnscope.models.names import describe, is_of_shapes
     from attnscope.shapes.scenes import RESOLUTION, parse
 
     described = [describe(model) for model in models]
@@ -219,7 +219,7 @@ def about_relation(table: pd.DataFrame) -> str | None:
     Args:
         table: with ``measure`` and ``n``.
     """
-    from attnscope.analyses.verdicts import FEWEST
+    from attnscope.metrics.verdicts import FEWEST
 
     counts = table.loc[table["measure"] == "relation", "n"]
     if counts.empty:

@@ -55,7 +55,7 @@ def train(
 
     from attnscope.cli.console import messages, quiet_libraries
     from attnscope.errors import InputError
-    from attnscope.pipelines import choose_device
+    from attnscope.models.loading import choose_device
 
     with quiet_libraries():
         from attnscope.shapes.recipes import choose
@@ -94,7 +94,7 @@ def start_folder(name: str) -> Path:
 def reader_folder(model: str) -> Path:
     """The folder of a model of the shapes world, which has a reader."""
     from attnscope.errors import InputError
-    from attnscope.models import describe, is_of_shapes
+    from attnscope.models.names import describe, is_of_shapes
 
     described = describe(model)
     if not is_of_shapes(described):
@@ -127,13 +127,13 @@ def score(
 
     from attnscope.analyses.alignment import Settings, measure
     from attnscope.cli.console import progress, quiet_libraries, show_json, show_table
-    from attnscope.cli.inputs import check_guidance
+    from attnscope.cli.parsing import check_guidance
     from attnscope.errors import InputError
     from attnscope.figures import samples
     from attnscope.figures.saving import save
-    from attnscope.measures import READ
-    from attnscope.models import describe
-    from attnscope.pipelines import load
+    from attnscope.models.loading import load
+    from attnscope.models.names import describe
+    from attnscope.runs.columns import READ
 
     described = describe(model)
     folder = reader_folder(model)

@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 from attnscope import plots
 from attnscope.figures.generation import read_image
 from attnscope.figures.layout import note, numbered, panels, shared_legend, title
-from attnscope.measures import CELL, DRAWN, MEASURES, READ
+from attnscope.metrics.measures import DRAWN, MEASURES
+from attnscope.runs.columns import CELL, READ
 
 _MOST_COLUMNS = 8
 _FEWEST_GATES = 4

@@ -15,7 +15,7 @@ def attribution(table: pd.DataFrame, *, by: str = "convention") -> Figure:
     """Which part of a plan saves how much.
 
     Args:
-        table: of :func:`attnscope.cost.attribution`, or several with a column that tells them apart.
+        table: of :func:`attnscope.cost.plans.attribution`, or several with a column that tells them apart.
         by: the column that gets a bar for each of its values.
     """
     height = 0.9 + 0.22 * table[by].nunique()
@@ -28,7 +28,7 @@ def scaling(table: pd.DataFrame, *, title: str = "") -> Figure:
     """What a call costs against resolution and against the length of the text.
 
     Args:
-        table: of :func:`attnscope.cost.scaling`.
+        table: of :func:`attnscope.cost.scaling.scaling`.
         title: above the figure.
     """
     figure, axes = panels(2, columns=1, height=1.7)

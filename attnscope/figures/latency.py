@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from attnscope import plots
 from attnscope.figures.layout import note, panels
-from attnscope.measures import MEASURES
+from attnscope.metrics.measures import MEASURES
 from attnscope.plots.letters import place_letters
 
 _PANELS, _MOST_PANELS = ("all", "kid", "clip", "ssim", "fid"), 3

@@ -11,8 +11,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from attnscope.figures import ablation, controls, convergence, generation, latency
+from attnscope.files import write_whole
 from attnscope.plots import paper_style
-from attnscope.runs import Run, write_whole
+from attnscope.runs.folder import Run
 
 Draw = Callable[[pd.DataFrame], Figure | None]
 FIGURES: Mapping[str, Mapping[str, tuple[str, Draw]]] = {

@@ -9,16 +9,15 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from attnscope.basis import comparable
 from attnscope.errors import InputError
-from attnscope.features import FeatureSet, Statistics
+from attnscope.metrics.feature_sets import FeatureSet, Statistics, comparable
 
 
 def fid(images: FeatureSet, reference: FeatureSet | Statistics) -> float:
     """Fréchet distance between two sets of features (Heusel et al. 2017).
 
     It is biased upward, the more the fewer images there are: compare values of equal counts only
-    (:func:`attnscope.basis.comparable`), and use :func:`kid` where images are few.
+    (:func:`attnscope.metrics.feature_sets.comparable`), and use :func:`kid` where images are few.
 
     Args:
         images: of the images to judge.
@@ -53,7 +52,7 @@ def kid(images: FeatureSet, reference: FeatureSet, *, subsets: int = 100) -> tup
 
     Returns:
         Mean and standard deviation over the subsets. They overlap: for an interval use
-        :func:`attnscope.intervals.of_parts`.
+        :func:`attnscope.metrics.intervals.of_parts`.
 
     Raises:
         InputError: the sets have other features or another resizing, or one holds fewer than four

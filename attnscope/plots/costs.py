@@ -10,7 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from attnscope.cost import Convention, counted, crossover
+from attnscope.cost.counts import Convention, counted
+from attnscope.cost.scaling import crossover
 from attnscope.plots.style import (
     CROSSED,
     DOTTED,
@@ -48,7 +49,7 @@ def cost_scaling(table: pd.DataFrame, *, axis: str = "tokens", ax: Axes | None =
     takes the place of the one before.
 
     Args:
-        table: of :func:`attnscope.cost.scaling`.
+        table: of :func:`attnscope.cost.scaling.scaling`.
         axis: ``resolution`` (in pixels, the height) or ``tokens``.
         ax: where to draw; ``None`` is the current axes.
 
@@ -105,7 +106,7 @@ def cost_attribution(
     """What a plan still costs, and which part of it saves the rest: a stacked bar a row.
 
     Args:
-        table: of :func:`attnscope.cost.attribution`: ``saving`` and ``of_baseline``.
+        table: of :func:`attnscope.cost.plans.attribution`: ``saving`` and ``of_baseline``.
         by: column whose values get a bar each.
         ax: where to draw; ``None`` is the current axes, whose bars are replaced.
 

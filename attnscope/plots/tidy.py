@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from attnscope.measures import CELL
+from attnscope.runs.columns import CELL
 
 _APART = (
     *(name for name in CELL if name != "seed"),

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 
-from attnscope.measures import REFERENCE
 from attnscope.plots.costs import SAVING_COLORS, SAVING_HATCHES, known_parts
 from attnscope.plots.letters import place_letters
 from attnscope.plots.style import (
@@ -29,6 +28,7 @@ from attnscope.plots.style import (
     replacing,
 )
 from attnscope.plots.tidy import of_measure, require, require_numbers, require_one_each
+from attnscope.runs.columns import REFERENCE
 
 _PARTS = {
     "cross": ("Cross-attention", KIND_COLORS["cross"], DOTTED),

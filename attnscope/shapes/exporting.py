@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from attnscope.models import SHAPES_FOLDER
+from attnscope.models.names import SHAPES_FOLDER
 from attnscope.shapes.denoising import Denoising
 from attnscope.shapes.reader import Reader, load_reader
 

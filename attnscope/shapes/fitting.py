@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from attnscope.runs import write_whole
+from attnscope.files import write_whole
 
 AnyObjective = TypeVar("AnyObjective", bound="Objective")
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from attnscope.runs import write_whole
+from attnscope.files import write_whole
 from attnscope.shapes.fitting import Worker
 from attnscope.shapes.objectives import to_float
 from attnscope.shapes.scenes import generate, render

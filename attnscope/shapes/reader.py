@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from attnscope.measures import READ
+from attnscope.runs.columns import READ
 from attnscope.shapes.scenes import (
     BACKGROUNDS,
     COLORS,
@@ -167,7 +167,7 @@ def matches(read: Tensor, scenes: Sequence[Scene]) -> Tensor:
         scenes: what the captions ask for, ``batch`` of them.
 
     Returns:
-        float32 ``[batch, 8]``, columns as in :data:`attnscope.measures.READ`, from 0 to 1.
+        float32 ``[batch, 8]``, columns as in :data:`attnscope.runs.columns.READ`, from 0 to 1.
     """
     asked = torch.tensor([encode(scene) for scene in scenes], device=read.device)
     agreed, swapped = _things(read, asked)
@@ -206,7 +206,7 @@ def _things(read: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def alignment(agreed: Tensor) -> dict[str, float]:
-    """Means over images, by the names of :data:`attnscope.measures.READ`.
+    """Means over images, by the names of :data:`attnscope.runs.columns.READ`.
 
     ``relation`` is the mean over captions with two things; NaN if there are none.
 

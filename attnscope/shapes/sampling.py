@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from attnscope import documents
-from attnscope.runs import write_whole
+from attnscope.files import write_whole
 from attnscope.shapes.denoising import Denoising
 from attnscope.shapes.exporting import write_state
 from attnscope.shapes.fitting import Worker

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
 from attnscope.errors import InputError
-from attnscope.runs import Run
+from attnscope.runs.folder import Run
 from attnscope.shapes.fitting import OutOfTime, Schedule, Worker
 
 

@@ -19,7 +19,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import T5EncoderModel
 
-from attnscope.models import SHAPES_FOLDER
+from attnscope.models.names import SHAPES_FOLDER
 from attnscope.shapes import architecture, t5
 from attnscope.shapes.captions import Captions
 from attnscope.shapes.denoising import Denoising, Emphasis, UNetDenoising

@@ -1,0 +1,1 @@
+"""Where does attention matter? The paper's ablations."""

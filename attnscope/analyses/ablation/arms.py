@@ -1,0 +1,263 @@
+"""Where does attention matter? The paper's ablations: section 3.2, appendix B, Tables A1-A5, A7.
+
+For cross-attention the prompt gives way to the encoding of "" from step m on (S^F_m), or until step
+m (S^L_m). For self-attention outputs are reused from m on (S^F) or before m (S^L), alone and with
+cross-attention gated at m. All arms make the same prompts from the same initial noise.
+
+``arms`` says what is made, ``sample`` makes an arm's images and leaves every finished batch on
+disk, ``images_of`` and ``noise_of`` read them back. How good they are is for
+:mod:`attnscope.metrics.judging`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from attnscope.errors import InputError
+from attnscope.models.schedulers import step_count
+from attnscope.plans.base import Baseline, Plan
+from attnscope.plans.guidance import GuidanceCutoff
+from attnscope.plans.null_text import NullTextEarly, NullTextLate
+from attnscope.plans.reuse import CrossReuse, SelfReuseEarly, SelfReuseLate, TGate
+from attnscope.plans.text_form import Combined, parse
+from attnscope.runs.columns import FULL, GATED, OWN, UNGUIDED
+
+ATTENTION = ("cross", "self")
+"""What can be ablated."""
+PICTURED = 4
+"""Of how many prompts the images on the way are kept."""
+_PICTURED_PARTS = (0.0, 0.1, 0.2, 0.4, 0.6, 1.0)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to ablate, and how it is sampled.
+
+    Args:
+        model: short name, hub id or folder.
+        weights: fingerprint of its weights.
+        dtype: of the weights.
+        guidance: guidance scale of the guided arms.
+        steps: numbers of denoising steps.
+        schedulers: short names; ``None`` is the model's own.
+        own_steps: how many steps the model's own scheduler makes of each of ``steps``; empty for as
+            many.
+        height: in pixels; ``None`` is that of :class:`Settings`.
+        width: in pixels; ``None`` is that of :class:`Settings`.
+    """
+
+    model: str
+    weights: str | None
+    dtype: str
+    guidance: float
+    steps: tuple[int, ...]
+    schedulers: tuple[str | None, ...]
+    own_steps: tuple[int, ...] = ()
+    height: int | None = None
+    width: int | None = None
+
+    def made(self, scheduler: str | None, steps: int) -> int:
+        """How many steps a scheduler makes of those it is asked for."""
+        if scheduler is None and self.own_steps:
+            return self.own_steps[self.steps.index(steps)]
+        return step_count(scheduler, steps)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides an ablation's images.
+
+    Args:
+        subjects: the models.
+        captions: where they come from.
+        prompts_digest: of the captions.
+        limit: how many.
+        attention: ``cross`` or ``self``.
+        gates: m, in steps (``10``) or as a part of them (``40%``).
+        intervals: k; of self-attention alone.
+        seeds: of the noise.
+        noise_scales: factors on the noise levels that a scheduler visits.
+        height: in pixels, of all subjects; ``None`` where theirs differ, or is each model's own.
+        width: in pixels, likewise. One of the two alone means a square.
+    """
+
+    subjects: tuple[Subject, ...]
+    captions: str
+    prompts_digest: str
+    limit: int
+    attention: str
+    gates: tuple[str, ...]
+    intervals: tuple[int, ...]
+    seeds: tuple[int, ...] = (0,)
+    noise_scales: tuple[float, ...] = (1.0,)
+    height: int | None = None
+    width: int | None = None
+
+    def size(self, model: str) -> tuple[int | None, int | None]:
+        """Height and width in pixels of a subject's images; ``None`` is its pipeline's own."""
+        subject = next(subject for subject in self.subjects if subject.model == model)
+        own = subject.height, subject.width
+        return (self.height, self.width) if own == (None, None) else own
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What arms have in common that may be compared with each other.
+
+    Args:
+        model: as it was named.
+        scheduler: short name; ``own`` is the model's own.
+        steps: denoising steps, as many as the scheduler makes.
+        noise_scale: factor on the noise levels that the scheduler visits.
+        seed: of the noise.
+    """
+
+    model: str
+    scheduler: str
+    steps: int
+    noise_scale: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One trajectory of an ablation.
+
+    Args:
+        cell: what it shares with the arms it is compared with.
+        asked: the number of steps that the pipeline is asked for; Heun's and PNDM's are more.
+        trajectory: ``S``, ``S^F``, ``S^L``, with ``+gate`` where cross-attention is gated too,
+            ``gate`` where it alone is, and ``no guidance``.
+        gate: m; ``None`` where there is none.
+        interval: k; ``None`` where there is none.
+        plan: in its text form.
+        guidance: guidance scale.
+    """
+
+    cell: Cell
+    asked: int
+    trajectory: str
+    gate: int | None
+    interval: int | None
+    plan: str
+    guidance: float
+
+    @property
+    def name(self) -> str:
+        """What to call it among the arms of its cell: ``S^F m=10 k=5``."""
+        letters = {"m": self.gate, "k": self.interval}
+        values = [f"{letter}={value}" for letter, value in letters.items() if value is not None]
+        return " ".join([self.trajectory, *values])
+
+    @property
+    def reused_steps(self) -> int:
+        """Steps in which self-attention reuses what it returned before."""
+        table = parse(self.plan).over(self.cell.steps).table(["self"])
+        return int(((table["row"] == "self") & (table["what"] == "reuse")).sum())
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is to reuse and finds nothing to reuse."""
+        return self.interval is not None and not self.reused_steps
+
+    @property
+    def key(self) -> str:
+        """A name for folders, unique in a run."""
+        cell = self.cell
+        parts = [Path(cell.model).name, cell.scheduler, f"n{cell.steps}", f"seed{cell.seed}"]
+        parts += [] if cell.noise_scale == 1 else [f"noise{cell.noise_scale:g}"]
+        return re.sub(r"[^\w.+=-]+", "-", "-".join([*parts, self.name.replace("^", "")]))
+
+
+def arms_of(settings: Settings) -> list[Arm]:
+    """Every arm; those of one cell stand together, ``S`` first.
+
+    Arms that are to reuse and find nothing to reuse are left out (see :func:`idle`): they would be S
+    under another name.
+
+    Raises:
+        InputError: a gate lies beyond the last step, nothing is ever reused, two arms are the same, or
+            two models have the same folder name.
+    """
+    made = [arm for arm in _all_arms(settings) if not arm.is_idle]
+    if settings.attention == "self" and all(arm.interval is None for arm in made):
+        raise InputError(
+            f"{idle(settings)[0]} reuses nothing: choose --interval 2 or more, and gates from 4 on"
+        )
+    if len({arm.key for arm in made}) < len(made):
+        raise InputError(
+            "two arms are the same: give every model, gate, interval, number of steps, scheduler, "
+            "noise scale and seed once, and folders different names"
+        )
+    return made
+
+
+def idle(settings: Settings) -> list[str]:
+    """Names of arms that would reuse nothing, such as S^L with a gate before its warm-up is over."""
+    return list(dict.fromkeys(arm.name for arm in _all_arms(settings) if arm.is_idle))
+
+
+def _all_arms(settings: Settings) -> Iterator[Arm]:
+    for subject in settings.subjects:
+        for scheduler, steps, scale, seed in product(
+            subject.schedulers, subject.steps, settings.noise_scales, settings.seeds
+        ):
+            real = subject.made(scheduler, steps)
+            cell = Cell(subject.model, scheduler or OWN, real, scale, seed)
+            for trajectory, plan, gate, interval in _trajectories(settings, subject, real):
+                plan.over(real)
+                guidance = 1.0 if trajectory == UNGUIDED else subject.guidance
+                yield Arm(cell, steps, trajectory, gate, interval, str(plan), guidance)
+
+
+def _trajectories(
+    settings: Settings, subject: Subject, steps: int
+) -> Iterator[tuple[str, Plan, int | None, int | None]]:
+    """Name, plan, gate and interval."""
+    guided = subject.guidance > 1
+    yield FULL, Baseline(), None, None
+    if settings.attention == "cross":
+        if guided:
+            yield UNGUIDED, Baseline(), None, None
+        for gate in [gate_of(text, steps) for text in settings.gates]:
+            yield "S^F", NullTextLate(gate), gate, None
+            yield "S^L", NullTextEarly(gate), gate, None
+        return
+    for gate in [gate_of(text, steps) for text in settings.gates]:
+        gated = (CrossReuse(gate), *([GuidanceCutoff(gate, "model's")] if guided else []))
+        yield GATED, TGate(gate), gate, None
+        for interval in settings.intervals:
+            late = SelfReuseLate(gate, interval)
+            yield "S^F", late, gate, interval
+            yield "S^L", SelfReuseEarly(gate, interval), gate, interval
+            yield "S^F+gate", Combined((*gated, late)), gate, interval
+            yield "S^L+gate", TGate(gate, interval), gate, interval
+
+
+def gate_of(text: str, steps: int) -> int:
+    """The step of a gate that is given as ``10`` or as ``40%`` of the steps.
+
+    Raises:
+        InputError: it is neither.
+    """
+    number = text.removesuffix("%")
+    try:
+        value = float(number) if text.endswith("%") else int(number)
+    except ValueError as error:
+        raise InputError(
+            f"gate {text!r} is no step: give a number such as 10, or a part of the steps such as 40%"
+        ) from error
+    if not text.endswith("%"):
+        return int(value)
+    if not 0 < value <= 100:
+        raise InputError(f"gate {text!r} is out of range: choose a part from 1% to 100%")
+    return max(1, round(value / 100 * steps))
+
+
+def pictured_steps(steps: int) -> list[int]:
+    """The steps whose images on the way are kept, the last one among them."""
+    return sorted({round(part * (steps - 1)) for part in _PICTURED_PARTS})

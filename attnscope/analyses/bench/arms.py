@@ -1,0 +1,189 @@
+"""What a benchmark compares: the plan, its parts alone, and what a user could pick instead."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from attnscope.analyses.bench.rivals import RIVALS, Call, Rival, Task
+from attnscope.cost.plans import Cost, cost_of, savings
+from attnscope.errors import InputError
+from attnscope.plans.base import Baseline, Plan
+from attnscope.plans.guidance import GuidanceCutoff
+from attnscope.plans.parts import Alone, Saving
+from attnscope.plans.text_form import parse
+
+BASELINE, INACTIVE, WATCHED = "baseline", "inactive Trace", "StepDistance on all sites"
+"""Arms that change nothing in the images."""
+BY_VALUES = "what it skips depends on the values, which are random here"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the times.
+
+    Args:
+        model: short name, hub id or folder.
+        weights: fingerprint of its weights, or ``random``.
+        plan: in its text form.
+        steps: denoising steps.
+        guidance: guidance scale.
+        height: in pixels.
+        width: in pixels.
+        batch: images at a time.
+        repeats: repetitions after the warm-up.
+        rivals: what the plan is measured against, each with its version.
+        watched: whether watching is measured too.
+        decoded: whether the autoencoder's part counts.
+        scheduler: short name; ``None`` is the model's own.
+        dtype: of the weights.
+        device: its name.
+        threads: of the CPU.
+        versions: of what computes.
+        seed: of noise and values.
+    """
+
+    model: str
+    weights: str | None
+    plan: str
+    steps: int
+    guidance: float
+    height: int
+    width: int
+    batch: int
+    repeats: int
+    rivals: tuple[tuple[str, str | None], ...]
+    watched: bool
+    decoded: bool
+    scheduler: str | None
+    dtype: str
+    device: str
+    threads: int
+    versions: tuple[tuple[str, str], ...]
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to run the pipeline.
+
+    Args:
+        name: what to call it.
+        plan: what is carried out; of a rival, what it is told of a plan.
+        part: the part of the plan under test that this is, alone.
+        rival: who does it, if not we.
+        guided: whether the model runs with guidance.
+        optional: whether nobody asked for it, so that others go on where it cannot run.
+        traced: whether a ``Trace`` is on the pipeline.
+        observed: whether it watches all sites.
+    """
+
+    name: str
+    plan: Plan
+    part: Saving | None = None
+    rival: Rival | None = None
+    guided: bool = True
+    optional: bool = False
+    traced: bool = True
+    observed: bool = False
+
+    @property
+    def key(self) -> str:
+        """A name for folders."""
+        return re.sub(r"[^\w.+=-]+", "-", self.name)
+
+    @property
+    def only_watches(self) -> bool:
+        """Whether it costs time and changes nothing."""
+        return self.name in (INACTIVE, WATCHED)
+
+    @contextlib.contextmanager
+    def on(self, pipe: Any) -> Iterator[Call]:
+        """The arm at work.
+
+        Raises:
+            InputError: it cannot run on the pipeline.
+        """
+        from attnscope.hooks.trace import Trace
+        from attnscope.observers.steps import StepDistance
+
+        if self.rival is not None:
+            with self.rival.on(pipe, Task(self.plan, self.guided)) as call:
+                yield call
+        elif self.traced:
+            with Trace(pipe, plan=self.plan, observers=[StepDistance()] if self.observed else []):
+                yield pipe
+        else:
+            yield pipe
+
+    def ideal(self, tested: Cost) -> float:
+        """The speed-up if time were proportional to multiply-accumulates; NaN if not known.
+
+        Args:
+            tested: cost of the plan under test.
+        """
+        own = self.cost(tested)
+        return float("nan") if own is None else own.speedup()
+
+    def cost(self, tested: Cost) -> Cost | None:
+        """What it costs; ``None`` if that is not known.
+
+        Args:
+            tested: cost of the plan under test.
+        """
+        if self.rival is not None and not self.rival.by_plan:
+            return None
+        steps = tested.trajectory.steps
+        return cost_of(tested.counts, self.plan, steps, guided=tested.guided, batch=tested.batch)
+
+
+def arms_of(cost: Cost, *, rivals: Sequence[str] = (), watched: bool = False) -> list[Arm]:
+    """All arms, the baseline first. Parts of the plan that save nothing over its steps are left out.
+
+    Args:
+        cost: of the plan under test.
+        rivals: names of :data:`attnscope.analyses.bench.rivals.RIVALS`.
+        watched: with a ``Trace`` that does nothing, and with one that watches everything.
+    """
+    plan = cost.trajectory.plan
+    made = [Arm(BASELINE, Baseline(), traced=False)]
+    if watched:
+        made += [Arm(INACTIVE, Baseline()), Arm(WATCHED, Baseline(), observed=True)]
+    if not isinstance(plan, Baseline):
+        made.append(Arm(str(plan), plan))
+    ways = savings(plan, cost.counts, guided=cost.guided)
+    parts = [Arm(f"{way} alone", Alone(plan, way), part=way) for way in ways]
+    saving = [part for part in parts if part.ideal(cost) > 1]
+    made += saving if len(saving) > 1 else []
+    gate = getattr(plan, "gate", 0)
+    if cost.guided and gate and not isinstance(plan, GuidanceCutoff):
+        adaptive = GuidanceCutoff(gate)
+        made.append(Arm(str(adaptive), adaptive, optional=True))
+    made += [
+        Arm(RIVALS[name].name, plan, rival=RIVALS[name], guided=cost.guided, optional=True)
+        for name in rivals
+    ]
+    return made
+
+
+def reason_of(error: Exception) -> str:
+    """What an optional arm failed by, in one line: others' code may fail in any way."""
+    if isinstance(error, InputError):
+        return str(error)
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def shuffled(arms: Sequence[Arm], number: int) -> list[Arm]:
+    """An order of the arms for a round."""
+    order = list(arms)
+    random.Random(number).shuffle(order)
+    return order
+
+
+def default_plan(steps: int) -> Plan:
+    """The paper's m=10, k=5 of 25 steps, or the same part of others."""
+    return parse(f"m={max(1, round(0.4 * steps))},k=5")

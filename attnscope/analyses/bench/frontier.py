@@ -1,0 +1,119 @@
+"""What does speed cost in quality? Images of every arm of a benchmark, and speed beside how good they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from attnscope.analyses.bench.arms import BASELINE, Arm, Settings, reason_of
+from attnscope.runs.folder import Run
+from attnscope.runs.prompts import Prompt, image_seed
+
+
+def sample(
+    pipe: Any,
+    arms: Sequence[Arm],
+    settings: Settings,
+    prompts: Sequence[Prompt],
+    given: Sequence[Any],
+    run: Run,
+    *,
+    digest: str,
+    batch_size: int,
+    on_failure: Callable[[Arm, str], None] = lambda arm, reason: None,
+    on_image: Callable[[int], None] = lambda count: None,
+    on_halving: Callable[[int], None] = lambda size: None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Images of all arms, of the same prompts and seeds, for the measures of quality.
+
+    Args:
+        pipe: the pipeline; it is left as it was.
+        arms: those that run.
+        settings: of the run.
+        prompts: one per image.
+        given: what the pipeline is given for each.
+        run: where the images go; what is there is not made again.
+        digest: of the prompts: images of others may be there, too.
+        batch_size: images made at once; halved where memory runs out.
+        on_failure: called with an optional arm that makes no images and the reason; others go on.
+        on_image: called with the number of images that are there, first those of before.
+        on_halving: called with the new batch size.
+        options: further keywords of the pipeline.
+
+    Returns:
+        A table as of :func:`attnscope.analyses.ablation.tables.images_of`, the baseline being its ``S``.
+    """
+    from attnscope.files import write_whole
+    from attnscope.models.calling import call_options, check_made, frames
+    from attnscope.runs.batches import in_batches
+    from attnscope.runs.columns import FULL, OWN
+
+    rows: list[dict[str, Any]] = []
+    pairs = list(zip(prompts, given, strict=True))
+    for arm in arms:
+        key = f"{digest}-{arm.key}"
+        folder = run.path / "images" / key
+        folder.mkdir(parents=True, exist_ok=True)
+
+        def work(batch: Sequence[tuple[Prompt, Any]], arm: Arm = arm) -> Sequence[Any]:
+            keywords = call_options(
+                pipe, seeds=[image_seed(settings.seed, prompt.prompt_id) for prompt, _ in batch],
+                steps=settings.steps, guidance=settings.guidance, height=settings.height,
+                width=settings.width, **options,
+            )  # fmt: skip
+            with arm.on(pipe) as call:
+                made = call([item for _, item in batch], **keywords)
+            images: Sequence[Any] = getattr(made, "images", None) or made.frames
+            check_made(pipe, images, keywords)
+            return images
+
+        left = [pair for pair in pairs if not _path(folder, pair[0], 0).exists()]
+        on_image(len(pairs) - len(left))
+        try:
+            for batch, images in in_batches(left, batch_size, work, on_halving=on_halving):
+                for (prompt, _), image in zip(batch, images, strict=True):
+                    for frame, picture in reversed(list(enumerate(frames(image)))):
+                        write_whole(_path(folder, prompt, frame), picture.save)  # the first last
+                on_image(len(batch))
+        except Exception as error:
+            if not arm.optional:
+                raise
+            on_failure(arm, reason_of(error))
+            continue
+        about = {"model": settings.model, "scheduler": settings.scheduler or OWN,
+                 "steps": settings.steps, "noise_scale": 1.0, "seed": settings.seed, "arm": arm.name,
+                 "key": key, "trajectory": FULL if arm.name == BASELINE else arm.name,
+                 "gate": None, "interval": None, "reused_steps": 0}  # fmt: skip
+        rows += [
+            {**about, "prompt_id": prompt.prompt_id, "frame": frame,
+             "path": path.relative_to(run.path).as_posix()}
+            for prompt in prompts
+            for frame, path in enumerate(sorted(folder.glob(f"{prompt.prompt_id:05d}-*.png")))
+        ]  # fmt: skip
+    return pd.DataFrame(rows).astype({"gate": "Int64", "interval": "Int64"})
+
+
+def _path(folder: Path, prompt: Prompt, frame: int) -> Path:
+    return folder / f"{prompt.prompt_id:05d}-{frame:03d}.png"
+
+
+def speed_and_quality(arms: pd.DataFrame, quality: pd.DataFrame) -> pd.DataFrame:
+    """Speed beside quality.
+
+    Args:
+        arms: of :func:`attnscope.analyses.bench.speedups.summarise`.
+        quality: of :func:`attnscope.metrics.summaries.summarise`, of the same arms.
+
+    Returns:
+        A row per arm and measure: ``arm``, ``measure``, ``value``, ``low``, ``high``, ``n``,
+        ``features``, ``reference``, ``difference`` to the baseline with ``difference_low`` and
+        ``difference_high``, ``speedup``, ``speedup_low``, ``speedup_high``.
+    """
+    columns = ["arm", "measure", "value", "low", "high", "n", "features", "reference",
+               "difference", "difference_low", "difference_high"]  # fmt: skip
+    speeds = arms[["arm", "speedup", "speedup_low", "speedup_high"]]
+    return quality[columns].merge(speeds, on="arm", how="left")

@@ -1,0 +1,1 @@
+"""When does attention converge, and is it attention that does?"""

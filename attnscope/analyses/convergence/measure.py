@@ -1,0 +1,174 @@
+"""When does attention converge? See the paper's section 3.1, Figures 2 and A4.
+
+Runs a model on captions and measures how far every attention site's output moves from one
+denoising step to the next. ``measure`` needs a model; the summaries need its table alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from attnscope.runs.prompts import Prompt, image_seed
+from attnscope.tables import concatenate
+
+THRESHOLD = 0.05
+"""A site has converged where its relative change is below this part of its first one."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the numbers of a convergence run.
+
+    Args:
+        model: short name, hub id or folder.
+        weights: which weights: the commit on the hub, or a digest of a folder.
+        captions: name of the captions file, or of the embedded world's split.
+        prompts_digest: SHA-256 over the captions that were used.
+        limit: how many captions.
+        steps: denoising steps.
+        scheduler: short name, or ``None`` for the model's own.
+        guidance: guidance scale.
+        seed: of the choice of captions and of the noise.
+        kinds: kinds of attention sites.
+        sites: pattern of site names, or ``None`` for all.
+        height: in pixels; ``None`` is the model's own, or a square beside a width.
+        width: in pixels, likewise.
+        dtype: of the weights.
+    """
+
+    model: str
+    weights: str | None
+    captions: str
+    prompts_digest: str
+    limit: int
+    steps: int
+    scheduler: str | None
+    guidance: float
+    seed: int
+    kinds: tuple[str, ...]
+    sites: str | None
+    height: int | None
+    width: int | None
+    dtype: str
+
+
+def measure(
+    pipe: Any,
+    settings: Settings,
+    prompts: Sequence[Prompt],
+    inputs: Sequence[Any],
+    *,
+    batch_size: int,
+    done: Sequence[pd.DataFrame] = (),
+    on_part: Callable[[pd.DataFrame], None] = lambda table: None,
+    on_batch: Callable[[int], None] = lambda count: None,
+    on_halving: Callable[[int], None] = lambda size: None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Distances between consecutive outputs of every site, for every prompt.
+
+    Args:
+        pipe: the pipeline.
+        settings: of the run.
+        prompts: what stands for each input in the table.
+        inputs: one per prompt: its text, or an image for a video model.
+        batch_size: images made at once; it changes nothing in the table.
+        done: parts of the table that are there already; their prompts are not run again.
+        on_part: called with every further part.
+        on_batch: called with the number of prompts that were just done, first those of before.
+        on_halving: called with the new batch size when memory ran out.
+        options: further keywords of the pipeline.
+
+    Returns:
+        The columns of :class:`attnscope.StepDistance`, with ``prompt_id``, ``image`` and ``seed``
+        in the place of ``run`` and ``sample``.
+    """
+    from attnscope.hooks.trace import Trace
+    from attnscope.models.calling import call
+    from attnscope.observers.steps import StepDistance
+    from attnscope.runs.batches import in_batches
+
+    def watch(batch: Sequence[tuple[Prompt, Any]]) -> pd.DataFrame:
+        seeds = [image_seed(settings.seed, prompt.prompt_id) for prompt, _ in batch]
+        with Trace(pipe, observers=[StepDistance(settings.kinds, settings.sites)]) as trace:
+            call(
+                pipe,
+                [given for _, given in batch],
+                seeds=seeds,
+                steps=settings.steps,
+                guidance=settings.guidance,
+                height=settings.height,
+                width=settings.width,
+                output_type="latent",
+                **options,
+            )
+        table = trace.records()
+        sample = table.pop("sample").to_numpy()
+        table = table.drop(columns="run")
+        table.insert(0, "prompt_id", [batch[i][0].prompt_id for i in sample])
+        table.insert(1, "image", 0)
+        table.insert(2, "seed", np.array([seeds[i] for i in sample], dtype=np.uint64))
+        return table
+
+    parts = list(done)
+    known = {number for table in parts for number in table["prompt_id"]}
+    pairs = list(zip(prompts, inputs, strict=True))
+    left = [pair for pair in pairs if pair[0].prompt_id not in known]
+    if known:
+        on_batch(len(known))
+    for batch, table in in_batches(left, batch_size, watch, on_halving=on_halving):
+        parts.append(table)
+        on_part(table)
+        on_batch(len(batch))
+    return concatenate(parts)
+
+
+def converged_steps(records: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFrame:
+    """The step by which every site has converged.
+
+    Args:
+        records: from :func:`measure`.
+        threshold: part of a site's first relative change that counts as converged.
+
+    Returns:
+        One row per site, in the order of data flow: ``site``, ``kind``, ``block``, ``first`` and
+        ``last`` (mean relative change at the first and the last step), ``step`` (the first one
+        below the threshold) and ``stays`` (whether it stays
+        below); both missing if there is none.
+    """
+    rows: list[dict[str, Any]] = []
+    grouped = records.groupby(["site", "kind", "block"], observed=True, sort=False)
+    for (site, kind, block), group in grouped:
+        curve = group.groupby("step")["relative"].mean()
+        below = curve < threshold * curve.iloc[0]
+        step = below.idxmax() if below.any() else None
+        rows.append(
+            {
+                "site": site,
+                "kind": kind,
+                "block": block,
+                "first": curve.iloc[0],
+                "last": curve.iloc[-1],
+                "step": step,
+                "stays": bool(below.loc[step:].all()) if step is not None else None,
+            }
+        )
+    return pd.DataFrame(rows).astype({"step": "Int64", "stays": "boolean"})
+
+
+def still(records: pd.DataFrame) -> list[tuple[str, str]]:
+    """Kinds and branches of attention whose outputs do not change over the steps at all.
+
+    They look at one value wherever they look: the single image token of Stable Video Diffusion, or
+    the zeros that Stable Diffusion XL uses for the unconditional text.
+
+    Returns:
+        Pairs of kind and branch.
+    """
+    largest = records.groupby(["kind", "branch"], observed=True)["relative"].max()
+    return [(str(kind), str(branch)) for kind, branch in largest[largest < 1e-6].index]

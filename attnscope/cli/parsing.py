@@ -1,0 +1,116 @@
+"""From what was typed to what an analysis takes; every mistake is one clear line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from attnscope.errors import InputError
+from attnscope.models.schedulers import steps_of
+
+if TYPE_CHECKING:
+    from attnscope.plans.base import Plan
+
+
+def names(option: str, text: str) -> tuple[str, ...]:
+    """``a,b`` to a tuple; each once.
+
+    Raises:
+        InputError: there are none.
+    """
+    parts = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not parts:
+        raise InputError(f"{option} {text!r} is empty: give one value, or several with commas")
+    return parts
+
+
+def whole_numbers(option: str, text: str, *, least: int = 1) -> tuple[int, ...]:
+    """``15,25`` to a tuple of whole numbers from ``least``."""
+    parts = names(option, text)
+    if not all(part.isascii() and part.isdecimal() and int(part) >= least for part in parts):
+        raise InputError(f"{option} {text!r} is not whole numbers from {least}, such as 15,25")
+    return tuple(int(part) for part in parts)
+
+
+def positive_numbers(option: str, text: str) -> tuple[float, ...]:
+    """``1,0.25`` to a tuple of positive numbers."""
+    try:
+        values = tuple(float(part) for part in names(option, text))
+    except ValueError as error:
+        raise InputError(f"{option} {text!r} is not numbers, such as 1,4") from error
+    if not all(0 < value < float("inf") for value in values):
+        raise InputError(f"{option} {text!r} is out of range: choose positive numbers")
+    return values
+
+
+def kinds(text: str) -> tuple[str, ...]:
+    """``cross,self`` to a tuple."""
+    from attnscope.sites.attention import KINDS
+
+    chosen = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not chosen or not set(chosen) <= set(KINDS):
+        raise InputError(f"--kinds {text!r} is not known (choose from {', '.join(KINDS)})")
+    return chosen
+
+
+def chosen_plan(tgate: str | None, other: str | None) -> Plan | None:
+    """The plan of ``--tgate`` or ``--plan``; ``None`` if neither was given."""
+    from attnscope.plans.text_form import parse
+
+    if tgate is not None and other is not None:
+        raise InputError("give --tgate or --plan, not both")
+    if tgate is not None:
+        return parse(tgate if tgate.startswith("tgate:") else f"tgate:{tgate}")
+    return None if other is None else parse(other)
+
+
+def batch_size(text: str) -> int | None:
+    """A positive number, or ``None`` for ``auto``."""
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise InputError(f"--batch-size {text!r} is not 'auto' or a number from 1")
+    return int(text)
+
+
+def check_guidance(guidance: float | None) -> None:
+    """Guidance scales are numbers from 0."""
+    if guidance is not None and not 0 <= guidance < float("inf"):
+        raise InputError(f"--guidance {guidance} is out of range: choose 0 (none) or more")
+
+
+def check_size(height: int | None, width: int | None) -> None:
+    """Sizes that every model takes are multiples of 8."""
+    for name, value in (("--height", height), ("--width", width)):
+        if value is not None and value % 8:
+            raise InputError(f"{name} {value} is not a multiple of 8 (choose {value // 8 * 8})")
+
+
+def check_sites(pipe: Any, kinds: Sequence[str], pattern: str | None) -> None:
+    """Refuse a choice of sites that the pipeline does not have, before anything is written."""
+    from attnscope.sites.attention import find_denoiser, find_sites, select_sites
+
+    select_sites(find_sites(find_denoiser(pipe)), kinds=kinds, pattern=pattern)
+
+
+def check_steps(pipe: Any, steps: int) -> int:
+    """Refuse a number of steps that the scheduler cannot be set to; how many it makes of them."""
+    return steps_of(pipe.scheduler, steps)
+
+
+def check_steps_made(pipe: Any, steps: int, expected: int) -> None:
+    """Refuse a scheduler that makes another number of steps than is recorded."""
+    made = check_steps(pipe, steps)
+    if made != expected:
+        raise InputError(
+            f"{type(pipe.scheduler).__name__} makes {made} steps of --steps {steps}, where {expected} "
+            "are recorded: choose --scheduler dpm, or another number of steps"
+        )
+
+
+def check_plan(pipe: Any, plan: Plan, steps: int) -> None:
+    """Refuse a plan that does not fit the pipeline or its steps, before anything is written."""
+    from attnscope.hooks.trace import Trace
+
+    plan.over(check_steps(pipe, steps))
+    Trace(pipe, plan=plan)

@@ -1,0 +1,178 @@
+"""From ``--captions`` and ``--images`` to prompts, and what of them a model will not read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from attnscope.errors import InputError
+from attnscope.images import open_image
+from attnscope.models.image_sizes import square
+from attnscope.models.names import Model, describe, is_of_shapes
+from attnscope.runs.prompts import (
+    Prompt,
+    count_too_long,
+    read_captions,
+    read_images,
+    sample_prompts,
+)
+from attnscope.runs.words import Unknown, is_empty, unknown_to_tokenizers
+from attnscope.shapes.words import unknown_to_world
+
+_EMBEDDED_LIMIT = 64
+_EMBEDDED_CAPTION = "a large striped red circle above a small blue square on a gray background"
+_MOST_WORDS = 8
+
+
+def frame_size(height: int | None, width: int | None) -> tuple[int, int]:
+    """Height and width of a video's frames: one alone means a square, none Stable Video Diffusion's."""
+    tall, wide = square(height, width)
+    return tall or 576, wide or 1024
+
+
+def read(
+    model: Model,
+    captions: Path | None,
+    images: Path | None,
+    column: str | None,
+    limit: int | None,
+    seed: int,
+    size: tuple[int | None, int | None] = (None, None),
+    typed: Sequence[str] = (),
+) -> tuple[list[Prompt], list[Any], str]:
+    """The prompts of a run, what the pipeline is given for each, and what they are called.
+
+    ``size`` is the height and width that images are cut to (see :func:`frame_size`); ``typed`` are
+    prompts from the command line.
+    """
+    if typed:
+        if model.task == "image":
+            raise InputError(f"{model.name} makes videos of images, not of prompts: give --images")
+        others = {"--captions": captions, "--images": images, "--column": column, "--limit": limit}
+        extra = [name for name, value in others.items() if value is not None]
+        if extra:
+            raise InputError(f"prompts on the command line go without {', '.join(extra)}")
+        prompts = [Prompt(index, text) for index, text in enumerate(typed)]
+        return prompts, list(typed), "command line"
+    if model.task == "image":
+        if images is None or captions is not None:
+            raise InputError(f"{model.name} is conditioned on images: give --images FOLDER")
+        named = sample_prompts(read_images(images), limit, seed)
+        tall, wide = frame_size(*size)
+        opened = [open_image(images / item.text, (wide, tall)) for item in named]
+        return named, opened, images.name
+    if images is not None:
+        raise InputError(f"{model.name} is conditioned on captions, not on --images")
+    if captions is not None:
+        prompts = sample_prompts(read_captions(captions, column), limit, seed)
+        return prompts, [prompt.text for prompt in prompts], captions.name
+    if model.name != "shapes":
+        raise InputError(f"--captions FILE is needed: {model.name} brings no captions of its own")
+    from attnscope.shapes.scenes import caption, generate
+
+    count = _EMBEDDED_LIMIT if limit is None else limit
+    if count < 1:
+        raise InputError(f"--limit {count} is out of range: choose 1 or more")
+    scenes = islice(generate("test", seed), count)
+    prompts = [Prompt(index, caption(scene)) for index, scene in enumerate(scenes)]
+    return prompts, [prompt.text for prompt in prompts], "shapes, test split"
+
+
+def read_for_all(
+    models: Sequence[str],
+    captions: Path | None,
+    images: Path | None,
+    column: str | None,
+    limit: int | None,
+    seed: int,
+    size: tuple[int | None, int | None],
+    *,
+    embedded_limit: int,
+) -> tuple[list[Prompt], list[Any], str]:
+    """What :func:`read` reads, for several models that are given the same.
+
+    Raises:
+        InputError: they cannot be, or see :func:`read`.
+    """
+    found = []
+    for model in models:
+        described = describe(model)
+        own = limit is None and captions is None and model == "shapes"
+        found.append(
+            read(described, captions, images, column, embedded_limit if own else limit, seed, size)
+        )
+    if len({describe(model).task for model in models}) > 1:
+        raise InputError("one run cannot have models of captions and models of images: give two")
+    return found[0]
+
+
+def warn_of_world(models: Sequence[Model], prompts: Sequence[Prompt]) -> None:
+    """Say which words the captions have that no caption of the shapes world has, if it is drawn.
+
+    Args:
+        models: of the run; others than those of the shapes world are passed over.
+        prompts: of the run.
+    """
+    if any(is_of_shapes(model) for model in models):
+        _warn_of_words(
+            unknown_to_world([prompt.text for prompt in prompts]),
+            prompts,
+            "the model of shapes does not know",
+            f"it was trained on captions such as {_EMBEDDED_CAPTION!r} and draws something else",
+        )
+
+
+def warn_of_text(pipe: Any, prompts: Sequence[Prompt]) -> None:
+    """Say what of the captions does not get into a pipeline: words without a token, a cut end."""
+    if getattr(pipe, "tokenizer", None) is None:
+        return  # images, whose prompts are names of files
+    _warn_of_words(
+        unknown_to_tokenizers(pipe, [prompt.text for prompt in prompts]),
+        prompts,
+        "the tokenizer has no token for",
+        "its unknown token stands there",
+    )
+    _warn_if_empty(prompts)
+    warn_if_too_long(pipe, prompts)
+
+
+def _warn_of_words(found: Unknown, prompts: Sequence[Prompt], what: str, outcome: str) -> None:
+    from attnscope.cli.console import messages
+
+    if not found.words:
+        return
+    several = len(prompts) > 1
+    shown = [
+        f"{word!r} ({count})" if several else repr(word)
+        for word, count in islice(found.words.items(), _MOST_WORDS)
+    ]
+    left = len(found.words) - len(shown)
+    listed = ", ".join(shown) + (f" and {left} more" if left else "")
+    where = (
+        f"{found.captions} of {len(prompts)} captions have words that {what}" if several else what
+    )
+    messages.print(f"warning: {where}: {listed}; {outcome}", soft_wrap=True)
+
+
+def _warn_if_empty(prompts: Sequence[Prompt]) -> None:
+    from attnscope.cli.console import messages
+
+    count = sum(is_empty(prompt.text) for prompt in prompts)
+    if count:
+        messages.print(
+            f"warning: {count} of {len(prompts)} captions have no words: nothing is asked for"
+        )
+
+
+def warn_if_too_long(pipe: Any, prompts: Sequence[Prompt]) -> None:
+    """Say how many captions the tokenizer will cut."""
+    from attnscope.cli.console import messages
+
+    count, longest = count_too_long(pipe, [prompt.text for prompt in prompts])
+    if count:
+        messages.print(
+            f"warning: {count} of {len(prompts)} captions have more than {longest} tokens "
+            "and are cut there"
+        )

@@ -1,0 +1,1 @@
+"""What the commands print when all is done, from run directories alone: without torch."""

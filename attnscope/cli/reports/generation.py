@@ -1,0 +1,87 @@
+"""What ``attnscope generate`` prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from attnscope.runs.folder import Run
+
+
+def report(run: Run, *, quiet: bool, as_json: bool) -> None:
+    """Draw a generate run's figures and print what was computed, reused and gained."""
+    from attnscope.analyses.generation import speed_up
+    from attnscope.cli.console import results, show_json, show_table
+    from attnscope.figures.generation import MOST_COLUMNS
+    from attnscope.figures.saving import save_figures
+
+    images, calls, times = (run.read_table(name) for name in ("images", "calls", "times"))
+    figures = save_figures(run)
+    planned = times[times["arm"] == "plan"].iloc[0]
+    ratios = speed_up(times)
+    if as_json:
+        show_json(
+            {
+                "run": run.path,
+                "plan": run.settings["plan"],
+                "calls": calls,
+                "steps": int(planned["steps"]),
+                "guided_steps": int(planned["guided_steps"]),
+                "times": times,
+                "speed_up": ratios,
+                "images": images,
+                "figures": figures,
+            }
+        )
+        return
+    if quiet:
+        print(run.path)
+        return
+    about = f"{run.settings['model']}{_size(images)}, {run.settings['plan']}"
+    title = f"{about}: calls of attention modules"
+    show_table(calls, title)
+    results.print(f"guided steps: {planned['guided_steps']} of {planned['steps']}")
+    for line in _times(times, ratios, images):
+        results.print(line)
+    results.print(f"images: {run.path / 'images'}", soft_wrap=True)
+    results.print(f"run directory: {run.path}", soft_wrap=True)
+    for figure in figures:
+        results.print(f"figure: {figure} and .pdf", soft_wrap=True)
+    if images["prompt_id"].nunique() > MOST_COLUMNS and len(ratios):
+        results.print(f"the comparison shows the first {MOST_COLUMNS} prompts")
+
+
+def _size(images: pd.DataFrame) -> str:
+    """The size that was made; runs of before do not say."""
+    if "width" not in images:
+        return ""
+    first = images.iloc[0]
+    return f" at {first['width']}x{first['height']}"
+
+
+def _times(times: pd.DataFrame, ratios: pd.Series[float], images: pd.DataFrame) -> list[str]:
+    per_image = times.groupby("arm")[["seconds", "images"]].sum()
+    seconds = per_image["seconds"] / per_image["images"]
+    lines = [f"time: {seconds['plan']:.3g} s an image, the first call's start-up included"]
+    if len(ratios):
+        lines = [
+            f"time: {seconds['plan']:.3g} s an image with the plan, "
+            f"{seconds['baseline']:.3g} s without"
+        ]
+        spread = f" (of {len(ratios)} batches, {ratios.min():.2f} to {ratios.max():.2f})"
+        lines.append(
+            f"speed-up: {ratios.median():.2f}" + (spread if len(ratios) > 1 else " (one batch)")
+        )
+        ours = images[images["arm"] == "plan"]
+        same = ours["psnr"] == float("inf")
+        changed = ours[~same]
+        if len(changed):
+            lines.append(
+                f"to the baseline's images: PSNR {changed['psnr'].mean():.1f} dB, "
+                f"SSIM {changed['ssim'].mean():.3f} (means of {len(changed)})"
+            )
+        if same.any():
+            lines.append(f"{same.sum()} of {len(ours)} images are the baseline's to the bit")
+    return lines

@@ -1,0 +1,115 @@
+"""The base of what measures while a pipeline denoises.
+
+An observer writes into tensors on the device and never reads from them before the run is over,
+so it adds no synchronisation to the denoising loop. Its table is tidy: one row per run, sample,
+guidance branch, step and site.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from attnscope.hooks.moments import Moment, Run
+from attnscope.sites.attention import (
+    Site,
+    matches,
+    select_sites,
+)
+
+
+class Observer(ABC):
+    """Base of everything that can be put into ``Trace(observers=...)``.
+
+    A ``Trace`` calls :meth:`engage` once, :meth:`start` and :meth:`finish` around every run,
+    :meth:`see` with every output of a site that it :meth:`wants`, and :meth:`end_step` after every
+    step if :attr:`watches_noise`, and :meth:`release` once at the end.
+    """
+
+    watches_sites = False
+    watches_noise = False
+    _engaged = False
+
+    def engage(self, sites: Sequence[Site]) -> None:
+        """A ``Trace`` over these sites begins.
+
+        Raises:
+            RuntimeError: the observer served another ``Trace``; its runs would be mixed.
+        """
+        if self._engaged:
+            raise RuntimeError(
+                f"this {type(self).__name__} served a Trace before: make a new one for each"
+            )
+        self._engaged = True
+
+    def wants(self, site: Site) -> bool:
+        """Whether to be shown the outputs of a site."""
+        return False
+
+    def start(self, run: Run, scheduler: Any) -> None:  # noqa: B027
+        """A run begins."""
+
+    def see(self, site: Site, moment: Moment, output: Tensor) -> None:  # noqa: B027
+        """A chosen site returned ``output``: ``[moment.rows * positions, ...]``, branch-major."""
+
+    def end_step(  # noqa: B027
+        self,
+        step: int,
+        predictions: Sequence[tuple[Moment, Tensor]],
+        guided: Tensor,
+        sample: Tensor,
+    ) -> None:
+        """A step ended: the denoiser's outputs, the guided prediction, and the latents before."""
+
+    def release(self) -> None:  # noqa: B027
+        """The ``Trace`` is over: free what is still kept on the device."""
+
+    @abstractmethod
+    def finish(self, run: Run) -> None:
+        """The run is over: bring what was measured to the host."""
+
+    @abstractmethod
+    def table(self) -> pd.DataFrame:
+        """All that was measured, one row each."""
+
+
+class SiteObserver(Observer):
+    """An observer of sites of some kinds, their names matching a pattern.
+
+    Args:
+        kinds: any of ``cross``, ``self``, ``joint``, and, to compare attention with, of ``block``,
+            ``feed-forward`` and ``latent`` (:mod:`attnscope.sites.around`).
+        sites: shell-style pattern of site names, or several; ``None`` is all.
+    """
+
+    def __init__(
+        self, kinds: Sequence[str] = ("cross", "self"), sites: str | Sequence[str] | None = None
+    ) -> None:
+        self.kinds, self.sites = tuple(kinds), sites
+
+    watches_sites = True
+
+    def choose(self, sites: Sequence[Site]) -> tuple[Site, ...]:
+        """The sites of the observer's kinds that match its pattern.
+
+        Raises:
+            InputError: there are none.
+        """
+        return select_sites(sites, kinds=self.kinds, pattern=self.sites)
+
+    def engage(self, sites: Sequence[Site]) -> None:
+        """A ``Trace`` over these sites begins.
+
+        Raises:
+            InputError: none of them is of the observer's kinds and matches its pattern.
+        """
+        self.choose(sites)
+        super().engage(sites)
+
+    def wants(self, site: Site) -> bool:
+        """Whether a site is of the observer's kinds and matches its pattern."""
+        return matches(site, self.kinds, self.sites)

@@ -1,0 +1,198 @@
+"""Whether a plan can be carried out on a pipeline; what cannot is refused by name, beforehand."""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from types import CodeType
+from typing import Any
+
+from torch import nn
+
+from attnscope.errors import InputError
+from attnscope.hooks.attention import needs_apart
+from attnscope.plans.base import Branch, Plan, check_kinds
+from attnscope.sites.attention import Site, unwrapped
+
+
+def model_keeps(denoiser: nn.Module, sites: Sequence[Site]) -> Branch:
+    """The branch that T-GATE keeps.
+
+    The unconditional one, where the condition comes in through cross-attention and pooled
+    embeddings alone, so that what is reused still holds it. Stable Video Diffusion also
+    concatenates its image to the latents, with zeros for the unconditional branch, and joint
+    attention goes on reading the text: there the conditional one stays.
+
+    Args:
+        denoiser: a U-Net or transformer of diffusers, compiled or not.
+        sites: its attention.
+    """
+    video = type(unwrapped(denoiser)).__name__ == "UNetSpatioTemporalConditionModel"
+    return "cond" if video or any(site.kind == "joint" for site in sites) else "uncond"
+
+
+def check(plan: Plan, pipe: Any, denoiser: nn.Module, sites: Sequence[Site]) -> None:
+    """Refuse what a plan cannot do on a pipeline.
+
+    Raises:
+        InputError: with the pipeline's name, the reason and what is possible instead.
+    """
+    check_kinds(plan)
+    if plan.kinds:
+        _check_sites(plan, denoiser, sites)
+    check_caches(plan, denoiser)
+    check_scheduler(pipe)
+    if plan.ever_drops():
+        _check_guidance(plan, pipe)
+        if getattr(pipe, "controlnet", None) is not None:
+            warnings.warn(
+                "the ControlNet still runs on both guidance branches after the gate: only the "
+                "denoiser's part of the work is saved",
+                stacklevel=4,
+            )
+
+
+def check_caches(plan: Plan, denoiser: nn.Module) -> None:
+    """Refuse a cache of diffusers on a denoiser whose attention a plan acts on.
+
+    Raises:
+        InputError: one is there, whether by ``enable_cache`` or by a function such as
+            ``apply_pyramid_attention_broadcast``.
+    """
+    if plan.kinds and _caches(denoiser):
+        raise InputError(
+            f"{type(unwrapped(denoiser)).__name__} has a cache of diffusers enabled "
+            f"({_caches(denoiser)[0]}), which would act on the same calls as {plan}: call "
+            "disable_cache() first, or remove its hooks where a function has put them on"
+        )
+
+
+def check_nothing_hides(denoiser: nn.Module, sites: Sequence[Site]) -> None:
+    """Refuse a cache of diffusers that answers before attention is asked, and so goes unseen.
+
+    Raises:
+        InputError: one was put on an attention module after the ``Trace`` was.
+    """
+    for site in sites:
+        hooks = _hooks(unwrapped(denoiser).get_submodule(site.name))
+        names = [type(hook).__module__.partition(".")[0] for hook in hooks]
+        later = hooks[names.index("attnscope") + 1 :] if "attnscope" in names else ()
+        if any(map(_cache, later)):
+            raise InputError(
+                f"a cache of diffusers was enabled inside the Trace, which would not see what "
+                f"{site.name} answers from it: enable it before the block"
+            )
+
+
+def _caches(denoiser: nn.Module) -> list[str]:
+    """Hooks of diffusers that answer in the place of a module, by the files that they are from."""
+    hooks = [hook for module in unwrapped(denoiser).modules() for hook in _hooks(module)]
+    return [file for hook in hooks if (file := _cache(hook))]
+
+
+def _hooks(module: nn.Module) -> list[Any]:
+    """The hooks of diffusers on a module, the outermost last."""
+    registry = getattr(module, "_diffusers_hook", None)
+    return [] if registry is None else [registry.hooks[name] for name in registry._hook_order]
+
+
+def _cache(hook: Any) -> str | None:
+    """The file that a hook is from, if it keeps results for later steps."""
+    package, _, file = type(hook).__module__.rpartition(".")
+    return file if package == "diffusers.hooks" and re.search("cache|broadcast", file) else None
+
+
+def check_scheduler(pipe: Any) -> None:
+    """Refuse pipelines that put another scheduler into their scheduler's place while they run."""
+    swaps = any(
+        instruction.opname == "STORE_ATTR" and instruction.argval == "scheduler"
+        for code in _calls(type(pipe))
+        for instruction in dis.get_instructions(code)
+    )
+    if swaps:
+        raise InputError(
+            f"{type(pipe).__name__} swaps its scheduler for a copy within a run, so its steps "
+            "cannot be followed: this pipeline is not supported"
+        )
+
+
+def _calls(kind: type[Any]) -> Iterator[CodeType]:
+    """The code of a pipeline's call, and of those that it calls by ``super``."""
+    for base in kind.__mro__:
+        if "__call__" in vars(base):
+            code = inspect.unwrap(vars(base)["__call__"]).__code__
+            yield code
+            if "super" not in code.co_names:
+                return
+
+
+def check_compiled(denoiser: nn.Module) -> bool:
+    """Whether anything in a denoiser is compiled.
+
+    Raises:
+        InputError: with ``fullgraph=True``, which leaves no place for a hook.
+    """
+    contexts = []
+    for module in denoiser.modules():
+        contexts.append(getattr(module, "dynamo_ctx", None))
+        compiled = module._compiled_call_impl
+        if compiled is not None:
+            contexts.append(inspect.getclosurevars(compiled).nonlocals.get("self"))
+    if any(getattr(context, "fullgraph", False) for context in contexts):
+        raise InputError(
+            f"{type(unwrapped(denoiser)).__name__} is compiled with fullgraph=True, which leaves no "
+            "place between attention calls: compile it without"
+        )
+    return any(context is not None for context in contexts)
+
+
+def _check_sites(plan: Plan, denoiser: nn.Module, sites: Sequence[Site]) -> None:
+    name = type(unwrapped(denoiser)).__name__
+    acted = [site for site in sites if site.kind in plan.kinds]
+    joint = sum(site.kind == "joint" for site in sites)
+    if not acted:
+        kinds = sorted({site.kind for site in sites})
+        raise InputError(
+            f"{plan} acts on {' and '.join(plan.kinds)}-attention, but {name} has only "
+            f"{' and '.join(kinds)}-attention; joint attention is left alone"
+        )
+    if joint and "joint" in plan.kinds:
+        raise InputError(
+            f"{plan} acts on joint attention, whose outputs for text and image {name} makes at once "
+            "and which is not kept: leave 'joint' out of its kinds (cost_of counts what it would save)"
+        )
+    if joint:
+        warnings.warn(
+            f"{name}: {plan} leaves its {joint} joint attention sites alone", stacklevel=5
+        )
+    modules = dict(unwrapped(denoiser).named_modules())
+    for site in acted:
+        module = modules[site.name]
+        if "AddedKV" in type(getattr(module, "processor", None)).__name__ or (
+            needs_apart(module) and not hasattr(module, "rescale_output_factor")
+        ):
+            raise InputError(
+                f"{name}: {site.name} adds its input to its output in a way that cannot be switched "
+                f"off, so {plan} cannot reuse it"
+            )
+
+
+def _check_guidance(plan: Plan, pipe: Any) -> None:
+    name = type(pipe).__name__
+    call = inspect.unwrap(type(pipe).__call__)
+    reason = None
+    apart = "cache_context" in call.__code__.co_names
+    if apart and "cond_uncond" not in call.__code__.co_consts:
+        reason = "it calls its denoiser once per guidance branch, so no batch holds two"
+    elif hasattr(type(pipe), "do_perturbed_attention_guidance"):
+        reason = "perturbed-attention guidance is a branch of its own"
+    elif "image_guidance_scale" in inspect.signature(call).parameters:
+        reason = "it guides by text and by image, with three branches"
+    if reason:
+        raise InputError(
+            f"{plan} drops a guidance branch, which {name} does not support: {reason} "
+            "(cross-reuse and the self-reuse plans drop none)"
+        )

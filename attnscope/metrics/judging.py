@@ -1,0 +1,244 @@
+"""How good are the images of an ablation?
+
+Per image: what the reader sees of the caption (on the embedded world), CLIP score, and the distance
+to the image of the same prompt and seed without the intervention. Per arm: features, for FID and
+KID. What arms come to is for :mod:`attnscope.metrics.summaries`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+from attnscope.errors import InputError
+from attnscope.files import write_whole
+from attnscope.runs.columns import CELL, FULL, READ
+from attnscope.runs.folder import Run
+
+if TYPE_CHECKING:
+    from attnscope.metrics.feature_sets import FeatureSet, Statistics
+    from attnscope.metrics.features import Extractor
+    from attnscope.shapes.reader import Reader
+
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What sets of images are compared with.
+
+    Args:
+        features: of its images, or their mean and covariance, which is enough for FID.
+        source: where they come from.
+        others: features of other images from the same source, as many as an arm has. What they score
+            is what perfect images would: FID of few images is far from zero.
+    """
+
+    features: FeatureSet | Statistics
+    source: str
+    others: FeatureSet | None = None
+
+
+@dataclass(frozen=True)
+class Judges:
+    """What images are judged by; ``None`` is not judged.
+
+    Args:
+        extractor: of features for FID and KID.
+        reference: what they are compared with.
+        reader: folder of the embedded world's model, where its reader is.
+        clip: a CLIP for the CLIP score, as hub id or folder.
+        lpips: whether LPIPS is wanted.
+        device: a torch device.
+        offline: whether to use only what is on this machine.
+    """
+
+    extractor: Extractor | None = None
+    reference: Reference | None = None
+    reader: Path | None = None
+    clip: str | None = None
+    lpips: bool = False
+    device: str = "cpu"
+    offline: bool = False
+
+    @cached_property
+    def loaded_reader(self) -> Reader:
+        """The reader, loaded once for all batches of images."""
+        from attnscope.shapes.reader import load_reader
+
+        assert self.reader is not None
+        return load_reader(self.reader)
+
+
+def scenes_reference(
+    extractor: Extractor, count: int, others: int, *, seed: int = 1, device: str = "cpu"
+) -> Reference:
+    """Freshly rendered held-out scenes: the true distribution of the embedded world.
+
+    Args:
+        extractor: of features.
+        count: how many to compare with.
+        others: how many more to show what perfect images would score.
+        seed: of scenes and positions; other than that of the captions.
+        device: a torch device.
+    """
+    from attnscope.shapes.scenes import generate, render
+
+    rng = np.random.default_rng([seed, 1])
+    scenes = islice(generate("test", seed), count + others)
+    features = extractor.extract([render(scene, rng) for scene in scenes], device=device)
+    return Reference(
+        features[np.arange(count)],
+        f"{count:,} rendered held-out scenes",
+        features[np.arange(count, count + others)],
+    )
+
+
+def judge(
+    run: Run,
+    images: pd.DataFrame,
+    texts: Mapping[int, str],
+    judges: Judges,
+    *,
+    on_arm: Callable[[int], None] = lambda count: None,
+) -> tuple[pd.DataFrame, dict[str, FeatureSet]]:
+    """Measure every image.
+
+    Args:
+        run: where the images are; features are kept there.
+        images: from :func:`attnscope.analyses.ablation.tables.images_of`.
+        texts: caption by ``prompt_id``.
+        judges: what to measure.
+        on_arm: called with 1 when an arm is done.
+
+    Returns:
+        ``images`` with ``text`` and a column per measure of single images (of a video, ``frames``
+        stands at its first), and features by key of the arm, if there is an extractor.
+
+    Raises:
+        InputError: an image is gone or damaged.
+    """
+    tables, features = [], {}
+    for _, cell in images.groupby(list(CELL), sort=False):
+        full = cell[cell["trajectory"] == FULL]
+        for key, table in cell.groupby("key", sort=False):
+            own = table["trajectory"].iloc[0] == FULL
+            tables.append(_measured(run, table, None if own else full, texts, judges))
+            if judges.extractor is not None:
+                features[str(key)] = _features(
+                    run, str(key), table, judges.extractor, judges.device
+                )
+            on_arm(1)
+    return pd.concat(tables, ignore_index=True), features
+
+
+def _features(
+    run: Run, key: str, table: pd.DataFrame, extractor: Extractor, device: str
+) -> FeatureSet:
+    """Features of an arm, taken once and kept in the run directory."""
+    from attnscope.metrics.feature_sets import FeatureSet
+
+    path = run.path / "features" / extractor.name / f"{key}.npy"
+    if path.exists():
+        return FeatureSet(np.load(path), extractor.name, extractor.protocol)
+    features = extractor.extract([run.path / name for name in table["path"]], device=device)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda partial: np.save(partial, features.values))
+    return features
+
+
+def _measured(
+    run: Run,
+    table: pd.DataFrame,
+    full: pd.DataFrame | None,
+    texts: Mapping[int, str],
+    judges: Judges,
+) -> pd.DataFrame:
+    """An arm's images with a column per measure; prompt by prompt, so that memory holds few.
+
+    Args:
+        run: where they are.
+        table: of the arm.
+        full: the table of S, in the same order; ``None`` if this is S.
+        texts: caption by ``prompt_id``.
+        judges: what to measure.
+    """
+    parts = []
+    for _, part in table.groupby(np.arange(len(table)) // _AT_ONCE):
+        references = None if full is None else _open(run, _partners(full, part))
+        parts.append(_measured_part(_open(run, part["path"]), references, part, texts, judges))
+    measured = pd.concat(parts)
+    if table["frame"].max() > 0:
+        from attnscope.metrics import frame_consistency
+
+        videos = table.groupby("prompt_id")["path"]
+        steady = {number: frame_consistency(_open(run, paths)) for number, paths in videos}
+        measured["frames"] = measured["prompt_id"].map(steady).where(measured["frame"] == 0)
+    return measured
+
+
+def _partners(full: pd.DataFrame, part: pd.DataFrame) -> list[str]:
+    """The paths of S's images of the same prompts and frames, in the order of ``part``."""
+    keys = ["prompt_id", "frame"]
+    return list(part[keys].merge(full[[*keys, "path"]], on=keys, how="left")["path"])
+
+
+def _measured_part(
+    images: Sequence[Image.Image],
+    references: Sequence[Image.Image] | None,
+    table: pd.DataFrame,
+    texts: Mapping[int, str],
+    judges: Judges,
+) -> pd.DataFrame:
+    from attnscope import metrics
+
+    captions = [texts[number] for number in table["prompt_id"]]
+    columns: dict[str, Any] = {"text": captions}
+    if judges.clip is not None:
+        columns["clip"] = metrics.clip_score(
+            images, captions, judges.clip, device=judges.device, offline=judges.offline
+        )
+    if judges.reader is not None:
+        columns |= _reading(images, captions, judges.loaded_reader)
+    if references is not None:
+        columns["psnr"] = metrics.psnr(images, references)
+        columns["ssim"] = metrics.ssim(images, references)
+        if judges.lpips:
+            columns["lpips"] = metrics.lpips(images, references, device=judges.device)
+    return table.assign(**columns)
+
+
+def _open(run: Run, paths: Iterable[str]) -> list[Image.Image]:
+    from attnscope.images import open_rgb
+
+    opened = []
+    for path in paths:
+        try:
+            opened.append(open_rgb(run.path / path))
+        except InputError as error:
+            raise InputError(f"{error}: it is gone or damaged, choose another --out") from error
+    return opened
+
+
+def _reading(
+    images: Sequence[Image.Image], captions: Sequence[str], reader: Reader
+) -> dict[str, NDArray[np.float64]]:
+    """What the reader sees of every caption, by the names of :data:`attnscope.runs.columns.READ`."""
+    import torch
+
+    from attnscope.shapes.reader import matches
+    from attnscope.shapes.scenes import parse
+
+    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
+    read = reader.read(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1)
+    agreed = matches(read, [parse(caption) for caption in captions]).double().numpy()
+    return dict(zip(READ, agreed.T, strict=True))

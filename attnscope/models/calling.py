@@ -1,0 +1,130 @@
+"""Calling a pipeline on a batch, whichever family it is of."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from PIL.Image import Image
+
+from attnscope.errors import InputError
+from attnscope.models.image_sizes import asked, made
+from attnscope.models.names import VIDEO
+
+
+def call(
+    pipe: Any,
+    inputs: Sequence[Any],
+    *,
+    seeds: Sequence[int],
+    steps: int,
+    guidance: float,
+    height: int | None = None,
+    width: int | None = None,
+    output_type: str = "pil",
+    **options: Any,
+) -> Any:
+    """Call a pipeline on a batch, every image with a CPU generator of its own.
+
+    Args:
+        pipe: a text-to-image pipeline, or Stable Video Diffusion.
+        inputs: captions, or images for Stable Video Diffusion.
+        seeds: one per input, from :func:`attnscope.runs.prompts.image_seed`.
+        steps: denoising steps.
+        guidance: guidance scale; the largest one for Stable Video Diffusion.
+        height: in pixels; without a width a square, without both the pipeline's default.
+        width: in pixels; without a height a square.
+        output_type: as in diffusers.
+        options: further keywords of the pipeline.
+
+    Returns:
+        What the pipeline returns under ``images`` or ``frames``.
+
+    Raises:
+        InputError: the pipeline does not take the size, or made another one.
+    """
+    options = call_options(
+        pipe, seeds=seeds, steps=steps, guidance=guidance, height=height, width=width,
+        output_type=output_type, **options,
+    )  # fmt: skip
+    result = pipe(list(inputs), **options)
+    images = result.frames if is_video(pipe) else result.images
+    check_made(pipe, images, options)
+    return images
+
+
+def check_made(pipe: Any, images: Any, options: Mapping[str, Any]) -> None:
+    """Refuse images of another size than was asked for, since that is the size that is recorded.
+
+    Args:
+        pipe: the pipeline.
+        images: what it returned.
+        options: the keywords of its call, from :func:`call_options`.
+
+    Raises:
+        InputError: they are of another size.
+    """
+    wanted = options.get("height"), options.get("width")
+    found = made(pipe, images, options["output_type"])
+    if found is None or None in wanted or found == wanted:
+        return
+    raise InputError(
+        f"{type(pipe).__name__} made {found[1]}x{found[0]} where {wanted[1]}x{wanted[0]} was asked "
+        "for: choose a --height and --width that it takes, such as what it made"
+    )
+
+
+def call_options(
+    pipe: Any,
+    *,
+    seeds: Sequence[int],
+    steps: int,
+    guidance: float,
+    height: int | None = None,
+    width: int | None = None,
+    output_type: str = "pil",
+    **options: Any,
+) -> dict[str, Any]:
+    """Keywords of a pipeline's call on a batch; see :func:`call` for the arguments.
+
+    Raises:
+        InputError: the pipeline does not take the size.
+    """
+    import torch
+
+    options |= {
+        "num_inference_steps": steps,
+        "generator": [torch.Generator().manual_seed(seed) for seed in seeds],
+        "output_type": output_type,
+    }
+    size = {}
+    if height is not None or width is not None:
+        size = dict(zip(("height", "width"), asked(pipe, height, width), strict=True))
+    if size and "use_resolution_binning" in inspect.signature(pipe.__call__).parameters:
+        options["use_resolution_binning"] = False  # PixArt would make the nearest of its own sizes
+    options |= size
+    if is_video(pipe):
+        least = min(1.0, guidance)
+        return {**options, "max_guidance_scale": guidance, "min_guidance_scale": least}
+    return {**options, "guidance_scale": guidance}
+
+
+def is_video(pipe: Any) -> bool:
+    """Whether a pipeline is conditioned on images and makes videos (Stable Video Diffusion)."""
+    return type(pipe).__name__ == VIDEO
+
+
+def frames(made: Any) -> list[Image]:
+    """The frames of one video that :func:`call` returned, or the one image."""
+    return list(made) if isinstance(made, list) else [made]
+
+
+def default_batch_size(pipe: Any, device: str) -> int:
+    """A batch to begin with; on a GPU it is halved until it fits."""
+    from attnscope.sites.attention import find_denoiser
+
+    small = sum(p.numel() for p in find_denoiser(pipe).parameters()) < 50e6
+    if device == "cpu":
+        return 16 if small else 1
+    return 64 if small else 8

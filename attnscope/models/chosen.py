@@ -1,0 +1,128 @@
+"""The model of a command: what was asked for, and the pipeline, loaded when it is needed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from attnscope.errors import InputError
+from attnscope.models.image_sizes import check_multiple, square
+from attnscope.models.image_sizes import own as own_size
+from attnscope.models.loading import choose_device, load, own_scheduler, precision_name
+from attnscope.models.names import MODELS, Model, describe, fingerprint, is_local
+from attnscope.models.schedulers import step_count, steps_of
+
+if TYPE_CHECKING:
+    from attnscope.models.architectures import Architecture
+from attnscope.models.schedulers import known_scheduler
+
+
+class ChosenModel:
+    """What the options of a command say about its model.
+
+    Raises:
+        InputError: there is no such model, scheduler, device or dtype.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        scheduler: str | None,
+        device: str,
+        dtype: str,
+        offline: bool,
+        allow_pickle: bool,
+    ) -> None:
+        self.name = name
+        self.described = describe(name)
+        self.scheduler = known_scheduler(scheduler) or self.described.scheduler
+        self.device = choose_device(device)
+        self.dtype = precision_name(self.described, dtype, self.device)
+        self._offline, self._allow_pickle = offline, allow_pickle
+
+    @cached_property
+    def pipe(self) -> Any:
+        """The pipeline, loaded at the first use."""
+        return load(
+            self.name,
+            dtype=self.dtype,
+            device=self.device,
+            scheduler=self.scheduler,
+            offline=self._offline,
+            allow_pickle=self._allow_pickle,
+        )
+
+    def forget(self) -> None:
+        """Let go of the pipeline, so that another model has its memory."""
+        self.__dict__.pop("pipe", None)
+
+    def size(self, height: int | None, width: int | None) -> tuple[int | None, int | None]:
+        """Height and width in pixels of what is made: one alone means a square, none the model's own.
+
+        Returns:
+            Both ``None`` only where the pipeline does not show its own size.
+
+        Raises:
+            InputError: the model does not take the size.
+        """
+        tall, wide = square(height, width)
+        if tall is None or wide is None:
+            found = self._architecture
+            return (found.height, found.width) if found else own_size(self.pipe) or (None, None)
+        if self._architecture is not None:
+            check_multiple(self.name, tall, wide, self._architecture.multiple)
+        return tall, wide
+
+    def steps_made(self, steps: int) -> int:
+        """How many steps the scheduler makes of those it is asked for, without loading the model."""
+        if self.scheduler is None and (own := own_scheduler(self.described)) is not None:
+            return steps_of(own, steps)
+        return step_count(self.scheduler, steps)
+
+    @cached_property
+    def _architecture(self) -> Architecture | None:
+        """What is known of the model without loading it."""
+        from attnscope.models.architectures import find
+
+        try:
+            found = find(self.name, offline=self._offline or is_local(self.described))
+        except InputError:
+            return None
+        return found if found.is_known else None
+
+    @property
+    def weights(self) -> str | None:
+        """The fingerprint of the weights, which are fetched first if they are not here yet."""
+        if not is_local(self.described):
+            _ = self.pipe
+        return fingerprint(self.described)
+
+
+class RandomModel:
+    """The same for the true architecture of a model with random weights, which needs no checkpoint.
+
+    Raises:
+        InputError: there is no such device or dtype.
+    """
+
+    weights = "random"
+    scheduler = None
+
+    def __init__(self, found: Architecture, *, device: str, dtype: str) -> None:
+        self.found, self.name = found, found.name
+        own = Model(found.name, found.name, steps=found.steps, scheduler=None)
+        self.described = MODELS.get(found.name, own)
+        self.device = choose_device(device)
+        self.dtype = precision_name(self.described, dtype, self.device)
+
+    def steps_made(self, steps: int) -> int:
+        """How many steps the scheduler makes of those it is asked for: its own makes as many."""
+        return steps
+
+    @cached_property
+    def pipe(self) -> Any:
+        """The pipeline, built at the first use."""
+        from attnscope.models.random_weights import build
+
+        return build(self.found, device=self.device, dtype=self.dtype)

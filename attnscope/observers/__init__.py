@@ -1,0 +1,1 @@
+"""What to measure while a pipeline denoises: one question a file."""

@@ -1,0 +1,92 @@
+"""The ways in which a plan saves, and a plan with one of them alone or on some kinds alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from attnscope.errors import InputError
+from attnscope.plans.base import (
+    Action,
+    AnySite,
+    Kept,
+    Plan,
+    Text,
+)
+from attnscope.plans.text_form import parse
+
+Saving = Literal["guidance", "cross", "self", "joint"]
+SAVINGS: dict[Saving, str] = {
+    "guidance": "guidance cut-off",
+    "cross": "cross-attention reuse",
+    "self": "self-attention reuse",
+    "joint": "joint attention reuse",
+}
+"""The ways in which a plan saves."""
+
+
+@dataclass(frozen=True)
+class Within(Plan):
+    """A part of another plan: all of it, but for what a subclass leaves out.
+
+    Args:
+        plan: the whole plan.
+    """
+
+    plan: Plan
+
+    @property
+    def kinds(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Those of the whole plan."""
+        return self.plan.kinds
+
+    @property
+    def gate(self) -> int:
+        """That of the whole plan."""
+        gate: int = getattr(self.plan, "gate", 0)
+        return gate
+
+    def action(self, site: AnySite, step: int) -> Action:
+        """What the whole plan says."""
+        return self.plan.action(site, step)
+
+    def keeps(self, step: int) -> Kept:
+        """What the whole plan says."""
+        return self.plan.keeps(step)
+
+    def text(self, step: int) -> Text:
+        """What the whole plan says; the text costs nothing."""
+        return self.plan.text(step)
+
+
+@dataclass(frozen=True)
+class Alone(Within):
+    """One of the ways in which a plan saves, alone: what it is worth by itself.
+
+    Args:
+        plan: the whole plan, also in its text form.
+        saving: which part of it stays: ``guidance``, ``cross``, ``self`` or ``joint``.
+
+    Raises:
+        InputError: there is no such plan or way.
+    """
+
+    name: ClassVar[str] = "alone"
+    saving: Saving
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plan", parse(self.plan))
+        if self.saving not in SAVINGS:
+            raise InputError(f"no such saving: {self.saving!r} (choose {', '.join(SAVINGS)})")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The one kind of attention, if the plan acts on it."""
+        return tuple(kind for kind in self.plan.kinds if kind == self.saving)
+
+    def keeps(self, step: int) -> Kept:
+        """What the whole plan says, if this is about guidance."""
+        return super().keeps(step) if self.saving == "guidance" else "both"
+
+    def __str__(self) -> str:
+        return f"{self.plan}, {SAVINGS[self.saving]} alone"

@@ -1,0 +1,148 @@
+"""Plans as text: ``m=10,k=5``, ``guidance-cutoff:m=10``, and several at once with ``+``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, ClassVar
+
+from attnscope.errors import InputError
+from attnscope.plans.base import (
+    LETTERS,
+    Action,
+    AnySite,
+    Baseline,
+    Kept,
+    Plan,
+    Text,
+    called,
+    check_kinds,
+)
+from attnscope.plans.guidance import GuidanceCutoff
+from attnscope.plans.null_text import NullTextEarly, NullTextLate
+from attnscope.plans.reuse import CrossReuse, SelfReuseEarly, SelfReuseLate, TGate
+
+
+@dataclass(frozen=True)
+class Combined(Plan):
+    """Several plans at once, ``a+b`` in the text form, such as ``cross-reuse:m=10+guidance-cutoff:m=10``.
+
+    Args:
+        plans: two or more, as plans or in their text forms.
+
+    Raises:
+        InputError: there are fewer, or two of them act on the same kind of attention, drop a branch
+            or replace the text.
+    """
+
+    name: ClassVar[str] = "combined"
+    plans: tuple[Plan, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plans", tuple(parse(plan) for plan in self.plans))
+        for plan in self.plans:
+            check_kinds(plan)
+        if len(self.plans) < 2:
+            raise InputError("a combined plan needs two plans or more, as in 'cross-reuse:m=5+…'")
+        matters = {
+            f"{kind}-attention": [kind in p.kinds for p in self.plans] for kind in self.kinds
+        }
+        matters["guidance"] = [p.ever_drops() for p in self.plans]
+        matters["the text"] = [p.ever_reads_null() for p in self.plans]
+        for matter, acting in matters.items():
+            if sum(acting) > 1:
+                both = " and ".join(
+                    str(p) for p, acts in zip(self.plans, acting, strict=True) if acts
+                )
+                raise InputError(f"{both} cannot be combined: each acts on {matter}")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The kinds of attention that any of the plans acts on."""
+        return tuple(dict.fromkeys(kind for plan in self.plans for kind in plan.kinds))
+
+    @property
+    def gate(self) -> int:
+        """The last gate of all."""
+        return max(getattr(plan, "gate", 0) for plan in self.plans)
+
+    def action(self, site: AnySite, step: int) -> Action:
+        """What a site does at a step: what the plan says that acts on its kind."""
+        return next(p for p in self.plans if site.kind in p.kinds).action(site, step)
+
+    def keeps(self, step: int) -> Kept:
+        """Which guidance branches run at a step: fewer where any of the plans drops one."""
+        kept = [plan.keeps(step) for plan in self.plans]
+        return next((branch for branch in kept if branch != "both"), "both")
+
+    def text(self, step: int) -> Text:
+        """What the conditional branch reads at a step: nothing where any of the plans says so."""
+        texts = [plan.text(step) for plan in self.plans]
+        return next((text for text in texts if text != "prompt"), "prompt")
+
+    def __str__(self) -> str:
+        return "+".join(map(str, self.plans))
+
+
+PLANS: dict[str, type[Plan]] = {
+    plan.name: plan
+    for plan in (
+        Baseline,
+        TGate,
+        GuidanceCutoff,
+        CrossReuse,
+        SelfReuseEarly,
+        SelfReuseLate,
+        NullTextLate,
+        NullTextEarly,
+    )
+}
+"""Name in the text form to the class."""
+
+
+def parse(text: str | Plan) -> Plan:
+    """A plan from its text form; a plan is returned as it is.
+
+    Args:
+        text: ``name:key=value,…``, or the values alone for T-GATE; several with ``+``. Keys are the letters of the
+            paper (m, k, w, f) or the full names (gate, interval, warmup, late_interval, keep).
+
+    Raises:
+        InputError: the name, a key or a value is not known, or one is missing.
+    """
+    if isinstance(text, Plan):
+        return text
+    if not isinstance(text, str):
+        raise InputError(f"{text!r} is no plan: give a text such as 'm=10,k=5' or a Plan")
+    parts = re.split(r"\+(?=[a-z])", text)
+    if len(parts) > 1:
+        return Combined(tuple(parse(part) for part in parts))
+    name, colon, values = text.strip().partition(":")
+    if not colon:
+        name, values = ("tgate", text) if "=" in text else (name, "")
+    if name not in PLANS:
+        raise InputError(f"no such plan: {name!r} (choose {', '.join(PLANS)})")
+    return _made(PLANS[name], values, text)
+
+
+def _made(kind: type[Plan], values: str, text: str) -> Plan:
+    options = [option.name for option in fields(kind)]
+    full_names = {LETTERS[name]: name for name in options}
+    allowed = ", ".join(called(name) for name in options)
+    given: dict[str, Any] = {}
+    for part in filter(None, (part.strip() for part in values.split(","))):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        name = full_names.get(key, key)
+        if not equals or name not in options:
+            hint = f"choose from {allowed}" if options else "it takes none"
+            raise InputError(f"{part!r} in {text!r} is no option of {kind.name}: {hint}")
+        if name in given:
+            raise InputError(f"{key!r} is given twice in {text!r}")
+        if name != "keep" and not re.fullmatch(r"-?[0-9]+", value):
+            raise InputError(f"{part!r} in {text!r}: {value!r} is no whole number")
+        given[name] = value if name == "keep" else int(value)
+    required = [option.name for option in fields(kind) if option.default is MISSING]
+    missing = [called(name) for name in required if name not in given]
+    if missing:
+        raise InputError(f"{text!r} lacks {' and '.join(missing)}; {kind.name} takes {allowed}")
+    return kind(**given)

@@ -1,0 +1,1 @@
+"""Runs on disk: prompts, batches, and the directory that a command leaves."""

@@ -1,0 +1,36 @@
+"""Columns and values that the tables of several commands share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CELL = ("model", "scheduler", "steps", "noise_scale", "seed")
+"""Columns that arms of an ablation share if they may be compared."""
+REFERENCE = "reference"
+"""The trajectory of the row that shows what images as good as the references would score."""
+
+FULL, UNGUIDED, GATED = "S", "no guidance", "gate"
+"""The trajectory that nothing is taken from, the weak baseline, and cross-attention gated alone."""
+OWN = "own"
+"""Stands for a model's own scheduler."""
+READ = ("size", "fill", "color", "shape", "attributes", "relation", "background", "all")
+"""What the reader of the embedded world sees, image by image (:func:`attnscope.shapes.reader.matches`):
+the part of the asked things that agree in size, fill, colour and shape, and in all four, whichever
+stands where; whether two things stand where the caption puts them; the background; and everything at
+once."""
+
+
+def of_the_old_reading(table: pd.DataFrame) -> bool:
+    """Whether a table's ``relation`` is the axis alone: "side by side", whichever stands where.
+
+    That is what it meant before there was ``attributes``, while things in each other's place counted as
+    wrong in size, fill, colour and shape. Under the same names the two must not meet.
+
+    Args:
+        table: with a column per measure, or measures by name in the column ``measure``.
+    """
+    names = set(table.columns) | set(table.get("measure", ()))
+    return "relation" in names and "attributes" not in names

@@ -1,0 +1,210 @@
+"""The run directory: settings, the machine they ran on, tables, figures.
+
+Every file is written beside its place and moved there, so it is whole or it is not there. What
+decides the result (settings) is kept apart from what does not (device, batch size), and only the
+former is compared when a directory is used again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import platform
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from attnscope import documents
+from attnscope.errors import InputError
+from attnscope.files import write_whole
+from attnscope.runs.columns import of_the_old_reading
+
+_PACKAGES = ("attnscope", "torch", "diffusers", "transformers", "numpy", "pandas")
+
+
+class Run:
+    """A run directory.
+
+    Args:
+        path: the directory; it must hold a ``run.json``.
+
+    Raises:
+        InputError: it does not, or not a readable one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.about: dict[str, Any] = json.loads((path / "run.json").read_text("utf-8"))
+            self.command: str = self.about["command"]
+            self.settings: dict[str, Any] = self.about["settings"]
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise InputError(f"{str(path)!r} is no run directory: it has no run.json") from error
+        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+            raise InputError(f"{str(path / 'run.json')!r} cannot be read: {error}") from error
+
+    @classmethod
+    def open(cls, path: Path, command: str, settings: Any, **machine: Any) -> Run:
+        """Make a run directory, or go on in one of the same command and settings.
+
+        What is known of the machine is that of the beginning; where it is another one when the run
+        goes on (a smaller batch, another device or version), the difference is added under ``later``.
+
+        Args:
+            path: the directory.
+            command: what is run.
+            settings: a dataclass of plain values that decides the result.
+            machine: what else is worth knowing: device, batch size, model revision.
+
+        Raises:
+            InputError: the directory holds a run of other settings, or is a file or not empty.
+        """
+        now = {**_machine(), **machine}
+        if cls.check(path, command, settings):
+            run = cls(path)
+            run._note(now)
+            return run
+        path.mkdir(parents=True, exist_ok=True)
+        about = {
+            "command": command,
+            "settings": _plain(settings),
+            "machine": now,
+            "created": _time(),
+        }
+        _write_about(path, about)
+        return cls(path)
+
+    def _note(self, machine: dict[str, Any]) -> None:
+        """Add what is another machine's than before, if anything is."""
+        known = dict(self.about.get("machine", {}))
+        for change in self.about.get("later", []):
+            known |= change["machine"]
+        changed = {name: value for name, value in machine.items() if known.get(name) != value}
+        if changed:
+            self.about.setdefault("later", []).append({"machine": changed, "since": _time()})
+            _write_about(self.path, self.about)
+
+    @classmethod
+    def check(cls, path: Path, command: str, settings: Any) -> bool:
+        """Whether a directory holds this very run; ``False`` if :meth:`open` would make it.
+
+        Raises:
+            InputError: the directory holds a run of other settings, or is a file or not empty.
+        """
+        if (path / "run.json").exists():
+            _refuse_difference(path, cls(path), command, _plain(settings))
+            return True
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError(f"--out {str(path)!r} exists and is no run directory: choose another")
+        return False
+
+    def has_table(self, name: str) -> bool:
+        """Whether a table was written."""
+        return self._table(name).exists()
+
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write a table as Parquet."""
+        write_whole(self._table(name), lambda partial: table.to_parquet(partial, index=False))
+
+    def write_csv(self, name: str, table: pd.DataFrame) -> None:
+        """Write a small table for people."""
+        path = self.path / f"{name}.csv"
+        write_whole(path, lambda partial: table.to_csv(partial, index=False))
+
+    def read_table(self, name: str) -> pd.DataFrame:
+        """Read a table.
+
+        Raises:
+            InputError: this run has no such table, or its images were judged when ``relation`` meant
+                something else.
+        """
+        if not self.has_table(name):
+            raise InputError(
+                f"{str(self.path)!r} has no table {name!r}: the run did not finish; "
+                f"give the same '{self.command}' command again"
+            )
+        table = pd.read_parquet(self._table(name))
+        if of_the_old_reading(table):
+            option = " with --frontier" if self.command == "bench" else ""
+            raise InputError(
+                f"{str(self.path)!r} was judged when 'relation' meant the axis alone, whichever thing "
+                f"stood where: give the same '{self.command}' command{option} again, which judges the "
+                "images that are there anew"
+            )
+        return table
+
+    def write_part(self, name: str, table: pd.DataFrame) -> None:
+        """Keep what there is of a table so far, batch by batch, until :meth:`finish_table`."""
+        folder = self.path / "parts"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{name}-{len(self._parts(name)):05d}.parquet"
+        write_whole(path, lambda partial: table.to_parquet(partial, index=False))
+
+    def read_parts(self, name: str) -> list[pd.DataFrame]:
+        """What :meth:`write_part` kept, in its order."""
+        return [pd.read_parquet(path) for path in self._parts(name)]
+
+    def finish_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write a table whose parts are not needed any more."""
+        self.write_table(name, table)
+        for path in self._parts(name):
+            path.unlink()
+        with contextlib.suppress(OSError):  # parts of another table
+            (self.path / "parts").rmdir()
+
+    def _parts(self, name: str) -> list[Path]:
+        return sorted((self.path / "parts").glob(f"{name}-*.parquet"))
+
+    def _table(self, name: str) -> Path:
+        return self.path / f"{name}.parquet"
+
+
+def default_path(command: str, model: str, settings: Any) -> Path:
+    """``runs/<command>-<model>-<digest of the settings>``: the same command finds its run again."""
+    text = documents.text(_plain(settings), indent=None, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    name = Path(model).name if Path(model).is_dir() else model.replace("/", "--")
+    return Path("runs") / f"{command}-{name}-{digest}"
+
+
+def _write_about(path: Path, about: dict[str, Any]) -> None:
+    text = documents.text(about) + "\n"
+    write_whole(path / "run.json", lambda partial: partial.write_text(text, "utf-8"))
+
+
+def _time() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    """A settings dataclass as it reads back from JSON."""
+    plain: dict[str, Any] = documents.plain(dataclasses.asdict(settings))
+    return plain
+
+
+def _refuse_difference(path: Path, run: Run, command: str, wanted: dict[str, Any]) -> None:
+    if run.command != command:
+        raise InputError(f"--out {str(path)!r} holds a run of '{run.command}': choose another")
+    names = {*run.settings, *wanted}
+    other = sorted(n for n in names if run.settings.get(n) != wanted.get(n))
+    if other:
+        differences = ", ".join(
+            f"{name} is {run.settings.get(name)!r} there and {wanted.get(name)!r} here"
+            for name in other
+        )
+        raise InputError(f"--out {str(path)!r} holds a run of other settings: {differences}")
+
+
+def _machine() -> dict[str, Any]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"python": platform.python_version(), "platform": platform.platform(), **versions}

@@ -1,0 +1,175 @@
+"""What stands around attention in a denoiser: what the curves of attention are compared with.
+
+- ``block``: the module that an attention site belongs to, which is a transformer block in all but
+  the oldest U-Nets. Its output is the residual stream behind it: attention, feed-forward and what
+  came in. Where text and image are two streams it is the image's; where they are one sequence
+  (AuraFlow's, Chroma's and Lumina 2's single blocks) it is all of it, text included.
+- ``feed-forward``: the feed-forwards of these blocks, before they are added to the stream.
+- ``latent``: x_t, as the denoiser is given it, that is after the scheduler's ``scale_model_input``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from diffusers.hooks._helpers import TransformerBlockRegistry
+from torch import Tensor, nn
+
+from attnscope.errors import InputError
+from attnscope.sites.attention import Site, unwrapped
+
+LATENTS = Site("x_t", "latent", "latents", -1)
+"""Stands for the latents, which no module returns."""
+
+_FEED_FORWARDS = ("ff", "ff_in", "ff_i", "ffn", "mlp", "img_mlp", "mlp_moe_gen", "feed_forward")
+_OF_THE_TEXT = ("_context", "_t", "txt_mlp", "txt_ff")
+"""How the names of feed-forwards of the text stream alone end."""
+
+
+def find_surroundings(denoiser: nn.Module, sites: Sequence[Site]) -> tuple[Site, ...]:
+    """Blocks with attention, their feed-forwards, and the latents.
+
+    Args:
+        denoiser: a U-Net or transformer of diffusers, compiled or not.
+        sites: its attention sites.
+
+    Returns:
+        In the order of data flow; the block and the index of each are those of the attention site
+        before it. A feed-forward of the text stream alone (``ff_context``, ``txt_mlp``) is left
+        out.
+    """
+    modules = dict(unwrapped(denoiser).named_modules())
+    found: dict[str, Site] = {}
+    for site in sites:
+        name = _owner(site.name, modules)
+        if not name or name in found:
+            continue
+        for leaf, child in modules[name].named_children():
+            named = leaf in _FEED_FORWARDS or "FeedForward" in type(child).__name__
+            of_two = f"{leaf}_moe_gen" in dict(modules[name].named_children())  # Cosmos 3's text
+            if named and not of_two and not leaf.endswith(_OF_THE_TEXT):
+                path = f"{name}.{leaf}"
+                found[path] = Site(path, "feed-forward", site.block, site.index)
+        found[name] = Site(name, "block", site.block, site.index)
+    return (*found.values(), LATENTS)
+
+
+class _Streams(NamedTuple):
+    """Where a module has the image's stream: its argument, and the place in what it returns."""
+
+    argument: str = "hidden_states"
+    place: int = 0
+
+
+_TEXT_FIRST = _Streams(place=1)
+_STREAMS = {
+    **dict.fromkeys(
+        ("AuraFlowJointTransformerBlock", "BriaFiboTransformerBlock", "BriaTransformerBlock",
+         "BriaSingleTransformerBlock", "ChromaTransformerBlock", "Flux2SingleTransformerBlock",
+         "Flux3SingleTransformerBlock", "LongCatImageTransformerBlock",
+         "LongCatImageSingleTransformerBlock", "OvisImageTransformerBlock",
+         "OvisImageSingleTransformerBlock", "WanVACETransformerBlock"),
+        _TEXT_FIRST,
+    ),
+    "Cosmos3PackedMoTAttention": _Streams("gen_seq", 1),
+}  # fmt: skip
+"""What the record of diffusers 0.42 lacks, or has the wrong way round (Bria, Flux 2's single ones).
+
+Of Wan VACE's two results, a hint for the main blocks and the stream, the second is the stream.
+"""
+
+
+def stream(
+    site: Site, output: Any, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Tensor:
+    """The image's part of what a module returns.
+
+    Where text takes part, a module may return both streams, in an order that differs between models
+    (Flux: text first, CogVideoX: video first). The image's has the shape of the image's stream that
+    the module was called on; where the text is as long as the image, the order is known by class.
+    Which of them is larger says nothing: at 512 tokens of text, Flux has more text up to 352 x 352
+    pixels.
+
+    Args:
+        site: the module's, for the error.
+        output: what the module returned. A single tensor is taken as it is: where text and image
+            are one sequence to the module (the attention of Flux's single blocks), so are they in
+            what is watched.
+        module: a block, a feed-forward or an attention module.
+        args: positional arguments that it was called with.
+        kwargs: keyword arguments that it was called with.
+
+    Raises:
+        RuntimeError: there is no tensor in it.
+    """
+    if isinstance(output, Tensor):
+        return output
+    parts = output if isinstance(output, tuple) else ()
+    tensors = [part for part in parts if isinstance(part, Tensor)]
+    if not tensors:
+        raise RuntimeError(f"{site.name} returned no tensor but a {type(output).__name__}")
+    if len(tensors) == 1:
+        return tensors[0]
+    kind: Any = type(module)
+    argument, place = _streams(kind)
+    given = _argument(argument, module, args, kwargs)
+    known = parts[place] if place < len(parts) else None
+    fitting = [part for part in tensors if isinstance(given, Tensor) and part.shape == given.shape]
+    if isinstance(known, Tensor) and (not fitting or known.shape == fitting[0].shape):
+        return known
+    return fitting[0] if fitting else tensors[0]
+
+
+@lru_cache(maxsize=256)
+def _streams(kind: type[nn.Module]) -> _Streams:
+    """What is recorded of a class or of one that it is derived from."""
+    for base in kind.__mro__:
+        if base.__name__ in _STREAMS:
+            return _STREAMS[base.__name__]
+        try:
+            record = TransformerBlockRegistry.get(base)
+        except ValueError:  # diffusers knows nothing of it
+            continue
+        return _Streams(record.hidden_states_argument_name, record.return_hidden_states_index)
+    return _Streams()
+
+
+def _argument(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """An argument of a call by its name; else the first one."""
+    if name in kwargs:
+        return kwargs[name]
+    names = list(inspect.signature(type(module).forward).parameters)[1:]
+    place = names.index(name) if name in names else 0
+    return args[place] if place < len(args) else next(iter(kwargs.values()), None)
+
+
+def given_latents(given: Any, sample: Tensor) -> Tensor:
+    """The latents within what the denoiser was given.
+
+    Args:
+        given: its first argument, ``[branches * samples, ...]``: latents, and along any dimension
+            conditions may follow them (inpainting, Stable Video Diffusion).
+        sample: the latents as the scheduler holds them, ``[samples, ...]``, in its own scale.
+
+    Raises:
+        InputError: there is no place for the latents in it.
+    """
+    fits = isinstance(given, Tensor) and given.ndim == sample.ndim
+    if not fits or any(a < b for a, b in zip(given.shape, sample.shape, strict=True)):
+        raise InputError(
+            "this denoiser is not given its latents as the scheduler holds them, so they cannot be "
+            "watched: leave 'latent' out of kinds"
+        )
+    latents: Tensor = given[tuple(slice(size) for size in sample.shape)]
+    return latents
+
+
+def _owner(name: str, modules: dict[str, nn.Module]) -> str:
+    """The module that a site belongs to, lists of modules left aside."""
+    parent = name.rpartition(".")[0]
+    while isinstance(modules.get(parent), (nn.ModuleList, nn.ModuleDict, nn.Sequential)):
+        parent = parent.rpartition(".")[0]
+    return parent
