@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attnscope.cli import options as o
+from attnscope.cli.reports.ablation import report
 
 if TYPE_CHECKING:
     from attnscope.analyses.ablation.arms import Arm, Settings
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from attnscope.models.chosen import ChosenModel
     from attnscope.runs.folder import Run
     from attnscope.runs.prompts import Prompt
-from attnscope.cli.reports.ablation import report
 
 _EMBEDDED_LIMIT = 100
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attnscope.cli import options as o
+from attnscope.cli.reports.bench import report
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from attnscope.models.names import Model
     from attnscope.runs.folder import Run
     from attnscope.runs.prompts import Prompt
-from attnscope.cli.reports.bench import report
 
 _PROMPT = "a photograph of an orange cat on a windowsill"
 _FRONTIER_LIMIT = 100

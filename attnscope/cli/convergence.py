@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnscope.cli import options as o
+from attnscope.cli.reports.convergence import report
 
 if TYPE_CHECKING:
     from attnscope.runs.folder import Run
-from attnscope.cli.reports.convergence import report
 
 
 def convergence(

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnscope.cli import options as o
+from attnscope.cli.reports.generation import report
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from attnscope.runs.folder import Run
     from attnscope.runs.prompts import Prompt
-from attnscope.cli.reports.generation import report
 
 _DEFAULT_LIMIT = 8
 _COMPARED_BATCHES = 4

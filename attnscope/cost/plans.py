@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from attnscope.cost.counts import CONVENTIONS, Convention, Counts, SiteCost, summed
 from attnscope.plans.base import (
     Action,
     Baseline,
@@ -16,13 +17,11 @@ from attnscope.plans.base import (
     check_kinds,
     made,
 )
+from attnscope.plans.parts import SAVINGS, Alone, Saving
 from attnscope.plans.text_form import parse
 
 if TYPE_CHECKING:
     import pandas as pd
-
-from attnscope.cost.counts import CONVENTIONS, Convention, Counts, SiteCost, summed
-from attnscope.plans.parts import SAVINGS, Alone, Saving
 
 
 @dataclass(frozen=True)

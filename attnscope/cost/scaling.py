@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from attnscope.cost.counts import Convention, Counts, counted
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from attnscope.models.architectures import Architecture
-from attnscope.cost.counts import Convention, Counts, counted
 
 
 def counts_of(

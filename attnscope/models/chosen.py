@@ -10,11 +10,10 @@ from attnscope.models.image_sizes import check_multiple, square
 from attnscope.models.image_sizes import own as own_size
 from attnscope.models.loading import choose_device, load, own_scheduler, precision_name
 from attnscope.models.names import MODELS, Model, describe, fingerprint, is_local
-from attnscope.models.schedulers import step_count, steps_of
+from attnscope.models.schedulers import known_scheduler, step_count, steps_of
 
 if TYPE_CHECKING:
     from attnscope.models.architectures import Architecture
-from attnscope.models.schedulers import known_scheduler
 
 
 class ChosenModel:

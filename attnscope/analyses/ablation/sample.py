@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL.Image import Image
 
+from attnscope.analyses.ablation.arms import PICTURED, Arm, Settings, pictured_steps
 from attnscope.errors import InputError
 from attnscope.files import write_whole
 from attnscope.runs.folder import Run
@@ -19,7 +20,6 @@ from attnscope.runs.prompts import Prompt, image_seed
 if TYPE_CHECKING:
     from attnscope.observers.clean_images import CleanEstimates
     from attnscope.observers.noise import NoiseMean
-from attnscope.analyses.ablation.arms import PICTURED, Arm, Settings, pictured_steps
 
 
 def sample_arm(

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-if TYPE_CHECKING:
-    from attnscope.analyses.bench.instruments import Stopwatch
 from attnscope.analyses.bench.arms import Arm, shuffled
 from attnscope.analyses.bench.rounds import Workload
+
+if TYPE_CHECKING:
+    from attnscope.analyses.bench.instruments import Stopwatch
 
 TIME_PARTS = ("cross", "self", "joint", "other", "outside")
 """Where the time goes: attention by kind, the rest of the denoiser, and what is outside of it."""

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from attnscope.analyses.bench.arms import BY_VALUES, Arm, reason_of, shuffled
 from attnscope.analyses.bench.rivals import Call
 from attnscope.errors import InputError
 
 if TYPE_CHECKING:
     from attnscope.analyses.bench.instruments import PeakMemory, Stopwatch
-from attnscope.analyses.bench.arms import BY_VALUES, Arm, reason_of, shuffled
 
 _WARM_UP = -1
 
