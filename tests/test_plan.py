@@ -182,5 +182,5 @@ def test_reusing_what_was_never_stored_is_refused():
 
 
 def test_plans_are_read_without_torch():
-    code = "import sys, attnscope.plans.base as p; p.parse('m=3').over(5); sys.exit('torch' in sys.modules)"
+    code = "import sys, attnscope.plans.text_form as p; p.parse('m=3').over(5); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -18,9 +18,17 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    TypeVar,
+)
 
 from attnscope.errors import InputError
+from attnscope.plans.options import options_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,8 +64,16 @@ class AnySite(Protocol):
         """``cross``, ``self`` or ``joint``."""
 
 
-LETTERS = {"gate": "m", "interval": "k", "warmup": "w", "late_interval": "f", "keep": "keep"}
-"""Options of plans to the keys that stand for them in the text form: the paper's letters."""
+PLANS: dict[str, type[Plan]] = {}
+"""Plans that have a text form, by name. See :func:`registered`."""
+
+AnyPlan = TypeVar("AnyPlan", bound="Plan")
+
+
+def registered(kind: type[AnyPlan]) -> type[AnyPlan]:
+    """Give a plan a text form by its name and its options. Decorates a class of :class:`Plan`."""
+    PLANS[kind.name] = kind
+    return kind
 
 
 @dataclass(frozen=True)
@@ -73,24 +89,10 @@ class Plan:
     name: ClassVar[str] = ""
     kinds: ClassVar[tuple[str, ...]] = ("cross", "self")
     """The kinds of attention that the plan acts on."""
-    smallest: ClassVar[dict[str, int]] = {"gate": 1, "interval": 1, "late_interval": 1}
 
     def __post_init__(self) -> None:
-        for option in fields(self):
-            value = getattr(self, option.name)
-            if option.name not in LETTERS:  # of a plan of one's own, which checks it itself
-                continue
-            if option.name == "keep":
-                if value not in ("cond", "uncond", "model's"):
-                    raise InputError(
-                        f"{called(option.name)}={value!r}: choose cond, uncond or model's"
-                    )
-                continue
-            least = self.smallest.get(option.name, 0)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InputError(
-                    f"{called(option.name)}={value!r} is no whole number from {least} on"
-                )
+        for name, option in options_of(type(self)).items():
+            option.check(name, getattr(self, name))
 
     def action(self, site: AnySite, step: int) -> Action:
         """What a site does at a step."""
@@ -154,11 +156,14 @@ class Plan:
 
     def __str__(self) -> str:
         name = self.name or type(self).__name__
-        letters = [(LETTERS.get(f.name, f.name), getattr(self, f.name)) for f in fields(self)]
-        values = ",".join(f"{letter}={value}" for letter, value in letters)
+        options = options_of(type(self))
+        letters = [options[f.name].letter if f.name in options else f.name for f in fields(self)]
+        given = [getattr(self, f.name) for f in fields(self)]
+        values = ",".join(f"{letter}={value}" for letter, value in zip(letters, given, strict=True))
         return f"{name}:{values}" if values else name
 
 
+@registered
 @dataclass(frozen=True)
 class Baseline(Plan):
     """Computes everything: S."""
@@ -401,9 +406,3 @@ def _where(site: AnySite) -> str:
     """A site by its name and kind, or by its kind alone."""
     name = getattr(site, "name", None)
     return f"{site.kind}-attention" if name is None else f"{name} ({site.kind}-attention)"
-
-
-def called(option: str) -> str:
-    """An option by its letter and its name."""
-    letter = LETTERS[option]
-    return option if letter == option else f"{letter} ({option})"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from attnscope.plans.base import Kept, Plan
+from attnscope.plans.base import Kept, Plan, registered
 
 
+@registered
 @dataclass(frozen=True)
 class GuidanceCutoff(Plan):
     """Guidance until the gate, one branch from there on, all attention computed.

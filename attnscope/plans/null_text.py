@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from attnscope.plans.base import Plan, Text
+from attnscope.plans.base import Plan, Text, registered
+from attnscope.plans.options import Option
 
 
+@registered
 @dataclass(frozen=True)
 class NullTextLate(Plan):
     """The prompt in the first m steps and the encoding of "" after them: S^F_m of section 3.2.
@@ -28,6 +30,7 @@ class NullTextLate(Plan):
         return "prompt" if step < self.gate else "null"
 
 
+@registered
 @dataclass(frozen=True)
 class NullTextEarly(Plan):
     """The encoding of "" in the first m steps and the prompt after them: S^L_m of section 3.2.
@@ -41,8 +44,7 @@ class NullTextEarly(Plan):
 
     name: ClassVar[str] = "null-text-early"
     kinds: ClassVar[tuple[str, ...]] = ()
-    smallest: ClassVar[dict[str, int]] = {"gate": 0}
-    gate: int
+    gate: Annotated[int, Option("m")]
 
     def text(self, step: int) -> Text:
         """What the conditional branch reads at a step."""

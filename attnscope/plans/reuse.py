@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from attnscope.plans.base import Action, AnySite, Kept, Plan
+from attnscope.plans.base import Action, AnySite, Kept, Plan, registered
 
 
+@registered
 @dataclass(frozen=True)
 class TGate(Plan):
     """The paper's method: cross-attention and guidance until the gate, self-attention sparsely.
@@ -53,6 +54,7 @@ class TGate(Plan):
         return "both" if step < self.gate else "model's"
 
 
+@registered
 @dataclass(frozen=True)
 class CrossReuse(Plan):
     """Cross-attention computed until the gate and reused from there on; guidance stays.
@@ -73,6 +75,7 @@ class CrossReuse(Plan):
         return _gated(step, self.gate)
 
 
+@registered
 @dataclass(frozen=True)
 class SelfReuseEarly(Plan):
     """Self-attention sparse before the gate and computed from there on: S^L of appendix B.
@@ -99,6 +102,7 @@ class SelfReuseEarly(Plan):
         return _sparse(step, self.gate, self.interval, self.warmup)
 
 
+@registered
 @dataclass(frozen=True)
 class SelfReuseLate(Plan):
     """Self-attention computed before the gate and every k-th step from there on: S^F of appendix B.

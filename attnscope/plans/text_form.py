@@ -7,20 +7,19 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
 from attnscope.errors import InputError
+from attnscope.plans import guidance, null_text, reuse  # they register what they hold
 from attnscope.plans.base import (
-    LETTERS,
+    PLANS,
     Action,
     AnySite,
-    Baseline,
     Kept,
     Plan,
     Text,
-    called,
     check_kinds,
 )
-from attnscope.plans.guidance import GuidanceCutoff
-from attnscope.plans.null_text import NullTextEarly, NullTextLate
-from attnscope.plans.reuse import CrossReuse, SelfReuseEarly, SelfReuseLate, TGate
+from attnscope.plans.options import options_of
+
+__all__ = ["PLANS", "Combined", "guidance", "null_text", "parse", "reuse"]
 
 
 @dataclass(frozen=True)
@@ -84,22 +83,6 @@ class Combined(Plan):
         return "+".join(map(str, self.plans))
 
 
-PLANS: dict[str, type[Plan]] = {
-    plan.name: plan
-    for plan in (
-        Baseline,
-        TGate,
-        GuidanceCutoff,
-        CrossReuse,
-        SelfReuseEarly,
-        SelfReuseLate,
-        NullTextLate,
-        NullTextEarly,
-    )
-}
-"""Name in the text form to the class."""
-
-
 def parse(text: str | Plan) -> Plan:
     """A plan from its text form; a plan is returned as it is.
 
@@ -126,23 +109,23 @@ def parse(text: str | Plan) -> Plan:
 
 
 def _made(kind: type[Plan], values: str, text: str) -> Plan:
-    options = [option.name for option in fields(kind)]
-    full_names = {LETTERS[name]: name for name in options}
-    allowed = ", ".join(called(name) for name in options)
+    options = options_of(kind)
+    names = {option.letter: name for name, option in options.items()} | {n: n for n in options}
+    allowed = ", ".join(option.named(name) for name, option in options.items())
     given: dict[str, Any] = {}
     for part in filter(None, (part.strip() for part in values.split(","))):
         key, equals, value = (piece.strip() for piece in part.partition("="))
-        name = full_names.get(key, key)
-        if not equals or name not in options:
+        if not equals or key not in names:
             hint = f"choose from {allowed}" if options else "it takes none"
             raise InputError(f"{part!r} in {text!r} is no option of {kind.name}: {hint}")
+        name = names[key]
         if name in given:
             raise InputError(f"{key!r} is given twice in {text!r}")
-        if name != "keep" and not re.fullmatch(r"-?[0-9]+", value):
+        if not options[name].choices and not re.fullmatch(r"-?[0-9]+", value):
             raise InputError(f"{part!r} in {text!r}: {value!r} is no whole number")
-        given[name] = value if name == "keep" else int(value)
-    required = [option.name for option in fields(kind) if option.default is MISSING]
-    missing = [called(name) for name in required if name not in given]
+        given[name] = value if options[name].choices else int(value)
+    required = [field.name for field in fields(kind) if field.default is MISSING]
+    missing = [options[name].named(name) for name in required if name not in given]
     if missing:
         raise InputError(f"{text!r} lacks {' and '.join(missing)}; {kind.name} takes {allowed}")
     return kind(**given)
