@@ -1,0 +1,64 @@
+"""The rooms of the house build on one another in one direction."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import attnscope
+
+ROOT = Path(attnscope.__file__).parent
+FLOORS = [
+    {"errors", "tables", "files", "lazy", "documents"},
+    {"images", "captions"},
+    {"plans", "sites"},
+    {"models"},
+    {"hooks", "runs", "cost"},
+    {"observers", "shapes", "plots"},
+    {"metrics"},
+    {"figures", "analyses", "intervals"},
+    {"cli"},
+    {"__main__", "__init__"},
+]
+"""From the ground up: a room may import what stands below it, and itself."""
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def room(module):
+    """The room of a dotted name such as ``attnscope.hooks.trace``; of the package, its own init."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def imported(path):
+    """Modules of attnscope that a file imports, anywhere in it, and on which line."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "attnscope":
+            names = [f"attnscope.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        else:
+            continue
+        yield from ((name, node.lineno) for name in names if name.split(".")[0] == "attnscope")
+
+
+def files():
+    return sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
+
+
+def test_every_room_has_its_floor():
+    rooms = {path.parts[0].removesuffix(".py") for path in files()}
+    assert rooms == set(FLOOR)
+
+
+@pytest.mark.parametrize("path", files(), ids=str)
+def test_no_file_imports_from_a_room_above_or_beside_its_own(path):
+    here = path.parts[0].removesuffix(".py")
+    wrong = [
+        f"line {line}: {module}"
+        for module, line in imported(ROOT / path)
+        if room(module) in FLOOR and room(module) != here and FLOOR[room(module)] >= FLOOR[here]
+    ]
+    assert not wrong, f"attnscope/{path} imports from rooms that do not stand below it: {wrong}"
