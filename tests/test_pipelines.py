@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -171,3 +173,16 @@ def test_a_loaded_scheduler_can_be_replaced_at_once(folder, sd):
     pipe = load(str(folder), device="cpu", scheduler="euler")
     assert isinstance(pipe.scheduler, EulerDiscreteScheduler)
     assert default_batch_size(pipe, "cpu") > 1
+
+
+def test_loading_what_is_here_prints_nothing_and_leaves_the_libraries_as_they_were():
+    code = (
+        "import attnscope, transformers, diffusers\n"
+        "transformers.utils.logging.set_verbosity_info()\n"
+        "attnscope.load()\n"
+        "libraries = (transformers.utils.logging, diffusers.utils.logging)\n"
+        "assert all(library.is_progress_bar_enabled() for library in libraries)\n"
+        "assert transformers.utils.logging.get_verbosity() == transformers.logging.INFO\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from attnscope.errors import InputError
-from attnscope.models.names import Model, describe, local_folder
+from attnscope.models.names import Model, describe, is_local, local_folder
 from attnscope.models.schedulers import set_scheduler
 
 
@@ -48,12 +48,15 @@ def load(
     place = choose_device(device)
     precision = getattr(torch, precision_name(model, dtype, place))
     options: dict[str, Any] = {
-        "torch_dtype": precision,
+        "dtype": precision,
         "local_files_only": offline,
         "use_safetensors": None if allow_pickle else True,
     }
     variant = model.variant if precision == torch.float16 else None
-    with _loading_explained(model, offline=offline, allow_pickle=allow_pickle):
+    with (
+        _loading_explained(model, offline=offline, allow_pickle=allow_pickle),
+        _quiet(offline or is_local(model)),
+    ):
         config = DiffusionPipeline.load_config(model.source, local_files_only=offline)
         if "safety_checker" in config:
             options |= {"safety_checker": None, "requires_safety_checker": False}
@@ -62,7 +65,7 @@ def load(
 
             options["unet"] = UNet2DConditionModel.from_pretrained(
                 model.unet,
-                torch_dtype=precision,
+                dtype=precision,
                 variant=variant,
                 local_files_only=offline,
                 use_safetensors=options["use_safetensors"],
@@ -124,6 +127,29 @@ def precision_name(model: Model, dtype: str, device: str) -> str:
     if dtype not in known:
         raise InputError(f"no such dtype: {dtype!r} (choose auto, {', '.join(known)})")
     return dtype
+
+
+@contextlib.contextmanager
+def _quiet(is_here: bool) -> Iterator[None]:
+    """Leave out loading bars and advice of the libraries; what is downloaded keeps its bars."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    if not is_here:
+        yield
+        return
+    libraries = (of_diffusers, of_transformers)
+    before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, (verbosity, bars) in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
+            if bars:
+                library.enable_progress_bar()
 
 
 @contextlib.contextmanager
