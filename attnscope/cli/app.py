@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from attnscope.cli import ablate, bench, convergence, cost, generate, models, plan, plot, shapes
+from attnscope.cli import (
+    ablate,
+    bench,
+    compare,
+    convergence,
+    cost,
+    generate,
+    models,
+    plan,
+    plot,
+    runs,
+    shapes,
+)
 from attnscope.errors import InputError
 
 app = typer.Typer(
@@ -24,6 +36,8 @@ app.command()(plan.plan)
 app.command()(cost.cost)
 app.command()(bench.bench)
 app.command()(plot.plot)
+app.command()(runs.runs)
+app.command()(compare.compare)
 app.command()(models.models)
 app.add_typer(shapes.app, name="shapes")
 

@@ -1,0 +1,199 @@
+"""Runs beside each other: where their settings differ, and what came out of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from attnscope import documents
+from attnscope.errors import InputError
+from attnscope.metrics.intervals import bootstrap
+from attnscope.runs.columns import CELL
+from attnscope.runs.folder import Run
+
+COLUMNS = ("run", "what", "measure", "value", "low", "high", "n")
+"""Of :func:`outcomes`."""
+_MAIN = {"convergence": "records", "ablate": "arms", "bench": "arms", "generate": "images"}
+"""The table that a command writes last of those that a comparison reads."""
+
+
+def listed(folder: Path) -> pd.DataFrame:
+    """The run directories in a folder, the newest first.
+
+    Returns:
+        Columns ``run`` (its path), ``command``, ``model``, ``limit`` (prompts), ``steps``,
+        ``created`` and ``finished``; missing where a run has no such setting.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{str(folder)!r} is no folder: name the one that runs were written to")
+    rows = []
+    for about in sorted({*folder.glob("run.json"), *folder.glob("*/run.json")}):
+        run = Run(about.parent)
+        subjects = run.settings.get("subjects") or [run.settings]
+        model = ", ".join(dict.fromkeys(str(subject.get("model", "-")) for subject in subjects))
+        steps = subjects[0].get("steps")
+        rows.append(
+            {
+                "run": about.parent,
+                "command": run.command,
+                "model": model,
+                "limit": run.settings.get("limit"),
+                "steps": ", ".join(map(str, steps)) if isinstance(steps, list) else steps,
+                "created": run.about.get("created"),
+                "finished": is_finished(run),
+            }
+        )
+    columns = ["run", "command", "model", "limit", "steps", "created", "finished"]
+    table = pd.DataFrame(rows, columns=columns).astype({"limit": "Int64"})
+    return table.sort_values("created", ascending=False, ignore_index=True)
+
+
+def is_finished(run: Run) -> bool:
+    """Whether a run has the tables that its command writes."""
+    return run.command not in _MAIN or run.has_table(_MAIN[run.command])
+
+
+def differing_settings(runs: Sequence[Run]) -> pd.DataFrame:
+    """Settings in which runs differ.
+
+    Args:
+        runs: of one command.
+
+    Returns:
+        The column ``setting``, and one of text for every run by its name.
+
+    Raises:
+        InputError: they are of several commands.
+    """
+    names = names_of(runs)
+    plain = [_flat(run.settings) for run in runs]
+    keys = dict.fromkeys(key for settings in plain for key in settings)
+    rows = [
+        {"setting": key, **{name: s.get(key, "-") for name, s in zip(names, plain, strict=True)}}
+        for key in keys
+        if len({settings.get(key, "-") for settings in plain}) > 1
+    ]
+    return pd.DataFrame(rows, columns=["setting", *names])
+
+
+def outcomes(runs: Sequence[Run]) -> pd.DataFrame:
+    """What came out of every run.
+
+    Args:
+        runs: finished ones of one command.
+
+    Returns:
+        Columns :data:`COLUMNS`: ``what`` is a kind of attention or an arm, ``low`` and ``high`` the
+        ends of the 95 % interval (of a speed-up, its range), NaN where there is none.
+
+    Raises:
+        InputError: they are of several commands, of one that measures nothing, or not finished.
+    """
+    names_of(runs)
+    if runs[0].command not in _READERS:
+        raise InputError(f"a run of '{runs[0].command}' measures nothing that could be compared")
+    rows = [
+        (str(run.path), *row)
+        for run in runs
+        for row in _READERS[run.command](run)
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """The paths of runs, once it is sure that they are of one command.
+
+    Raises:
+        InputError: they are not, or one of them stands twice.
+    """
+    commands = list(dict.fromkeys(run.command for run in runs))
+    if len(commands) > 1:
+        raise InputError(
+            f"runs of {' and '.join(map(repr, commands))} have nothing in common: compare runs of one "
+            "command"
+        )
+    names = [str(run.path) for run in runs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{twice!r} is given twice: compare it with another run")
+    return names
+
+
+Row = tuple[str, str, float, float, float, int]
+
+
+def _of_convergence(run: Run) -> Iterator[Row]:
+    """The relative change of every kind of attention at its first and its last step."""
+    records = run.read_table("records")
+    for kind, group in records.groupby("kind", observed=True, sort=False):
+        steps = group["step"]
+        for name, step in (("first change", steps.min()), ("last change", steps.max())):
+            yield _mean(
+                str(kind), name, group[steps == step].groupby("prompt_id")["relative"].mean()
+            )
+
+
+def _of_arms(run: Run) -> Iterator[Row]:
+    """The measures of every arm; of several models, steps, seeds and the like, with which it is of."""
+    arms = run.read_table("arms")
+    varying = [name for name in CELL if arms[name].nunique() > 1]
+    for row in arms.to_dict("records"):
+        cell = ", ".join(f"{name} {row[name]}" for name in varying)
+        what = f"{row['arm']} ({cell})" if cell else row["arm"]
+        yield what, row["measure"], row["value"], row["low"], row["high"], row["n"]
+
+
+def _of_bench(run: Run) -> Iterator[Row]:
+    rounds = int(run.settings["repeats"])
+    for row in run.read_table("arms").to_dict("records"):
+        ends = row["speedup_low"], row["speedup_high"]
+        yield row["arm"], "speed-up", row["speedup"], *ends, rounds
+    if run.has_table("frontier"):
+        for row in run.read_table("frontier").to_dict("records"):
+            yield row["arm"], row["measure"], row["value"], row["low"], row["high"], row["n"]
+
+
+def _of_generation(run: Run) -> Iterator[Row]:
+    images = run.read_table("images")
+    for measure in ("psnr", "ssim"):
+        if measure in images:
+            finite = images.loc[images[measure].abs() < float("inf"), [measure, "prompt_id"]]
+            if len(finite):
+                yield _mean("plan", measure, finite.groupby("prompt_id")[measure].mean())
+    times = run.read_table("times").groupby("arm")[["seconds", "images"]].sum()
+    for arm, seconds in (times["seconds"] / times["images"]).items():
+        yield str(arm), "seconds an image", seconds, float("nan"), float("nan"), 1
+
+
+def _mean(what: str, measure: str, values: pd.Series[float]) -> Row:
+    found = bootstrap(values)
+    return what, measure, found.value, found.low, found.high, found.n
+
+
+_READERS: dict[str, Callable[[Run], Iterator[Row]]] = {
+    "convergence": _of_convergence,
+    "ablate": _of_arms,
+    "bench": _of_bench,
+    "generate": _of_generation,
+}
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Settings by dotted names, as text."""
+    flat: dict[str, str] = {}
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{name}.")
+        elif isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+            for number, part in enumerate(value):
+                flat |= _flat(part, f"{name}.{number}.")
+        else:
+            flat[name] = value if isinstance(value, str) else documents.text(value, indent=None)
+    return flat
