@@ -2,6 +2,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
 from attnscope import plots
 from attnscope.figures import convergence as figures
@@ -485,3 +486,36 @@ def test_parts_that_cannot_be_stacked_are_refused():
         plots.by_arm(measured(), "all", arms=["S^F m=5"])
     with pytest.raises(ValueError, match="what='skip'"):
         plots.plan(scheduled().replace("reuse", "skip"))
+
+
+def band(ax):
+    """Ends of the first band at every step: ``[steps, 2]``."""
+    points = ax.collections[0].get_paths()[0].vertices
+    return np.array(
+        [[points[points[:, 0] == x, 1].min(), points[points[:, 0] == x, 1].max()] for x in np.unique(points[:, 0])]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("errorbar", "ends"),
+    [
+        ("sd", lambda v: v.mean() + np.array([-1, 1]) * v.std(ddof=1)),
+        (("pi", 50), lambda v: np.quantile(v, [0.25, 0.75])),
+        (lambda v: (v.min(), v.max()), lambda v: np.array([v.min(), v.max()])),
+    ],
+)
+def test_bands_are_what_errorbar_says(errorbar, ends):
+    table = records().query("kind == 'cross'")
+    ax = plots.convergence(table, errorbar=errorbar)
+    means = table.groupby([*plots.tidy.units(table), "step"])["l2"].mean()
+    expected = [ends(group.to_numpy()) for _, group in means.groupby("step")]
+    np.testing.assert_allclose(band(ax), expected, rtol=1e-6)
+
+
+def test_lines_take_the_colours_of_a_palette_and_miss_none():
+    for palette in (["red", "blue"], {"self": "red", "cross": "blue"}):
+        ax = plots.convergence(records(), palette=palette, errorbar=None, ax=plt.figure().gca())
+        assert {to_hex(line.get_color()) for line in ax.lines} == {"#ff0000", "#0000ff"}
+        assert not ax.collections
+    with pytest.raises(ValueError, match="palette lacks 'cross'"):
+        plots.convergence(records(), palette={"self": "red"})

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from attnscope.plots.curves import lines
+from attnscope.plots.curves import ErrorBar, Palette, lines
 from attnscope.plots.style import DASHES, label_steps, once, replacing
 from attnscope.plots.tidy import (
     of_measure,
@@ -79,7 +79,13 @@ def arm_looks(arms: Iterable[tuple[str, str]]) -> dict[str, dict[str, Any]]:
 
 
 def noise_mean(
-    table: pd.DataFrame, *, value: str = "mean", hue: str = "branch", ax: Axes | None = None
+    table: pd.DataFrame,
+    *,
+    value: str = "mean",
+    hue: str = "branch",
+    errorbar: ErrorBar = "sd",
+    palette: Palette = None,
+    ax: Axes | None = None,
 ) -> Axes:
     """Mean (or norm) of the predicted noise over the steps (the paper's Figure 3a).
 
@@ -91,6 +97,8 @@ def noise_mean(
             prompts are averaged already.
         value: ``mean``, ``norm`` or ``rms``.
         hue: column that gets a line each: ``branch``, ``arm``, ...
+        errorbar: what the band is, as in seaborn; arms that are averaged already keep theirs.
+        palette: colours, as in seaborn; arms that are averaged already keep theirs.
         ax: where to draw; ``None`` is the current axes.
 
     Raises:
@@ -105,7 +113,7 @@ def noise_mean(
         _draw_averaged(table, value, hue, ax)
     else:
         require_one_run(table, value, [hue], apart=["branch"])
-        lines(table, value, hue, ax)
+        lines(table, value, hue, ax, errorbar=errorbar, palette=palette)
     name = "RMS" if value == "rms" else value.capitalize()
     label_steps(ax, f"{name} of predicted noise")
     ax.legend(*once(ax))

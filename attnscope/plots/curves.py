@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -61,18 +62,22 @@ def convergence(
     *,
     metric: str = "l2",
     hue: str = "kind",
+    errorbar: ErrorBar = "sd",
+    palette: Palette = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Distance between consecutive attention outputs over the steps (the paper's Figure 2).
 
-    Sites and branches are averaged first; the line is the mean over images and the band is one
-    standard deviation over them (prompts, and seeds where a table has several). Runs that are not to
+    Sites and branches are averaged first; the line is the mean over images (prompts, and seeds where
+    a table has several) and the band their standard deviation, or another ``errorbar``. Runs that are not to
     be averaged, of different step counts, schedulers or models, are refused unless ``hue`` parts them.
 
     Args:
         table: from ``attnscope convergence`` (``records.parquet``) or ``Trace.records()``.
         metric: ``l2``, ``rms``, ``relative`` or ``cosine``.
         hue: column that gets a line each: ``kind``, ``block``, ``branch``, ``site``, ...
+        errorbar: what the band is, as in seaborn: ``"sd"``, ``("pi", 80)``, ``("ci", 95)``, ``None``.
+        palette: colours, as in seaborn.
         ax: where to draw; ``None`` is the current axes.
 
     Raises:
@@ -84,14 +89,20 @@ def convergence(
     ax = ax or plt.gca()
     keys = list(dict.fromkeys([*units(table), hue, "step"]))
     curves = table.groupby(keys, observed=True, dropna=False)[metric].mean().reset_index()
-    lines(curves, metric, hue, ax)
+    lines(curves, metric, hue, ax, errorbar=errorbar, palette=palette)
     label_steps(ax, METRIC_LABELS.get(metric, metric))
     ax.legend(*once(ax))
     return ax
 
 
 def convergence_by_site(
-    table: pd.DataFrame, site: str, *, metric: str = "l2", ax: Axes | None = None
+    table: pd.DataFrame,
+    site: str,
+    *,
+    metric: str = "l2",
+    errorbar: ErrorBar = "sd",
+    palette: Palette = None,
+    ax: Axes | None = None,
 ) -> Axes:
     """The same curve for one site, a line for each guidance branch (the paper's Figure A4).
 
@@ -99,6 +110,8 @@ def convergence_by_site(
         table: as for :func:`convergence`.
         site: its name.
         metric: ``l2``, ``rms``, ``relative`` or ``cosine``.
+        errorbar: as of :func:`convergence`.
+        palette: as of :func:`convergence`.
         ax: where to draw; ``None`` is the current axes.
 
     Raises:
@@ -108,7 +121,7 @@ def convergence_by_site(
     chosen = table[table["site"] == site]
     if chosen.empty:
         raise ValueError(f"site {site!r} is not in this table (see table['site'].unique())")
-    ax = convergence(chosen, metric=metric, hue="branch", ax=ax)
+    ax = convergence(chosen, metric=metric, hue="branch", errorbar=errorbar, palette=palette, ax=ax)
     ax.set_title(short_site(site))
     return ax
 
@@ -126,6 +139,8 @@ def convergence_heatmap(
     Args:
         table: as for :func:`convergence`.
         metric: ``l2``, ``rms``, ``relative`` or ``cosine``.
+        errorbar: as of :func:`convergence`.
+        palette: as of :func:`convergence`.
         ax: where to draw; ``None`` is the current axes.
 
     Raises:
@@ -181,6 +196,8 @@ def controls(
     value: str = "relative",
     hue: str = "kind",
     style: str | None = None,
+    errorbar: ErrorBar = ("pi", 80),
+    palette: Palette = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Distances over the steps on a logarithmic axis, to compare the way they fall.
@@ -193,6 +210,8 @@ def controls(
         value: ``relative``, ``relative_per_nat``, ``l2``, ...
         hue: column that gets a colour each.
         style: column that gets a dash pattern each, without a band.
+        errorbar: what the band is, as in seaborn.
+        palette: colours, as in seaborn.
         ax: where to draw; ``None`` is the current axes.
 
     Raises:
@@ -210,7 +229,8 @@ def controls(
     curves = curves[curves[value] > 0]
     if curves.empty:
         raise ValueError(f"column {value} is zero throughout, which no logarithmic axis can show")
-    lines(curves, value, hue, ax, spread=None if style else _middle, style=style)
+    bands = None if style else errorbar
+    lines(curves, value, hue, ax, errorbar=bands, palette=palette, style=style)
     ax.set_yscale("log")
     low, high = ax.get_ylim()
     if high < 200 * low:  # few whole powers of ten: label what lies between them
@@ -222,18 +242,10 @@ def controls(
     return ax
 
 
-Spread = Callable[["pd.Series[float]", Any], tuple["pd.Series[float]", "pd.Series[float]"]]
-
-
-def _deviation(mean: pd.Series[float], groups: Any) -> tuple[pd.Series[float], pd.Series[float]]:
-    """One standard deviation to each side; none of a single image."""
-    deviation = groups.std(ddof=1).fillna(0)
-    return mean - deviation, mean + deviation
-
-
-def _middle(mean: pd.Series[float], groups: Any) -> tuple[pd.Series[float], pd.Series[float]]:
-    """What holds the middle 80 %."""
-    return groups.quantile(0.1), groups.quantile(0.9)
+ErrorBar = str | tuple[str, float] | Callable[..., Any] | None
+"""As in seaborn: ``"sd"``, ``("pi", 80)``, ``("ci", 95)``, a function, or ``None`` for no band."""
+Palette = str | Sequence[Any] | Mapping[Any, Any] | None
+"""As in seaborn: the name of a palette, colours in the order of the lines, or colours by line."""
 
 
 def lines(
@@ -242,7 +254,8 @@ def lines(
     hue: str,
     ax: Axes,
     *,
-    spread: Spread | None = _deviation,
+    errorbar: ErrorBar = "sd",
+    palette: Palette = None,
     style: str | None = None,
 ) -> None:
     """Mean lines over the steps with bands; kinds, branches and curves keep their looks.
@@ -252,12 +265,13 @@ def lines(
         value: the column to draw.
         hue: column that gets a line each.
         ax: where to draw.
-        spread: the ends of the bands; ``None`` draws none.
+        errorbar: what the bands are, as in seaborn.
+        palette: colours, as in seaborn; ``None`` keeps those that kinds and branches have.
         style: column that gets dashes each.
     """
     table = table.assign(**{hue: table[hue].astype(object).where(table[hue].notna(), "none")})
     names = list(dict.fromkeys(table[hue]))
-    given = line_looks(hue, names)
+    given = _recolored(line_looks(hue, names), palette)
     kinds = [None] if style is None else list(dict.fromkeys(table[style]))
     if len(kinds) > len(DASHES):
         raise ValueError(
@@ -272,7 +286,7 @@ def lines(
                 continue
             look = given[name] | ({"ls": dash} if style is not None else {})
             label = KIND_NAMES.get(name, str(name)) if hue == "kind" else str(name)
-            _draw(chosen.groupby("step")[value], look, label, spread, ax)
+            _draw(chosen, value, look, label, errorbar, ax)
 
 
 def line_looks(hue: str, names: list[Any]) -> Mapping[Any, dict[str, Any]]:
@@ -298,10 +312,36 @@ def line_looks(hue: str, names: list[Any]) -> Mapping[Any, dict[str, Any]]:
     return found | dict(zip(others, looks(taken + len(others))[taken:], strict=True))
 
 
-def _draw(groups: Any, look: dict[str, Any], label: str, spread: Spread | None, ax: Axes) -> None:
-    mean = groups.mean()
-    every = max(1, len(mean) // 6)
-    (line,) = ax.plot(mean.index, mean, label=label, markevery=every, ms=2.8, mew=0, **look)
-    if spread is not None:
-        low, high = spread(mean, groups)
-        ax.fill_between(mean.index, low, high, color=line.get_color(), alpha=0.2, lw=0)
+def _recolored(
+    given: Mapping[Any, dict[str, Any]], palette: Palette
+) -> Mapping[Any, dict[str, Any]]:
+    """Looks in the colours of a palette.
+
+    Raises:
+        ValueError: it lacks a colour.
+    """
+    if palette is None:
+        return given
+    if isinstance(palette, Mapping):
+        missing = [name for name in given if name not in palette]
+        if missing:
+            raise ValueError(
+                f"palette lacks {missing[0]!r}: give a colour for each of {list(given)}"
+            )
+        colors = [palette[name] for name in given]
+    else:
+        colors = sns.color_palette(palette, len(given))
+    return {
+        name: look | {"color": color}
+        for (name, look), color in zip(given.items(), colors, strict=True)
+    }
+
+
+def _draw(
+    chosen: pd.DataFrame, value: str, look: dict[str, Any], label: str, errorbar: ErrorBar, ax: Axes
+) -> None:
+    every = max(1, chosen["step"].nunique() // 6)
+    sns.lineplot(
+        chosen, x="step", y=value, errorbar=errorbar, err_kws={"alpha": 0.2, "lw": 0},
+        label=label, legend=False, markevery=every, ms=2.8, mew=0, ax=ax, seed=0, **look,
+    )  # fmt: skip
