@@ -519,3 +519,14 @@ def test_lines_take_the_colours_of_a_palette_and_miss_none():
         assert not ax.collections
     with pytest.raises(ValueError, match="palette lacks 'cross'"):
         plots.convergence(records(), palette={"self": "red"})
+
+
+def test_a_site_is_drawn_by_its_short_name_too():
+    ax = plots.convergence_by_site(records(), "down 0 attn2")
+    assert ax.get_title() == "down 0 attn2"
+    alike = records().assign(site=lambda t: t["site"].astype(str))
+    alike.loc[alike["kind"] == "self", "site"] = "down_block.0.attn2"
+    with pytest.raises(
+        ValueError, match="is the short name of down_blocks.0.attn2, down_block.0.attn2"
+    ):
+        plots.convergence_by_site(alike, "down 0 attn2")

@@ -333,3 +333,11 @@ def test_attention_between_sound_and_video_looks_elsewhere():
         "transformer_blocks.0.audio_to_video_attn": "cross",
         "transformer_blocks.0.video_to_audio_attn": "cross",
     }
+
+
+@pytest.mark.parametrize(
+    "pattern", ["mid 0.0 attn2", "mid_block*attn2", "mid*attn2", "mid * attn2"]
+)
+def test_sites_are_selected_by_the_short_names_that_tables_show_too(sd, pattern):
+    (chosen,) = select_sites(find_sites(sd.unet), pattern=pattern)
+    assert chosen.name == "mid_block.attentions.0.transformer_blocks.0.attn2"

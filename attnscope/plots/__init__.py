@@ -48,7 +48,6 @@ from attnscope.plots.style import (
     letter,
     once,
     paper_style,
-    short_site,
     wrapped,
 )
 from attnscope.plots.times import (
@@ -56,6 +55,7 @@ from attnscope.plots.times import (
     saved_alone,
     time_breakdown,
 )
+from attnscope.sites.names import short_site
 
 __all__ = [
     "ACTION_COLORS",

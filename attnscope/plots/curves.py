@@ -24,9 +24,9 @@ from attnscope.plots.style import (
     looks,
     once,
     replacing,
-    short_site,
 )
 from attnscope.plots.tidy import require, require_numbers, require_one_run, units
+from attnscope.sites.names import short_site
 
 BRANCH_COLORS = {"uncond": "#949494", "cond": "#0173b2", "guided": "#d55e00"}
 """Of guidance branches."""
@@ -108,7 +108,7 @@ def convergence_by_site(
 
     Args:
         table: as for :func:`convergence`.
-        site: its name.
+        site: its name, or the short form that tables show.
         metric: ``l2``, ``rms``, ``relative`` or ``cosine``.
         errorbar: as of :func:`convergence`.
         palette: as of :func:`convergence`.
@@ -118,11 +118,14 @@ def convergence_by_site(
         ValueError: as of :func:`convergence`, or the table lacks the site.
     """
     require(table, "site", "branch", metric)
-    chosen = table[table["site"] == site]
-    if chosen.empty:
-        raise ValueError(f"site {site!r} is not in this table (see table['site'].unique())")
+    named = [name for name in table["site"].unique() if site in (name, short_site(name))]
+    if len(named) != 1:
+        several = f"is the short name of {', '.join(named)}" if named else "is not in this table"
+        raise ValueError(f"site {site!r} {several} (see table['site'].unique())")
+    (name,) = named
+    chosen = table[table["site"] == name]
     ax = convergence(chosen, metric=metric, hue="branch", errorbar=errorbar, palette=palette, ax=ax)
-    ax.set_title(short_site(site))
+    ax.set_title(short_site(name))
     return ax
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -196,15 +195,6 @@ def label_bars(ax: Axes, bars: BarContainer, texts: Sequence[str], color: str) -
     )
     for label in labels:
         label.set_path_effects([withStroke(linewidth=2.5, foreground=color)])
-
-
-def short_site(name: str) -> str:
-    """A site's name for an axis: ``down 0.0.0 attn2`` for a U-Net's long path."""
-    first, *rest = name.split(".")
-    *path, leaf = [part for part in rest if part not in ("attentions", "transformer_blocks")] or [
-        ""
-    ]
-    return " ".join(filter(None, (re.sub("_blocks?$", "", first), ".".join(path), leaf)))
 
 
 def wrapped(title: str, width: int = 24) -> str:

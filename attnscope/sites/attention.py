@@ -17,7 +17,6 @@ import inspect
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from diffusers.models.attention import AttentionModuleMixin
@@ -26,6 +25,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from attnscope.errors import InputError
+from attnscope.sites.names import is_named
 
 Kind = Literal["cross", "self", "joint", "feed-forward", "block", "latent"]
 KINDS: tuple[Kind, ...] = ("cross", "self", "joint")
@@ -148,7 +148,8 @@ def select_sites(
         sites: where to choose from.
         kinds: any of ``cross``, ``self``, ``joint``, and of :data:`SURROUNDINGS` where ``sites``
             has them.
-        pattern: shell-style pattern of site names (``up_blocks.1*``), or several; ``None`` is all.
+        pattern: shell-style pattern of site names (``up_blocks.1*``) or of the short names that tables
+            show (``mid 0.0 attn2``), or several; ``None`` is all.
 
     Raises:
         InputError: an unknown kind, or nothing matches.
@@ -172,7 +173,7 @@ def select_sites(
 def matches(site: Site, kinds: Sequence[str], pattern: str | Sequence[str] | None) -> bool:
     """Whether a site is of one of the kinds and its name matches one of the patterns."""
     patterns = [pattern] if isinstance(pattern, str) else pattern
-    named = patterns is None or any(fnmatchcase(site.name, glob) for glob in patterns)
+    named = patterns is None or any(is_named(site.name, glob) for glob in patterns)
     return site.kind in kinds and named
 
 

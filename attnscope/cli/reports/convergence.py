@@ -67,7 +67,7 @@ def _steps(run: Run, records: pd.DataFrame) -> str:
 
 
 def _by_site(table: pd.DataFrame) -> pd.DataFrame:
-    from attnscope.plots import short_site
+    from attnscope.sites.names import short_site
 
     shown = table.drop(columns="block")
     shown["site"] = [short_site(name) for name in table["site"]]
