@@ -527,6 +527,6 @@ def test_a_site_is_drawn_by_its_short_name_too():
     alike = records().assign(site=lambda t: t["site"].astype(str))
     alike.loc[alike["kind"] == "self", "site"] = "down_block.0.attn2"
     with pytest.raises(
-        ValueError, match="is the short name of down_blocks.0.attn2, down_block.0.attn2"
+        ValueError, match=r"is the short name of down_blocks\.0\.attn2, down_block\.0\.attn2"
     ):
         plots.convergence_by_site(alike, "down 0 attn2")

@@ -44,7 +44,7 @@ OtherPlan = Annotated[
     typer.Option(
         "--plan",
         help=f"Another trajectory: {_PLANS}, with its values, such as cross-reuse:m=10; several "
-        "with +.",
+        "with +; or module:Class, a plan of your own.",
     ),
 ]
 Threshold = Annotated[

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -54,14 +56,22 @@ def kinds(text: str) -> tuple[str, ...]:
 
 
 def chosen_plan(tgate: str | None, other: str | None) -> Plan | None:
-    """The plan of ``--tgate`` or ``--plan``; ``None`` if neither was given."""
-    from attnscope.plans.text_form import parse
+    """The plan of ``--tgate`` or ``--plan``; ``None`` if neither was given.
+
+    A plan of one's own may stand in a module of the folder that the command is typed in.
+    """
+    from attnscope.plans.text_form import find, parse
 
     if tgate is not None and other is not None:
         raise InputError("give --tgate or --plan, not both")
     if tgate is not None:
         return parse(tgate if tgate.startswith("tgate:") else f"tgate:{tgate}")
-    return None if other is None else parse(other)
+    if other is None:
+        return None
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
+    return find(other)
 
 
 def batch_size(text: str) -> int | None:

@@ -155,7 +155,8 @@ class Plan:
         return Trajectory(self, steps, kept)
 
     def __str__(self) -> str:
-        name = self.name or type(self).__name__
+        own = self.name or type(self).__name__
+        name = next((name for name, kind in PLANS.items() if kind is type(self)), own)
         options = options_of(type(self))
         letters = [options[f.name].letter if f.name in options else f.name for f in fields(self)]
         given = [getattr(self, f.name) for f in fields(self)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from importlib import import_module
 from typing import Any, ClassVar
 
 from attnscope.errors import InputError
@@ -103,12 +104,52 @@ def parse(text: str | Plan) -> Plan:
     name, colon, values = text.strip().partition(":")
     if not colon:
         name, values = ("tgate", text) if "=" in text else (name, "")
+    inner, _, inner_values = values.partition(":")
+    if f"{name}:{inner}" in PLANS:  # of a module, by find
+        name, values = f"{name}:{inner}", inner_values
     if name not in PLANS:
         raise InputError(f"no such plan: {name!r} (choose {', '.join(PLANS)})")
-    return _made(PLANS[name], values, text)
+    return _made(name, values, text)
 
 
-def _made(kind: type[Plan], values: str, text: str) -> Plan:
+def find(text: str) -> Plan:
+    """A plan from its text form, or a plan of one's own from the module that it stands in.
+
+    Args:
+        text: as of :func:`parse`, or ``module:Class`` or ``module:Class:key=value,…``, for which the
+            module is imported. Its class then has a text form for as long as the process lives.
+
+    Raises:
+        InputError: there is no such plan, module or class, or the class is no plan.
+    """
+    name, _, rest = text.strip().partition(":")
+    wanted = rest.partition(":")[0]
+    if name in PLANS or not re.fullmatch(r"[A-Za-z_][\w.]*", name) or not wanted.isidentifier():
+        return parse(text)
+    try:
+        kind = getattr(import_module(name), wanted)
+    except ImportError as error:
+        raise InputError(
+            f"no such plan: {text!r} (choose {', '.join(PLANS)}), and no module {name!r} that can be "
+            f"imported: {error}"
+        ) from error
+    except AttributeError as error:
+        raise InputError(f"module {name!r} has no {wanted!r}: name a class of it") from error
+    if not isinstance(kind, type) or not issubclass(kind, Plan) or not is_dataclass(kind):
+        raise InputError(f"{name}:{wanted} is no dataclass derived from attnscope.Plan")
+    other = [field.name for field in fields(kind) if field.name not in options_of(kind)]
+    if other:
+        raise InputError(
+            f"{name}:{wanted} has the field {other[0]!r}, which no text can say: annotate it as "
+            f"Annotated[int, Option({other[0][0]!r})], with attnscope.plans.options.Option"
+        )
+    if kind not in PLANS.values():
+        PLANS[f"{name}:{wanted}"] = kind
+    return parse(text)
+
+
+def _made(plan: str, values: str, text: str) -> Plan:
+    kind = PLANS[plan]
     options = options_of(kind)
     names = {option.letter: name for name, option in options.items()} | {n: n for n in options}
     allowed = ", ".join(option.named(name) for name, option in options.items())
@@ -117,7 +158,7 @@ def _made(kind: type[Plan], values: str, text: str) -> Plan:
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or key not in names:
             hint = f"choose from {allowed}" if options else "it takes none"
-            raise InputError(f"{part!r} in {text!r} is no option of {kind.name}: {hint}")
+            raise InputError(f"{part!r} in {text!r} is no option of {plan}: {hint}")
         name = names[key]
         if name in given:
             raise InputError(f"{key!r} is given twice in {text!r}")
@@ -127,5 +168,5 @@ def _made(kind: type[Plan], values: str, text: str) -> Plan:
     required = [field.name for field in fields(kind) if field.default is MISSING]
     missing = [options[name].named(name) for name in required if name not in given]
     if missing:
-        raise InputError(f"{text!r} lacks {' and '.join(missing)}; {kind.name} takes {allowed}")
+        raise InputError(f"{text!r} lacks {' and '.join(missing)}; {plan} takes {allowed}")
     return kind(**given)
