@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 
 from attnscope.clock import Moment
 from attnscope.hook import AttentionHook, attended_from, completed, hooked, needs_apart
@@ -363,3 +364,33 @@ def test_hooks_of_ours_within_the_module_stay(later):
                 HookRegistry.check_if_exists_or_initialize(module).register_hook(later(1), "later")
         module.inner(GIVEN)
     assert len(conductor.given) == 1
+
+
+def test_of_all_that_a_hook_does_the_attention_alone_becomes_a_graph():
+    class Busy(Conductor):
+        def before(self, hook, module, given):
+            self.given.append(given + 1)
+
+        def after(self, hook, module, args, kwargs, result):
+            return result + 1
+
+    torch._dynamo.reset()
+    module, counter = Attention(factor=4.0), CompileCounter()
+    with hooked(module, hook_of(Busy())):
+        compiled = torch.compile(nn.Sequential(module), backend=counter)
+        for _ in range(2):
+            assert torch.equal(compiled(GIVEN), 0.5 * GIVEN + 1)
+    torch._dynamo.reset()
+    assert (counter.frame_count, counter.op_count) == (1, 2)  # doubles and rescales
+
+
+def test_one_graph_of_all_is_refused_with_what_to_do():
+    torch._dynamo.reset()
+    module = Attention()
+    compiled = torch.compile(nn.Sequential(module), backend="eager", fullgraph=True)
+    with (
+        hooked(module, hook_of(Conductor())),
+        pytest.raises(torch._dynamo.exc.Unsupported, match="compile without fullgraph=True"),
+    ):
+        compiled(GIVEN)
+    torch._dynamo.reset()

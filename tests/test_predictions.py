@@ -131,6 +131,10 @@ def test_a_timestep_that_stands_twice_is_told_by_its_neighbours_or_the_count(giv
     assert places(scheduler, given).tolist() == found
 
 
+def test_timesteps_that_were_rounded_are_told_by_their_neighbours_as_well():
+    assert places(schedule(900.3, 500.1, 500.1, 100.7), [500.1, 500.1]).tolist() == [1, 2]
+
+
 def test_timesteps_close_together_are_not_taken_for_one_another():
     assert places(schedule(10.0, 9.5, 9.0, 8.5), [9.5, 9.0]).tolist() == [1, 2]
 
