@@ -6,6 +6,7 @@ import copy
 import inspect
 import threading
 from dataclasses import FrozenInstanceError
+from types import FunctionType
 
 import numpy as np
 import pytest
@@ -76,6 +77,12 @@ def pipeline_class(name="StableDiffusionPipeline", *, ships=True, frees=True):
     namespace = {"__name__": module, "torch": torch}
     exec(PIPELINE.format(name=name) + FREES * frees, namespace)
     return namespace[name]
+
+
+def between(function):
+    """A function as one of torch, which stands between a pipeline and the denoiser that it calls."""
+    named = {**function.__globals__, "__name__": "torch.toy"}
+    return FunctionType(function.__code__, named, closure=function.__closure__)
 
 
 class Heard:
@@ -383,6 +390,7 @@ def test_a_call_is_told_apart_by_its_context_or_its_number():
     seen, elsewhere = [], []
     ear = heard()
 
+    @between
     def denoise(batch):
         ear.clock.enter_context("pred_cond" if batch == 2 else None)
         assert ear.clock.begin_call(batch) is ear.clock.run
@@ -402,6 +410,7 @@ def changing(ear, batches):
     """A denoiser that is given another batch at every step."""
     seen = []
 
+    @between
     def denoise(batch):
         ear.clock.begin_call(batches[len(seen)])
         seen.append(ear.clock.moment)
@@ -434,6 +443,7 @@ def test_guidance_that_a_pipeline_switches_off_leaves_the_conditional_rows(name,
 def test_a_branch_that_is_dropped_is_not_counted_as_guidance():
     ear = heard()
 
+    @between
     def denoise(batch):
         run = ear.clock.begin_call(batch)
         if run.steps_done:
@@ -592,6 +602,7 @@ def test_a_loop_by_hand_may_leave_out_a_call_that_has_a_context():
 def test_a_pipeline_may_call_more_or_less_often_than_at_first(calls):
     ear = heard()
 
+    @between
     def denoise(batch):
         for _ in range(calls[ear.clock.run.steps_done if ear.clock.run else 0]):
             ear.clock.begin_call(batch)
@@ -690,6 +701,7 @@ def test_calls_of_other_threads_leave_a_run_that_goes_on():
 def test_a_run_that_was_cancelled_in_the_midst_of_a_step_leaves_nothing_to_the_next():
     ear = heard()
 
+    @between
     def denoise(batch):
         ear.clock.begin_call(batch)
         raise CancelledError
