@@ -289,7 +289,6 @@ def test_the_timesteps_of_a_run_are_those_it_stepped_at():
     assert run.timesteps() is found, "it is read from the device once"
 
 
-@pytest.mark.xfail(strict=True, reason="an empty tensor is of half the width")
 def test_no_timesteps_are_as_wide_as_any():
     assert Run(0, 5).timesteps().dtype == np.float64
 
@@ -641,7 +640,6 @@ def test_a_pipeline_begins_the_run_that_was_announced_by_hand_in_its_thread():
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="the thread is looked at for pipelines alone")
 def test_no_other_thread_begins_the_run_that_a_loop_by_hand_announced():
     with heard() as ear:
         ear.pipe.scheduler.set_timesteps(2)
@@ -749,7 +747,6 @@ def test_a_pipeline_that_sets_the_scheduler_of_a_run_is_an_error():
     assert [run.steps_done for run in ear.clock.runs] == [2, 3, 1, 2]
 
 
-@pytest.mark.xfail(strict=True, reason="a loop by hand counts as running for ever")
 def test_a_pipeline_may_run_after_a_loop_by_hand():
     with heard() as ear:
         by_hand(ear, [1, 1])
