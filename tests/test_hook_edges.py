@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+
 import pytest
 import torch
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 
 from attnscope.hooks.attention import AttentionHook, attended_from, completed, hooked, needs_apart
+from attnscope.hooks.moments import Moment
+from attnscope.plans.base import Action
+from attnscope.plans.reuse import TGate
 from attnscope.sites.attention import Site
 
 GIVEN = torch.arange(6.0).reshape(1, 3, 2)
@@ -228,3 +235,163 @@ def test_a_new_hook_has_counted_and_kept_nothing():
     hook = hook_of(Conductor())
     assert (hook.computed, hook.stored, hook.reused) == (0, 0, 0)
     assert (hook.settled, hook.actions, hook.last_reuses) == (False, (), frozenset())
+    assert hook.watchers == ()
+
+
+def at(step, batch=1, rows=None):
+    """A moment; all rows of the batch are worked on, if nothing else is said."""
+    return Moment(step, 0, batch, batch if rows is None else rows)
+
+
+def test_what_is_kept_is_the_result_itself_or_a_copy_of_it():
+    for copy in (False, True):
+        hook, result = hook_of(None), GIVEN.clone()
+        hook.store(result, GIVEN, at(0), 0, copy=copy)
+        kept = hook.reuse(GIVEN, at(1), 0)
+        assert torch.equal(kept, GIVEN)
+        assert (kept.data_ptr() == result.data_ptr()) is not copy
+
+
+def test_a_copy_outlives_what_it_was_copied_from():
+    hook, result = hook_of(None), GIVEN.clone()
+    hook.store(result, GIVEN, at(0), 0, copy=True)
+    result.zero_()
+    assert torch.equal(hook.reuse(GIVEN, at(1), 0), GIVEN)
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_a_result_that_was_changed_in_place_is_not_reused(inference):
+    with torch.inference_mode(inference):
+        hook, result = hook_of(None), GIVEN.clone()
+        hook.store(result, GIVEN, at(0), 0, copy=False)
+        assert torch.equal(hook.reuse(GIVEN, at(1), 0), GIVEN)
+        if inference:  # such tensors do not count their changes
+            return
+    result.add_(1)
+    with pytest.raises(RuntimeError, match="what attn stored was changed in place"):
+        hook.reuse(GIVEN, at(2), 0)
+
+
+def test_what_is_kept_has_no_gradient():
+    hook, result = hook_of(None), (GIVEN.clone().requires_grad_() * 2)
+    for copy, caller in ((False, "cond"), (True, "uncond")):
+        hook.store(result, GIVEN, at(0), caller, copy=copy)
+        assert not hook.reuse(GIVEN, at(1), caller).requires_grad
+
+
+def test_what_was_stored_for_fewer_rows_than_the_call_has_is_an_error():
+    hook = hook_of(None)
+    hook.store(GIVEN.repeat(4, 1, 1), GIVEN.repeat(4, 1, 1), at(0, 4), 0, copy=False)
+    with pytest.raises(RuntimeError, match=r"of \[4, 3, 2\] and is now called on \[1, 3, 2\]"):
+        hook.reuse(GIVEN, at(1, 2, 1), 0)
+
+
+def test_a_module_that_is_called_twice_in_a_step_is_an_error():
+    hook = hook_of(None)
+    hook.store(GIVEN, GIVEN, at(0), 0, copy=False)
+    hook.store(GIVEN, GIVEN, at(0), 1, copy=False)  # another call of the denoiser
+    with pytest.raises(RuntimeError, match="attn is called several times in a step"):
+        hook.store(GIVEN, GIVEN, at(0), 0, copy=False)
+    hook.store(2 * GIVEN, GIVEN, at(1), 0, copy=False)
+    assert torch.equal(hook.reuse(GIVEN, at(2), 0), 2 * GIVEN)
+    assert torch.equal(hook.reuse(GIVEN, at(2), 1), GIVEN)
+
+
+def test_what_is_stored_and_reused_is_counted():
+    hook = hook_of(None)
+    for step, stored in enumerate((1, 2)):
+        hook.store(GIVEN, GIVEN, at(step), 0, copy=False)
+        assert (hook.computed, hook.stored, hook.reused) == (0, stored, 0)
+    for step, reused in ((2, 1), (3, 2)):
+        hook.reuse(GIVEN, at(step), 0)
+        assert (hook.computed, hook.stored, hook.reused) == (0, 2, reused)
+
+
+def test_a_hook_does_what_the_trajectory_says_and_keeps_nothing_longer_than_it_needs():
+    hook = AttentionHook(Site("attn", "cross", "block", 0), None, apart=False)
+    hook.follow(TGate(2).over(4))
+    assert hook.actions == (Action.COMPUTE, Action.STORE, Action.REUSE, Action.REUSE)
+    assert hook.last_reuses == {3}
+    hook.store(GIVEN, GIVEN, at(1), 0, copy=False)
+    for step in (2, 3):
+        assert torch.equal(hook.reuse(GIVEN, at(step), 0), GIVEN)
+    with pytest.raises(RuntimeError, match="attn is to reuse its output at step 3, but"):
+        hook.reuse(GIVEN, at(3), 0)
+
+
+def test_a_hook_forgets_what_it_stored_and_when():
+    hook = hook_of(None)
+    hook.store(GIVEN, GIVEN, at(0), 0, copy=False)
+    hook.forget()
+    with pytest.raises(RuntimeError, match="did not call it at the step that stores it"):
+        hook.reuse(GIVEN, at(1), 0)
+    hook.store(GIVEN, GIVEN, at(0), 0, copy=False)  # of the next run, which begins at this step too
+
+
+class Meeting(Attention):
+    """Two threads meet in it, if the second comes before the first has lost patience."""
+
+    def __init__(self, patience):
+        super().__init__()
+        self.barrier, self.patience, self.met = threading.Barrier(2), patience, False
+
+    def forward(self, hidden_states):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            self.barrier.wait(self.patience)
+            self.met = True
+        return hidden_states
+
+
+@pytest.mark.parametrize(("apart", "seconds"), [(False, 20), (True, 0.1)])
+def test_threads_wait_for_one_another_only_where_a_module_has_its_switches_turned(apart, seconds):
+    module = Meeting(seconds)
+    with hooked(module, hook_of(Conductor(), apart)):
+        threads = [threading.Thread(target=module, args=(GIVEN,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert module.met is not apart
+
+
+@pytest.mark.parametrize("later", [None, Around])
+def test_hooks_of_ours_within_the_module_stay(later):
+    """An attention within an attention is a site of its own."""
+    module, conductor = Attention(), Conductor()
+    module.inner = Attention()
+    with hooked(module.inner, hook_of(conductor)):
+        with hooked(module, hook_of(Conductor())):
+            if later is not None:
+                HookRegistry.check_if_exists_or_initialize(module).register_hook(later(1), "later")
+        module.inner(GIVEN)
+    assert len(conductor.given) == 1
+
+
+def test_of_all_that_a_hook_does_the_attention_alone_becomes_a_graph():
+    class Busy(Conductor):
+        def before(self, hook, module, given):
+            self.given.append(given + 1)
+
+        def after(self, hook, module, args, kwargs, result):
+            return result + 1
+
+    torch._dynamo.reset()
+    module, counter = Attention(factor=4.0), CompileCounter()
+    with hooked(module, hook_of(Busy())):
+        compiled = torch.compile(nn.Sequential(module), backend=counter)
+        for _ in range(2):
+            assert torch.equal(compiled(GIVEN), 0.5 * GIVEN + 1)
+    torch._dynamo.reset()
+    assert (counter.frame_count, counter.op_count) == (1, 2)  # doubles and rescales
+
+
+def test_one_graph_of_all_is_refused_with_what_to_do():
+    torch._dynamo.reset()
+    module = Attention()
+    compiled = torch.compile(nn.Sequential(module), backend="eager", fullgraph=True)
+    with (
+        hooked(module, hook_of(Conductor())),
+        pytest.raises(torch._dynamo.exc.Unsupported, match="compile without fullgraph=True"),
+    ):
+        compiled(GIVEN)
+    torch._dynamo.reset()

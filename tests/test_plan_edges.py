@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, dataclass
+from typing import ClassVar
 
 import pytest
 
 from attnscope.errors import InputError
-from attnscope.plans.base import Baseline, Plan
+from attnscope.plans.base import Action, Baseline, Plan
 from attnscope.plans.guidance import GuidanceCutoff
 from attnscope.plans.null_text import NullTextEarly
 from attnscope.plans.reuse import CrossReuse, SelfReuseEarly, TGate
@@ -157,3 +158,65 @@ def test_the_table_shows_what_sites_of_each_kind_do():
 def test_what_was_decided_cannot_be_changed(made):
     with pytest.raises(FrozenInstanceError):
         made.steps = 9
+
+
+class Tabled(Plan):
+    """Answers by a table, which may end before the run does."""
+
+    tables: ClassVar[dict[str, list]] = {}
+
+    def action(self, site, step):
+        return self.tables.get("action", [Action.COMPUTE] * 9)[step]
+
+    def keeps(self, step):
+        return self.tables.get("keeps", ["both"] * 9)[step]
+
+    def text(self, step):
+        return self.tables.get("text", ["prompt"] * 9)[step]
+
+
+def tabled(**tables):
+    return type("Tabled", (Tabled,), {"tables": tables})()
+
+
+@pytest.mark.parametrize(
+    ("method", "answers"),
+    [("action", [Action.COMPUTE] * 2), ("keeps", ["both"] * 2), ("text", ["prompt"] * 2)],
+)
+@pytest.mark.parametrize("answered", [0, 2])
+def test_a_table_that_ends_before_the_run_is_named_with_its_method(method, answers, answered):
+    plan = tabled(**{method: answers[:answered]})
+    where = f"cross-attention at step {answered}" if method == "action" else f"step {answered}"
+    message = rf"^Tabled\.{method} has no answer for {where} \(IndexError.*: this run has 4 steps$"
+    with pytest.raises(InputError, match=message):
+        plan.over(4).actions(Site("cross"))
+
+
+def test_a_table_does_not_do_what_it_does_not_say():
+    assert tabled(keeps=["both", "cond"]).ever_drops()
+    assert not tabled(keeps=["both", "both"]).ever_drops()
+    assert tabled(text=["prompt", "null"]).ever_reads_null()
+    assert not tabled(text=["prompt"]).ever_reads_null()
+
+
+def test_a_table_that_says_nothing_does_nothing():
+    assert not tabled(keeps=[]).ever_drops()
+    assert not tabled(text=[]).ever_reads_null()
+
+
+def test_a_combined_plan_is_named_by_its_parts():
+    plan = Combined((tabled(keeps=["both", "all"]), NullTextEarly(1)))
+    with pytest.raises(InputError, match=r"^Tabled\+null-text-early:m=1\.keeps answers 'all' at"):
+        plan.over(2)
+
+
+def test_a_plan_around_a_plan_is_named_by_what_it_is_made_of():
+    @dataclass(frozen=True)
+    class Around(Plan):
+        plan: Plan
+
+        def text(self, step):
+            return "nothing"
+
+    with pytest.raises(InputError, match=r"^Around:plan=baseline\.text answers 'nothing' at step"):
+        Around(Baseline()).over(2)

@@ -201,9 +201,11 @@ class Clock:
         """Whether a call begins the run that was announced."""
         assert self._announced is not None, "asked for announced runs only"
         pipe, thread = self._announced
-        if who.pipe is pipe or (pipe is None and thread == threading.get_ident()):
+        if pipe is None:  # by hand: whoever calls next in this thread
+            return thread == threading.get_ident()
+        if who.pipe is pipe:
             return True
-        if pipe is not None and not is_running(pipe):
+        if not is_running(pipe):
             self._announced = None  # an exception has ended it
             return True
         return False
@@ -253,11 +255,11 @@ class Clock:
 
     def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         who, run = who_calls().pipe, self.run
-        others = run is not None and who is not None and who is not run.started_by
-        if run is not None and others and is_running(run.started_by):
+        other = None if run is None else run.started_by
+        if who is not None and other is not None and who is not other and is_running(other):
             raise RuntimeError(
-                f"a {type(who).__name__} sets the scheduler that a {type(run.started_by).__name__} "
-                "is denoising with: give each pipeline a scheduler of its own, by "
+                f"a {type(who).__name__} sets the scheduler that a {type(other).__name__} is "
+                "denoising with: give each pipeline a scheduler of its own, by "
                 "scheduler.from_config(scheduler.config)"
             )
         # First, since observers read noise levels off the scheduler when a run is over.

@@ -79,8 +79,8 @@ class Run:
         """The timestep of every step that ended: float64 ``[steps_done]``."""
         if self._timesteps is None or len(self._timesteps) != len(self._stamps):
             stamps = [torch.as_tensor(stamp).detach().reshape(-1)[:1] for stamp in self._stamps]
-            on_host = torch.cat(stamps).cpu().double() if stamps else torch.empty(0)
-            self._timesteps = on_host.numpy()
+            on_host = torch.cat(stamps).cpu() if stamps else torch.empty(0)
+            self._timesteps = on_host.double().numpy()
         return self._timesteps
 
     def label(self, call: int, batch: int) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
