@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from attnscope.analyses.bench.instruments import Stopwatch
-from attnscope.models import architectures
+from attnscope.models import architectures, building
 
 
 def main() -> None:
@@ -26,9 +26,9 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     options = parser.parse_args()
     found = architectures.find(options.model).resized(options.height)
-    denoiser = architectures.build(found, device=options.device, dtype=options.dtype)
+    denoiser = building.build(found, device=options.device, dtype=options.dtype)
     stopwatch = Stopwatch(options.device)
-    given = {rows: architectures.inputs(denoiser, found, rows=rows) for rows in (1, 2)}
+    given = {rows: building.inputs(denoiser, found, rows=rows) for rows in (1, 2)}
     times = []
     with torch.inference_mode():
         for pair in range(-1, options.pairs):  # the first warms up

@@ -17,7 +17,7 @@ import toys_other
 
 from attnscope import NoiseMean, StepDistance, Trace
 from attnscope.errors import InputError
-from attnscope.hooks.clock import _COND_FIRST
+from attnscope.families import pipeline_named
 
 KINDS = ("cross", "self", "joint")
 
@@ -187,6 +187,8 @@ def test_the_order_of_branches_is_that_of_the_code_of_every_pipeline_of_diffuser
         found |= _unpacked_first(path.read_text(encoding="utf-8"))
     assert len(found) > 100
     wrong = {
-        (name, first) for name, first in found if (first == "cond") != name.startswith(_COND_FIRST)
+        (name, first)
+        for name, first in found
+        if (first == "cond") != pipeline_named(name).cond_first
     }
     assert not wrong

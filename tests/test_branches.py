@@ -8,7 +8,8 @@ import pytest
 import torch
 from diffusers.utils import BaseOutput
 
-from attnscope.hooks.branches import _NEVER_BATCHED, narrowed, widened
+from attnscope.families import never_batched
+from attnscope.hooks.branches import narrowed, widened
 
 BATCH, HALF = 4, slice(2, 4)
 
@@ -52,7 +53,7 @@ def test_parts_are_cut_at_any_depth_and_keep_their_kind(kind):
 
 
 def test_arguments_that_are_never_batched_stay_whole_whatever_their_length():
-    call = dict.fromkeys(_NEVER_BATCHED, rows(4, 3)) | {"other": rows(4, 3)}
+    call = dict.fromkeys(never_batched(), rows(4, 3)) | {"other": rows(4, 3)}
     made = narrowed({"joint_attention_kwargs": call}, BATCH, HALF)["joint_attention_kwargs"]
     assert kept(made.pop("other")) == [2, 3]
     assert {len(value) for value in made.values()} == {4}

@@ -36,7 +36,7 @@ from attnscope.cost.counts import PARTS, Counts, SiteCost
 from attnscope.cost.plans import attribution, cost_of
 from attnscope.cost.scaling import counts_of, crossover, scaling
 from attnscope.errors import InputError
-from attnscope.models import architectures
+from attnscope.models import architectures, building
 from attnscope.models.architectures import Architecture
 from attnscope.plans.base import Action, Plan
 from attnscope.plans.parts import Alone
@@ -233,13 +233,11 @@ def test_other_transformers_cost_what_is_counted(make, kinds):
     denoiser = make().eval()
     frames = 3 if make in (latte, wan) else 1
     on = Architecture("toy", "", "{}", "", 64, 48, tokens=5, frames=frames)
-    call = partial(denoiser, **architectures.inputs(denoiser, on))
+    call = partial(denoiser, **building.inputs(denoiser, on))
     counts = counting.count(denoiser, call)
     assert counts.macs() == seen(denoiser, call)
     assert {site.kind for site in counts.sites} == kinds
-    twice = counting.count(
-        denoiser, partial(denoiser, **architectures.inputs(denoiser, on, rows=2))
-    )
+    twice = counting.count(denoiser, partial(denoiser, **building.inputs(denoiser, on, rows=2)))
     assert twice.macs() == 2 * counts.macs()
 
 
@@ -257,17 +255,17 @@ def test_temporal_attention_and_a_single_image_token():
 
 def test_counting_takes_no_weights_and_leaves_no_hooks():
     found = architectures.find("sd15").resized(64)
-    denoiser = architectures.build(found)
+    denoiser = building.build(found)
     assert all(tensor.is_meta for tensor in denoiser.state_dict().values())
-    counting.count(denoiser, partial(denoiser, **architectures.inputs(denoiser, found)))
+    counting.count(denoiser, partial(denoiser, **building.inputs(denoiser, found)))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in denoiser.modules())
 
 
 def test_a_shape_costs_the_same_on_meta_as_where_it_is_computed():
     found = architectures.find("shapes")
     for device in ("meta", "cpu"):
-        denoiser = architectures.build(found, device=device)
-        call = partial(denoiser, **architectures.inputs(denoiser, found))
+        denoiser = building.build(found, device=device)
+        call = partial(denoiser, **building.inputs(denoiser, found))
         assert counting.count(denoiser, call) == counts_of("shapes")
 
 
@@ -294,7 +292,7 @@ PUBLISHED_PARAMETERS = {"sd15": 859.520, "sdxl": 2567.5, "pixart": 611.350, "svd
 
 @pytest.mark.parametrize("model", PUBLISHED_PARAMETERS)
 def test_architectures_have_as_many_parameters_as_published(model):
-    denoiser = architectures.build(architectures.find(model))
+    denoiser = building.build(architectures.find(model))
     ours = sum(parameter.numel() for parameter in denoiser.parameters()) / 1e6
     assert ours == pytest.approx(PUBLISHED_PARAMETERS[model], rel=1e-4)
 
@@ -496,7 +494,7 @@ def test_a_folder_is_called_on_what_its_pipeline_makes_of_it(make, keywords, siz
     pipe.save_pretrained(tmp_path / "toy")
     found = architectures.find(str(tmp_path / "toy"))
     assert (found.height, found.width, found.tokens, found.frames) == size
-    ours = architectures.inputs(architectures.build(found), found)
+    ours = building.inputs(building.build(found), found)
     theirs = called(pipe, **keywords)
     for name in {"sample", "hidden_states", "encoder_hidden_states"}.intersection(ours):
         assert ours[name].shape[1:] == theirs[name], name
@@ -661,11 +659,11 @@ def test_published_rows_are_whole():
 
 def test_a_denoiser_is_built_with_weights_of_a_seed():
     found = architectures.find("shapes")
-    one, two = (architectures.build(found, device="cpu", seed=seed) for seed in (0, 0))
+    one, two = (building.build(found, device="cpu", seed=seed) for seed in (0, 0))
     assert isinstance(one, UNet2DConditionModel)
     assert all(
         torch.equal(a, b)
         for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True)
     )
-    half = architectures.build(found, device="cpu", dtype="bfloat16")
+    half = building.build(found, device="cpu", dtype="bfloat16")
     assert half.dtype == torch.bfloat16

@@ -81,7 +81,7 @@ def count_architecture(architecture: Architecture) -> Counts:
 
 @lru_cache(maxsize=64)
 def _counted(architecture: Architecture) -> Counts:
-    from attnscope.models.architectures import inputs
+    from attnscope.models.building import inputs
 
     denoiser = _built(replace(architecture, height=0, width=0, tokens=0, frames=0))
     return count(denoiser, partial(denoiser, **inputs(denoiser, architecture)))
@@ -95,7 +95,7 @@ def _anonymous(architecture: Architecture) -> Architecture:
 @lru_cache(maxsize=2)
 def _built(architecture: Architecture) -> Any:
     """The denoiser, which does not depend on what it is called on."""
-    from attnscope.models.architectures import build
+    from attnscope.models.building import build
 
     return build(architecture)
 

@@ -11,19 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_NEVER_BATCHED = frozenset(
-    {
-        "image_rotary_emb",
-        "rotary_emb",
-        "img_ids",
-        "txt_ids",
-        "img_shapes",
-        "txt_seq_lens",
-        "ip_adapter_masks",
-    }
-)
-"""Arguments whose first dimension is not the batch, though its length may happen to equal it."""
-
+from attnscope.families import never_batched
 
 _FOLDED = frozenset(
     {
@@ -54,7 +42,7 @@ def narrowed(value: Any, batch: int, rows: slice) -> Any:
 
 
 def _named(name: str, value: Any, batch: int, rows: slice) -> Any:
-    if name in _NEVER_BATCHED:
+    if name in never_batched():
         return value
     if name in _FOLDED:
         return _unfolded(value, batch, rows)

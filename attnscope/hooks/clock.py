@@ -25,21 +25,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attnscope.families import of_pipeline
 from attnscope.hooks.callers import Caller, is_running, who_calls
 from attnscope.hooks.moments import Moment, Run
 
-_COND_FIRST = (
-    "LuminaPipeline",
-    "ZImage",
-    "StableCascade",
-    "AceStep",
-    "OmniGen",
-    "Wuerstchen",
-    "DiT",
-)
-"""Pipelines of diffusers that put the conditional branch first where one batch holds both."""
-_STEPS_BOTH = ("DiTPipeline",)
-"""Pipelines of diffusers that hand the scheduler both halves of a batch of two branches."""
 _REMEDY = "make other calls of the denoiser outside of the Trace, or by a pipeline with a scheduler of its own"
 
 
@@ -305,7 +294,7 @@ class Clock:
         frames = self._shape[2] if len(self._shape) == 5 and stepped.ndim == 4 else 1
         if frames > 1 and self._shape[-2:] == stepped.shape[-2:] and len(stepped) % frames == 0:
             return stepped.reshape(-1, frames, *stepped.shape[1:]).transpose(1, 2)
-        if _is_one_of(run.started_by, _STEPS_BOTH) and len(stepped) % 2 == 0:
+        if of_pipeline(run.started_by).steps_both and len(stepped) % 2 == 0:
             first, second = stepped.chunk(2)
             if run.samples is None:  # without guidance the halves are images of their own
                 run.samples = len(first) if torch.equal(first, second) else len(stepped)
@@ -330,16 +319,7 @@ def _pair(pipe: Any) -> tuple[str, str]:
     perturbed = hasattr(type(pipe), "do_perturbed_attention_guidance")
     if perturbed and getattr(pipe, "do_classifier_free_guidance", None) is False:
         return "branch0", "branch1"
-    return ("cond", "uncond") if _is_one_of(pipe, _COND_FIRST) else ("uncond", "cond")
-
-
-def _is_one_of(pipe: Any, names: tuple[str, ...]) -> bool:
-    """Whether a pipeline is of a class of diffusers whose name begins so, or of a subclass."""
-    return any(
-        kind.__name__.startswith(names)
-        for kind in type(pipe).__mro__
-        if kind.__module__.startswith("diffusers.")
-    )
+    return ("cond", "uncond") if of_pipeline(pipe).cond_first else ("uncond", "cond")
 
 
 class _Tap:

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from attnscope.errors import InputError
+from attnscope.families import known, of_denoiser
 from attnscope.sites.attention import find_denoiser, unwrapped
-
-_KNOWN = ("UNet2DConditionModel", "PixArtTransformer2DModel")
 
 
 class NullText:
@@ -31,10 +30,9 @@ class NullText:
     def __init__(self, pipe: Any) -> None:
         denoiser = unwrapped(find_denoiser(pipe))
         name = type(pipe).__name__
-        if type(denoiser).__name__ not in _KNOWN or not hasattr(pipe, "encode_prompt"):
-            raise InputError(
-                f"null text is not known for {name}: choose Stable Diffusion 1, 2 or XL, or PixArt"
-            )
+        if of_denoiser(denoiser).null_text is None or not hasattr(pipe, "encode_prompt"):
+            allowed = ", or ".join(family.null_text for family in known() if family.null_text)
+            raise InputError(f"null text is not known for {name}: choose {allowed}")
         if pipe.text_encoder is None:
             raise InputError(f'{name} has no text encoder, which has to encode "" for null text')
         self._pipe = pipe

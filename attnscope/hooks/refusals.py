@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from attnscope.errors import InputError
+from attnscope.families import of_denoiser
 from attnscope.hooks.attention import needs_apart
 from attnscope.plans.base import Branch, Plan, check_kinds
 from attnscope.sites.attention import Site, unwrapped
@@ -30,8 +31,8 @@ def model_keeps(denoiser: nn.Module, sites: Sequence[Site]) -> Branch:
         denoiser: a U-Net or transformer of diffusers, compiled or not.
         sites: its attention.
     """
-    video = type(unwrapped(denoiser)).__name__ == "UNetSpatioTemporalConditionModel"
-    return "cond" if video or any(site.kind == "joint" for site in sites) else "uncond"
+    joint = any(site.kind == "joint" for site in sites)
+    return "cond" if joint else of_denoiser(unwrapped(denoiser)).keeps
 
 
 def check(plan: Plan, pipe: Any, denoiser: nn.Module, sites: Sequence[Site]) -> None:

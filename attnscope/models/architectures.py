@@ -1,4 +1,4 @@
-"""Denoisers by name, built from their architecture alone: without weights, on any device.
+"""Denoisers by name, as far as their architecture alone tells of them: without weights.
 
 The configurations of well-known models are data in ``architectures.json``, each with the file on
 the hub that it is from; those of other models are read from their folder or from the hub.
@@ -8,40 +8,18 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attnscope.errors import InputError
+from attnscope.families import CallSizes, Family, denoiser_named
 from attnscope.models.image_sizes import check_multiple, square
 from attnscope.models.names import MODELS, SHAPES_FOLDER
 
-if TYPE_CHECKING:
-    import torch
-
 _FILE = Path(__file__).with_suffix(".json")
-_SVD, _LATTE, _WAN = (
-    "UNetSpatioTemporalConditionModel",
-    "LatteTransformer3DModel",
-    "WanTransformer3DModel",
-)
-_VIDEO = (_SVD, _LATTE, _WAN)
-_PATCHED_BEFORE = (
-    "ChromaTransformer2DModel",
-    "Flux2Transformer2DModel",
-    "FluxTransformer2DModel",
-)
-"""Their pipelines make patches of 2x2 latents, of which the denoiser's configuration says nothing."""
-_CONDITIONING = {
-    "addition_embed_type": (None, "text", "text_time"),
-    "encoder_hid_dim_type": (None, "text_proj"),
-    "class_embed_type": (None,),
-    "num_class_embeds": (None,),
-}
-"""What else a U-Net may be told, as far as it is known what that is."""
-_COUNT_IT_YOURSELF = "count a call of your own with attnscope.cost.counting.count(denoiser, call)"
 
 
 @dataclass(frozen=True)
@@ -76,9 +54,21 @@ class Architecture:
     steps: int = 25
 
     @property
+    def family(self) -> Family:
+        """What is true of such denoisers alone."""
+        return denoiser_named(self.class_name)
+
+    @property
+    def on(self) -> CallSizes:
+        """What the denoiser is called on."""
+        return CallSizes(
+            self.height // self.scale, self.width // self.scale, self.tokens, self.frames
+        )
+
+    @property
     def makes_videos(self) -> bool:
         """Whether the denoiser takes frames."""
-        return self.class_name in _VIDEO
+        return self.family.makes_videos
 
     @property
     def embeds_guidance(self) -> bool:
@@ -92,12 +82,12 @@ class Architecture:
     @property
     def is_known(self) -> bool:
         """Whether it is known what such a denoiser is called on, and so its size without weights."""
-        return self.class_name in _INPUTS
+        return self.family.has_inputs
 
     @property
     def multiple(self) -> int:
         """What height and width must be multiples of."""
-        return self.scale * latents_a_side(self.class_name, json.loads(self.config))
+        return self.scale * self.family.latents_a_side(json.loads(self.config))
 
     def fitting(self, pixels: float) -> int:
         """The next size that the model takes."""
@@ -129,27 +119,13 @@ class Architecture:
                 raise InputError(f"{what}={getattr(new, what)} is out of range: choose 1 or more")
         if new.frames > 1 and not self.makes_videos:
             raise InputError(f"{self.name} makes images: leave out frames={frames}")
-        made_for = json.loads(self.config).get("video_length", 16)
-        if self.class_name == _LATTE and new.frames not in (1, made_for):
+        allowed = self.family.frames_allowed(json.loads(self.config))
+        if allowed is not None and new.frames not in allowed:
             raise InputError(
-                f"frames={frames} is not what {self.name} is made for (choose 1 or {made_for})"
+                f"frames={frames} is not what {self.name} is made for "
+                f"(choose {' or '.join(map(str, allowed))})"
             )
         return new
-
-
-def latents_a_side(class_name: str, config: Mapping[str, Any]) -> int:
-    """What height and width of the latents must be multiples of.
-
-    Args:
-        class_name: of the denoiser in diffusers.
-        config: its configuration.
-    """
-    patch = config.get("patch_size") or 1
-    if class_name == _SVD:  # does not pad odd halves
-        patch = 2 ** (len(config["block_out_channels"]) - 1)
-    if class_name in _PATCHED_BEFORE:
-        patch = 2
-    return int(patch[-1] if isinstance(patch, list | tuple) else patch)
 
 
 def names() -> tuple[str, ...]:
@@ -180,163 +156,6 @@ def find(model: str, *, offline: bool = False) -> Architecture:
     raise _no_such_model(model)
 
 
-def build(
-    architecture: Architecture, *, device: str = "meta", dtype: str = "float32", seed: int = 0
-) -> Any:
-    """The denoiser with random weights; on ``meta`` with none, which takes no memory.
-
-    Args:
-        architecture: of :func:`find`.
-        device: a torch device.
-        dtype: name of a torch dtype.
-        seed: of the weights.
-
-    Raises:
-        InputError: diffusers has no such class, or cannot build it.
-    """
-    import diffusers
-    import torch
-
-    kind = getattr(diffusers, architecture.class_name, None)
-    if kind is None or not hasattr(kind, "from_config"):
-        raise InputError(f"diffusers has no {architecture.class_name}")
-    with torch.random.fork_rng(), torch.device(device):
-        torch.manual_seed(seed)
-        try:
-            denoiser = kind.from_config(json.loads(architecture.config))
-        except (TypeError, ValueError, KeyError) as error:
-            raise InputError(
-                f"diffusers cannot build this {architecture.class_name}: {error}"
-            ) from error
-    denoiser.to(device)  # some buffers are made on the CPU whatever the device
-    if dtype != "float32":
-        denoiser.to(getattr(torch, dtype))
-    return denoiser.eval().requires_grad_(False)
-
-
-def inputs(denoiser: Any, architecture: Architecture, *, rows: int = 1, seed: int = 0) -> dict[str, Any]:  # fmt: skip
-    """Keywords of one call of a denoiser: random values of the shapes that a pipeline gives it.
-
-    Args:
-        denoiser: of :func:`build`; the values are on its device and of its dtype.
-        architecture: says the sizes.
-        rows: of the batch.
-        seed: of the values.
-
-    Raises:
-        InputError: what such a denoiser is called on is not known.
-    """
-    import torch
-
-    make = _INPUTS.get(type(denoiser).__name__)
-    if make is None:
-        raise InputError(
-            f"what a {type(denoiser).__name__} is called on is not known here "
-            f"(it is of {', '.join(_INPUTS)}): {_COUNT_IT_YOURSELF}"
-        )
-    place = {"device": denoiser.device, "dtype": denoiser.dtype}
-    on_meta = denoiser.device.type == "meta"
-    generator = None if on_meta else torch.Generator(denoiser.device).manual_seed(seed)
-
-    def noise(*shape: int) -> torch.Tensor:
-        return torch.randn(rows, *shape, generator=generator, **place)
-
-    latent = (architecture.height // architecture.scale, architecture.width // architecture.scale)
-    made = make(denoiser, architecture, latent, noise)
-    return {"timestep": torch.ones(rows, **place), **made}
-
-
-def _unet(denoiser: Any, a: Architecture, latent: tuple[int, int], noise: Any) -> dict[str, Any]:
-    config = denoiser.config
-    for option, known in _CONDITIONING.items():
-        if config[option] not in known:
-            raise InputError(
-                f"what a UNet2DConditionModel with {option}={config[option]!r} is called on is not "
-                f"known here: {_COUNT_IT_YOURSELF}"
-            )
-    made = {
-        "sample": noise(config.in_channels, *latent),
-        "encoder_hidden_states": noise(a.tokens, config.encoder_hid_dim or config.cross_attention_dim),
-    }  # fmt: skip
-    if config.addition_embed_type == "text_time":
-        pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-        made["added_cond_kwargs"] = {"text_embeds": noise(pooled), "time_ids": noise(6)}
-    if config.time_cond_proj_dim:
-        made["timestep_cond"] = noise(config.time_cond_proj_dim)
-    return made
-
-
-def _video_unet(
-    denoiser: Any, a: Architecture, latent: tuple[int, int], noise: Any
-) -> dict[str, Any]:
-    config = denoiser.config
-    ids = config.projection_class_embeddings_input_dim // config.addition_time_embed_dim
-    return {
-        "sample": noise(a.frames, config.in_channels, *latent),
-        "encoder_hidden_states": noise(a.tokens, config.cross_attention_dim),
-        "added_time_ids": noise(ids),
-    }
-
-
-def _pixart(denoiser: Any, a: Architecture, latent: tuple[int, int], noise: Any) -> dict[str, Any]:
-    told = denoiser.use_additional_conditions
-    return {
-        "hidden_states": noise(denoiser.config.in_channels, *latent),
-        "encoder_hidden_states": noise(a.tokens, denoiser.config.caption_channels),
-        "added_cond_kwargs": {
-            "resolution": noise(2) if told else None,
-            "aspect_ratio": noise(1) if told else None,
-        },
-    }
-
-
-def _latte(denoiser: Any, a: Architecture, latent: tuple[int, int], noise: Any) -> dict[str, Any]:
-    return {
-        "hidden_states": noise(denoiser.config.in_channels, a.frames, *latent),
-        "encoder_hidden_states": noise(a.tokens, denoiser.config.caption_channels),
-    }
-
-
-def _sd3(denoiser: Any, a: Architecture, latent: tuple[int, int], noise: Any) -> dict[str, Any]:
-    return {
-        "hidden_states": noise(denoiser.config.in_channels, *latent),
-        "encoder_hidden_states": noise(a.tokens, denoiser.config.joint_attention_dim),
-        "pooled_projections": noise(denoiser.config.pooled_projection_dim),
-    }
-
-
-def _flux(denoiser: Any, a: Architecture, latent: tuple[int, int], noise: Any) -> dict[str, Any]:
-    patches = latent[0] // 2 * (latent[1] // 2)
-    made = {
-        "hidden_states": noise(patches, denoiser.config.in_channels),
-        "encoder_hidden_states": noise(a.tokens, denoiser.config.joint_attention_dim),
-        "pooled_projections": noise(denoiser.config.pooled_projection_dim),
-        "img_ids": noise(patches, 3)[0],
-        "txt_ids": noise(a.tokens, 3)[0],
-    }
-    if denoiser.config.guidance_embeds:
-        made["guidance"] = noise(1)[:, 0]
-    return made
-
-
-def _wan(denoiser: Any, a: Architecture, latent: tuple[int, int], noise: Any) -> dict[str, Any]:
-    return {
-        "hidden_states": noise(denoiser.config.in_channels, a.frames, *latent),
-        "encoder_hidden_states": noise(a.tokens, denoiser.config.text_dim),
-    }
-
-
-_INPUTS: dict[str, Callable[..., dict[str, Any]]] = {
-    "UNet2DConditionModel": _unet,
-    _SVD: _video_unet,
-    "PixArtTransformer2DModel": _pixart,
-    _LATTE: _latte,
-    "SD3Transformer2DModel": _sd3,
-    "FluxTransformer2DModel": _flux,
-    _WAN: _wan,
-}
-
-
 @cache
 def _known() -> dict[str, dict[str, Any]]:
     known: dict[str, dict[str, Any]] = json.loads(_FILE.read_text("utf-8"))
@@ -356,7 +175,7 @@ def _read(model: str, text: Callable[[str], str]) -> Architecture:
     scale = vae.get("scale_factor_spatial") or 2 ** (levels - 1)
     side = config.get("sample_size") or 128
     height, width = side if isinstance(side, list) else (side, side)
-    called = _call_defaults(str(index.get("_class_name")))
+    family, called = denoiser_named(name), _call_defaults(str(index.get("_class_name")))
     return Architecture(
         name=model,
         class_name=name,
@@ -364,8 +183,8 @@ def _read(model: str, text: Callable[[str], str]) -> Architecture:
         source=f"{model}, {part}/config.json",
         height=called.get("height", height * scale),
         width=called.get("width", width * scale),
-        tokens=_tokens(name, called, _optional(model, "text_encoder/config.json", text)),
-        frames=_frames(name, called, config, vae),
+        tokens=family.tokens(called, _optional(model, "text_encoder/config.json", text)),
+        frames=family.frames(called, config, vae),
         scale=scale,
         guided=not _embeds_guidance(config) and called.get("true_cfg_scale", 2) > 1,  # as Flux's
     )
@@ -380,30 +199,6 @@ def _call_defaults(pipeline: str) -> dict[str, Any]:
         return {}
     parameters = inspect.signature(kind.__call__).parameters.values()
     return {p.name: p.default for p in parameters if isinstance(p.default, int | float)}
-
-
-def _tokens(name: str, called: dict[str, Any], encoder: dict[str, Any]) -> int:
-    """As long as the pipeline makes the text: what its call says, or its text encoder."""
-    if name == _SVD:
-        return 1  # the image's
-    if name == _LATTE:
-        return 120  # stands in the middle of its pipeline
-    clip = int(encoder.get("max_position_embeddings") or 77)
-    if name == "SD3Transformer2DModel":  # that of CLIP, then that of T5
-        return clip + int(called.get("max_sequence_length", 256))
-    return int(called.get("max_sequence_length", clip))
-
-
-def _frames(name: str, called: dict[str, Any], config: dict[str, Any], vae: dict[str, Any]) -> int:
-    """Of the latents: what the denoiser is made for, or what its pipeline makes when told nothing."""
-    if name == _WAN:
-        shrunk = vae.get("scale_factor_temporal") or 4
-        return int((called.get("num_frames", 81) - 1) // shrunk + 1)
-    if name not in _VIDEO:
-        return 1
-    return int(
-        config.get("num_frames") or config.get("video_length") or called.get("video_length", 16)
-    )
 
 
 def _embeds_guidance(config: dict[str, Any]) -> bool:

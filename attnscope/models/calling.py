@@ -9,8 +9,8 @@ from typing import Any
 from PIL.Image import Image
 
 from attnscope.errors import InputError
+from attnscope.families import of_pipeline
 from attnscope.models.image_sizes import asked, made
-from attnscope.models.names import VIDEO
 
 
 def call(
@@ -103,16 +103,12 @@ def call_options(
         size = dict(zip(("height", "width"), asked(pipe, height, width), strict=True))
     if size and "use_resolution_binning" in inspect.signature(pipe.__call__).parameters:
         options["use_resolution_binning"] = False  # PixArt would make the nearest of its own sizes
-    options |= size
-    if is_video(pipe):
-        least = min(1.0, guidance)
-        return {**options, "max_guidance_scale": guidance, "min_guidance_scale": least}
-    return {**options, "guidance_scale": guidance}
+    return options | size | of_pipeline(pipe).guidance_keywords(guidance)
 
 
 def is_video(pipe: Any) -> bool:
     """Whether a pipeline is conditioned on images and makes videos (Stable Video Diffusion)."""
-    return type(pipe).__name__ == VIDEO
+    return of_pipeline(pipe).starts_from_images
 
 
 def frames(made: Any) -> list[Image]:

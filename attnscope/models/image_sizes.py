@@ -15,6 +15,7 @@ from typing import Any
 from PIL.Image import Image
 
 from attnscope.errors import InputError
+from attnscope.families import of_denoiser
 
 _SCALES = (
     "vae_scale_factor_spatial",
@@ -99,10 +100,7 @@ def made(pipe: Any, images: Any, output_type: str) -> tuple[int, int] | None:
 
 
 def _multiple(pipe: Any) -> int:
-    from attnscope.models.architectures import latents_a_side
-
-    name = type(_denoiser(pipe)).__name__
-    return _scale(pipe) * latents_a_side(name, _config(pipe))
+    return _scale(pipe) * of_denoiser(_denoiser(pipe)).latents_a_side(_config(pipe))
 
 
 def _scale(pipe: Any) -> int:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from attnscope.errors import InputError
+from attnscope.families import Family, pipeline_named
 
-VIDEO = "StableVideoDiffusionPipeline"
 _WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")  # the others by --allow-pickle
 READER = "reader.safetensors"
 """In the folder of a model of the shapes world, which alone has a reader."""
@@ -36,7 +36,7 @@ class Model:
     name: str
     source: str
     steps: int = 25
-    guidance: float = 7.5
+    guidance: float = Family.guidance
     task: Literal["text", "image"] = "text"
     variant: str | None = None
     unet: str | None = None
@@ -105,16 +105,15 @@ def describe(name: str) -> Model:
 def _describe_folder(folder: Path) -> Model:
     try:
         index = json.loads((folder / "model_index.json").read_text("utf-8"))
-        video = index.get("_class_name") == VIDEO
+        family = pipeline_named(str(index.get("_class_name")))
     except FileNotFoundError as error:
         raise InputError(
             f"folder {str(folder)!r} is no diffusers pipeline: it has no model_index.json"
         ) from error
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
         raise InputError(f"{str(folder / 'model_index.json')!r} cannot be read: {error}") from error
-    if video:
-        return Model(str(folder), str(folder), guidance=3.0, task="image", scheduler=None)
-    return Model(str(folder), str(folder), scheduler=None)
+    task: Literal["text", "image"] = "image" if family.starts_from_images else "text"
+    return Model(str(folder), str(folder), guidance=family.guidance, task=task, scheduler=None)
 
 
 def is_of_shapes(model: Model) -> bool:

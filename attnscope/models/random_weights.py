@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnscope.errors import InputError
-from attnscope.models import architectures
+from attnscope.families.base import no_pipeline_for
+from attnscope.models import building
 from attnscope.models.architectures import Architecture
 
 _CHANNELS = 8
@@ -29,19 +29,13 @@ def build(architecture: Architecture, *, device: str = "cpu", dtype: str = "floa
     Raises:
         InputError: there is no pipeline for such a denoiser here.
     """
-    makers = {
-        "UNet2DConditionModel": _stable_diffusion,
-        "PixArtTransformer2DModel": _pixart,
-        "UNetSpatioTemporalConditionModel": _video,
-        "LatteTransformer3DModel": _latte,
-    }
-    if architecture.class_name not in makers:
-        raise InputError(
-            f"there is no pipeline here for a {architecture.class_name} of random weights "
-            f"(there is one for {', '.join(makers)}): leave --random-weights out"
-        )
-    denoiser = architectures.build(architecture, device=device, dtype=dtype)
-    pipe = makers[architecture.class_name](denoiser, architecture)
+    family = architecture.family
+    if not family.has_pipeline:
+        raise no_pipeline_for(architecture.class_name)
+    denoiser = building.build(architecture, device=device, dtype=dtype)
+    levels = architecture.scale.bit_length()
+    parts = {} if family.starts_from_images else _parts(levels, guided=architecture.guided)
+    pipe = family.pipeline(denoiser, parts, levels)
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device, getattr(torch, dtype))
 
@@ -71,19 +65,19 @@ def call_keywords(
         "width": architecture.width,
         "output_type": "latent",
     }
-    if architecture.class_name == "UNetSpatioTemporalConditionModel":
+    family = architecture.family
+    if family.starts_from_images:
         from PIL import Image
 
         image = Image.new("RGB", (architecture.width, architecture.height))
         return shared | {
             "image": [image] * batch,
             "num_frames": architecture.frames,
-            "min_guidance_scale": min(1.0, guidance),
-            "max_guidance_scale": guidance,
             "generator": torch.Generator().manual_seed(seed),
+            **family.guidance_keywords(guidance),
         }
     denoiser = getattr(pipe, "unet", None) or pipe.transformer
-    given = architectures.inputs(denoiser, architecture, rows=2 * batch, seed=seed)
+    given = building.inputs(denoiser, architecture, rows=2 * batch, seed=seed)
     latents = given.get("sample", given.get("hidden_states"))
     assert isinstance(latents, Tensor)
     text = given["encoder_hidden_states"]
@@ -91,7 +85,7 @@ def call_keywords(
         "latents": latents[:batch],
         "prompt_embeds": text[:batch],
         "negative_prompt_embeds": text[batch:],
-        "guidance_scale": guidance,
+        **family.guidance_keywords(guidance),
     }
     pooled = given.get("added_cond_kwargs", {}).get("text_embeds")
     if pooled is not None:
@@ -99,124 +93,26 @@ def call_keywords(
             "pooled_prompt_embeds": pooled[:batch],
             "negative_pooled_prompt_embeds": pooled[batch:],
         }
-    if architecture.class_name == "PixArtTransformer2DModel":
-        mask = torch.ones(batch, architecture.tokens, device=text.device)
-        shared |= {
-            "negative_prompt": None,
-            "prompt_attention_mask": mask,
-            "negative_prompt_attention_mask": mask,
-            "use_resolution_binning": False,
-        }
-    if architecture.class_name == "LatteTransformer3DModel":
-        shared |= {"negative_prompt": None, "video_length": architecture.frames}
-    return shared
+    return shared | family.pipeline_keywords(architecture.on, batch, text.device)
 
 
-def _scheduler(architecture: Architecture) -> Any:
-    """The one of a model's authors, or their own fast one."""
+def _parts(levels: int, *, guided: bool) -> dict[str, Any]:
+    """What pipelines of text share, with the scheduler of a model's authors, or their own fast one."""
     import diffusers
 
-    kind = diffusers.DPMSolverMultistepScheduler
-    if not architecture.guided:
-        kind = diffusers.LCMScheduler
-    return kind(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
-
-
-def _autoencoder(levels: int = 4) -> Any:
-    import diffusers
-
-    return diffusers.AutoencoderKL(
+    kind = diffusers.DPMSolverMultistepScheduler if guided else diffusers.LCMScheduler
+    autoencoder = diffusers.AutoencoderKL(
         block_out_channels=(_CHANNELS,) * levels,
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
         norm_num_groups=4,
         latent_channels=4,
-    ).eval()
-
-
-def _levels(architecture: Architecture) -> int:
-    return architecture.scale.bit_length()
-
-
-def _stable_diffusion(denoiser: Any, architecture: Architecture) -> Any:
-    import diffusers
-
-    parts = {
-        "vae": _autoencoder(_levels(architecture)),
-        "scheduler": _scheduler(architecture),
+    )
+    return {
+        "vae": autoencoder.eval(),
+        "scheduler": kind(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
+        ),
         "text_encoder": None,
         "tokenizer": None,
-        "unet": denoiser,
     }
-    if denoiser.config.addition_embed_type == "text_time":
-        return diffusers.StableDiffusionXLPipeline(
-            text_encoder_2=None, tokenizer_2=None, add_watermarker=False, **parts
-        )
-    return diffusers.StableDiffusionPipeline(
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False, **parts
-    )
-
-
-def _pixart(denoiser: Any, architecture: Architecture) -> Any:
-    import diffusers
-
-    told = denoiser.use_additional_conditions  # the size of the image, as alpha at 1024 is
-    kind = diffusers.PixArtAlphaPipeline if told else diffusers.PixArtSigmaPipeline
-    return kind(
-        transformer=denoiser,
-        vae=_autoencoder(_levels(architecture)),
-        scheduler=_scheduler(architecture),
-        text_encoder=None,
-        tokenizer=None,
-    )
-
-
-def _latte(denoiser: Any, architecture: Architecture) -> Any:
-    import diffusers
-
-    return diffusers.LattePipeline(
-        transformer=denoiser,
-        vae=_autoencoder(_levels(architecture)),
-        scheduler=_scheduler(architecture),
-        text_encoder=None,
-        tokenizer=None,
-    )
-
-
-def _video(denoiser: Any, architecture: Architecture) -> Any:
-    import diffusers
-    from transformers import (
-        CLIPImageProcessor,
-        CLIPVisionConfig,
-        CLIPVisionModelWithProjection,
-    )
-
-    levels = _levels(architecture)
-    autoencoder = diffusers.AutoencoderKLTemporalDecoder(
-        block_out_channels=(32,) * levels,  # its decoder norms by 32 groups
-        down_block_types=("DownEncoderBlock2D",) * levels,
-        latent_channels=4,
-    )
-    encoder = CLIPVisionModelWithProjection(
-        CLIPVisionConfig(
-            hidden_size=32,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=4,
-            image_size=224,
-            patch_size=56,
-            projection_dim=denoiser.config.cross_attention_dim,
-        )
-    )
-    return diffusers.StableVideoDiffusionPipeline(
-        unet=denoiser,
-        vae=autoencoder.eval(),
-        image_encoder=encoder.eval(),
-        feature_extractor=CLIPImageProcessor(),
-        scheduler=diffusers.EulerDiscreteScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
-            prediction_type="v_prediction", interpolation_type="linear", steps_offset=1,
-            timestep_type="continuous", timestep_spacing="leading", use_karras_sigmas=True,
-            sigma_min=0.002, sigma_max=700.0,
-        ),
-    )  # fmt: skip

@@ -13,12 +13,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from diffusers.hooks._helpers import TransformerBlockRegistry
 from torch import Tensor, nn
 
 from attnscope.errors import InputError
+from attnscope.families import Stream, stream_of_block
 from attnscope.sites.attention import Site, unwrapped
 
 LATENTS = Site("x_t", "latent", "latents", -1)
@@ -57,31 +58,6 @@ def find_surroundings(denoiser: nn.Module, sites: Sequence[Site]) -> tuple[Site,
     return (*found.values(), LATENTS)
 
 
-class _Streams(NamedTuple):
-    """Where a module has the image's stream: its argument, and the place in what it returns."""
-
-    argument: str = "hidden_states"
-    place: int = 0
-
-
-_TEXT_FIRST = _Streams(place=1)
-_STREAMS = {
-    **dict.fromkeys(
-        ("AuraFlowJointTransformerBlock", "BriaFiboTransformerBlock", "BriaTransformerBlock",
-         "BriaSingleTransformerBlock", "ChromaTransformerBlock", "Flux2SingleTransformerBlock",
-         "Flux3SingleTransformerBlock", "LongCatImageTransformerBlock",
-         "LongCatImageSingleTransformerBlock", "OvisImageTransformerBlock",
-         "OvisImageSingleTransformerBlock", "WanVACETransformerBlock"),
-        _TEXT_FIRST,
-    ),
-    "Cosmos3PackedMoTAttention": _Streams("gen_seq", 1),
-}  # fmt: skip
-"""What the record of diffusers 0.42 lacks, or has the wrong way round (Bria, Flux 2's single ones).
-
-Of Wan VACE's two results, a hint for the main blocks and the stream, the second is the stream.
-"""
-
-
 def stream(
     site: Site, output: Any, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Tensor:
@@ -114,7 +90,7 @@ def stream(
     if len(tensors) == 1:
         return tensors[0]
     kind: Any = type(module)
-    argument, place = _streams(kind)
+    argument, place = _stream(kind)
     given = _argument(argument, module, args, kwargs)
     known = parts[place] if place < len(parts) else None
     fitting = [part for part in tensors if isinstance(given, Tensor) and part.shape == given.shape]
@@ -124,17 +100,17 @@ def stream(
 
 
 @lru_cache(maxsize=256)
-def _streams(kind: type[nn.Module]) -> _Streams:
-    """What is recorded of a class or of one that it is derived from."""
+def _stream(kind: type[nn.Module]) -> Stream:
+    """What is recorded of a class or of one that it is derived from, here or in diffusers."""
     for base in kind.__mro__:
-        if base.__name__ in _STREAMS:
-            return _STREAMS[base.__name__]
+        if (ours := stream_of_block(base)) is not None:
+            return ours
         try:
             record = TransformerBlockRegistry.get(base)
         except ValueError:  # diffusers knows nothing of it
             continue
-        return _Streams(record.hidden_states_argument_name, record.return_hidden_states_index)
-    return _Streams()
+        return Stream(record.hidden_states_argument_name, record.return_hidden_states_index)
+    return Stream()
 
 
 def _argument(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

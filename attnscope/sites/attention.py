@@ -25,6 +25,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from attnscope.errors import InputError
+from attnscope.families import of_denoiser
 from attnscope.sites.names import is_named
 
 Kind = Literal["cross", "self", "joint", "feed-forward", "block", "latent"]
@@ -38,8 +39,6 @@ ATTENTION_CLASSES = (Attention, MochiAttention, AttentionModuleMixin)
 _TEXT_ARGUMENTS = frozenset(
     {"encoder_hidden_states", "cap_feats", "text_embeds", "prompt_embeds", "text_bth", "input_ids"}
 )
-_TEXT_IN_THE_SEQUENCE = frozenset({"BriaFibo2Transformer2DModel"})
-"""Denoisers that look at text elsewhere in some blocks, and hold some in the sequence in all."""
 
 _NOISE_ALONE = "noise_refiner"  # before the text joins in Lumina 2, Z-Image, Bria Fibo 2
 
@@ -259,7 +258,7 @@ def _kind(name: str, modules: dict[str, nn.Module]) -> Kind:
 
 def _text_is_in_the_sequence(denoiser: nn.Module, sites: Sequence[Site]) -> bool:
     """Whether text is an input but no site looks elsewhere: then it is part of the sequence."""
-    if type(unwrapped(denoiser)).__name__ in _TEXT_IN_THE_SEQUENCE:
+    if of_denoiser(unwrapped(denoiser)).text_in_sequence:
         return True
     if any(site.kind != "self" for site in sites):
         return False

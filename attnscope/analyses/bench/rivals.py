@@ -10,12 +10,13 @@ import contextlib
 import copy
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
 from attnscope.errors import InputError
+from attnscope.families import of_denoiser, of_pipeline
 from attnscope.plans.base import Plan
 from attnscope.plans.reuse import TGate
 from attnscope.sites.attention import find_denoiser
@@ -104,28 +105,17 @@ def twin(pipe: Any) -> Any:
 @contextlib.contextmanager
 def _tgate(pipe: Any, task: Task) -> Iterator[Call]:
     """The authors' package."""
-    loader = {
-        "StableDiffusionPipeline": "TgateSDLoader",
-        "StableDiffusionXLPipeline": "TgateSDXLLoader",
-        "PixArtAlphaPipeline": "TgatePixArtAlphaLoader",
-        "PixArtSigmaPipeline": "TgatePixArtSigmaLoader",
-        "StableVideoDiffusionPipeline": "TgateSVDLoader",
-    }
-    yield _loaded(pipe, task, loader)
+    yield _loaded(pipe, task, of_pipeline(pipe).tgate_loaders)
 
 
 @contextlib.contextmanager
 def _tgate_deepcache(pipe: Any, task: Task) -> Iterator[Call]:
     """Both, as the authors of T-GATE combine them: the cache begins anew at the gate."""
-    loader = {
-        "StableDiffusionPipeline": "TgateSDDeepCacheLoader",
-        "StableDiffusionXLPipeline": "TgateSDXLDeepCacheLoader",
-    }
-    _check_u_net(pipe)
-    yield _loaded(pipe, task, loader, **_DEEPCACHE)
+    _check_made_for(pipe, "DeepCache")
+    yield _loaded(pipe, task, of_pipeline(pipe).tgate_deepcache_loaders, **_DEEPCACHE)
 
 
-def _loaded(pipe: Any, task: Task, loaders: dict[str, str], **options: Any) -> Call:
+def _loaded(pipe: Any, task: Task, loaders: Mapping[str, str], **options: Any) -> Call:
     name = type(pipe).__name__
     if name not in loaders:
         raise InputError(f"tgate has no loader for {name}")
@@ -159,7 +149,7 @@ def _t_gate(task: Task) -> TGate:
 
 @contextlib.contextmanager
 def _deepcache(pipe: Any, task: Task) -> Iterator[Call]:
-    _check_u_net(pipe)
+    _check_made_for(pipe, "DeepCache")
     helper = importlib.import_module("DeepCache").DeepCacheSDHelper(pipe=pipe)
     helper.set_params(**_DEEPCACHE)
     helper.enable()
@@ -169,7 +159,7 @@ def _deepcache(pipe: Any, task: Task) -> Iterator[Call]:
 @contextlib.contextmanager
 def _tome(pipe: Any, task: Task) -> Iterator[Call]:
     """Merges where there are most tokens, as its authors do on Stable Diffusion."""
-    _check_u_net(pipe)
+    _check_made_for(pipe, "tomesd")
     stages = pipe.unet.config.down_block_types
     first = next((number for number, name in enumerate(stages) if "CrossAttn" in name), None)
     if first is None:
@@ -190,8 +180,8 @@ def _tgate_tome(pipe: Any, task: Task) -> Iterator[Call]:
         yield merging
 
 
-def _check_u_net(pipe: Any) -> None:
-    if type(getattr(pipe, "unet", None)).__name__ != "UNet2DConditionModel":
+def _check_made_for(pipe: Any, package: str) -> None:
+    if package not in of_denoiser(getattr(pipe, "unet", None)).rivals:
         raise InputError(f"it is made for U-Nets of images, not for {type(pipe).__name__}")
 
 

@@ -1,0 +1,304 @@
+"""A family of denoisers: the questions that may be asked of it, and the answers of the general rules.
+
+A subclass names the classes that it is about and answers what is otherwise in its family; it is
+registered where it is written. Classes are known by name along their bases, so that a subclass of
+one's own is of the family of its base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from attnscope.errors import InputError
+
+if TYPE_CHECKING:
+    from attnscope.plans.base import Branch
+
+Noise = Callable[..., Any]
+"""Takes the sizes of one row and returns random values ``[rows, *sizes]``."""
+
+
+class Stream(NamedTuple):
+    """Where a module has the image's stream: its argument, and the place in what it returns."""
+
+    argument: str = "hidden_states"
+    place: int = 0
+
+
+TEXT_FIRST = Stream(place=1)
+"""Of a block that returns the text's stream, then the image's."""
+
+
+@dataclass(frozen=True)
+class CallSizes:
+    """What a denoiser without weights is called on.
+
+    Args:
+        rows: of the latents.
+        columns: of the latents.
+        tokens: of the text, or of the image that a video begins with.
+        frames: of the latents of a video; 1 for images.
+    """
+
+    rows: int
+    columns: int
+    tokens: int
+    frames: int = 1
+
+
+class Family:
+    """What is true of a family alone; of this class itself, what holds where nothing is known.
+
+    Names of classes
+        denoisers: of its denoisers in diffusers.
+        pipelines: shell-style patterns of its pipelines in diffusers, as far as they have habits of
+            their own.
+        streams: its transformer blocks and where they have the image's stream, as far as the record
+            of diffusers 0.42 lacks them or has them the wrong way round.
+
+    How pipelines call it
+        cond_first: whether the conditional branch comes first where one batch holds both.
+        steps_both: whether the scheduler is handed both halves of a batch of two branches.
+        never_batched: arguments whose first dimension is not the batch, though its length may
+            happen to equal it. They are left alone in calls of every family.
+        starts_from_images: whether it is conditioned on an image, in the place of text.
+        makes_videos: whether the denoiser takes frames.
+        guidance: scale that its authors recommend.
+
+    Text in it
+        text_in_sequence: whether text stands in the sequence itself in every block, though some
+            look at text elsewhere, too.
+        keeps: the branch that T-GATE keeps, joint attention aside.
+        null_text: which of its pipelines are known to encode "" as they encode a prompt, in words;
+            ``None`` is none.
+
+    Other packages
+        tgate_loaders: pipeline to the loader of the package ``tgate``.
+        tgate_deepcache_loaders: the same for its loader with DeepCache.
+        rivals: packages that are made for its denoisers, beside ``tgate``.
+    """
+
+    denoisers: ClassVar[tuple[str, ...]] = ()
+    pipelines: ClassVar[tuple[str, ...]] = ()
+    streams: ClassVar[Mapping[str, Stream]] = {}
+
+    cond_first: ClassVar[bool] = False
+    steps_both: ClassVar[bool] = False
+    never_batched: ClassVar[frozenset[str]] = frozenset({"image_rotary_emb", "rotary_emb"})
+    starts_from_images: ClassVar[bool] = False
+    makes_videos: ClassVar[bool] = False
+    guidance: ClassVar[float] = 7.5
+
+    text_in_sequence: ClassVar[bool] = False
+    keeps: ClassVar[Branch] = "uncond"
+    null_text: ClassVar[str | None] = None
+
+    tgate_loaders: ClassVar[Mapping[str, str]] = {}
+    tgate_deepcache_loaders: ClassVar[Mapping[str, str]] = {}
+    rivals: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Register a family under the names that it gives itself, not under those of its base."""
+        super().__init_subclass__(**kwargs)
+        _FAMILIES.append(cls())
+        for answers in (_of_denoiser_class, _of_pipeline_class, never_batched):
+            answers.cache_clear()
+
+    @property
+    def has_inputs(self) -> bool:
+        """Whether it is known what its denoisers are called on."""
+        return type(self).inputs is not Family.inputs
+
+    @property
+    def has_pipeline(self) -> bool:
+        """Whether there is a pipeline of random weights around its denoisers."""
+        return type(self).pipeline is not Family.pipeline
+
+    def latents_a_side(self, config: Mapping[str, Any]) -> int:
+        """What height and width of the latents must be multiples of.
+
+        Args:
+            config: of the denoiser.
+        """
+        patch = config.get("patch_size") or 1
+        return int(patch[-1] if isinstance(patch, list | tuple) else patch)
+
+    def tokens(self, called: Mapping[str, Any], encoder: Mapping[str, Any]) -> int:
+        """As long as a pipeline makes the text: what its call says, or its text encoder.
+
+        Args:
+            called: numbers that the pipeline's call takes where it is told nothing.
+            encoder: configuration of the text encoder.
+        """
+        return int(called.get("max_sequence_length", _clip_tokens(encoder)))
+
+    def frames(
+        self, called: Mapping[str, Any], config: Mapping[str, Any], vae: Mapping[str, Any]
+    ) -> int:
+        """Of the latents: what the denoiser is made for, or what its pipeline makes by itself.
+
+        Args:
+            called: numbers that the pipeline's call takes where it is told nothing.
+            config: of the denoiser.
+            vae: configuration of the autoencoder.
+        """
+        if not self.makes_videos:
+            return 1
+        made_for = config.get("num_frames") or config.get("video_length")
+        return int(made_for or called.get("video_length", 16))
+
+    def frames_allowed(self, config: Mapping[str, Any]) -> tuple[int, ...] | None:
+        """How many frames a denoiser takes; ``None`` is any number.
+
+        Args:
+            config: of the denoiser.
+        """
+        return None
+
+    def inputs(self, denoiser: Any, on: CallSizes, noise: Noise) -> dict[str, Any]:
+        """Keywords of one call of a denoiser, but for its timestep.
+
+        Args:
+            denoiser: of the family.
+            on: what it is called on.
+            noise: makes random values of one row's sizes.
+
+        Raises:
+            InputError: what such a denoiser is called on is not known.
+        """
+        names = [name for family in known() if family.has_inputs for name in family.denoisers]
+        raise inputs_not_known(type(denoiser).__name__, f" (it is of {', '.join(names)})")
+
+    def pipeline(self, denoiser: Any, parts: Mapping[str, Any], levels: int) -> Any:
+        """A pipeline of diffusers around a denoiser of random weights.
+
+        Args:
+            denoiser: of the family.
+            parts: autoencoder and scheduler, and no text encoder; empty for one that starts from
+                images, which is to make its own.
+            levels: resolutions of the autoencoder: it shrinks by two to the power of one less.
+
+        Raises:
+            InputError: there is none here for such a denoiser.
+        """
+        raise no_pipeline_for(type(denoiser).__name__)
+
+    def pipeline_keywords(self, on: CallSizes, batch: int, device: Any) -> dict[str, Any]:
+        """What a pipeline is called with beside random latents and embeddings.
+
+        Args:
+            on: what its denoiser is called on.
+            batch: images at a time.
+            device: where the embeddings are.
+        """
+        return {}
+
+    def guidance_keywords(self, guidance: float) -> dict[str, float]:
+        """The guidance scale as keywords of a pipeline's call."""
+        return {"guidance_scale": guidance}
+
+
+_FAMILIES: list[Family] = []
+_ANY = Family()
+"""Whose answers hold where no family is known."""
+
+
+def known() -> tuple[Family, ...]:
+    """All families that were written, in the order of their files."""
+    return tuple(_FAMILIES)
+
+
+def denoiser_named(class_name: str) -> Family:
+    """The family of a denoiser's class in diffusers; the last that was written, should there be two."""
+    return next((f for f in reversed(_FAMILIES) if class_name in f.denoisers), _ANY)
+
+
+def of_denoiser(denoiser: Any) -> Family:
+    """The family of a denoiser.
+
+    Args:
+        denoiser: of diffusers; one that is compiled, or wrapped otherwise, is of none.
+    """
+    kind: Any = type(denoiser)
+    return _of_denoiser_class(kind)
+
+
+def pipeline_named(class_name: str) -> Family:
+    """The family of a pipeline's class in diffusers."""
+    named = (
+        family
+        for family in reversed(_FAMILIES)
+        if any(fnmatchcase(class_name, pattern) for pattern in family.pipelines)
+    )
+    return next(named, _ANY)
+
+
+def of_pipeline(pipe: Any) -> Family:
+    """The family of a pipeline of diffusers, or of a subclass; ``None`` is of none."""
+    kind: Any = type(pipe)
+    return _of_pipeline_class(kind)
+
+
+def stream_of_block(kind: type[Any]) -> Stream | None:
+    """Where the image's stream is in a block; ``None`` where no family says it.
+
+    Args:
+        kind: the block's class itself, its bases aside.
+    """
+    found = (family.streams.get(kind.__name__) for family in reversed(_FAMILIES))
+    return next((stream for stream in found if stream is not None), None)
+
+
+@lru_cache(maxsize=1)
+def never_batched() -> frozenset[str]:
+    """Arguments of a call whose first dimension is not the batch, in any family."""
+    return _ANY.never_batched.union(*(family.never_batched for family in _FAMILIES))
+
+
+def inputs_not_known(what: str, more: str = "") -> InputError:
+    """The error of a denoiser whose call is not known.
+
+    Args:
+        what: class of the denoiser.
+        more: what is particular, or what is known instead.
+    """
+    return InputError(
+        f"what a {what} is called on is not known here{more}: "
+        "count a call of your own with attnscope.cost.counting.count(denoiser, call)"
+    )
+
+
+def no_pipeline_for(class_name: str) -> InputError:
+    """The error of a denoiser around which no pipeline can be put together.
+
+    Args:
+        class_name: of the denoiser.
+    """
+    names = [name for family in known() if family.has_pipeline for name in family.denoisers]
+    return InputError(
+        f"there is no pipeline here for a {class_name} of random weights "
+        f"(there is one for {', '.join(names)}): leave --random-weights out"
+    )
+
+
+def _clip_tokens(encoder: Mapping[str, Any]) -> int:
+    return int(encoder.get("max_position_embeddings") or 77)
+
+
+@lru_cache(maxsize=256)
+def _of_denoiser_class(kind: type[Any]) -> Family:
+    return _first_known(denoiser_named(base.__name__) for base in kind.__mro__)
+
+
+@lru_cache(maxsize=256)
+def _of_pipeline_class(kind: type[Any]) -> Family:
+    ours = (base for base in kind.__mro__ if base.__module__.startswith("diffusers."))
+    return _first_known(pipeline_named(base.__name__) for base in ours)
+
+
+def _first_known(found: Iterator[Family]) -> Family:
+    return next((family for family in found if family is not _ANY), _ANY)

@@ -1,0 +1,23 @@
+"""Bria and Bria Fibo, built like Flux; in Fibo 2 text is in the sequence and beside it."""
+
+from __future__ import annotations
+
+from attnscope.families.base import TEXT_FIRST, Family
+
+
+class Bria(Family):
+    """The record of diffusers has their blocks the wrong way round."""
+
+    denoisers = ("BriaTransformer2DModel", "BriaFiboTransformer2DModel")
+    streams = {
+        "BriaTransformerBlock": TEXT_FIRST,
+        "BriaSingleTransformerBlock": TEXT_FIRST,
+        "BriaFiboTransformerBlock": TEXT_FIRST,
+    }
+
+
+class BriaFibo2(Family):
+    """Looks at text elsewhere in some blocks, and holds some in the sequence in all."""
+
+    denoisers = ("BriaFibo2Transformer2DModel",)
+    text_in_sequence = True

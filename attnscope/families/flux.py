@@ -1,0 +1,51 @@
+"""Flux 1, 2 and 3: blocks of two streams, then blocks of one sequence of text and image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attnscope.families.base import TEXT_FIRST, CallSizes, Family, Noise
+
+
+class Flux(Family):
+    """Its pipeline makes patches of 2x2 latents, of which the denoiser's configuration says nothing."""
+
+    denoisers = ("FluxTransformer2DModel",)
+    never_batched = Family.never_batched | {"img_ids", "txt_ids"}
+
+    def latents_a_side(self, config: Mapping[str, Any]) -> int:
+        """Two, by its pipeline."""
+        return 2
+
+    def inputs(self, denoiser: Any, on: CallSizes, noise: Noise) -> dict[str, Any]:
+        """Patches, text, its pooled embedding, where both stand, and an embedded guidance scale."""
+        patches = on.rows // 2 * (on.columns // 2)
+        made = {
+            "hidden_states": noise(patches, denoiser.config.in_channels),
+            "encoder_hidden_states": noise(on.tokens, denoiser.config.joint_attention_dim),
+            "pooled_projections": noise(denoiser.config.pooled_projection_dim),
+            "img_ids": noise(patches, 3)[0],
+            "txt_ids": noise(on.tokens, 3)[0],
+        }
+        if denoiser.config.guidance_embeds:
+            made["guidance"] = noise(1)[:, 0]
+        return made
+
+
+class Flux2(Family):
+    """Patches as the first's; the record of diffusers has its single blocks the wrong way round."""
+
+    denoisers = ("Flux2Transformer2DModel",)
+    streams = {"Flux2SingleTransformerBlock": TEXT_FIRST}
+
+    def latents_a_side(self, config: Mapping[str, Any]) -> int:
+        """Two, by its pipeline."""
+        return 2
+
+
+class Flux3(Family):
+    """Single blocks as those of the second."""
+
+    denoisers = ("Flux3Transformer2DModel",)
+    streams = {"Flux3SingleTransformerBlock": TEXT_FIRST}

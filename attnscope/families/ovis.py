@@ -1,0 +1,15 @@
+"""Ovis Image, built like Flux."""
+
+from __future__ import annotations
+
+from attnscope.families.base import TEXT_FIRST, Family
+
+
+class OvisImage(Family):
+    """Returns text before image."""
+
+    denoisers = ("OvisImageTransformer2DModel",)
+    streams = {
+        "OvisImageTransformerBlock": TEXT_FIRST,
+        "OvisImageSingleTransformerBlock": TEXT_FIRST,
+    }

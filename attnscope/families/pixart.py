@@ -1,0 +1,52 @@
+"""PixArt alpha and sigma: a transformer that looks at text by cross-attention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attnscope.families.base import CallSizes, Family, Noise
+
+
+class PixArt(Family):
+    """Transformers of images; alpha at 1024 pixels is told the image's size, too."""
+
+    denoisers = ("PixArtTransformer2DModel",)
+    pipelines = ("PixArtAlphaPipeline", "PixArtSigmaPipeline")
+    null_text = "PixArt"
+    tgate_loaders = {
+        "PixArtAlphaPipeline": "TgatePixArtAlphaLoader",
+        "PixArtSigmaPipeline": "TgatePixArtSigmaLoader",
+    }
+
+    def inputs(self, denoiser: Any, on: CallSizes, noise: Noise) -> dict[str, Any]:
+        """Latents, text, and what alpha is told of the image's size."""
+        told = denoiser.use_additional_conditions
+        return {
+            "hidden_states": noise(denoiser.config.in_channels, on.rows, on.columns),
+            "encoder_hidden_states": noise(on.tokens, denoiser.config.caption_channels),
+            "added_cond_kwargs": {
+                "resolution": noise(2) if told else None,
+                "aspect_ratio": noise(1) if told else None,
+            },
+        }
+
+    def pipeline(self, denoiser: Any, parts: Mapping[str, Any], levels: int) -> Any:
+        """That of alpha where the denoiser is told the image's size, else that of sigma."""
+        import diffusers
+
+        told = denoiser.use_additional_conditions
+        kind = diffusers.PixArtAlphaPipeline if told else diffusers.PixArtSigmaPipeline
+        return kind(transformer=denoiser, **parts)
+
+    def pipeline_keywords(self, on: CallSizes, batch: int, device: Any) -> dict[str, Any]:
+        """Masks that leave nothing out, and no other size than was asked for."""
+        import torch
+
+        mask = torch.ones(batch, on.tokens, device=device)
+        return {
+            "negative_prompt": None,
+            "prompt_attention_mask": mask,
+            "negative_prompt_attention_mask": mask,
+            "use_resolution_binning": False,
+        }

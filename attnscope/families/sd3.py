@@ -1,0 +1,27 @@
+"""Stable Diffusion 3: text and image as two streams that attend to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attnscope.families.base import CallSizes, Family, Noise
+
+
+class StableDiffusion3(Family):
+    """Reads the text of CLIP, then that of T5."""
+
+    denoisers = ("SD3Transformer2DModel",)
+
+    def tokens(self, called: Mapping[str, Any], encoder: Mapping[str, Any]) -> int:
+        """Those of CLIP and those of T5."""
+        of_clip = int(encoder.get("max_position_embeddings") or 77)
+        return of_clip + int(called.get("max_sequence_length", 256))
+
+    def inputs(self, denoiser: Any, on: CallSizes, noise: Noise) -> dict[str, Any]:
+        """Latents, text, and the text's pooled embedding."""
+        return {
+            "hidden_states": noise(denoiser.config.in_channels, on.rows, on.columns),
+            "encoder_hidden_states": noise(on.tokens, denoiser.config.joint_attention_dim),
+            "pooled_projections": noise(denoiser.config.pooled_projection_dim),
+        }

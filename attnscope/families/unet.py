@@ -1,0 +1,69 @@
+"""Stable Diffusion 1, 2 and XL and their like: a U-Net that looks at text by cross-attention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attnscope.families.base import CallSizes, Family, Noise, inputs_not_known
+
+_CONDITIONING = {
+    "addition_embed_type": (None, "text", "text_time"),
+    "encoder_hid_dim_type": (None, "text_proj"),
+    "class_embed_type": (None,),
+    "num_class_embeds": (None,),
+}
+"""What else a U-Net may be told, as far as it is known what that is."""
+
+
+class UNet(Family):
+    """U-Nets of images."""
+
+    denoisers = ("UNet2DConditionModel",)
+    pipelines = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+    never_batched = Family.never_batched | {"ip_adapter_masks"}
+    null_text = "Stable Diffusion 1, 2 or XL"
+    tgate_loaders = {
+        "StableDiffusionPipeline": "TgateSDLoader",
+        "StableDiffusionXLPipeline": "TgateSDXLLoader",
+    }
+    tgate_deepcache_loaders = {
+        "StableDiffusionPipeline": "TgateSDDeepCacheLoader",
+        "StableDiffusionXLPipeline": "TgateSDXLDeepCacheLoader",
+    }
+    rivals = frozenset({"DeepCache", "tomesd"})
+
+    def inputs(self, denoiser: Any, on: CallSizes, noise: Noise) -> dict[str, Any]:
+        """Latents and text; what SDXL and LCMs are told besides."""
+        config = denoiser.config
+        for option, allowed in _CONDITIONING.items():
+            if config[option] not in allowed:
+                raise inputs_not_known(f"UNet2DConditionModel with {option}={config[option]!r}")
+        width = config.encoder_hid_dim or config.cross_attention_dim
+        made = {
+            "sample": noise(config.in_channels, on.rows, on.columns),
+            "encoder_hidden_states": noise(on.tokens, width),
+        }
+        if config.addition_embed_type == "text_time":
+            ids = 6 * config.addition_time_embed_dim
+            pooled = config.projection_class_embeddings_input_dim - ids
+            made["added_cond_kwargs"] = {"text_embeds": noise(pooled), "time_ids": noise(6)}
+        if config.time_cond_proj_dim:
+            made["timestep_cond"] = noise(config.time_cond_proj_dim)
+        return made
+
+    def pipeline(self, denoiser: Any, parts: Mapping[str, Any], levels: int) -> Any:
+        """That of Stable Diffusion, or of XL where the denoiser takes the image's size."""
+        import diffusers
+
+        if denoiser.config.addition_embed_type == "text_time":
+            return diffusers.StableDiffusionXLPipeline(
+                unet=denoiser, text_encoder_2=None, tokenizer_2=None, add_watermarker=False, **parts
+            )
+        return diffusers.StableDiffusionPipeline(
+            unet=denoiser,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+            **parts,
+        )
