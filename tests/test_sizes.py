@@ -93,12 +93,12 @@ def test_the_own_size_of_a_pipeline_is_what_it_makes_when_told_nothing(tokenizer
     for name in ("sd", "sdxl"):
         pipe = toys.FAMILIES[name](tokenizer_folder)
         (image,) = pipe(toys.PROMPTS[0], num_inference_steps=1).images
-        assert image_sizes.own(pipe) == (image.height, image.width), name
+        assert image_sizes.own_size(pipe) == (image.height, image.width), name
     pipe = toys.stable_diffusion(tokenizer_folder, sample_size=(12, 20))
     (image,) = pipe(toys.PROMPTS[0], num_inference_steps=1).images
-    assert image_sizes.own(pipe) == (image.height, image.width) == (24, 40)
-    assert image_sizes.own(toys.stable_video_diffusion(tokenizer_folder)) == (576, 1024)
-    assert image_sizes.own(toys.wan()) == (480, 832)
+    assert image_sizes.own_size(pipe) == (image.height, image.width) == (24, 40)
+    assert image_sizes.own_size(toys.stable_video_diffusion(tokenizer_folder)) == (576, 1024)
+    assert image_sizes.own_size(toys.wan()) == (480, 832)
 
 
 def test_what_is_known_without_weights_is_the_pipelines_own_size(tokenizer_folder, tmp_path):
@@ -107,7 +107,7 @@ def test_what_is_known_without_weights_is_the_pipelines_own_size(tokenizer_folde
         pipe.save_pretrained(tmp_path / name)
         found = architectures.find(str(tmp_path / name))
         assert found.is_known
-        assert (found.height, found.width) == image_sizes.own(pipe), name
+        assert (found.height, found.width) == image_sizes.own_size(pipe), name
 
 
 @pytest.mark.parametrize("asked", [{"height": 36}, {"height": 32, "width": 12}, {"width": -8}])

@@ -162,7 +162,7 @@ def _make(
     from attnscope.cli import parsing, reading
     from attnscope.cli.console import messages, progress
     from attnscope.models.calling import default_batch_size
-    from attnscope.models.image_sizes import asked
+    from attnscope.models.image_sizes import size_asked
     from attnscope.models.schedulers import scaled_timesteps
     from attnscope.plans.text_form import parse
     from attnscope.runs.folder import Run
@@ -177,7 +177,7 @@ def _make(
     reading.warn_of_text(pipe, prompts)
     tall, wide = settings.size(model.name)
     if tall is not None:
-        asked(pipe, tall, wide)
+        size_asked(pipe, tall, wide)
     for arm in arms:
         _set(pipe, arm)
         parsing.check_plan(pipe, parse(arm.plan), arm.asked)

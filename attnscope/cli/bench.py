@@ -74,7 +74,7 @@ def bench(
     from attnscope.cost.plans import cost_of
     from attnscope.models import architectures
     from attnscope.models.chosen import ChosenModel, RandomModel
-    from attnscope.models.image_sizes import asked
+    from attnscope.models.image_sizes import size_asked
     from attnscope.runs.folder import Run, default_path
 
     wanted = _chosen_rivals(rivals)
@@ -137,7 +137,7 @@ def bench(
         if judges is not None or not timed:
             parsing.check_plan(chosen.pipe, plan, number)
             if not random_weights:
-                asked(chosen.pipe, found.height, found.width)
+                size_asked(chosen.pipe, found.height, found.width)
             if pictured is not None:
                 reading.warn_of_text(chosen.pipe, pictured.prompts)
             cost = cost_of(

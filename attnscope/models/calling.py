@@ -10,7 +10,7 @@ from PIL.Image import Image
 
 from attnscope.errors import InputError
 from attnscope.families import of_pipeline
-from attnscope.models.image_sizes import asked, made
+from attnscope.models.image_sizes import size_asked, size_made
 
 
 def call(
@@ -66,7 +66,7 @@ def check_made(pipe: Any, images: Any, options: Mapping[str, Any]) -> None:
         InputError: they are of another size.
     """
     wanted = options.get("height"), options.get("width")
-    found = made(pipe, images, options["output_type"])
+    found = size_made(pipe, images, options["output_type"])
     if found is None or None in wanted or found == wanted:
         return
     raise InputError(
@@ -100,7 +100,7 @@ def call_options(
     }
     size = {}
     if height is not None or width is not None:
-        size = dict(zip(("height", "width"), asked(pipe, height, width), strict=True))
+        size = dict(zip(("height", "width"), size_asked(pipe, height, width), strict=True))
     if size and "use_resolution_binning" in inspect.signature(pipe.__call__).parameters:
         options["use_resolution_binning"] = False  # PixArt would make the nearest of its own sizes
     return options | size | of_pipeline(pipe).guidance_keywords(guidance)

@@ -6,8 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
-from attnscope.models.image_sizes import check_multiple, square
-from attnscope.models.image_sizes import own as own_size
+from attnscope.models.image_sizes import check_multiple, own_size, square
 from attnscope.models.loading import choose_device, load, own_scheduler, precision_name
 from attnscope.models.names import MODELS, Model, describe, fingerprint, is_local
 from attnscope.models.schedulers import known_scheduler, step_count, steps_of

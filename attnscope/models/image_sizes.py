@@ -32,7 +32,7 @@ def square(height: int | None, width: int | None) -> tuple[int | None, int | Non
     return width if height is None else height, height if width is None else width
 
 
-def asked(pipe: Any, height: int | None, width: int | None) -> tuple[int, int]:
+def size_asked(pipe: Any, height: int | None, width: int | None) -> tuple[int, int]:
     """Height and width in pixels to ask a pipeline for, if one or both are given.
 
     Raises:
@@ -67,7 +67,7 @@ def check_multiple(name: str, height: int, width: int, multiple: int) -> None:
             )
 
 
-def own(pipe: Any) -> tuple[int, int] | None:
+def own_size(pipe: Any) -> tuple[int, int] | None:
     """Height and width in pixels that a pipeline makes when told nothing, as far as it shows."""
     parameters = inspect.signature(pipe.__call__).parameters
     tall, wide = (getattr(parameters.get(side), "default", None) for side in ("height", "width"))
@@ -82,7 +82,7 @@ def own(pipe: Any) -> tuple[int, int] | None:
     return int(height * _scale(pipe)), int(width * _scale(pipe))
 
 
-def made(pipe: Any, images: Any, output_type: str) -> tuple[int, int] | None:
+def size_made(pipe: Any, images: Any, output_type: str) -> tuple[int, int] | None:
     """Height and width in pixels of what a pipeline returned; ``None`` if it does not show.
 
     Args:
