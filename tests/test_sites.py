@@ -23,7 +23,10 @@ from diffusers.models.embeddings import (
 from torch import nn
 
 from attnscope import CrossReuse, StepDistance, Trace, find_sites
+from attnscope.sites import denoiser as found_once
+from attnscope.sites.around import find_surroundings
 from attnscope.sites.attention import ATTENTION_CLASSES, Site, confirmed_kind, select_sites
+from attnscope.sites.denoiser import Denoiser
 
 
 def kinds(denoiser):
@@ -130,6 +133,37 @@ def test_a_call_corrects_the_kind(sd):
 def test_compiled_denoisers_have_the_same_names(sd):
     plain = find_sites(sd.unet)
     assert find_sites(torch.compile(sd.unet, backend="eager")) == plain
+
+
+def test_a_denoiser_is_the_same_whatever_is_put_around_it(sd):
+    plain = Denoiser.of(sd)
+    assert plain.outer is plain.module is sd.unet
+    assert (plain.sites, plain.around) == (
+        find_sites(sd.unet),
+        find_surroundings(sd.unet, plain.sites),
+    )
+    assert plain.class_name == "UNet2DConditionModel"
+    assert plain.submodule(plain.sites[0]) is sd.unet.get_submodule(plain.sites[0].name)
+    compiled = sd.unet = torch.compile(sd.unet, backend="eager")
+    found = Denoiser.of(sd)
+    assert found.outer is compiled
+    assert (found.module, found.sites, found.around, found.family) == (
+        plain.module, plain.sites, plain.around, plain.family,
+    )  # fmt: skip
+
+
+def test_a_denoiser_is_looked_up_once(sd, monkeypatch):
+    asked = []
+    for name in ("find_denoiser", "find_sites", "find_surroundings", "unwrapped", "of_denoiser"):
+        original = getattr(found_once, name)
+        monkeypatch.setattr(
+            found_once, name,
+            lambda *args, name=name, original=original: (asked.append(name), original(*args))[1],
+        )  # fmt: skip
+    found = Denoiser.of(sd)
+    for _ in range(3):
+        _ = found.sites, found.around, found.family, found.submodule(found.sites[0])
+    assert len(asked) == len(set(asked)) == 5
 
 
 def test_a_model_without_attention_is_refused():

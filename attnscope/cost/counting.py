@@ -8,7 +8,7 @@ own counter takes it apart on some devices and misses it on others.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -23,7 +23,8 @@ from torch.overrides import TorchFunctionMode
 
 from attnscope.cost.counts import Counts, SiteCost
 from attnscope.errors import InputError
-from attnscope.sites.attention import Site, confirmed_kind, find_sites, unwrapped
+from attnscope.sites.attention import confirmed_kind
+from attnscope.sites.denoiser import Denoiser
 
 if TYPE_CHECKING:
     from attnscope.models.architectures import Architecture
@@ -40,23 +41,21 @@ def count(denoiser: nn.Module, call: Callable[[], Any]) -> Counts:
         InputError: it has no attention.
         RuntimeError: it has weights whose use cannot be counted.
     """
-    sites = find_sites(denoiser)
-    denoiser = unwrapped(denoiser)
-    with _Watch(denoiser, sites).attached() as watch, torch.no_grad(), watch:
+    found = Denoiser(denoiser)
+    with _Watch(found).attached() as watch, torch.no_grad(), watch:
         call()
     watch.check()
-    modules = dict(denoiser.named_modules())
     return Counts(
         sites=tuple(
             SiteCost(
                 site.name, watch.kinds.get(site.name, site.kind), site.block, site.index,
                 watch.inside[site.name, "projections"], watch.inside[site.name, "products"],
-                _parameters(modules[site.name]), watch.outputs[site.name],
+                _parameters(found.submodule(site)), watch.outputs[site.name],
             )
-            for site in sites
+            for site in found.sites
         ),
         elsewhere=dict(watch.elsewhere),
-        parameters=_parameters(denoiser),
+        parameters=_parameters(found.module),
         modules=dict(watch.modules),
     )  # fmt: skip
 
@@ -103,10 +102,10 @@ def _built(architecture: Architecture) -> Any:
 class _Watch(TorchFunctionMode):
     """Sees every multiplication, and which module it belongs to."""
 
-    def __init__(self, denoiser: nn.Module, sites: Sequence[Site]) -> None:
+    def __init__(self, denoiser: Denoiser) -> None:
         super().__init__()
-        self.names = {module: name for name, module in denoiser.named_modules()}
-        self.by_name = {site.name: site for site in sites}
+        self.names = {module: name for name, module in denoiser.module.named_modules()}
+        self.by_name = {site.name: site for site in denoiser.sites}
         self.kinds: dict[str, str] = {}
         self.inside: Counter[tuple[str, str]] = Counter()
         self.outputs: Counter[str] = Counter()

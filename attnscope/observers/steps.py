@@ -34,13 +34,9 @@ from attnscope.errors import InputError
 from attnscope.hooks.moments import Moment, Run
 from attnscope.hooks.observer import SiteObserver
 from attnscope.observers.rows import SITE_COLUMNS, distances, joined, labelled, tidy, to_host
-from attnscope.sites.attention import (
-    SURROUNDINGS,
-    Site,
-    find_denoiser,
-    find_sites,
-)
-from attnscope.sites.sizes import output_bytes, output_elements
+from attnscope.sites.attention import SURROUNDINGS, Site
+from attnscope.sites.denoiser import Denoiser
+from attnscope.sites.outputs import output_bytes, output_elements
 
 STEP_DISTANCES = ("l2", "rms", "relative", "cosine")
 
@@ -104,9 +100,11 @@ class StepDistance(SiteObserver):
             raise InputError(
                 f"how large outputs of kind {beside[0]!r} are is not known: measure a run"
             )
-        denoiser = find_denoiser(pipe)
-        chosen = self.choose(find_sites(denoiser))
-        elements = output_elements(pipe, chosen, height=height, width=width, frames=frames)
+        denoiser = Denoiser.of(pipe)
+        chosen = self.choose(denoiser.sites)
+        elements = output_elements(
+            pipe, denoiser, chosen, height=height, width=width, frames=frames
+        )
         rows = batch * (2 if guidance else 1)
         return rows * sum(elements[site.name] * output_bytes(denoiser, site) for site in chosen)
 

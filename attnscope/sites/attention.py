@@ -110,7 +110,8 @@ def find_sites(denoiser: nn.Module) -> tuple[Site, ...]:
     Raises:
         InputError: the denoiser has no attention modules that diffusers knows.
     """
-    modules = dict(unwrapped(denoiser).named_modules())
+    denoiser = unwrapped(denoiser)
+    modules = dict(denoiser.named_modules())
     names = [
         name
         for name, module in modules.items()
@@ -118,7 +119,7 @@ def find_sites(denoiser: nn.Module) -> tuple[Site, ...]:
     ]
     if not names:
         raise InputError(
-            f"{type(unwrapped(denoiser)).__name__} has no attention modules "
+            f"{type(denoiser).__name__} has no attention modules "
             "(looked for diffusers' Attention, MochiAttention and AttentionModuleMixin)"
         )
     names.sort(key=_flow)
@@ -258,11 +259,11 @@ def _kind(name: str, modules: dict[str, nn.Module]) -> Kind:
 
 def _text_is_in_the_sequence(denoiser: nn.Module, sites: Sequence[Site]) -> bool:
     """Whether text is an input but no site looks elsewhere: then it is part of the sequence."""
-    if of_denoiser(unwrapped(denoiser)).text_in_sequence:
+    if of_denoiser(denoiser).text_in_sequence:
         return True
     if any(site.kind != "self" for site in sites):
         return False
-    parameters = inspect.signature(type(unwrapped(denoiser)).forward).parameters
+    parameters = inspect.signature(type(denoiser).forward).parameters
     return not _TEXT_ARGUMENTS.isdisjoint(parameters)
 
 

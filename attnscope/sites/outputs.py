@@ -9,11 +9,13 @@ from typing import Any
 from torch import nn
 
 from attnscope.errors import InputError
-from attnscope.sites.attention import Site, find_denoiser, unwrapped
+from attnscope.sites.attention import Site
+from attnscope.sites.denoiser import Denoiser
 
 
 def output_elements(
     pipe: Any,
+    denoiser: Denoiser,
     sites: Iterable[Site],
     *,
     height: int | None = None,
@@ -24,7 +26,8 @@ def output_elements(
 
     Args:
         pipe: a pipeline.
-        sites: of its denoiser.
+        denoiser: of the pipeline.
+        sites: of the denoiser.
         height: in pixels; ``None`` is the pipeline's default.
         width: in pixels; ``None`` is the pipeline's default.
         frames: of a video.
@@ -33,30 +36,28 @@ def output_elements(
         InputError: the denoiser is neither a U-Net nor a transformer with ``patch_size``, or text
             takes part in what a site returns.
     """
-    denoiser = unwrapped(find_denoiser(pipe))
     sites = tuple(sites)
     joint = next((site.name for site in sites if site.kind == "joint"), None)
     if joint is not None:
         raise InputError(f"how much text takes part in {joint} is not known: measure a run instead")
-    rows, columns = latent_size(pipe, height=height, width=width)
+    rows, columns = latent_size(pipe, denoiser, height=height, width=width)
     return {
-        site.name: frames * _tokens(denoiser, site, rows, columns) * _width(denoiser, site)
+        site.name: frames * _tokens(denoiser.module, site, rows, columns) * _width(denoiser, site)
         for site in sites
     }
 
 
 def latent_size(
-    pipe: Any, *, height: int | None = None, width: int | None = None
+    pipe: Any, denoiser: Denoiser, *, height: int | None = None, width: int | None = None
 ) -> tuple[int, int]:
     """Rows and columns of the latents of an image of a size in pixels."""
-    denoiser = unwrapped(find_denoiser(pipe))
-    config: Any = denoiser.config
+    config: Any = denoiser.module.config
     size = getattr(config, "sample_size", None)
     rows, columns = (size, size) if size is None or isinstance(size, int) else size
     scale: int = pipe.vae_scale_factor
     rows, columns = height // scale if height else rows, width // scale if width else columns
     if rows is None or columns is None:
-        raise InputError(f"{type(denoiser).__name__} has no default size: give height and width")
+        raise InputError(f"{denoiser.class_name} has no default size: give height and width")
     return rows, columns
 
 
@@ -87,27 +88,26 @@ def _halvings(denoiser: nn.Module, block: str) -> int:
     return sum(downs) - sum(ups[:number])
 
 
-def output_bytes(denoiser: nn.Module, site: Site) -> int:
+def output_bytes(denoiser: Denoiser, site: Site) -> int:
     """Bytes of one number that a site returns, without autocast.
 
     What a projection is stored in is not what it computes in under layerwise casting and where its
     weights are quantised; and norms or embeddings may be kept in float32 beside it.
 
     Args:
-        denoiser: of diffusers, compiled or not.
+        denoiser: of diffusers.
         site: one of its attention sites.
 
     Raises:
         InputError: the weights do not tell.
     """
-    denoiser = unwrapped(denoiser)
     projection = _projection(denoiser, site)
     for module in projection.modules():
         registry = getattr(module, "_diffusers_hook", None)
         casting = None if registry is None else registry.get_hook("layerwise_casting")
         if casting is not None:
             return int(casting.compute_dtype.itemsize)
-    dtypes: tuple[Any, Any] = projection.weight.dtype, denoiser.dtype
+    dtypes: tuple[Any, Any] = projection.weight.dtype, denoiser.module.dtype
     for dtype in dtypes:
         if dtype.is_floating_point and dtype.itemsize > 1:  # one byte is for storage alone
             return int(dtype.itemsize)
@@ -117,14 +117,14 @@ def output_bytes(denoiser: nn.Module, site: Site) -> int:
     )
 
 
-def _width(denoiser: nn.Module, site: Site) -> int:
+def _width(denoiser: Denoiser, site: Site) -> int:
     """Channels of a site's output: those of its output projection."""
     return int(_projection(denoiser, site).out_features)
 
 
-def _projection(denoiser: nn.Module, site: Site) -> Any:
+def _projection(denoiser: Denoiser, site: Site) -> Any:
     """The last linear map of a site; in Lumina's, which leaves it to its block, that of queries."""
-    module = denoiser.get_submodule(site.name)
+    module = denoiser.submodule(site)
     found = getattr(module, "to_out", None)
     if isinstance(found, (nn.ModuleList, nn.Sequential)):
         found = found[0]

@@ -42,12 +42,12 @@ def measure_breakdown(
     import torch
 
     from attnscope.analyses.bench.instruments import ModuleTimes
-    from attnscope.sites.attention import find_denoiser, find_sites, unwrapped
+    from attnscope.sites.denoiser import Denoiser
 
-    denoiser = find_denoiser(pipe)
-    modules: dict[str, list[Any]] = {"denoiser": [denoiser]}
-    for site in find_sites(denoiser):
-        modules.setdefault(site.kind, []).append(unwrapped(denoiser).get_submodule(site.name))
+    denoiser = Denoiser.of(pipe)
+    modules: dict[str, list[Any]] = {"denoiser": [denoiser.outer]}
+    for site in denoiser.sites:
+        modules.setdefault(site.kind, []).append(denoiser.submodule(site))
     times = {arm.name: ModuleTimes(modules, stopwatch) for arm in arms}
     totals = dict.fromkeys(times, 0.0)
     with torch.inference_mode():

@@ -140,17 +140,15 @@ class _Batch:
     """Measures all arms on a batch of prompts."""
 
     def __init__(self, pipe: Any, settings: Settings, options: dict[str, Any]) -> None:
-        from attnscope.sites.around import find_surroundings
-        from attnscope.sites.attention import SURROUNDINGS, find_denoiser, find_sites, select_sites
+        from attnscope.sites.attention import SURROUNDINGS, select_sites
+        from attnscope.sites.denoiser import Denoiser
 
         self.pipe, self.settings, self.options = pipe, settings, options
-        denoiser = find_denoiser(pipe)
-        sites = find_sites(denoiser)
-        chosen = select_sites(sites, kinds=settings.kinds, pattern=settings.sites)
-        around = find_surroundings(denoiser, sites)
+        denoiser = Denoiser.of(pipe)
+        chosen = select_sites(denoiser.sites, kinds=settings.kinds, pattern=settings.sites)
         self.kinds = (*settings.kinds, *SURROUNDINGS)
         self.modules = tuple(kind for kind in self.kinds if kind != "latent")
-        self.names = [site.name for site in (*chosen, *around)]
+        self.names = [site.name for site in (*chosen, *denoiser.around)]
 
     def measure(self, batch: Sequence[tuple[Prompt, Any, Any]]) -> pd.DataFrame:
         """The rows of all arms."""

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnscope.sites.attention import find_denoiser, unwrapped
+from attnscope.sites.attention import find_denoiser
+from attnscope.sites.denoiser import Denoiser
 
 _LATENT_ARGUMENTS = ("sample", "hidden_states")
 
@@ -29,9 +30,9 @@ def random_weights(pipe: Any, seed: int) -> Iterator[None]:
         pipe: a pipeline that is not traced.
         seed: of the weights.
     """
-    denoiser: Any = find_denoiser(pipe)
-    name = next(name for name, part in pipe.components.items() if part is denoiser)
-    original: Any = unwrapped(denoiser)
+    denoiser = Denoiser.of(pipe)
+    name = next(name for name, part in pipe.components.items() if part is denoiser.outer)
+    original: Any = denoiser.module
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(seed)
         drawn = type(original).from_config(original.config)
@@ -42,7 +43,7 @@ def random_weights(pipe: Any, seed: int) -> Iterator[None]:
     try:
         yield
     finally:
-        setattr(pipe, name, denoiser)
+        setattr(pipe, name, denoiser.outer)
 
 
 @contextlib.contextmanager
