@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from copy import copy
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import ClassVar
@@ -36,7 +37,8 @@ HOUSE = Path(families.__file__).parents[1]
 @pytest.fixture
 def own(monkeypatch):
     """A family of one's own, as its one file would have it."""
-    monkeypatch.setattr(base, "_FAMILIES", list(base._FAMILIES))
+    for registry in ("_FAMILIES", "_OF_DENOISERS", "_OF_PIPELINES", "_STREAMS"):
+        monkeypatch.setattr(base, registry, copy(getattr(base, registry)))
 
     class Own(Family):
         denoisers = ("OwnDenoiser",)
@@ -89,7 +91,7 @@ def test_every_name_in_a_family_is_one_of_diffusers():
 
 def test_no_two_families_name_the_same_class():
     for facts in ("denoisers", "pipelines", "streams"):
-        counts = Counter(name for f in families.known() for name in getattr(f, facts))
+        counts = Counter(name for f in families.known() for name in vars(type(f)).get(facts, ()))
         assert not [name for name, count in counts.items() if count > 1], facts
 
 
@@ -131,6 +133,21 @@ def test_a_family_is_one_file_and_everybody_asks_it(own):
     options = call_options(pipe.__new__(pipe), seeds=[0], steps=2, guidance=4.0)
     assert options["own_scale"] == 4.0
     assert "guidance_scale" not in options
+
+
+def test_a_variant_of_a_family_leaves_the_names_of_its_base_alone(own):
+    class Variant(own):
+        denoisers = ("VariantDenoiser",)
+
+    assert isinstance(families.denoiser_named("VariantDenoiser"), Variant)
+    assert families.denoiser_named("VariantDenoiser").keeps == "cond"
+    assert type(families.denoiser_named("OwnDenoiser")) is own
+    assert type(families.pipeline_named("OwnPipeline")) is own
+
+    class Again(Family):
+        denoisers = ("OwnDenoiser",)
+
+    assert type(families.denoiser_named("OwnDenoiser")) is Again
 
 
 def test_what_is_known_is_named_where_something_is_not(own):

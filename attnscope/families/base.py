@@ -102,9 +102,16 @@ class Family:
     rivals: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Register a family under the names that it gives itself, not under those of its base."""
+        """Register a family under the names that it gives itself, not under those of its base.
+
+        A name that another family has given before is its own from now on.
+        """
         super().__init_subclass__(**kwargs)
-        _FAMILIES.append(cls())
+        family, own = cls(), vars(cls)
+        _FAMILIES.append(family)
+        _OF_DENOISERS.update(dict.fromkeys(own.get("denoisers", ()), family))
+        _OF_PIPELINES.update(dict.fromkeys(own.get("pipelines", ()), family))
+        _STREAMS.update(own.get("streams", {}))
         for answers in (_of_denoiser_class, _of_pipeline_class, never_batched):
             answers.cache_clear()
 
@@ -134,7 +141,7 @@ class Family:
             called: numbers that the pipeline's call takes where it is told nothing.
             encoder: configuration of the text encoder.
         """
-        return int(called.get("max_sequence_length", _clip_tokens(encoder)))
+        return int(called.get("max_sequence_length", encoder.get("max_position_embeddings") or 77))
 
     def frames(
         self, called: Mapping[str, Any], config: Mapping[str, Any], vae: Mapping[str, Any]
@@ -203,6 +210,9 @@ class Family:
 
 
 _FAMILIES: list[Family] = []
+_OF_DENOISERS: dict[str, Family] = {}
+_OF_PIPELINES: dict[str, Family] = {}
+_STREAMS: dict[str, Stream] = {}
 _ANY = Family()
 """Whose answers hold where no family is known."""
 
@@ -213,8 +223,8 @@ def known() -> tuple[Family, ...]:
 
 
 def denoiser_named(class_name: str) -> Family:
-    """The family of a denoiser's class in diffusers; the last that was written, should there be two."""
-    return next((f for f in reversed(_FAMILIES) if class_name in f.denoisers), _ANY)
+    """The family of a denoiser's class in diffusers."""
+    return _OF_DENOISERS.get(class_name, _ANY)
 
 
 def of_denoiser(denoiser: Any) -> Family:
@@ -229,12 +239,8 @@ def of_denoiser(denoiser: Any) -> Family:
 
 def pipeline_named(class_name: str) -> Family:
     """The family of a pipeline's class in diffusers."""
-    named = (
-        family
-        for family in reversed(_FAMILIES)
-        if any(fnmatchcase(class_name, pattern) for pattern in family.pipelines)
-    )
-    return next(named, _ANY)
+    fitting = (f for pattern, f in _OF_PIPELINES.items() if fnmatchcase(class_name, pattern))
+    return next(fitting, _ANY)
 
 
 def of_pipeline(pipe: Any) -> Family:
@@ -249,8 +255,7 @@ def stream_of_block(kind: type[Any]) -> Stream | None:
     Args:
         kind: the block's class itself, its bases aside.
     """
-    found = (family.streams.get(kind.__name__) for family in reversed(_FAMILIES))
-    return next((stream for stream in found if stream is not None), None)
+    return _STREAMS.get(kind.__name__)
 
 
 @lru_cache(maxsize=1)
@@ -283,10 +288,6 @@ def no_pipeline_for(class_name: str) -> InputError:
         f"there is no pipeline here for a {class_name} of random weights "
         f"(there is one for {', '.join(names)}): leave --random-weights out"
     )
-
-
-def _clip_tokens(encoder: Mapping[str, Any]) -> int:
-    return int(encoder.get("max_position_embeddings") or 77)
 
 
 @lru_cache(maxsize=256)

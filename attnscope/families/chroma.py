@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from attnscope.families.base import TEXT_FIRST, Family
+from attnscope.families.base import TEXT_FIRST
+from attnscope.families.flux import Patched
 
 
-class Chroma(Family):
-    """Its pipeline makes patches of 2x2 latents, as Flux's does."""
+class Chroma(Patched):
+    """The record of diffusers lacks its blocks of two streams."""
 
     denoisers = ("ChromaTransformer2DModel",)
     streams = {"ChromaTransformerBlock": TEXT_FIRST}
-
-    def latents_a_side(self, config: Mapping[str, Any]) -> int:
-        """Two, by its pipeline."""
-        return 2

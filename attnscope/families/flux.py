@@ -8,15 +8,19 @@ from typing import Any
 from attnscope.families.base import TEXT_FIRST, CallSizes, Family, Noise
 
 
-class Flux(Family):
-    """Its pipeline makes patches of 2x2 latents, of which the denoiser's configuration says nothing."""
-
-    denoisers = ("FluxTransformer2DModel",)
-    never_batched = Family.never_batched | {"img_ids", "txt_ids"}
+class Patched(Family):
+    """Pipelines make patches of 2x2 latents, of which the denoiser's configuration says nothing."""
 
     def latents_a_side(self, config: Mapping[str, Any]) -> int:
         """Two, by its pipeline."""
         return 2
+
+
+class Flux(Patched):
+    """The first, which also takes the text's pooled embedding."""
+
+    denoisers = ("FluxTransformer2DModel",)
+    never_batched = Family.never_batched | {"img_ids", "txt_ids"}
 
     def inputs(self, denoiser: Any, on: CallSizes, noise: Noise) -> dict[str, Any]:
         """Patches, text, its pooled embedding, where both stand, and an embedded guidance scale."""
@@ -33,15 +37,11 @@ class Flux(Family):
         return made
 
 
-class Flux2(Family):
-    """Patches as the first's; the record of diffusers has its single blocks the wrong way round."""
+class Flux2(Patched):
+    """The record of diffusers has its single blocks the wrong way round."""
 
     denoisers = ("Flux2Transformer2DModel",)
     streams = {"Flux2SingleTransformerBlock": TEXT_FIRST}
-
-    def latents_a_side(self, config: Mapping[str, Any]) -> int:
-        """Two, by its pipeline."""
-        return 2
 
 
 class Flux3(Family):

@@ -15,8 +15,7 @@ class StableDiffusion3(Family):
 
     def tokens(self, called: Mapping[str, Any], encoder: Mapping[str, Any]) -> int:
         """Those of CLIP and those of T5."""
-        of_clip = int(encoder.get("max_position_embeddings") or 77)
-        return of_clip + int(called.get("max_sequence_length", 256))
+        return super().tokens({}, encoder) + int(called.get("max_sequence_length", 256))
 
     def inputs(self, denoiser: Any, on: CallSizes, noise: Noise) -> dict[str, Any]:
         """Latents, text, and the text's pooled embedding."""
