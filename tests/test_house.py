@@ -10,7 +10,7 @@ import attnscope
 ROOT = Path(attnscope.__file__).parent
 FLOORS = [
     {"errors", "tables", "files", "lazy", "documents"},
-    {"images", "captions"},
+    {"images", "captions", "families"},
     {"plans", "sites"},
     {"models"},
     {"hooks", "runs", "cost"},

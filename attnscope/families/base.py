@@ -11,12 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from attnscope.errors import InputError
-
-if TYPE_CHECKING:
-    from attnscope.plans.base import Branch
 
 Noise = Callable[..., Any]
 """Takes the sizes of one row and returns random values ``[rows, *sizes]``."""
@@ -94,7 +91,7 @@ class Family:
     guidance: ClassVar[float] = 7.5
 
     text_in_sequence: ClassVar[bool] = False
-    keeps: ClassVar[Branch] = "uncond"
+    keeps: ClassVar[Literal["uncond", "cond"]] = "uncond"
     null_text: ClassVar[str | None] = None
 
     tgate_loaders: ClassVar[Mapping[str, str]] = {}
