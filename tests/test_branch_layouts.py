@@ -17,7 +17,7 @@ import toys_other
 
 from attnscope import NoiseMean, StepDistance, Trace
 from attnscope.errors import InputError
-from attnscope.hooks.clock import _COND_FIRST
+from attnscope.hooks.habits import _COND_FIRST
 
 KINDS = ("cross", "self", "joint")
 

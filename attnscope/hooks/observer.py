@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from attnscope.hooks.moments import Moment, Run
+from attnscope.hooks.moments import Denoising, Moment
 from attnscope.sites.attention import (
     Site,
     matches,
@@ -50,7 +50,7 @@ class Observer(ABC):
         """Whether to be shown the outputs of a site."""
         return False
 
-    def start(self, run: Run, scheduler: Any) -> None:  # noqa: B027
+    def start(self, run: Denoising, scheduler: Any) -> None:  # noqa: B027
         """A run begins."""
 
     def see(self, site: Site, moment: Moment, output: Tensor) -> None:  # noqa: B027
@@ -69,7 +69,7 @@ class Observer(ABC):
         """The ``Trace`` is over: free what is still kept on the device."""
 
     @abstractmethod
-    def finish(self, run: Run) -> None:
+    def finish(self, run: Denoising) -> None:
         """The run is over: bring what was measured to the host."""
 
     @abstractmethod

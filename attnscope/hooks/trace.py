@@ -30,7 +30,7 @@ from attnscope.hooks.attention import (
 from attnscope.hooks.branches import narrowed, widened
 from attnscope.hooks.clock import Clock
 from attnscope.hooks.encodings import Encodings, put_on
-from attnscope.hooks.moments import Moment, Run
+from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.null_text import NullText
 from attnscope.hooks.observer import Observer
 from attnscope.models.predictions import check_step
@@ -186,7 +186,7 @@ class Trace:
         self._undo.close()
 
     @property
-    def runs(self) -> tuple[Run, ...]:
+    def runs(self) -> tuple[Denoising, ...]:
         """The calls of the pipeline so far; without observers only the last one is kept."""
         return tuple(self._clock.runs)
 
@@ -361,7 +361,7 @@ class Trace:
             self._predictions.append((moment, prediction))
         return None if self._times == 1 else widened(output, moment.rows, self._times)
 
-    def _reading_rows(self, run: Run, batch: int) -> slice:
+    def _reading_rows(self, run: Denoising, batch: int) -> slice:
         """Rows of the conditional branch; at the first step from what the pipeline prepared."""
         samples = run.samples or self._announced_samples
         if samples is None:
@@ -389,7 +389,7 @@ class Trace:
                 "disable() the acceleration first"
             )
 
-    def _start(self, run: Run) -> None:
+    def _start(self, run: Denoising) -> None:
         self._predictions.clear()
         run.reading = self._encodings.collected()
         refusals.check_caches(self.plan, self.denoiser)
@@ -438,7 +438,7 @@ class Trace:
         for branch in ("uncond", "cond"):
             run.rows_of(branch, moment.batch)
 
-    def _finish(self, run: Run) -> None:
+    def _finish(self, run: Denoising) -> None:
         for hook in self._hooks:
             hook.forget()
         self._check_reading(run)
@@ -454,8 +454,8 @@ class Trace:
             for observer in self.observers:
                 stack.callback(observer.finish, run)
 
-    def _check_reading(self, run: Run) -> None:
-        """Refuse images that lost the wrong branch, should the text say so; see ``Run.halves``."""
+    def _check_reading(self, run: Denoising) -> None:
+        """Refuse images that lost the wrong branch, should the text say so; see ``Denoising.halves``."""
         acted = self._trajectory is not None and (self._carried_out.drops or self._null_text)
         if not acted or run.pair is None or run.calls_per_step != 1:
             return
@@ -466,7 +466,7 @@ class Trace:
                 f"where {self.plan} took {run.pair[0]!r} for the first: what was made is wrong"
             )
 
-    def _warn_of_no_step(self, run: Run) -> None:
+    def _warn_of_no_step(self, run: Denoising) -> None:
         name = "a loop" if run.started_by is None else type(run.started_by).__name__
         warnings.warn(
             f"{name} called its denoiser {run.calls_per_step} times and never the step of its "
@@ -476,7 +476,7 @@ class Trace:
             stacklevel=2,
         )
 
-    def _warn_of_idleness(self, run: Run) -> None:
+    def _warn_of_idleness(self, run: Denoising) -> None:
         """Say it when a plan had nothing to do."""
         plan = self._carried_out.plan
         gate = getattr(plan, "gate", 0)
