@@ -30,9 +30,10 @@ from attnscope.hooks.attention import (
 )
 from attnscope.hooks.clock import Clock
 from attnscope.hooks.denoiser import DenoiserHook
+from attnscope.hooks.display import as_html, as_line
 from attnscope.hooks.encodings import Encodings
 from attnscope.hooks.moments import Denoising, Moment
-from attnscope.hooks.observer import Observer
+from attnscope.hooks.observer import Observer, as_observers
 from attnscope.plans.base import Action, Baseline, Plan, Trajectory, made
 from attnscope.plans.text_form import parse
 from attnscope.sites.around import find_surroundings, stream
@@ -70,7 +71,7 @@ class Trace:
         observers: what to measure; see :mod:`attnscope.observers`.
 
     Raises:
-        InputError: the pipeline has no denoiser, no attention that an observer
+        InputError: an observer is none; the pipeline has no denoiser, no attention that an observer
             asks for, or cannot do what the plan wants; a run has fewer steps than the plan's gate.
         RuntimeError: on entering, if the pipeline is traced already or this ``Trace`` was used;
             inside, if the batch or the guidance changes within a run under a plan that acts.
@@ -86,7 +87,7 @@ class Trace:
     ) -> None:
         self.pipe = pipe
         self.plan = Baseline() if plan is None else parse(plan)
-        self.observers = tuple(observers)
+        self.observers = as_observers(observers)
         self.denoiser = find_denoiser(pipe)
         self.sites = find_sites(self.denoiser)
         self._surroundings = find_surroundings(self.denoiser, self.sites)
@@ -113,9 +114,9 @@ class Trace:
         if self._entered:
             raise RuntimeError("this Trace was entered before: make a new one for another block")
         module = unwrapped(self.denoiser)
-        if _trace_on(module):
+        if other := _trace_on(module):
             raise RuntimeError(
-                "this pipeline is traced already: leave that Trace, or attnscope.disable(pipe), first"
+                f"this pipeline is traced already, by {other!r}: attnscope.disable(pipe) takes it off"
             )
         self._entered = True
         with contextlib.ExitStack() as undo:
@@ -238,6 +239,11 @@ class Trace:
         """The calls of the pipeline so far; without observers only the last one is kept."""
         return tuple(self._clock.runs)
 
+    @property
+    def is_on(self) -> bool:
+        """Whether the hooks are on the pipeline."""
+        return _trace_on(self.denoiser) is self
+
     def records(self, observer: Observer | None = None) -> pd.DataFrame:
         """What an observer measured, as a tidy table; of the only one where there is one.
 
@@ -265,6 +271,12 @@ class Trace:
             guidance branches and samples that the denoiser is called on.
         """
         return counted(self._hooks)
+
+    def __repr__(self) -> str:
+        return as_line("Trace", self)
+
+    def _repr_html_(self) -> str:
+        return as_html("Trace", self)
 
     def __reduce__(self) -> Any:
         refusals.refuse_copy(self.denoiser)
