@@ -507,6 +507,17 @@ def test_null_text_of_a_loop_by_hand_does_not_count_the_images_of_a_run_before(s
         loop()
 
 
+def test_a_pipeline_may_follow_a_loop_by_hand(sd):
+    states = {name: torch.randn(1, 8, 32) for name in ("uncond", "cond")}
+    with torch.no_grad(), Trace(sd, observers=[StepDistance()]) as trace:
+        denoise(sd, states)
+        toys.call(sd, steps=4)
+    with Trace(sd, observers=[StepDistance()]) as alone:
+        toys.call(sd, steps=4)
+    followed = trace.records().query("run == 1").reset_index(drop=True)
+    assert np.array_equal(followed["l2"], alone.records()["l2"])
+
+
 def test_what_was_encoded_once_serves_several_loops(sd):
     with torch.no_grad(), Trace(sd, observers=[StepDistance(("cross",))]) as trace:
         cond, uncond = sd.encode_prompt(toys.PROMPTS[0], "cpu", 1, True)

@@ -14,7 +14,7 @@ import torch
 
 from attnscope.hooks.clock import Clock
 from attnscope.hooks.encodings import Reading
-from attnscope.hooks.moments import Moment, Run
+from attnscope.hooks.moments import Denoising, Moment
 
 COND, UNCOND, OTHER = torch.full((1, 3), 1.0), torch.full((1, 3), 2.0), torch.full((1, 3), 3.0)
 """Encodings of a prompt, of a negative prompt, and of something else."""
@@ -134,7 +134,7 @@ def test_a_moment_knows_which_rows_it_holds():
 
 def run_of(*calls, samples=2, pair=("uncond", "cond"), reads=()):
     """A run whose first step has made calls of so many rows, or of a context and rows."""
-    run = Run(0, 5, pair, samples=samples, reading=Reading(COND, UNCOND))
+    run = Denoising(0, 5, pair, samples=samples, reading=Reading(COND, UNCOND))
     for number, call in enumerate(calls):
         run.note_call(number, *(call if isinstance(call, tuple) else (None, call)))
     for number, states in enumerate(reads):
@@ -257,16 +257,18 @@ def test_a_branch_whose_rows_are_not_known_is_an_error(run, batch):
 
 
 def test_a_run_begins_with_nothing_done_and_is_nobodys_equal():
-    run = Run(0, 5)
+    run = Denoising(0, 5)
     assert (run.guided_steps, run.steps_done, run.returned) == (0, 0, False)
     assert (run.samples, run.pair, run.started_by) == (None, ("uncond", "cond"), None)
     assert len(run.timesteps()) == 0
-    assert run != Run(0, 5)
+    assert run != Denoising(0, 5)
     assert run in {run}
 
 
 def test_a_run_is_shown_without_what_it_holds():
-    assert not {"started_by", "reading", "callers"} & set(repr(Run(0, 5)).replace("=", " ").split())
+    assert not {"started_by", "reading", "owner"} & set(
+        repr(Denoising(0, 5)).replace("=", " ").split()
+    )
 
 
 def stamped(*timesteps):
@@ -291,7 +293,7 @@ def test_the_timesteps_of_a_run_are_those_it_stepped_at():
 
 
 def test_no_timesteps_are_as_wide_as_any():
-    assert Run(0, 5).timesteps().dtype == np.float64
+    assert Denoising(0, 5).timesteps().dtype == np.float64
 
 
 def test_timesteps_that_were_asked_for_in_between_are_not_the_last():

@@ -32,7 +32,7 @@ from attnscope import (
     Trace,
 )
 from attnscope.analyses.convergence.interventions import same_latents
-from attnscope.hooks.moments import Run
+from attnscope.hooks.moments import Denoising
 
 
 def everything():
@@ -464,7 +464,7 @@ def test_sites_that_are_never_called_are_named(sd):
     ],
 )
 def test_branches_are_named_by_what_is_known_of_the_calls(calls, pair, names):
-    run = Run(0, 5, pair, samples=2)
+    run = Denoising(0, 5, pair, samples=2)
     for number, (context, rows) in enumerate(calls):
         run.note_call(number, context, rows)
     for number, (_, rows) in enumerate(calls):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from attnscope.hooks.display import as_html, as_line
 from attnscope.hooks.trace import Trace
 from attnscope.plans.base import Plan
 
@@ -44,8 +45,16 @@ class Acceleration:
     ) -> None:
         self.disable()
 
+    @property
+    def is_on(self) -> bool:
+        """Whether the plan is at work: until it is disabled."""
+        return self._trace.is_on
+
     def __repr__(self) -> str:
-        return f"<Acceleration of {type(self._trace.pipe).__name__} by {self.plan}>"
+        return as_line("Acceleration", self._trace)
+
+    def _repr_html_(self) -> str:
+        return as_html("Acceleration", self._trace)
 
 
 def accelerate(pipe: Any, plan: Plan | str) -> Acceleration:

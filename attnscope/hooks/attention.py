@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+import pandas as pd
 import torch
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
 from attnscope.hooks.moments import Moment
+from attnscope.hooks.observer import Observer
 from attnscope.plans.base import Action, Trajectory
-from attnscope.sites.attention import Site
+from attnscope.sites.attention import KINDS, Site, unwrapped
 
 _NAME = "attnscope"
 _COMPILED_WHOLE = (
@@ -90,9 +92,10 @@ class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no type
         super().__init__()
         self.site, self.conductor, self.apart = site, conductor, apart
         self.settled = False
+        self._trajectory: Trajectory | None = None
         self.actions: tuple[Action, ...] = ()
         self.last_reuses: frozenset[int] = frozenset()
-        self.watchers: tuple[Any, ...] = ()
+        self.watchers: tuple[Observer, ...] = ()
         self.computed = self.stored = self.reused = 0
         # A module's switches are its own, and others may call it from their threads.
         self._alone = threading.RLock() if apart else contextlib.nullcontext()
@@ -121,8 +124,22 @@ class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no type
     ) -> Any:
         return self.conductor.after(self, module, args, kwargs, result)
 
+    def settle(self, site: Site, observers: Sequence[Observer]) -> None:
+        """The first call has shown what kind of site this is, and so what is to be done there.
+
+        Args:
+            site: of the kind that it really is.
+            observers: of the ``Trace``; those among them that want the site will watch it.
+        """
+        self.site = site
+        self.watchers = tuple(observer for observer in observers if observer.wants(site))
+        assert self._trajectory is not None, "a run starts before any attention is called"
+        self.follow(self._trajectory)
+        self.settled = True
+
     def follow(self, trajectory: Trajectory) -> None:
         """Do from now on what a trajectory says."""
+        self._trajectory = trajectory
         self.actions = trajectory.actions(self.site)
         self.last_reuses = trajectory.last_reuses(self.site)
 
@@ -198,6 +215,25 @@ class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no type
             )
         mean = torch.stack(kept.result.chunk(branches)).mean(0)
         return _Kept(mean, moment.rows, (rows // branches, *rest), _version(mean))
+
+
+def counted(hooks: Sequence[AttentionHook]) -> pd.DataFrame:
+    """What the calls of hooked modules did so far, one row per kind of attention.
+
+    Args:
+        hooks: one a site.
+
+    Returns:
+        The columns ``kind``, ``computed``, ``stored`` and ``reused``; see
+        :meth:`attnscope.Trace.calls`.
+    """
+    rows = []
+    for kind in KINDS:
+        alike = [hook for hook in hooks if hook.site.kind == kind]
+        if alike:
+            counts = [(hook.computed, hook.stored, hook.reused) for hook in alike]
+            rows.append((kind, *(sum(column) for column in zip(*counts, strict=True))))
+    return pd.DataFrame(rows, columns=["kind", "computed", "stored", "reused"])
 
 
 @contextlib.contextmanager
@@ -288,3 +324,10 @@ def _unhook(
         later[0].forward, later[0].original_forward = own_forward, previous
     else:
         registry.remove_hook(_NAME, recurse=False)
+
+
+def forget_child_registries(denoiser: nn.Module) -> None:
+    """Drop the list of hooked modules that diffusers keeps once ``cache_context`` was used."""
+    registry = getattr(unwrapped(denoiser), "_diffusers_hook", None)
+    if registry is not None:
+        registry.invalidate_child_registries_cache()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import CodeType, FrameType
@@ -34,6 +35,43 @@ class Caller:
     ships: bool
     code: CodeType | None
     where: str
+
+
+class Owner:
+    """Whose a run is: who has set the scheduler for it, and who calls the denoiser in its first step.
+
+    Args:
+        pipe: the pipeline that has set the scheduler; ``None`` is a loop by hand.
+
+    Attributes:
+        pipe: once the run has begun, the pipeline that calls the denoiser.
+        codes: the functions that call the denoiser in the first step; later calls by others are
+            those of callbacks.
+    """
+
+    def __init__(self, pipe: Any | None = None) -> None:
+        self.pipe = pipe
+        self.codes: set[CodeType | None] = set()
+        self._thread = threading.get_ident()
+
+    def begin(self, who: Caller) -> None:
+        """The run begins with this call. Who sets the scheduler by hand may leave it to a pipeline."""
+        self.pipe = who.pipe
+        self.codes.add(who.code)
+
+    def is_calling(self, who: Caller) -> bool:
+        """Whether a call is the owner's; the first one of a loop by hand is told by its thread."""
+        if self.pipe is None and not self.codes:
+            return self._thread == threading.get_ident()
+        return who.pipe is self.pipe
+
+    def is_at_work(self) -> bool:
+        """Whether calls of the owner may still come, when somebody else makes one.
+
+        A pipeline is at work while one of its methods runs. A loop by hand leaves no such trace: it
+        is taken to have ended once it has begun.
+        """
+        return not self.codes if self.pipe is None else is_running(self.pipe)
 
 
 def who_calls() -> Caller:

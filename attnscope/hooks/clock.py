@@ -1,12 +1,11 @@
 """The step clock: whose a call is, and which run, step and guidance branch it belongs to.
 
-A *run* is one call of a pipeline. ``scheduler.set_timesteps`` announces it, the first call of the
+A *run* is one call of a pipeline, a :class:`~attnscope.hooks.moments.Denoising`. ``scheduler.set_timesteps`` announces it, the first call of the
 denoiser after that starts it, and every ``scheduler.step`` ends a step: 25 steps with
 DPM-Solver++ or Euler, 26 with PNDM, and 2n - 1 with Heun, which calls the denoiser twice.
 
 A denoiser may have other users: calls of other pipelines and of callbacks belong to no run and
-count for nothing. What a run's own calls are, the first step shows: those of the pipeline that has
-set the scheduler, by the functions that make them.
+count for nothing. Whose a run is, :class:`~attnscope.hooks.callers.Owner` tells.
 
 The device is never read to learn the step. Timesteps are kept as they come and read at the end.
 """
@@ -25,9 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnscope.families import of_pipeline
-from attnscope.hooks.callers import Caller, is_running, who_calls
-from attnscope.hooks.moments import Moment, Run
+from attnscope.hooks.callers import Caller, Owner, who_calls
+from attnscope.hooks.habits import Habits, habits_of
+from attnscope.hooks.moments import Denoising, Moment
 
 _REMEDY = "make other calls of the denoiser outside of the Trace, or by a pipeline with a scheduler of its own"
 
@@ -49,21 +48,23 @@ class Clock:
         self,
         pipe: Any,
         *,
-        on_start: Callable[[Run], None],
+        on_start: Callable[[Denoising], None],
         on_step: Callable[[Moment, Tensor, Tensor], None],
-        on_finish: Callable[[Run], None],
+        on_finish: Callable[[Denoising], None],
         on_announce: Callable[[], None] = lambda: None,
     ) -> None:
         self._pipe, self._scheduler = pipe, pipe.scheduler
         self._on_start, self._on_step, self._on_finish = on_start, on_step, on_finish
         self._on_announce = on_announce
-        self._announced: tuple[Any, int] | None = None  # who has set the scheduler, in which thread
+        self._announced: Owner | None = None  # of the run whose first call is to come
+        self._habits = Habits()  # of the pipeline that is denoising
         self._call, self._rows_in_step = 0, 0
         self._shape: tuple[int, ...] = ()
         self._here = threading.local()  # a denoiser may be called from several threads
-        self.run: Run | None = None
-        self.runs: list[Run] = []
+        self.run: Denoising | None = None
+        self.runs: list[Denoising] = []
         self._count = 0
+        self.levels_apart = False  # whether a step's tokens have noise levels of their own
         self.moment = Moment(0, 0, 0, 0)
 
     def attach(self) -> None:
@@ -124,7 +125,7 @@ class Clock:
         ended = index is not None and index + 1 >= len(self._scheduler.timesteps)
         return ended or (self.run is not None and self.moment.step + 1 >= self.run.steps)
 
-    def begin_call(self, batch: int, shape: tuple[int, ...] = ()) -> Run | None:
+    def begin_call(self, batch: int, shape: tuple[int, ...] = ()) -> Denoising | None:
         """A call of the denoiser begins, on a batch of so many rows.
 
         Args:
@@ -143,7 +144,7 @@ class Clock:
         if self.is_elsewhere:
             return None
         if self._announced is not None:
-            self._begin_run(who)
+            self._begin_run(self._announced, who)
         run = self.run
         if run is None or run.steps_done >= run.steps:
             raise RuntimeError(
@@ -151,7 +152,7 @@ class Clock:
                 "is unknown: inside a Trace call the pipeline, or scheduler.set_timesteps first"
             )
         if not run.steps_done:
-            run.callers.add(who.code)
+            run.owner.codes.add(who.code)
         elif who.pipe is None and self._call >= run.calls_per_step:
             raise RuntimeError(
                 f"the denoiser is called more often at step {run.steps_done} than at the first, the "
@@ -170,14 +171,17 @@ class Clock:
             self._check_scheduler(who.pipe)
             if who.pipe.scheduler is not self._scheduler:
                 return False
-        if self._announced is not None:
-            return self._is_announced(who)
         run = self.run
-        if run is None:
+        owner = self._announced if run is None else run.owner
+        if owner is None:
+            return True  # of no run, and refused for that
+        if not owner.is_calling(who):
+            if owner.is_at_work():
+                return False
+            self.finish()  # an exception has ended it, so the call is of no run
+            self._announced = None
             return True
-        if who.pipe is not run.started_by:
-            return self._is_after(run)
-        if not run.steps_done or who.code in run.callers:
+        if run is None or not run.steps_done or who.code in owner.codes:
             return True
         if run.pair is not None:  # diffusers' own code: a callback between two steps
             return False
@@ -185,26 +189,6 @@ class Clock:
             f"the denoiser was called by {who.where} at step {run.steps_done}, which did not call it "
             f"at the first, so which call belongs to the step is unknown: {_REMEDY}"
         )
-
-    def _is_announced(self, who: Caller) -> bool:
-        """Whether a call begins the run that was announced."""
-        assert self._announced is not None, "asked for announced runs only"
-        pipe, thread = self._announced
-        if pipe is None:  # by hand: whoever calls next in this thread
-            return thread == threading.get_ident()
-        if who.pipe is pipe:
-            return True
-        if not is_running(pipe):
-            self._announced = None  # an exception has ended it
-            return True
-        return False
-
-    def _is_after(self, run: Run) -> bool:
-        """Whether a call by another caller than the run's comes when the run is over."""
-        if run.started_by is not None and is_running(run.started_by):
-            return False
-        self.finish()  # an exception has ended it
-        return True
 
     def _check_scheduler(self, pipe: Any) -> None:
         """Refuse a scheduler that took the place of the one that is listened to."""
@@ -220,15 +204,17 @@ class Clock:
                 "listens to: copy it by copy.deepcopy, or by from_config(scheduler.config)"
             )
 
-    def _begin_run(self, who: Caller) -> None:
+    def _begin_run(self, owner: Owner, who: Caller) -> None:
         self._announced = None
-        pair = _pair(who.pipe) if who.ships else None
-        self.run = Run(self._count, len(self._scheduler.timesteps), pair, who.pipe)
+        owner.begin(who)
+        self._habits = habits_of(who.pipe)
+        pair = self._habits.pair if who.ships else None
+        self.run = Denoising(self._count, len(self._scheduler.timesteps), pair, owner)
         self._count += 1
         self.runs.append(self.run)
         self._on_start(self.run)
 
-    def _moment(self, run: Run, batch: int) -> Moment:
+    def _moment(self, run: Denoising, batch: int) -> Moment:
         """The present moment; guidance that a pipeline has switched off leaves one branch."""
         whole = run.batch(self._call) if self._call < run.calls_per_step else batch
         if batch == run.samples and whole == 2 * batch:
@@ -244,17 +230,17 @@ class Clock:
 
     def _set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         who, run = who_calls().pipe, self.run
-        other = None if run is None else run.started_by
-        if who is not None and other is not None and who is not other and is_running(other):
+        others = run is not None and who is not None and who is not run.started_by
+        if run is not None and others and run.owner.is_at_work():
             raise RuntimeError(
-                f"a {type(who).__name__} sets the scheduler that a {type(other).__name__} is "
-                "denoising with: give each pipeline a scheduler of its own, by "
+                f"a {type(who).__name__} sets the scheduler that a {type(run.started_by).__name__} "
+                "is denoising with: give each pipeline a scheduler of its own, by "
                 "scheduler.from_config(scheduler.config)"
             )
         # First, since observers read noise levels off the scheduler when a run is over.
         self.finish()
         result = original(*args, **kwargs)
-        self._announced = who, threading.get_ident()
+        self._announced = Owner(who)
         self._call, self._rows_in_step = 0, 0
         self._on_announce()
         return result
@@ -285,7 +271,7 @@ class Clock:
         self._call, self._rows_in_step = 0, 0
         return result
 
-    def _one_row_each(self, run: Run, stepped: Tensor) -> Tensor:
+    def _one_row_each(self, run: Denoising, stepped: Tensor) -> Tensor:
         """What the scheduler is given, with one row a sample.
 
         Some video pipelines fold frames into the batch for the scheduler, and DiT hands it both
@@ -294,7 +280,7 @@ class Clock:
         frames = self._shape[2] if len(self._shape) == 5 and stepped.ndim == 4 else 1
         if frames > 1 and self._shape[-2:] == stepped.shape[-2:] and len(stepped) % frames == 0:
             return stepped.reshape(-1, frames, *stepped.shape[1:]).transpose(1, 2)
-        if of_pipeline(run.started_by).steps_both and len(stepped) % 2 == 0:
+        if self._habits.steps_both and len(stepped) % 2 == 0:
             first, second = stepped.chunk(2)
             if run.samples is None:  # without guidance the halves are images of their own
                 run.samples = len(first) if torch.equal(first, second) else len(stepped)
@@ -312,14 +298,6 @@ class Clock:
         if self.run is not None:
             run, self.run = self.run, None
             self._on_finish(run)
-
-
-def _pair(pipe: Any) -> tuple[str, str]:
-    """Names of the two halves of a batch that holds two guidance branches."""
-    perturbed = hasattr(type(pipe), "do_perturbed_attention_guidance")
-    if perturbed and getattr(pipe, "do_classifier_free_guidance", None) is False:
-        return "branch0", "branch1"
-    return ("cond", "uncond") if of_pipeline(pipe).cond_first else ("uncond", "cond")
 
 
 class _Tap:

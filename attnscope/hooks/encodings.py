@@ -20,6 +20,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from attnscope.hooks.listening import put_on
+
 Name = Literal["uncond", "cond"]
 
 
@@ -137,20 +139,6 @@ class Encodings:
             return encoded
 
         return encode_prompt
-
-
-@contextlib.contextmanager
-def put_on(owner: Any, name: str, method: Callable[..., Any]) -> Iterator[None]:
-    """Put a method on an instance, and give back what was there, which may be the instance's own."""
-    own = vars(owner).get(name)
-    vars(owner)[name] = method
-    try:
-        yield
-    finally:
-        if own is None:
-            vars(owner).pop(name, None)
-        else:
-            vars(owner)[name] = own
 
 
 def _places(encode_prompt: Callable[..., Any]) -> tuple[int, int] | None:

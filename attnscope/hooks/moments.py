@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import CodeType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from attnscope.hooks.callers import Owner
 from attnscope.hooks.encodings import Reading
 
 _OTHER = {"cond": "uncond", "uncond": "cond", None: None}
@@ -41,16 +41,15 @@ class Moment:
 
 
 @dataclass(eq=False)
-class Run:
-    """One call of a pipeline: what is known of it beforehand, and what became known.
+class Denoising:
+    """A run, that is one call of a pipeline: what is known of it beforehand, and what became known.
 
     Args:
         index: 0-based number of the run within its ``Trace``.
         steps: how many steps the scheduler was set to. Image-to-image and inpainting run fewer.
         pair: names of the halves of a batch that holds two guidance branches; ``None`` where the
             caller's habits are not known.
-        started_by: the pipeline whose method calls the denoiser; ``None`` in a loop by hand.
-        callers: the functions that call the denoiser in the first step.
+        owner: the pipeline whose methods call the denoiser, or a loop by hand.
         reading: what the calls of the first step read, which tells branches apart where it can.
         samples: images or videos that are made; known after the first step.
         guided_steps: steps at which more than one guidance branch ran.
@@ -60,15 +59,19 @@ class Run:
     index: int
     steps: int
     pair: tuple[str, str] | None = ("uncond", "cond")
-    started_by: Any | None = field(default=None, repr=False)
+    owner: Owner = field(default_factory=Owner, repr=False)
     reading: Reading = field(default_factory=Reading, repr=False)
     samples: int | None = None
     guided_steps: int = 0
     returned: bool = False
-    callers: set[CodeType | None] = field(default_factory=set, repr=False)
     _calls: list[tuple[str | None, int]] = field(default_factory=list)
     _stamps: list[Any] = field(default_factory=list)
     _timesteps: NDArray[np.float64] | None = None
+
+    @property
+    def started_by(self) -> Any | None:
+        """The pipeline whose methods call the denoiser; ``None`` in a loop by hand."""
+        return self.owner.pipe
 
     @property
     def steps_done(self) -> int:

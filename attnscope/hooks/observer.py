@@ -7,18 +7,21 @@ guidance branch, step and site.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 from torch import Tensor
 
-from attnscope.hooks.moments import Moment, Run
-from attnscope.sites.attention import (
-    Site,
-    matches,
-    select_sites,
+from attnscope.errors import InputError
+from attnscope.hooks.moments import Denoising, Moment
+from attnscope.sites.attention import Site, matches, select_sites
+
+_CHOICE = (
+    "give objects of the classes in attnscope.observers, such as StepDistance(), or of one of your own "
+    "that derives from attnscope.Observer"
 )
 
 
@@ -50,7 +53,7 @@ class Observer(ABC):
         """Whether to be shown the outputs of a site."""
         return False
 
-    def start(self, run: Run, scheduler: Any) -> None:  # noqa: B027
+    def start(self, run: Denoising, scheduler: Any) -> None:  # noqa: B027
         """A run begins."""
 
     def see(self, site: Site, moment: Moment, output: Tensor) -> None:  # noqa: B027
@@ -69,12 +72,56 @@ class Observer(ABC):
         """The ``Trace`` is over: free what is still kept on the device."""
 
     @abstractmethod
-    def finish(self, run: Run) -> None:
+    def finish(self, run: Denoising) -> None:
         """The run is over: bring what was measured to the host."""
 
     @abstractmethod
     def table(self) -> pd.DataFrame:
         """All that was measured, one row each."""
+
+    def __repr__(self) -> str:
+        """How it was made, as far as it kept that under the names of its arguments."""
+        own = vars(self)
+        given = [name for name in inspect.signature(type(self)).parameters if name in own]
+        return f"{type(self).__name__}({', '.join(f'{name}={own[name]!r}' for name in given)})"
+
+
+def as_observers(observers: Any) -> tuple[Observer, ...]:
+    """The observers of a ``Trace``.
+
+    Args:
+        observers: a list or another iterable of :class:`Observer`.
+
+    Raises:
+        InputError: it is none, or something in it is no observer.
+    """
+    if isinstance(observers, Observer) or _is_class(observers):
+        shown = observers.__name__ if _is_class(observers) else repr(observers)
+        raise InputError(f"observers={shown} is no list: write observers=[{_written(observers)}]")
+    if isinstance(observers, str) or not isinstance(observers, Iterable):
+        raise InputError(f"observers={observers!r} is no list of observers: {_CHOICE}")
+    found = tuple(observers)
+    for one in found:
+        if _is_class(one):
+            raise InputError(
+                f"observers has the class {one.__name__}, not an object of it: write {_written(one)}"
+            )
+        if not isinstance(one, Observer):
+            raise InputError(f"observers has {one!r}, which is no observer: {_CHOICE}")
+    return found
+
+
+def _is_class(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Observer)
+
+
+def _written(value: Any) -> str:
+    """How to write an observer where it, or its class, was given."""
+    if not _is_class(value):
+        return repr(value)
+    parameters = inspect.signature(value).parameters.values()
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
+    return f"{value.__name__}({', '.join(f'{name}=…' for name in needed)})"
 
 
 class SiteObserver(Observer):

@@ -1,4 +1,7 @@
-"""Whether a plan can be carried out on a pipeline; what cannot is refused by name, beforehand."""
+"""Whether a plan can be carried out on a pipeline; what cannot is refused by name, beforehand.
+
+What shows at the end of a run alone is left to :mod:`attnscope.hooks.shortfalls`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from types import CodeType
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import nn
 
@@ -16,7 +19,7 @@ from attnscope.errors import InputError
 from attnscope.families import of_denoiser
 from attnscope.hooks.attention import needs_apart
 from attnscope.plans.base import Branch, Plan, check_kinds
-from attnscope.sites.attention import Site, unwrapped
+from attnscope.sites.attention import Site, find_denoiser, unwrapped
 
 
 def model_keeps(denoiser: nn.Module, sites: Sequence[Site]) -> Branch:
@@ -56,6 +59,26 @@ def check(plan: Plan, pipe: Any, denoiser: nn.Module, sites: Sequence[Site]) -> 
             )
 
 
+def check_run(plan: Plan, pipe: Any, sites: Sequence[Site]) -> bool:
+    """Refuse what was done to a pipeline since it was hooked; a run begins.
+
+    Args:
+        plan: what is carried out.
+        pipe: with the denoiser as it is now, which may have been compiled.
+        sites: of the denoiser.
+
+    Returns:
+        Whether anything in the denoiser is compiled.
+
+    Raises:
+        InputError: it was compiled without a place for hooks, or given a cache of diffusers.
+    """
+    denoiser = find_denoiser(pipe)
+    check_caches(plan, denoiser)
+    check_nothing_hides(denoiser, sites)
+    return check_compiled(denoiser)
+
+
 def check_caches(plan: Plan, denoiser: nn.Module) -> None:
     """Refuse a cache of diffusers on a denoiser whose attention a plan acts on.
 
@@ -86,6 +109,31 @@ def check_nothing_hides(denoiser: nn.Module, sites: Sequence[Site]) -> None:
                 f"a cache of diffusers was enabled inside the Trace, which would not see what "
                 f"{site.name} answers from it: enable it before the block"
             )
+
+
+def check_not_swapped(pipe: Any, denoiser: nn.Module) -> None:
+    """Refuse a denoiser that was put into the place of the traced one.
+
+    Raises:
+        RuntimeError: the pipeline's denoiser is another than the one that was hooked.
+    """
+    if unwrapped(find_denoiser(pipe)) is not unwrapped(denoiser):
+        raise RuntimeError(
+            "the pipeline's denoiser was swapped inside a Trace: swap it before the block, or "
+            "disable() the acceleration first"
+        )
+
+
+def refuse_copy(denoiser: nn.Module) -> NoReturn:
+    """Refuse a copy of a hooked denoiser, whose hooks would report to a ``Trace`` of nothing.
+
+    Raises:
+        RuntimeError: always.
+    """
+    raise RuntimeError(
+        f"a {type(unwrapped(denoiser)).__name__} on which there is a Trace or an "
+        "acceleration cannot be copied or pickled: do it before, or disable it first"
+    )
 
 
 def _caches(denoiser: nn.Module) -> list[str]:

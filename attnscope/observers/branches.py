@@ -11,7 +11,7 @@ import pandas as pd
 from torch import Tensor
 
 from attnscope.errors import InputError
-from attnscope.hooks.moments import Moment, Run
+from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import SiteObserver
 from attnscope.observers.pairs import PairNorms, branch_layout, norms_for
 from attnscope.observers.rows import SITE_COLUMNS, joined, labelled, tidy, to_host
@@ -41,7 +41,7 @@ class BranchDistance(SiteObserver):
             raise InputError(
                 "both guidance branches are given the same latents: leave 'latent' out"
             )
-        self._run: Run | None = None
+        self._run: Denoising | None = None
         self._other_call: dict[str, tuple[Moment, Tensor]] = {}
         # How the branches are laid out is known after the first step, so both ways are followed
         # through it: two halves of a batch, and two calls of the denoiser.
@@ -49,7 +49,7 @@ class BranchDistance(SiteObserver):
         self._calls: dict[str, PairNorms] = {}
         self._tables: list[pd.DataFrame] = []
 
-    def start(self, run: Run, scheduler: Any) -> None:
+    def start(self, run: Denoising, scheduler: Any) -> None:
         """A run begins."""
         self._run = run
         self._other_call.clear()
@@ -82,7 +82,7 @@ class BranchDistance(SiteObserver):
                 self._calls[site.name] = norms_for(site, rows, run.steps)
             self._calls[site.name].take(moment.step, slice(len(rows)), other, rows)
 
-    def finish(self, run: Run) -> None:
+    def finish(self, run: Denoising) -> None:
         """Bring the numbers of the layout that it was to the host."""
         halves, calls = dict(self._halves), dict(self._calls)
         self._other_call.clear()

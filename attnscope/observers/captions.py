@@ -10,7 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from attnscope.errors import InputError
-from attnscope.hooks.moments import Moment, Run
+from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import SiteObserver
 from attnscope.observers.pairs import PairNorms, norms_for
 from attnscope.observers.rows import SITE_COLUMNS, joined, labelled, tidy, to_host
@@ -47,11 +47,11 @@ class CaptionDistance(SiteObserver):
                 "both captions are given the same latents: leave 'latent' out of kinds"
             )
         self.pairs = pairs
-        self._run: Run | None = None
+        self._run: Denoising | None = None
         self._numbers: dict[tuple[str, int], PairNorms] = {}
         self._tables: list[pd.DataFrame] = []
 
-    def start(self, run: Run, scheduler: Any) -> None:
+    def start(self, run: Denoising, scheduler: Any) -> None:
         """A run begins."""
         self._run = run
         self._numbers.clear()
@@ -79,7 +79,7 @@ class CaptionDistance(SiteObserver):
         everything = slice(self._numbers[key].rows)
         self._numbers[key].take(moment.step, everything, other.flatten(0, 1), own.flatten(0, 1))
 
-    def finish(self, run: Run) -> None:
+    def finish(self, run: Denoising) -> None:
         """Bring the numbers to the host."""
         numbers = list(self._numbers.items())
         self._numbers.clear()

@@ -12,7 +12,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from attnscope.errors import InputError
-from attnscope.hooks.moments import Moment, Run
+from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import Observer
 from attnscope.models.predictions import check_prediction, clean_weights, places
 
@@ -34,7 +34,7 @@ class CleanEstimates(Observer):
         self.latents: dict[int, Tensor] = {}
         """float32 ``[len(samples), channels, height, width]`` by step, on the model's device."""
 
-    def start(self, run: Run, scheduler: Any) -> None:
+    def start(self, run: Denoising, scheduler: Any) -> None:
         """A run begins.
 
         Raises:
@@ -57,7 +57,7 @@ class CleanEstimates(Observer):
             guided = guided[:, : sample.shape[1]]  # PixArt predicts variances too
             self._kept[step] = guided[places].detach().float(), sample[places].detach().float()
 
-    def finish(self, run: Run) -> None:
+    def finish(self, run: Denoising) -> None:
         """Combine what was kept; nothing is said of x_0 where all is noise."""
         if not self._kept:
             return

@@ -11,7 +11,7 @@ import pandas as pd
 from torch import Tensor
 
 from attnscope.errors import InputError
-from attnscope.hooks.moments import Moment, Run
+from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import SiteObserver
 from attnscope.observers.pairs import PairNorms
 from attnscope.observers.rows import SITE_COLUMNS, joined, labelled, tidy, to_host
@@ -46,7 +46,7 @@ class FinalDistance(SiteObserver):
         self._numbers: dict[tuple[str, int], PairNorms] = {}
         self._tables: list[pd.DataFrame] = []
 
-    def start(self, run: Run, scheduler: Any) -> None:
+    def start(self, run: Denoising, scheduler: Any) -> None:
         """A pass begins."""
         self._steps = run.steps
         self._numbers.clear()
@@ -76,7 +76,7 @@ class FinalDistance(SiteObserver):
             reference = final[low - last.first : high - last.first]
             numbers.take(moment.step, slice(low, high), own, reference)
 
-    def finish(self, run: Run) -> None:
+    def finish(self, run: Denoising) -> None:
         """End a pass; after the second, bring its numbers to the host.
 
         Raises:

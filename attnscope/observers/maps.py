@@ -11,7 +11,7 @@ import pandas as pd
 from torch import Tensor
 
 from attnscope.errors import InputError
-from attnscope.hooks.moments import Moment, Run
+from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import SiteObserver
 from attnscope.observers.rows import SITE_COLUMNS, joined, labelled, tidy
 from attnscope.sites.attention import (
@@ -41,7 +41,7 @@ class FeatureMaps(SiteObserver):
         self._kept: list[tuple[Site, Moment, Tensor]] = []
         self._tables: list[pd.DataFrame] = []
 
-    def start(self, run: Run, scheduler: Any) -> None:
+    def start(self, run: Denoising, scheduler: Any) -> None:
         """A run begins.
 
         Raises:
@@ -59,7 +59,7 @@ class FeatureMaps(SiteObserver):
         if moment.step in self.steps:
             self._kept.append((site, moment, output.detach().clone()))
 
-    def finish(self, run: Run) -> None:
+    def finish(self, run: Denoising) -> None:
         """Bring the copies to the host, in float32."""
         missed = sorted(step for step in self.steps if step >= run.steps_done)
         if missed and run.steps_done:

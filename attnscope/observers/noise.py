@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attnscope.errors import InputError
-from attnscope.hooks.moments import Moment, Run
+from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import Observer
 from attnscope.models.predictions import check_prediction, noise_weights, places
 from attnscope.models.signs import products, sign_of
@@ -38,7 +38,7 @@ class NoiseMean(Observer):
         self._unread = ""
         self._tables: list[pd.DataFrame] = []
 
-    def start(self, run: Run, scheduler: Any) -> None:
+    def start(self, run: Denoising, scheduler: Any) -> None:
         """A run begins.
 
         Raises:
@@ -73,7 +73,7 @@ class NoiseMean(Observer):
             self._products.append(products(flat, given, latents))
         self._moments.append((step, None, _second_moments(given, latents)))
 
-    def finish(self, run: Run) -> None:
+    def finish(self, run: Denoising) -> None:
         """Bring the moments to the host and combine them to noise.
 
         Noise is a times the prediction plus b times the latents, so its mean and norm follow from

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attnscope.hooks.moments import Run
+from attnscope.hooks.moments import Denoising
 from attnscope.observers.rows import distances
 from attnscope.sites.attention import Site
 
@@ -56,7 +56,7 @@ def norms_for(site: Site, rows: Tensor, steps: int) -> PairNorms:
     return PairNorms(site, len(rows), rows.shape[1], steps, rows.device)
 
 
-def in_one_batch(run: Run) -> bool | None:
+def in_one_batch(run: Denoising) -> bool | None:
     """Whether one batch holds both guidance branches; ``None`` if there are not two."""
     if run.calls_per_step == 1 and run.samples and run.batch(0) == 2 * run.samples:
         return True
@@ -65,7 +65,7 @@ def in_one_batch(run: Run) -> bool | None:
     return None
 
 
-def branch_layout(run: Run) -> tuple[bool, bool] | None:
+def branch_layout(run: Denoising) -> tuple[bool, bool] | None:
     """Whether the conditional branch comes first and whether one batch holds both, if there are two.
 
     To be asked when a run is over: the text that tells branches apart is read from the device.

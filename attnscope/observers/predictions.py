@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from attnscope.errors import InputError
-from attnscope.hooks.moments import Moment, Run
+from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import Observer
 from attnscope.models.predictions import (
     check_noise_levels,
@@ -47,13 +47,13 @@ class PredictionDistance(Observer):
 
     def __init__(self) -> None:
         self._scheduler: Any = None
-        self._run: Run | None = None
+        self._run: Denoising | None = None
         self._moments: list[tuple[int, Tensor]] = []
         self._products: list[Tensor] = []
         self._unread = ""
         self._tables: list[pd.DataFrame] = []
 
-    def start(self, run: Run, scheduler: Any) -> None:
+    def start(self, run: Denoising, scheduler: Any) -> None:
         """A run begins.
 
         Raises:
@@ -91,7 +91,7 @@ class PredictionDistance(Observer):
         self._moments.append((step, torch.stack([*(p.sum(1) for p in squares), numel])))
         self._products.append(products(flat, flat_prediction(guided, sample), x))
 
-    def finish(self, run: Run) -> None:
+    def finish(self, run: Denoising) -> None:
         """Bring the moments to the host and combine them to distances."""
         if not (self._moments or self._unread):
             return

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attnscope.hooks.moments import Run
+from attnscope.hooks.moments import Denoising
 from attnscope.sites.attention import Site
 from attnscope.tables import concatenate
 
@@ -18,7 +18,9 @@ SITE_COLUMNS = ("run", "sample", "branch", "step", "timestep", "site", "kind", "
 _CATEGORICAL = ("branch", "site", "kind", "block")
 
 
-def labelled(run: Run, call: int, site: Site, steps: NDArray[np.int64], batch: int) -> pd.DataFrame:
+def labelled(
+    run: Denoising, call: int, site: Site, steps: NDArray[np.int64], batch: int
+) -> pd.DataFrame:
     """The columns that say where a value stands, step-major over ``steps`` and the batch's rows."""
     samples, branches = run.label(call, batch)
     if site.kind == "latent":

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attnscope.errors import InputError
-from attnscope.hooks.moments import Moment, Run
+from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import SiteObserver
 from attnscope.observers.rows import SITE_COLUMNS, distances, joined, labelled, tidy, to_host
 from attnscope.sites.attention import SURROUNDINGS, Site
@@ -108,7 +108,7 @@ class StepDistance(SiteObserver):
         rows = batch * (2 if guidance else 1)
         return rows * sum(elements[site.name] * output_bytes(denoiser, site) for site in chosen)
 
-    def start(self, run: Run, scheduler: Any) -> None:
+    def start(self, run: Denoising, scheduler: Any) -> None:
         """A run begins."""
         self._steps = run.steps
         self._paces.clear()
@@ -122,7 +122,7 @@ class StepDistance(SiteObserver):
             self._paces[site.name, moment.call] = pace
         pace.take(moment, rows)
 
-    def finish(self, run: Run) -> None:
+    def finish(self, run: Denoising) -> None:
         """Bring the run's numbers to the host in one transfer and derive the measures."""
         if self._paces and run.steps_done > 1:
             paces = list(self._paces.items())
@@ -186,7 +186,9 @@ class _Pace:
         self.last = moment
 
 
-def _distance_rows(run: Run, call: int, pace: _Pace, values: NDArray[np.float32]) -> pd.DataFrame:
+def _distance_rows(
+    run: Denoising, call: int, pace: _Pace, values: NDArray[np.float32]
+) -> pd.DataFrame:
     """Rows of one site, from distances and norms ``[steps, 2, batch]``."""
     values = values.astype(np.float64)
     measured = [(step, held) for step, held in pace.measured if step < run.steps_done]

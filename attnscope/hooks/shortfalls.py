@@ -1,0 +1,94 @@
+"""What a run or a block fell short of: warnings that only its end can give.
+
+What cannot be done at all is refused beforehand, by :mod:`attnscope.hooks.refusals`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from attnscope.hooks.attention import AttentionHook
+from attnscope.hooks.moments import Denoising
+from attnscope.plans.base import Plan, Trajectory
+from attnscope.sites.attention import Site, unwrapped
+
+
+def warn_of_block(runs: Sequence[Denoising], hooks: Sequence[AttentionHook]) -> None:
+    """Say it when a ``Trace`` saw no denoising, or some sites were never called.
+
+    Args:
+        runs: of the block.
+        hooks: one a site.
+    """
+    silent = [hook.site.name for hook in hooks if not hook.settled]
+    if not runs:
+        warnings.warn(
+            "this Trace saw no denoising: call its own pipeline inside the block", stacklevel=3
+        )
+    elif silent:
+        warnings.warn(
+            f"{len(silent)} attention sites were never called, such as {silent[0]}: "
+            "the pipeline did not use them",
+            stacklevel=3,
+        )
+
+
+def warn_of_no_step(run: Denoising, plan: Plan, scheduler: Any) -> None:
+    """Say it when the denoiser was called, but its scheduler never stepped."""
+    if run.steps_done or not run.calls_per_step:
+        return
+    name = "a loop" if run.started_by is None else type(run.started_by).__name__
+    warnings.warn(
+        f"{name} called its denoiser {run.calls_per_step} times and never the step of its "
+        f"{type(scheduler).__name__}, so no step ended: nothing was measured, and "
+        f"{plan} was not carried out. A sampler of its own, or a copy of the scheduler, "
+        "cannot be followed: call pipe.scheduler.step once a step",
+        stacklevel=2,
+    )
+
+
+def warn_of_idleness(run: Denoising, carried_out: Trajectory, plan: Plan) -> None:
+    """Say it when a plan had nothing to do in a run that came to its end.
+
+    Args:
+        run: which is over.
+        carried_out: the plan made for the run's steps, which may be one that it stands for.
+        plan: as it was given.
+    """
+    gate = getattr(carried_out.plan, "gate", 0)
+    if 0 < run.steps_done < gate:
+        warnings.warn(
+            f"the run ended after {run.steps_done} steps, before the gate of {carried_out.plan}: "
+            "image-to-image and the like run fewer steps than they are asked for",
+            stacklevel=2,
+        )
+    cuts = run.steps_done and carried_out.drops and not plan.kinds
+    if cuts and not run.guided_steps:
+        warnings.warn(f"there was no guidance that {plan} could cut off", stacklevel=2)
+
+
+def warn_of_lost_sites(
+    plan: Plan, denoiser: nn.Module, sites: Sequence[Site], hooks: Sequence[AttentionHook]
+) -> None:
+    """Say it when the calls have shown that a plan has no site of a kind it was to act on.
+
+    Args:
+        plan: as it was given.
+        denoiser: compiled or not.
+        sites: as they were found.
+        hooks: one a site, which knows better once it was called.
+    """
+    settled = {hook.site.kind for hook in hooks if hook.settled}
+    found = {site.kind for site in sites}
+    lost = [kind for kind in plan.kinds if kind in found and kind not in settled]
+    if settled and lost:
+        warnings.warn(
+            f"{plan} acts on {' and '.join(lost)}-attention, but when it was called the "
+            f"attention of {type(unwrapped(denoiser)).__name__} turned out to be "
+            f"{' and '.join(sorted(settled))}: nothing of kind {' or '.join(lost)} was reused",
+            stacklevel=2,
+        )
