@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from attnscope.cli import options as o
 from attnscope.cli.reports.ablation import report
-
-if TYPE_CHECKING:
-    from attnscope.analyses.ablation.arms import Arm, Settings
-    from attnscope.cli.quality import Quality
-    from attnscope.metrics.judging import Judges
-    from attnscope.models.chosen import ChosenModel
-    from attnscope.runs.folder import Run
-    from attnscope.runs.prompts import Prompt
 
 _EMBEDDED_LIMIT = 100
 
@@ -62,9 +53,11 @@ def ablate(
     from itertools import chain
 
     from attnscope.analyses.ablation.arms import ATTENTION, Settings, Subject, arms_of, idle
-    from attnscope.cli import parsing, quality, reading
-    from attnscope.cli.console import messages, quiet_libraries
+    from attnscope.analyses.ablation.run import carry_out
+    from attnscope.cli import parsing, reading
+    from attnscope.cli.console import Bars, messages, quiet_libraries
     from attnscope.errors import InputError
+    from attnscope.metrics.choosing import Quality, embedded_world
     from attnscope.models.chosen import ChosenModel
     from attnscope.models.schedulers import known_scheduler
     from attnscope.runs.folder import Run, default_path
@@ -126,119 +119,19 @@ def ablate(
             height=common[0],
             width=common[1],
         )
-        arms = arms_of(settings)
+        arms_of(settings)  # refuses what cannot be
         for name in idle(settings):
             messages.print(f"note: {name} would reuse nothing, and is left out")
         reading.warn_of_world([model.described for model in chosen], prompts)
         path = out or default_path("ablate", names[0], settings)
         Run.check(path, "ablate", settings)
-        world = quality.embedded_world(names, prompts, [*chain(*sizes)])
-        judged = quality.Quality(
+        progress = Bars(quiet=quiet or as_json)
+        world = embedded_world(names, prompts, [*chain(*sizes)], progress)
+        quality = Quality(
             features, features_weights, reference, clip, lpips, chosen[0].device, world, len(prompts),
             offline,
         )  # fmt: skip
-        if not judged.is_of(path):
-            judges = judged.judges()
-            for model in chosen:
-                own = [arm for arm in arms if arm.cell.model == model.name]
-                _make(path, model, own, settings, prompts, given, size, quiet=quiet or as_json)
-            _judge(Run(path), settings, prompts, judges, judged, quiet=quiet or as_json)
-    report(Run(path), quiet=quiet, as_json=as_json)
-
-
-def _make(
-    path: Path,
-    model: ChosenModel,
-    arms: Sequence[Arm],
-    settings: Settings,
-    prompts: Sequence[Prompt],
-    given: Sequence[Any],
-    size: int | None,
-    *,
-    quiet: bool,
-) -> None:
-    """Make what images of a model are missing; everything is checked before the first."""
-    from attnscope.analyses.ablation import sample
-    from attnscope.cli import parsing, reading
-    from attnscope.cli.console import messages, progress
-    from attnscope.models.calling import default_batch_size
-    from attnscope.models.image_sizes import asked
-    from attnscope.models.schedulers import scaled_timesteps
-    from attnscope.plans.text_form import parse
-    from attnscope.runs.folder import Run
-    from attnscope.runs.prompts import table_of
-
-    if (path / "run.json").exists():
-        run = Run(path)
-        arms = [arm for arm in arms if not sample.is_finished(run, arm, len(prompts))]
-    if not arms:
-        return
-    pipe = model.pipe
-    reading.warn_of_text(pipe, prompts)
-    tall, wide = settings.size(model.name)
-    if tall is not None:
-        asked(pipe, tall, wide)
-    for arm in arms:
-        _set(pipe, arm)
-        parsing.check_plan(pipe, parse(arm.plan), arm.asked)
-        parsing.check_steps_made(pipe, arm.asked, arm.cell.steps)
-        if arm.cell.noise_scale != 1:
-            scaled_timesteps(pipe, arm.asked, arm.cell.noise_scale)
-    batch = min(size or default_batch_size(pipe, model.device), len(prompts))
-
-    def opened(batch: int) -> Run:
-        return Run.open(path, "ablate", settings, device=model.device, batch_size=batch)
-
-    def halved(batch: int) -> None:
-        messages.print(f"out of memory: going on with batches of {batch}")
-        opened(batch)
-
-    run = opened(batch)
-    run.write_table("prompts", table_of(prompts))
-    for number, arm in enumerate(arms, 1):
-        _set(pipe, arm)
-        label = f"{arm.key} ({number} of {len(arms)})"
-        with progress(label, len(prompts), quiet=quiet) as advance:
-            sample.sample_arm(
-                pipe, arm, settings, prompts, given, run, batch_size=batch, on_batch=advance,
-                on_halving=halved,
-                **model.described.options,
-            )  # fmt: skip
-    model.forget()
-
-
-def _set(pipe: Any, arm: Arm) -> None:
-    from attnscope.models.schedulers import set_scheduler
-    from attnscope.runs.columns import OWN
-
-    if arm.cell.scheduler != OWN:
-        set_scheduler(pipe, arm.cell.scheduler)
-
-
-def _judge(
-    run: Run,
-    settings: Settings,
-    prompts: Sequence[Prompt],
-    judges: Judges,
-    judged: Quality,
-    *,
-    quiet: bool,
-) -> None:
-    """Measure the images."""
-    from attnscope.analyses.ablation import tables
-    from attnscope.cli.console import progress
-    from attnscope.metrics import summaries
-    from attnscope.metrics.judging import judge
-
-    with judged.judging(run.path):
-        made = tables.images_of(run, settings)
-        noise = tables.noise_of(run, settings)
-        texts = {prompt.prompt_id: prompt.text for prompt in prompts}
-        with progress("measures: arms", made["key"].nunique(), quiet=quiet) as advance:
-            images, features = judge(run, made, texts, judges, on_arm=advance)
-        arms = summaries.at_gate(summaries.summarise(images, features, judges.reference), noise)
-        run.write_table("noise", noise)
-        run.write_table("pictures", tables.pictures_of(run, settings))
-        run.write_table("images", images)
-        run.write_table("arms", arms)
-        run.write_csv("arms", arms)
+        run = carry_out(
+            path, chosen, settings, prompts, given, quality, batch_size=size, progress=progress
+        )
+    report(run, quiet=quiet, as_json=as_json)

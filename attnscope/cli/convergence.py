@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from attnscope.cli import options as o
 from attnscope.cli.reports.convergence import report
-
-if TYPE_CHECKING:
-    from attnscope.runs.folder import Run
 
 
 def convergence(
@@ -43,14 +40,13 @@ def convergence(
 
     Without arguments: the embedded model on 64 held-out captions.
     """
-    from attnscope.analyses.convergence.measure import Settings, measure
+    from attnscope.analyses.convergence.measure import Settings
+    from attnscope.analyses.convergence.run import carry_out
     from attnscope.cli import parsing, reading
-    from attnscope.cli.console import messages, progress, quiet_libraries
-    from attnscope.cli.controls import measure_controls
-    from attnscope.models.calling import default_batch_size
+    from attnscope.cli.console import Bars, quiet_libraries
     from attnscope.models.chosen import ChosenModel
-    from attnscope.runs.folder import Run, default_path
-    from attnscope.runs.prompts import digest_of, table_of
+    from attnscope.runs.folder import default_path
+    from attnscope.runs.prompts import digest_of
 
     chosen = ChosenModel(
         model, scheduler=scheduler, device=device, dtype=dtype, offline=offline,
@@ -85,36 +81,8 @@ def convergence(
             dtype=chosen.dtype,
         )
         path = out or default_path("convergence", model, settings)
-        if not Run.check(path, "convergence", settings) or not Run(path).has_table("records"):
-            pipe = chosen.pipe
-            parsing.check_sites(pipe, chosen_kinds, sites)
-            parsing.check_steps(pipe, settings.steps)
-            reading.warn_of_text(pipe, prompts)
-            size = min(size or default_batch_size(pipe, chosen.device), len(prompts))
-
-            def opened() -> Run:
-                return Run.open(
-                    path, "convergence", settings,
-                    device=chosen.device, batch_size=size, scheduler=type(pipe.scheduler).__name__,
-                )  # fmt: skip
-
-            def halved(count: int) -> None:
-                nonlocal size
-                size = count
-                messages.print(f"out of memory: going on with batches of {count}")
-
-            done = Run(path).read_parts("records") if (path / "run.json").exists() else []
-            with progress(f"{model}: prompts", len(prompts), quiet=quiet or as_json) as advance:
-                records = measure(
-                    pipe, settings, prompts, given, batch_size=size, done=done,
-                    on_part=lambda part: opened().write_part("records", part), on_batch=advance,
-                    on_halving=halved,
-                    **described.options,
-                )  # fmt: skip
-            opened().write_table("prompts", table_of(prompts))
-            opened().finish_table("records", records)
-        if controls:
-            measure_controls(
-                Run(path), chosen, settings, prompts, given, size=size, quiet=quiet or as_json
-            )
-    report(Run(path), threshold=threshold, quiet=quiet, as_json=as_json)
+        run = carry_out(
+            path, chosen, settings, prompts, given, batch_size=size, controls=controls,
+            progress=Bars(quiet=quiet or as_json),
+        )  # fmt: skip
+    report(run, threshold=threshold, quiet=quiet, as_json=as_json)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attnscope.errors import InputError
-from attnscope.models.schedulers import steps_of
 
 if TYPE_CHECKING:
     from attnscope.plans.base import Plan
@@ -94,33 +92,3 @@ def check_size(height: int | None, width: int | None) -> None:
     for name, value in (("--height", height), ("--width", width)):
         if value is not None and value % 8:
             raise InputError(f"{name} {value} is not a multiple of 8 (choose {value // 8 * 8})")
-
-
-def check_sites(pipe: Any, kinds: Sequence[str], pattern: str | None) -> None:
-    """Refuse a choice of sites that the pipeline does not have, before anything is written."""
-    from attnscope.sites.attention import find_denoiser, find_sites, select_sites
-
-    select_sites(find_sites(find_denoiser(pipe)), kinds=kinds, pattern=pattern)
-
-
-def check_steps(pipe: Any, steps: int) -> int:
-    """Refuse a number of steps that the scheduler cannot be set to; how many it makes of them."""
-    return steps_of(pipe.scheduler, steps)
-
-
-def check_steps_made(pipe: Any, steps: int, expected: int) -> None:
-    """Refuse a scheduler that makes another number of steps than is recorded."""
-    made = check_steps(pipe, steps)
-    if made != expected:
-        raise InputError(
-            f"{type(pipe.scheduler).__name__} makes {made} steps of --steps {steps}, where {expected} "
-            "are recorded: choose --scheduler dpm, or another number of steps"
-        )
-
-
-def check_plan(pipe: Any, plan: Plan, steps: int) -> None:
-    """Refuse a plan that does not fit the pipeline or its steps, before anything is written."""
-    from attnscope.hooks.trace import Trace
-
-    plan.over(check_steps(pipe, steps))
-    Trace(pipe, plan=plan)

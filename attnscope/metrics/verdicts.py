@@ -86,6 +86,19 @@ def biased(images: int, arms: pd.DataFrame) -> str:
     return f"FID of {images} images is biased and not tested: read KID{more}"
 
 
+def about_relation(table: pd.DataFrame) -> str | None:
+    """What ``relation`` is a mean of, where it was read: captions of one thing have none.
+
+    Args:
+        table: with ``measure`` and ``n``.
+    """
+    counts = table.loc[table["measure"] == "relation", "n"]
+    if counts.empty:
+        return None
+    few = f", fewer than {FEWEST}: its differences are not tested" if counts.max() < FEWEST else ""
+    return f"relation: of the {counts.max()} captions with two things{few}"
+
+
 def _prompts(arms: pd.DataFrame) -> int:
     """How many prompts there are: as many as a measure of single images has that all have."""
     of_images = arms[~arms["measure"].isin(["fid", "kid"])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from attnscope.analyses.bench.arms import BASELINE, Arm, Settings, reason_of
 from attnscope.runs.folder import Run
+from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt, image_seed
 
 
@@ -23,9 +24,7 @@ def sample(
     *,
     digest: str,
     batch_size: int,
-    on_failure: Callable[[Arm, str], None] = lambda arm, reason: None,
-    on_image: Callable[[int], None] = lambda count: None,
-    on_halving: Callable[[int], None] = lambda size: None,
+    progress: Progress = SILENT,
     **options: Any,
 ) -> pd.DataFrame:
     """Images of all arms, of the same prompts and seeds, for the measures of quality.
@@ -39,9 +38,8 @@ def sample(
         run: where the images go; what is there is not made again.
         digest: of the prompts: images of others may be there, too.
         batch_size: images made at once; halved where memory runs out.
-        on_failure: called with an optional arm that makes no images and the reason; others go on.
-        on_image: called with the number of images that are there, first those of before.
-        on_halving: called with the new batch size.
+        progress: told how many images are there, first those of before, and of an optional arm that
+            makes none, while others go on.
         options: further keywords of the pipeline.
 
     Returns:
@@ -72,17 +70,17 @@ def sample(
             return images
 
         left = [pair for pair in pairs if not _path(folder, pair[0], 0).exists()]
-        on_image(len(pairs) - len(left))
+        progress.advance(len(pairs) - len(left))
         try:
-            for batch, images in in_batches(left, batch_size, work, on_halving=on_halving):
+            for batch, images in in_batches(left, batch_size, work, progress=progress):
                 for (prompt, _), image in zip(batch, images, strict=True):
                     for frame, picture in reversed(list(enumerate(frames(image)))):
                         write_whole(_path(folder, prompt, frame), picture.save)  # the first last
-                on_image(len(batch))
+                progress.advance(len(batch))
         except Exception as error:
             if not arm.optional:
                 raise
-            on_failure(arm, reason_of(error))
+            progress.failed(arm.name, reason_of(error))
             continue
         about = {"model": settings.model, "scheduler": settings.scheduler or OWN,
                  "steps": settings.steps, "noise_scale": 1.0, "seed": settings.seed, "arm": arm.name,

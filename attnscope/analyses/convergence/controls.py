@@ -38,7 +38,7 @@ lies between the two steps, which takes the size of the scheduler's steps out.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,7 @@ import pandas as pd
 
 from attnscope.analyses.convergence.measure import Settings
 from attnscope.errors import InputError
+from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt, image_seed
 from attnscope.tables import concatenate
 
@@ -70,9 +71,7 @@ def measure(
     *,
     batch_size: int,
     done: Sequence[pd.DataFrame] = (),
-    on_part: Callable[[pd.DataFrame], None] = lambda table: None,
-    on_batch: Callable[[int], None] = lambda count: None,
-    on_halving: Callable[[int], None] = lambda size: None,
+    progress: Progress = SILENT,
     **options: Any,
 ) -> pd.DataFrame:
     """Every control for every prompt; it takes as long as making every image seven times.
@@ -85,9 +84,8 @@ def measure(
         batch_size: images made at once, twice as many where two captions are compared; it changes
             nothing in the table.
         done: parts of the table that are there already; their prompts are not run again.
-        on_part: called with every further part.
-        on_batch: called with the number of prompts that were just done, first those of before.
-        on_halving: called with the new batch size when memory ran out.
+        progress: given every further part, and told how many prompts were just done, first those of
+            before.
         options: further keywords of the pipeline.
 
     Returns:
@@ -112,12 +110,12 @@ def measure(
     known = {number for table in parts for number in table["prompt_id"]}
     left = [item for item in items if item[0].prompt_id not in known]
     if known:
-        on_batch(len(known))
+        progress.advance(len(known))
     work = _Batch(pipe, settings, options)
-    for batch, table in in_batches(left, batch_size, work.measure, on_halving=on_halving):
+    for batch, table in in_batches(left, batch_size, work.measure, progress=progress):
         parts.append(table)
-        on_part(table)
-        on_batch(len(batch))
+        progress.part(table)
+        progress.advance(len(batch))
     return concatenate(parts)
 
 

@@ -6,13 +6,14 @@ denoising step to the next. ``measure`` needs a model; the summaries need its ta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt, image_seed
 from attnscope.tables import concatenate
 
@@ -65,9 +66,7 @@ def measure(
     *,
     batch_size: int,
     done: Sequence[pd.DataFrame] = (),
-    on_part: Callable[[pd.DataFrame], None] = lambda table: None,
-    on_batch: Callable[[int], None] = lambda count: None,
-    on_halving: Callable[[int], None] = lambda size: None,
+    progress: Progress = SILENT,
     **options: Any,
 ) -> pd.DataFrame:
     """Distances between consecutive outputs of every site, for every prompt.
@@ -79,9 +78,8 @@ def measure(
         inputs: one per prompt: its text, or an image for a video model.
         batch_size: images made at once; it changes nothing in the table.
         done: parts of the table that are there already; their prompts are not run again.
-        on_part: called with every further part.
-        on_batch: called with the number of prompts that were just done, first those of before.
-        on_halving: called with the new batch size when memory ran out.
+        progress: given every further part, and told how many prompts were just done, first those of
+            before.
         options: further keywords of the pipeline.
 
     Returns:
@@ -120,11 +118,11 @@ def measure(
     pairs = list(zip(prompts, inputs, strict=True))
     left = [pair for pair in pairs if pair[0].prompt_id not in known]
     if known:
-        on_batch(len(known))
-    for batch, table in in_batches(left, batch_size, watch, on_halving=on_halving):
+        progress.advance(len(known))
+    for batch, table in in_batches(left, batch_size, watch, progress=progress):
         parts.append(table)
-        on_part(table)
-        on_batch(len(batch))
+        progress.part(table)
+        progress.advance(len(batch))
     return concatenate(parts)
 
 

@@ -15,11 +15,10 @@ _MOST_COLUMNS = 6
 
 def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     """Draw an ablation's figures, print its arms and which differences are larger than chance."""
-    from attnscope.cli import quality
     from attnscope.cli.console import messages, results, show_json
     from attnscope.figures.saving import save_figures
     from attnscope.metrics.summaries import larger_than_chance, over_seeds
-    from attnscope.metrics.verdicts import biased, untested
+    from attnscope.metrics.verdicts import about_relation, biased, untested
 
     arms = run.read_table("arms")
     if "best" not in arms:  # judged before there was a test of it
@@ -37,7 +36,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     _show_arms(arms, run.settings)
     if len(seeds):
         _show_seeds(seeds)
-    if relation := quality.about_relation(arms):
+    if relation := about_relation(arms):
         results.print(relation)
     for line in (*larger_than_chance(arms), *untested(arms)):
         results.print(line, soft_wrap=True)

@@ -137,10 +137,9 @@ def _show_attribution(table: pd.DataFrame) -> None:
 
 def _show_frontier(table: pd.DataFrame) -> None:
     """Speed beside the leading measures, a row per arm."""
-    from attnscope.cli import quality
     from attnscope.cli.console import messages, results, show_table
     from attnscope.metrics.measures import MEASURES
-    from attnscope.metrics.verdicts import biased
+    from attnscope.metrics.verdicts import about_relation, biased
 
     wide = table.pivot_table(index="arm", columns="measure", values="value", sort=False)
     left_out = {*_APART, *(["fid"] if "kid" in wide else [])}  # what fits a terminal
@@ -152,7 +151,7 @@ def _show_frontier(table: pd.DataFrame) -> None:
     formats = {short[name]: MEASURES[name].form for name in names}
     show_table(shown.reset_index(), f"speed and quality, {table['n'].max()} images an arm",
                {"speed-up": ".2f", **formats})  # fmt: skip
-    if relation := quality.about_relation(table):
+    if relation := about_relation(table):
         results.print(relation)
     small = table.loc[table["measure"] == "fid", "n"]
     if len(small) and small.max() < _FEW:

@@ -1,4 +1,4 @@
-"""From what was typed to what images are judged by, checked before any image is made."""
+"""Choosing what images are judged by, checked before any image is made."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from attnscope import documents
 from attnscope.errors import InputError
+from attnscope.files import write_whole
 from attnscope.models.names import READER
+from attnscope.runs.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from attnscope.metrics.features import Extractor
     from attnscope.metrics.judging import Judges, Reference
     from attnscope.runs.prompts import Prompt
@@ -31,7 +31,7 @@ _FILE = "judged.json"
 
 @dataclass(frozen=True)
 class Quality:
-    """What ``--features``, ``--reference``, ``--clip`` and ``--lpips`` say.
+    """By what the images of a run are judged, and whether they were.
 
     Args:
         features: one of :data:`FEATURES`.
@@ -118,8 +118,6 @@ class Quality:
     @contextlib.contextmanager
     def judging(self, path: Path) -> Iterator[None]:
         """While a run is judged, nothing says so; afterwards :meth:`is_of` holds."""
-        from attnscope.files import write_whole
-
         file = path / _FILE
         file.unlink(missing_ok=True)
         yield
@@ -177,7 +175,10 @@ class Quality:
 
 
 def embedded_world(
-    models: Sequence[str], prompts: Sequence[Prompt], sides: Iterable[int | None]
+    models: Sequence[str],
+    prompts: Sequence[Prompt],
+    sides: Iterable[int | None],
+    progress: Progress = SILENT,
 ) -> Path | None:
     """Where the reader is, if all models are of the embedded world and all captions tell scenes.
 
@@ -187,8 +188,8 @@ def embedded_world(
         models: short names, hub ids or folders.
         prompts: the captions.
         sides: heights and widths of the images; ``None`` is the model's own.
+        progress: told what stands in the way.
     """
-    from attnscope.cli.console import messages
     from attnscope.models.names import describe, is_of_shapes
     from attnscope.shapes.scenes import RESOLUTION, parse
 
@@ -196,7 +197,7 @@ def embedded_world(
     if not all(is_of_shapes(model) for model in described):
         return None
     if not set(sides) <= {None, RESOLUTION}:
-        messages.print(
+        progress.say(
             f"note: the reader reads images of {RESOLUTION} x {RESOLUTION} pixels only: alignment is "
             "left out"
         )
@@ -205,27 +206,12 @@ def embedded_world(
         try:
             parse(prompt.text)
         except ValueError:
-            messages.print(
+            progress.say(
                 f"note: alignment is left out, since {prompt.text!r} is no caption of the embedded "
                 "world"
             )
             return None
     return Path(described[0].source)
-
-
-def about_relation(table: pd.DataFrame) -> str | None:
-    """What ``relation`` is a mean of, where it was read: captions of one thing have none.
-
-    Args:
-        table: with ``measure`` and ``n``.
-    """
-    from attnscope.metrics.verdicts import FEWEST
-
-    counts = table.loc[table["measure"] == "relation", "n"]
-    if counts.empty:
-        return None
-    few = f", fewer than {FEWEST}: its differences are not tested" if counts.max() < FEWEST else ""
-    return f"relation: of the {counts.max()} captions with two things{few}"
 
 
 def _digest(path: Path) -> str:
