@@ -35,7 +35,6 @@ def small_memory(monkeypatch):
         return call(pipe, inputs, **options)
 
     monkeypatch.setattr(calling, "call", limited)
-    monkeypatch.setattr("attnscope.analyses.generation.call", limited)
 
 
 def batches(run):

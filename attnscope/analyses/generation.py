@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from PIL.Image import Image
 
-from attnscope.models.calling import call, frames
+from attnscope.models.calling import frames
 from attnscope.plans.base import Baseline, Plan
 from attnscope.plans.guidance import GuidanceCutoff
 from attnscope.plans.text_form import parse
@@ -21,6 +21,7 @@ from attnscope.runs.batches import in_batches
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Kept, Progress
 from attnscope.runs.prompts import Prompt, image_seed, table_of
+from attnscope.runs.sampling import Sampling
 
 if TYPE_CHECKING:
     from attnscope.hooks.trace import Trace
@@ -32,39 +33,21 @@ _WARM_UP_STEPS = 2
 _COMPARED_BATCHES = 4
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What decides the images.
+@dataclass(frozen=True, kw_only=True)
+class Settings(Sampling):
+    """What decides the images, besides how they are sampled.
 
     Args:
-        model: short name, hub id or folder.
-        weights: fingerprint of its weights.
         captions: where they come from.
         prompts_digest: of the captions.
         plan: in its text form.
         compare: whether the same images are made without the plan too.
-        steps: denoising steps.
-        scheduler: short name; ``None`` is the model's own.
-        guidance: guidance scale.
-        seed: of the noise.
-        height: in pixels; ``None`` is the model's own, or a square beside a width.
-        width: in pixels, likewise.
-        dtype: of the weights.
     """
 
-    model: str
-    weights: str | None
     captions: str
     prompts_digest: str
     plan: str
     compare: bool
-    steps: int
-    scheduler: str | None
-    guidance: float
-    seed: int
-    height: int | None
-    width: int | None
-    dtype: str
 
 
 @dataclass(frozen=True)
@@ -120,24 +103,17 @@ def generate(
     times: list[dict[str, Any]] = []
     counts: list[pd.DataFrame] = []
 
-    def make(batch: Sequence[tuple[Prompt, Any]], plan: Plan, steps: int) -> tuple[Any, Trace]:
+    def make(batch: Sequence[tuple[Prompt, Any]], plan: Plan, use: Sampling) -> tuple[Any, Trace]:
+        ids = [prompt.prompt_id for prompt, _ in batch]
         with Trace(pipe, plan=plan) as trace:
-            made = call(
-                pipe,
-                [item for _, item in batch],
-                seeds=[image_seed(settings.seed, prompt.prompt_id) for prompt, _ in batch],
-                steps=steps,
-                guidance=settings.guidance,
-                height=settings.height,
-                width=settings.width,
-                **options,
-            )
+            made = use.call(pipe, [item for _, item in batch], ids, **options)
         return made, trace
 
     def warm_up(batch: Sequence[tuple[Prompt, Any]]) -> None:
+        short = replace(settings, steps=_WARM_UP_STEPS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            make(batch, GuidanceCutoff(1) if plan.ever_drops() else Baseline(), _WARM_UP_STEPS)
+            make(batch, GuidanceCutoff(1) if plan.ever_drops() else Baseline(), short)
 
     def work(batch: Sequence[tuple[Prompt, Any]]) -> dict[str, tuple[Any, Trace, float]]:
         arms: dict[str, Plan] = {PLANNED: plan}
@@ -149,7 +125,7 @@ def generate(
         order = list(arms) if len(times) // len(arms) % 2 == 0 else list(reversed(arms))
         for arm in order:
             start = time.perf_counter()
-            made, trace = make(batch, arms[arm], settings.steps)
+            made, trace = make(batch, arms[arm], settings)
             done[arm] = made, trace, time.perf_counter() - start
         return done
 

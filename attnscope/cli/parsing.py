@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from attnscope.errors import InputError
 
 if TYPE_CHECKING:
+    from attnscope.cli import options as o
+    from attnscope.metrics.choosing import Quality
+    from attnscope.models.chosen import ChosenModel
     from attnscope.plans.base import Plan
+    from attnscope.runs.progress import Progress
+    from attnscope.runs.prompts import Prompt
 
 
 def names(option: str, text: str) -> tuple[str, ...]:
@@ -92,3 +98,50 @@ def check_size(height: int | None, width: int | None) -> None:
     for name, value in (("--height", height), ("--width", width)):
         if value is not None and value % 8:
             raise InputError(f"{name} {value} is not a multiple of 8 (choose {value // 8 * 8})")
+
+
+def check_sampling(sampling: o.SamplingOptions) -> None:
+    """Refuse what no model takes."""
+    check_size(sampling.height, sampling.width)
+    check_guidance(sampling.guidance)
+
+
+def chosen_model(
+    sampling: o.OneSampling | o.SeveralSamplings,
+    output: o.OutputOptions,
+    *,
+    name: str | None = None,
+    scheduler: str | None = None,
+) -> ChosenModel:
+    """The model that the options say; of several the one of a name, with a scheduler."""
+    from attnscope.cli.options import OneSampling
+    from attnscope.models.chosen import ChosenModel
+
+    if isinstance(sampling, OneSampling):
+        name, scheduler = sampling.model, sampling.scheduler
+    assert name is not None, "which of them?"
+    return ChosenModel(
+        name, scheduler=scheduler, device=sampling.device, dtype=sampling.dtype,
+        offline=output.offline, allow_pickle=output.allow_pickle,
+    )  # fmt: skip
+
+
+def chosen_quality(
+    judged: o.QualityOptions,
+    models: Sequence[str],
+    prompts: Sequence[Prompt],
+    sides: Iterable[int | None],
+    *,
+    device: str,
+    offline: bool,
+    progress: Progress,
+    digest: str = "",
+) -> Quality:
+    """What images are judged by; see :class:`attnscope.metrics.choosing.Quality`."""
+    from attnscope.metrics.choosing import Quality, embedded_world
+
+    world = embedded_world(models, prompts, sides, progress)
+    return Quality(
+        judged.features, judged.features_weights, judged.reference, judged.clip, judged.lpips,
+        device, world, len(prompts), offline, digest,
+    )  # fmt: skip

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
 from attnscope.images import open_image
@@ -20,6 +20,9 @@ from attnscope.runs.prompts import (
 from attnscope.runs.words import warning_of_words
 from attnscope.shapes.words import unknown_to_world
 
+if TYPE_CHECKING:
+    from attnscope.cli.options import CaptionOptions
+
 _EMBEDDED_LIMIT = 64
 _EMBEDDED_CAPTION = "a large striped red circle above a small blue square on a gray background"
 
@@ -32,19 +35,17 @@ def frame_size(height: int | None, width: int | None) -> tuple[int, int]:
 
 def read(
     model: Model,
-    captions: Path | None,
-    images: Path | None,
-    column: str | None,
-    limit: int | None,
+    asked: CaptionOptions,
     seed: int,
     size: tuple[int | None, int | None] = (None, None),
     typed: Sequence[str] = (),
 ) -> tuple[list[Prompt], list[Any], str]:
     """The prompts of a run, what the pipeline is given for each, and what they are called.
 
-    ``size`` is the height and width that images are cut to (see :func:`frame_size`); ``typed`` are
+    ``asked`` is what the options say of captions and images; ``size`` is the height and width that images are cut to (see :func:`frame_size`); ``typed`` are
     prompts from the command line.
     """
+    captions, images, column, limit = asked.captions, asked.images, asked.column, asked.limit
     if typed:
         if model.task == "image":
             raise InputError(f"{model.name} makes videos of images, not of prompts: give --images")
@@ -80,10 +81,7 @@ def read(
 
 def read_for_all(
     models: Sequence[str],
-    captions: Path | None,
-    images: Path | None,
-    column: str | None,
-    limit: int | None,
+    asked: CaptionOptions,
     seed: int,
     size: tuple[int | None, int | None],
     *,
@@ -97,10 +95,9 @@ def read_for_all(
     found = []
     for model in models:
         described = describe(model)
-        own = limit is None and captions is None and model == "shapes"
-        found.append(
-            read(described, captions, images, column, embedded_limit if own else limit, seed, size)
-        )
+        own = asked.limit is None and asked.captions is None and model == "shapes"
+        here = replace(asked, limit=embedded_limit) if own else asked
+        found.append(read(described, here, seed, size))
     if len({describe(model).task for model in models}) > 1:
         raise InputError("one run cannot have models of captions and models of images: give two")
     return found[0]

@@ -16,7 +16,7 @@ from attnscope.errors import InputError
 from attnscope.files import write_whole
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Progress
-from attnscope.runs.prompts import Prompt, image_seed
+from attnscope.runs.prompts import Prompt
 
 if TYPE_CHECKING:
     from attnscope.observers.clean_images import CleanEstimates
@@ -55,7 +55,6 @@ def sample_arm(
         InputError: the plan does not fit the pipeline, or the scheduler takes no noise levels.
     """
     from attnscope.hooks.trace import Trace
-    from attnscope.models.calling import call
     from attnscope.models.schedulers import scaled_timesteps
     from attnscope.runs.batches import in_batches
 
@@ -65,8 +64,7 @@ def sample_arm(
     left = [pair for pair in pairs if pair[0].prompt_id not in done]
     progress.advance(len(pairs) - len(left))
     pictured = {prompt.prompt_id for prompt in prompts[:PICTURED]}
-    cell = arm.cell
-    height, width = settings.size(cell.model)
+    cell, sampling = arm.cell, settings.sampling(arm)
     if cell.noise_scale != 1:
         options |= {"timesteps": scaled_timesteps(pipe, arm.asked, cell.noise_scale)}
 
@@ -78,14 +76,10 @@ def sample_arm(
         )
         observers = [observer for observer in (noise, estimates) if observer is not None]
         with Trace(pipe, plan=arm.plan, observers=observers) as trace:
-            made = call(
+            made = sampling.call(
                 pipe,
                 [item for _, item in batch],
-                seeds=[image_seed(cell.seed, prompt.prompt_id) for prompt, _ in batch],
-                steps=arm.asked,
-                guidance=arm.guidance,
-                height=height,
-                width=width,
+                [prompt.prompt_id for prompt, _ in batch],
                 **options,
             )
         return Batch(

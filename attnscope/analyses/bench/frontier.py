@@ -11,7 +11,7 @@ import pandas as pd
 from attnscope.analyses.bench.arms import BASELINE, Arm, Settings, reason_of
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Progress
-from attnscope.runs.prompts import Prompt, image_seed
+from attnscope.runs.prompts import Prompt
 
 
 def sample(
@@ -46,7 +46,7 @@ def sample(
         A table as of :func:`attnscope.analyses.ablation.tables.images_of`, the baseline being its ``S``.
     """
     from attnscope.files import write_whole
-    from attnscope.models.calling import call_options, check_made, frames
+    from attnscope.models.calling import check_made, frames
     from attnscope.runs.batches import in_batches
     from attnscope.runs.columns import FULL, OWN
 
@@ -58,11 +58,8 @@ def sample(
         folder.mkdir(parents=True, exist_ok=True)
 
         def work(batch: Sequence[tuple[Prompt, Any]], arm: Arm = arm) -> Sequence[Any]:
-            keywords = call_options(
-                pipe, seeds=[image_seed(settings.seed, prompt.prompt_id) for prompt, _ in batch],
-                steps=settings.steps, guidance=settings.guidance, height=settings.height,
-                width=settings.width, **options,
-            )  # fmt: skip
+            ids = [prompt.prompt_id for prompt, _ in batch]
+            keywords = settings.keywords(pipe, ids, **options)
             with arm.on(pipe) as call:
                 made = call([item for _, item in batch], **keywords)
             images: Sequence[Any] = getattr(made, "images", None) or made.frames

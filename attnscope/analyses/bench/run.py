@@ -21,7 +21,7 @@ from attnscope.metrics import judging, summaries
 from attnscope.models.chosen import RandomModel
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Progress
-from attnscope.runs.prompts import Prompt, digest_of, image_seed
+from attnscope.runs.prompts import Prompt, digest_of
 
 if TYPE_CHECKING:
     from attnscope.cost.plans import Cost
@@ -220,7 +220,6 @@ def _workload(
     chosen: ChosenModel | RandomModel, settings: Settings, given: Sequence[Any]
 ) -> Workload:
     """What every call is given: prompts over and over, or random embeddings."""
-    from attnscope.models.calling import call_options
     from attnscope.models.random_weights import call_keywords
 
     if isinstance(chosen, RandomModel):
@@ -232,12 +231,10 @@ def _workload(
     texts = list(islice(cycle(given), settings.batch))
 
     def arguments() -> tuple[Sequence[Any], dict[str, Any]]:
-        return [texts], call_options(
-            chosen.pipe, seeds=[image_seed(settings.seed, place) for place in range(settings.batch)],
-            steps=settings.steps,
-            guidance=settings.guidance, height=settings.height, width=settings.width,
-            output_type="pil" if settings.decoded else "latent", **chosen.described.options,
-        )  # fmt: skip
+        kind = "pil" if settings.decoded else "latent"
+        return [texts], settings.keywords(
+            chosen.pipe, range(settings.batch), output_type=kind, **chosen.described.options
+        )
 
     return Workload(arguments, settings.batch)
 

@@ -47,7 +47,7 @@ import pandas as pd
 from attnscope.analyses.convergence.measure import Settings
 from attnscope.errors import InputError
 from attnscope.runs.progress import SILENT, Progress
-from attnscope.runs.prompts import Prompt, image_seed
+from attnscope.runs.prompts import Prompt
 from attnscope.tables import concatenate
 
 ARMS = ("trained", "other-caption", "random", "random-replayed")
@@ -190,13 +190,12 @@ class _Batch:
         final = FinalDistance(self.kinds, self.names)
         branches = BranchDistance(self.modules, self.names)
         predictions = PredictionDistance()
-        seeds = self._seeds(batch)
         observers = [step, branches, predictions, *([final] if first else [])]
         with Trace(self.pipe, observers=observers) as trace:
             if first:
                 with first:
-                    self._call(given, seeds)
-            self._call(given, seeds)
+                    self._call(given, batch)
+            self._call(given, batch)
             predicted = trace.records(predictions)
             predicted["site"] = predicted.pop("prediction").astype(str)
             tables = {
@@ -230,7 +229,7 @@ class _Batch:
             same_latents(self.pipe, count),
             Trace(self.pipe, observers=[apart, step]) as trace,
         ):
-            self._call(given, self._seeds(batch) * 2)
+            self._call(given, batch)
             between, paces = trace.records(apart), trace.records(step)
             levels = self._levels(trace)
         paces = paces[paces["sample"] >= count]
@@ -242,23 +241,9 @@ class _Batch:
             self._joined(paces, batch, levels, "other-caption", "step"),
         ]
 
-    def _seeds(self, batch: Sequence[tuple[Prompt, Any, Any]]) -> list[int]:
-        return [image_seed(self.settings.seed, prompt.prompt_id) for prompt, _, _ in batch]
-
-    def _call(self, given: Sequence[Any], seeds: Sequence[int]) -> None:
-        from attnscope.models.calling import call
-
-        call(
-            self.pipe,
-            given,
-            seeds=seeds,
-            steps=self.settings.steps,
-            guidance=self.settings.guidance,
-            height=self.settings.height,
-            width=self.settings.width,
-            output_type="latent",
-            **self.options,
-        )
+    def _call(self, given: Sequence[Any], batch: Sequence[tuple[Prompt, Any, Any]]) -> None:
+        ids = _ids(batch) * (len(given) // len(batch))
+        self.settings.call(self.pipe, given, ids, output_type="latent", **self.options)
 
     def _levels(self, trace: Any) -> pd.DataFrame:
         """Log-SNR of every step and its change since the one before."""
@@ -279,8 +264,8 @@ class _Batch:
         name: str,
     ) -> pd.DataFrame:
         """An observer's rows with what they are of."""
-        seeds = np.array(self._seeds(batch), dtype=np.uint64)
-        numbers = np.array([prompt.prompt_id for prompt, _, _ in batch])
+        seeds = np.array(self.settings.seeds(_ids(batch)), dtype=np.uint64)
+        numbers = np.array(_ids(batch))
         sample = table["sample"].to_numpy()
         of_step = levels.iloc[table["step"].to_numpy()].reset_index(drop=True)
         table = table.reset_index(drop=True).assign(
@@ -291,6 +276,10 @@ class _Batch:
             rate = table[value] / table["log_snr_change"].abs() if name == "step" else np.nan
             table[f"{value}_per_nat"] = rate
         return table[list(_COLUMNS)]
+
+
+def _ids(batch: Sequence[tuple[Prompt, Any, Any]]) -> list[int]:
+    return [prompt.prompt_id for prompt, _, _ in batch]
 
 
 def _tidy(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

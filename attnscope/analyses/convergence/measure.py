@@ -14,48 +14,31 @@ import numpy as np
 import pandas as pd
 
 from attnscope.runs.progress import SILENT, Progress
-from attnscope.runs.prompts import Prompt, image_seed
+from attnscope.runs.prompts import Prompt
+from attnscope.runs.sampling import Sampling
 from attnscope.tables import concatenate
 
 THRESHOLD = 0.05
 """A site has converged where its relative change is below this part of its first one."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What decides the numbers of a convergence run.
+@dataclass(frozen=True, kw_only=True)
+class Settings(Sampling):
+    """What decides the numbers of a convergence run, besides how its images are sampled.
 
     Args:
-        model: short name, hub id or folder.
-        weights: which weights: the commit on the hub, or a digest of a folder.
         captions: name of the captions file, or of the embedded world's split.
         prompts_digest: SHA-256 over the captions that were used.
         limit: how many captions.
-        steps: denoising steps.
-        scheduler: short name, or ``None`` for the model's own.
-        guidance: guidance scale.
-        seed: of the choice of captions and of the noise.
         kinds: kinds of attention sites.
         sites: pattern of site names, or ``None`` for all.
-        height: in pixels; ``None`` is the model's own, or a square beside a width.
-        width: in pixels, likewise.
-        dtype: of the weights.
     """
 
-    model: str
-    weights: str | None
     captions: str
     prompts_digest: str
     limit: int
-    steps: int
-    scheduler: str | None
-    guidance: float
-    seed: int
     kinds: tuple[str, ...]
     sites: str | None
-    height: int | None
-    width: int | None
-    dtype: str
 
 
 def measure(
@@ -87,30 +70,20 @@ def measure(
         in the place of ``run`` and ``sample``.
     """
     from attnscope.hooks.trace import Trace
-    from attnscope.models.calling import call
     from attnscope.observers.steps import StepDistance
     from attnscope.runs.batches import in_batches
 
     def watch(batch: Sequence[tuple[Prompt, Any]]) -> pd.DataFrame:
-        seeds = [image_seed(settings.seed, prompt.prompt_id) for prompt, _ in batch]
+        ids = [prompt.prompt_id for prompt, _ in batch]
         with Trace(pipe, observers=[StepDistance(settings.kinds, settings.sites)]) as trace:
-            call(
-                pipe,
-                [given for _, given in batch],
-                seeds=seeds,
-                steps=settings.steps,
-                guidance=settings.guidance,
-                height=settings.height,
-                width=settings.width,
-                output_type="latent",
-                **options,
-            )
+            inputs_of = [given for _, given in batch]
+            settings.call(pipe, inputs_of, ids, output_type="latent", **options)
         table = trace.records()
         sample = table.pop("sample").to_numpy()
         table = table.drop(columns="run")
-        table.insert(0, "prompt_id", [batch[i][0].prompt_id for i in sample])
+        table.insert(0, "prompt_id", np.array(ids)[sample])
         table.insert(1, "image", 0)
-        table.insert(2, "seed", np.array([seeds[i] for i in sample], dtype=np.uint64))
+        table.insert(2, "seed", np.array(settings.seeds(ids), dtype=np.uint64)[sample])
         return table
 
     parts = list(done)
