@@ -21,6 +21,8 @@ FEWEST = 20
 """Of fewer prompts no difference is tested: intervals of so few do not hold what they promise."""
 FEWEST_OF_SETS = 2 * FEWEST
 """Of measures of sets: two disjoint subsets at least have to be as large."""
+FEW = 10_000
+"""Of fewer images FID is too biased to be read by itself."""
 _DISTANCES = ("psnr", "ssim", "lpips")
 """To S, so that they leave no difference to S to be tested."""
 

@@ -14,7 +14,7 @@ from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
 
 
-def sample(
+def sample_arms(
     pipe: Any,
     arms: Sequence[Arm],
     settings: Settings,
@@ -100,7 +100,7 @@ def speed_and_quality(arms: pd.DataFrame, quality: pd.DataFrame) -> pd.DataFrame
     """Speed beside quality.
 
     Args:
-        arms: of :func:`attnscope.analyses.bench.speedups.summarise`.
+        arms: of :func:`attnscope.analyses.bench.speedups.by_arm`.
         quality: of :func:`attnscope.metrics.summaries.summarise`, of the same arms.
 
     Returns:

@@ -163,7 +163,7 @@ def _time(
     workload, stopwatch = _workload(chosen, settings, given), Stopwatch(chosen.device)
     repetitions = _rounds(run, chosen, settings, arms, workload, stopwatch, progress)
     bytes_each = getattr(torch, settings.dtype).itemsize
-    table = speedups.summarise(repetitions, arms, cost, bytes_each=bytes_each)
+    table = speedups.by_arm(repetitions, arms, cost, bytes_each=bytes_each)
     running, passes = _running(table, arms), min(_PASSES, settings.repeats)
     broken_down = [arm for arm in running if arm.rival is None and not arm.only_watches]
     with progress.stretch("where the time goes: calls", len(broken_down) * passes):
@@ -255,7 +255,7 @@ def _judge(
     running = [arm for arm in _running(speeds, arms) if not arm.only_watches]
     prompts = pictured.prompts
     with progress.stretch("images", len(running) * len(prompts)), torch.inference_mode():
-        made = frontier.sample(
+        made = frontier.sample_arms(
             chosen.pipe, running, settings, prompts, pictured.given, run, digest=pictured.digest,
             batch_size=default_batch_size(chosen.pipe, chosen.device), progress=progress,
             **chosen.described.options,

@@ -15,10 +15,10 @@ ALL = "all together"
 """Of an attribution: the whole plan."""
 
 
-def summarise(
+def by_arm(
     repetitions: pd.DataFrame, arms: Sequence[Arm], cost: Cost, *, bytes_each: int = 4
 ) -> pd.DataFrame:
-    """From repetitions to arms.
+    """The speed-up of every arm, from the repetitions of all rounds.
 
     Args:
         repetitions: of all rounds of :func:`attnscope.analyses.bench.rounds.measure_rounds`.

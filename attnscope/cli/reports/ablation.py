@@ -9,7 +9,6 @@ if TYPE_CHECKING:
 
     from attnscope.runs.folder import Run
 
-_FEW = 10_000
 _MOST_COLUMNS = 6
 
 
@@ -18,7 +17,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     from attnscope.cli.console import messages, results, show_json
     from attnscope.figures.saving import save_figures
     from attnscope.metrics.summaries import larger_than_chance, over_seeds
-    from attnscope.metrics.verdicts import about_relation, biased, untested
+    from attnscope.metrics.verdicts import FEW, about_relation, biased, untested
 
     arms = run.read_table("arms")
     if "best" not in arms:  # judged before there was a test of it
@@ -43,7 +42,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     of_sets = arms.loc[arms["features"] != "", ["features", "reference", "n"]].drop_duplicates()
     for row in of_sets.to_dict("records"):
         results.print(f"FID, KID: {row['n']} images against {row['reference']}; {row['features']}")
-        if row["n"] < _FEW:
+        if row["n"] < FEW:
             messages.print(f"note: {biased(row['n'], arms)}")
     results.print(f"every value with its interval: {run.path / 'arms.csv'}", soft_wrap=True)
     results.print(f"run directory: {run.path}", soft_wrap=True)

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
     from attnscope.runs.folder import Run
 
-_FEW = 10_000
 _TABLES = ("arms", "parts", "attribution")
 _APART = ("size", "fill", "color", "shape", "background")  # "attributes" and "all" stand for them
 
@@ -139,7 +138,7 @@ def _show_frontier(table: pd.DataFrame) -> None:
     """Speed beside the leading measures, a row per arm."""
     from attnscope.cli.console import messages, results, show_table
     from attnscope.metrics.measures import MEASURES
-    from attnscope.metrics.verdicts import about_relation, biased
+    from attnscope.metrics.verdicts import FEW, about_relation, biased
 
     wide = table.pivot_table(index="arm", columns="measure", values="value", sort=False)
     left_out = {*_APART, *(["fid"] if "kid" in wide else [])}  # what fits a terminal
@@ -154,5 +153,5 @@ def _show_frontier(table: pd.DataFrame) -> None:
     if relation := about_relation(table):
         results.print(relation)
     small = table.loc[table["measure"] == "fid", "n"]
-    if len(small) and small.max() < _FEW:
+    if len(small) and small.max() < FEW:
         messages.print(f"note: {biased(int(small.max()), table)}")
