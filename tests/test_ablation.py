@@ -127,7 +127,7 @@ def test_arms_that_would_be_s_under_another_name_are_left_out():
     assert arms.idle(wanted) == ["S^L m=3 k=2", "S^L+gate m=3 k=2"]
     assert set(arms.idle(wanted)).isdisjoint(names)
     assert "S^F m=3 k=2" in names
-    with pytest.raises(InputError, match=r"m=3 k=1 reuses nothing: choose --interval 2"):
+    with pytest.raises(InputError, match=r"m=3 k=1 reuses nothing: choose `intervals` of 2"):
         arms_of(settings("self", gates=("3",), intervals=(1,), steps=(8,)))
 
 

@@ -67,7 +67,7 @@ def test_out_of_memory_with_one_image_says_what_helps(sd):
     def refuse(pipe, step, timestep, tensors):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    with pytest.raises(ValueError, match="choose --dtype float16"):
+    with pytest.raises(ValueError, match="choose `dtype='float16'`"):
         run(sd, 2, callback_on_step_end=refuse)
 
 

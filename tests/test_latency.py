@@ -240,7 +240,7 @@ def test_out_of_memory_says_what_helps(measure, cost, bare):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     bare.unet.register_forward_pre_hook(refuse)
-    with pytest.raises(InputError, match="choose a smaller --batch"):
+    with pytest.raises(InputError, match="choose a smaller `batch`"):
         measure([arms_of(cost)[0]])
 
 

@@ -71,7 +71,7 @@ def test_a_missing_file_and_a_needless_column_are_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_captions(tmp_path / "none.txt")
     (tmp_path / "c.txt").write_text("a cat")
-    with pytest.raises(InputError, match="--column needs a table"):
+    with pytest.raises(InputError, match="`column` needs a table"):
         read_captions(tmp_path / "c.txt", "caption")
 
 

@@ -125,11 +125,12 @@ def _check_options(
     judged: o.QualityOptions,
 ) -> None:
     """Refuse what does not go together."""
+    from attnscope.cli.flags import flag
     from attnscope.errors import InputError
 
     if frontier and random_weights:
         raise InputError("--frontier judges images of trained weights: leave --random-weights out")
-    idle = [o.flag(name) for name in (*_given_of(shown), *_given_of(judged)) if name != "images"]
+    idle = [flag(name) for name in (*_given_of(shown), *_given_of(judged)) if name != "images"]
     if idle and not frontier:
         raise InputError(f"{' and '.join(idle)}: for --frontier only, so add it")
     if random_weights and scheduler:

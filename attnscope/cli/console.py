@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from attnscope import documents
+from attnscope.cli.flags import as_typed
 from attnscope.runs.progress import Progress
 
 messages = Console(stderr=True, highlight=False, markup=False)
@@ -72,7 +73,7 @@ class Bars(Progress):
 
     def say(self, line: str) -> None:
         """Print a line on stderr."""
-        messages.print(line, soft_wrap=True)
+        messages.print(as_typed(line), soft_wrap=True)
 
 
 @contextlib.contextmanager

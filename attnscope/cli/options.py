@@ -55,12 +55,6 @@ AsJson = Annotated[
     ),
 ]
 
-
-def flag(name: str) -> str:
-    """How an option is called on the command line."""
-    return "--" + name.replace("_", "-")
-
-
 # --- groups -----------------------------------------------------------------------------------
 
 # fmt: off

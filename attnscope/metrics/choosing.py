@@ -35,7 +35,7 @@ class Quality:
 
     Args:
         features: one of :data:`FEATURES`.
-        weights: of the features.
+        features_weights: of the features, where none are installed.
         reference: folder of images, or statistics.
         clip: a CLIP, as hub id or folder.
         lpips: whether LPIPS is wanted.
@@ -50,7 +50,7 @@ class Quality:
     """
 
     features: str
-    weights: Path | None
+    features_weights: Path | None
     reference: Path | None
     clip: str | None
     lpips: bool
@@ -63,22 +63,19 @@ class Quality:
     def __post_init__(self) -> None:
         if self.features not in FEATURES:
             allowed = ", ".join(FEATURES)
-            raise InputError(f"no such --features: {self.features!r} (choose {allowed})")
+            raise InputError(f"no such `features`: {self.features!r} (choose {allowed})")
         if self.chosen is None:
-            for option, value in {
-                "reference": self.reference,
-                "features-weights": self.weights,
-            }.items():
-                if value is not None:
-                    raise InputError(f"--{option} is for FID and KID, which are not asked for")
+            for name in ("reference", "features_weights"):
+                if getattr(self, name) is not None:
+                    raise InputError(f"`{name}` is for FID and KID, which are not asked for")
         elif self.reference is None and self.world is None:
             raise InputError(
-                f"--features {self.features} needs something to compare with: give --reference FOLDER"
+                f"`features={self.features!r}` needs something to compare with: give `reference=FOLDER`"
             )
         elif self.count < _FEWEST:
             raise InputError(
-                f"FID and KID need {_FEWEST} captions or more, not {self.count}: raise --limit, or "
-                "choose --features none"
+                f"FID and KID need {_FEWEST} captions or more, not {self.count}: raise the `limit`, or "
+                "choose `features='none'`"
             )
 
     @property
@@ -98,7 +95,7 @@ class Quality:
         return {
             "version": _VERSION,
             "features": self.chosen,
-            "weights": None if self.weights is None else _digest(self.weights),
+            "weights": None if self.features_weights is None else _digest(self.features_weights),
             "reference": None if self.reference is None else _digest(self.reference),
             "rendered": rendered,
             "reader": reader,
@@ -148,7 +145,7 @@ class Quality:
             lpips([], [])
         extractor = reference = None
         if self.chosen is not None:
-            extractor = Extractor(self.chosen, self.weights)
+            extractor = Extractor(self.chosen, self.features_weights)
             reference = self._reference(extractor)
         return Judges(
             extractor, reference, self.world, self.clip, self.lpips, self.device, self.offline

@@ -226,7 +226,7 @@ def _open(run: Run, paths: Iterable[str]) -> list[Image.Image]:
         try:
             opened.append(open_rgb(run.path / path))
         except InputError as error:
-            raise InputError(f"{error}: it is gone or damaged, choose another --out") from error
+            raise InputError(f"{error}: it is gone or damaged, choose another `out`") from error
     return opened
 
 

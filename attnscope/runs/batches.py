@@ -42,8 +42,8 @@ def in_batches(
         if isinstance(result, _OutOfMemory):
             if len(batch) == 1:
                 raise InputError(
-                    "out of memory with one image at a time: choose --dtype float16, a smaller "
-                    "--height and --width, or fewer --sites"
+                    "out of memory with one image at a time: choose `dtype='float16'`, a smaller "
+                    "`height` and `width`, or fewer `sites`"
                 )
             batch_size = max(1, len(batch) // 2)
             clear_device_cache(garbage_collection=True)

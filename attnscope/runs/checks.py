@@ -41,8 +41,8 @@ def check_steps_made(pipe: Any, steps: int, expected: int) -> None:
     made = check_steps(pipe, steps)
     if made != expected:
         raise InputError(
-            f"{type(pipe.scheduler).__name__} makes {made} steps of --steps {steps}, where {expected} "
-            "are recorded: choose --scheduler dpm, or another number of steps"
+            f"{type(pipe.scheduler).__name__} makes {made} steps of `steps={steps}`, where {expected} "
+            "are recorded: choose `scheduler='dpm'`, or another number of steps"
         )
 
 

@@ -191,7 +191,7 @@ def arms_of(settings: Settings) -> list[Arm]:
     made = [arm for arm in _all_arms(settings) if not arm.is_idle]
     if settings.attention == "self" and all(arm.interval is None for arm in made):
         raise InputError(
-            f"{idle(settings)[0]} reuses nothing: choose --interval 2 or more, and gates from 4 on"
+            f"{idle(settings)[0]} reuses nothing: choose `intervals` of 2 or more, and gates from 4 on"
         )
     if len({arm.key for arm in made}) < len(made):
         raise InputError(

@@ -119,6 +119,6 @@ def _explain_memory(error: Exception) -> None:
 
     if should_reduce_batch_size(error):
         raise InputError(
-            "out of memory: choose a smaller --batch, a smaller --height and --width, or --dtype "
-            "float16"
+            "out of memory: choose a smaller `batch`, a smaller `height` and `width`, or "
+            "`dtype='float16'`"
         ) from error

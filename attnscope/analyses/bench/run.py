@@ -194,7 +194,7 @@ def _rounds(
     """All rounds, of which those that are in the run directory are not run again."""
     done = [run.read_table("repetitions")] if run.has_table("repetitions") else []
     if any(set(table["arm"]) != {arm.name for arm in arms} for table in done):
-        raise InputError(f"{str(run.path)!r} holds rounds of other arms: choose another --out")
+        raise InputError(f"{str(run.path)!r} holds rounds of other arms: choose another `out`")
     known = {number for table in done for number in table["repetition"]}
     numbers = [number for number in range(settings.repeats) if number not in known]
     if numbers:

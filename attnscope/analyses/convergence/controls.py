@@ -127,8 +127,8 @@ def _others(inputs: Sequence[Any]) -> list[Any]:
         other = next((item for item in rest if item is not own and item != own), None)
         if other is None:
             raise InputError(
-                "--controls shuffles captions against images, and there are no two different "
-                f"captions among {len(inputs)} (choose --limit 2 or more)"
+                "`controls` shuffles captions against images, and there are no two different "
+                f"captions among {len(inputs)} (choose a `limit` of 2 or more)"
             )
         found.append(other)
     return found

@@ -50,6 +50,7 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any], made: int | None) -
     import pandas as pd
 
     from attnscope.cli.console import results, show_table
+    from attnscope.cli.flags import as_typed
 
     ran = arms.dropna(subset=["seconds"])
     shown = pd.DataFrame(
@@ -82,7 +83,7 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any], made: int | None) -
     )
     show_table(shown, title, {"s/image": ".3g", "ideal": ".2f", "of ideal": ".2f"})
     for row in arms[arms["seconds"].isna()].to_dict("records"):
-        results.print(f"{row['arm']} did not run: {row['note']}", soft_wrap=True)
+        results.print(f"{row['arm']} did not run: {as_typed(row['note'])}", soft_wrap=True)
 
 
 def _show_memory(arms: pd.DataFrame) -> None:
