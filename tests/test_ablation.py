@@ -291,5 +291,5 @@ def test_scaled_timesteps_have_scaled_noise(sd):
     assert "10 of 10 noise levels" in str(heard[-1].message)
     assert crowded == list(range(9, -1, -1))
     set_scheduler(sd, "ddim")
-    with pytest.raises(InputError, match="choose --scheduler dpm"):
+    with pytest.raises(InputError, match="choose `scheduler='dpm'`"):
         scaled_timesteps(sd, 10, 2.0)

@@ -347,7 +347,7 @@ def test_pipelines_of_random_weights_run_by_every_plan(name, tmp_path):
 
 def test_no_pipeline_of_random_weights_is_made_up():
     found = architectures.Architecture("toy", "FluxTransformer2DModel", "{}", "", 64, 64, tokens=5)
-    with pytest.raises(InputError, match="leave --random-weights out"):
+    with pytest.raises(InputError, match="leave `random_weights` out"):
         random_weights.build(found)
 
 

@@ -38,7 +38,7 @@ def build(architecture: Architecture, *, device: str = "cpu", dtype: str = "floa
     if architecture.class_name not in makers:
         raise InputError(
             f"there is no pipeline here for a {architecture.class_name} of random weights "
-            f"(there is one for {', '.join(makers)}): leave --random-weights out"
+            f"(there is one for {', '.join(makers)}): leave `random_weights` out"
         )
     denoiser = architectures.build(architecture, device=device, dtype=dtype)
     pipe = makers[architecture.class_name](denoiser, architecture)
