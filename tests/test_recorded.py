@@ -102,7 +102,7 @@ def test_steps_of_a_models_own_scheduler_are_those_that_it_makes(
 def test_an_ablation_whose_scheduler_makes_other_steps_is_refused(
     attnscope, folder, captions, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("attnscope.runs.checks.steps_of", lambda scheduler, steps: steps + 1)
+    monkeypatch.setattr("attnscope.analyses.checks.steps_of", lambda scheduler, steps: steps + 1)
     monkeypatch.setattr("attnscope.models.chosen.own_scheduler", lambda model: None)
     code, _, err = attnscope(*command("ablate", folder, captions, tmp_path / "run"))
     assert code == 2

@@ -215,8 +215,8 @@ def carry_out(
     Raises:
         InputError: the directory holds another run, or the model does not fit the settings.
     """
+    from attnscope.analyses.checks import check_plan
     from attnscope.models.calling import default_batch_size
-    from attnscope.runs.checks import check_plan
     from attnscope.runs.words import warnings_of
 
     if Run.check(path, "generate", settings) and Run(path).has_table("images"):

@@ -107,10 +107,10 @@ def _make(
 
 def _check(pipe: Any, arms: Sequence[Arm], height: int | None, width: int | None) -> None:
     """Refuse what does not fit the pipeline."""
+    from attnscope.analyses.checks import check_plan, check_steps_made
     from attnscope.models.image_sizes import asked
     from attnscope.models.schedulers import scaled_timesteps
     from attnscope.plans.text_form import parse
-    from attnscope.runs.checks import check_plan, check_steps_made
 
     if height is not None:
         asked(pipe, height, width)

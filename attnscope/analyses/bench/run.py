@@ -128,11 +128,11 @@ def _checked_cost(
     progress: Progress,
 ) -> Cost:
     """What the plan costs, once all that can be refused is."""
+    from attnscope.analyses.checks import check_plan, check_steps
     from attnscope.cost.counting import count_architecture
     from attnscope.cost.plans import cost_of
     from attnscope.models.image_sizes import asked
     from attnscope.plans.text_form import parse
-    from attnscope.runs.checks import check_plan, check_steps
     from attnscope.runs.words import warnings_of
 
     plan = parse(settings.plan)
@@ -158,8 +158,6 @@ def _time(
     progress: Progress,
 ) -> None:
     """Time all arms. Every round is kept when it is over; the table of arms is written last."""
-    from attnscope.figures.latency import arms_latex
-
     workload, stopwatch = _workload(chosen, settings, given), Stopwatch(chosen.device)
     repetitions = _rounds(run, chosen, settings, arms, workload, stopwatch, progress)
     bytes_each = getattr(torch, settings.dtype).itemsize
@@ -173,7 +171,7 @@ def _time(
         )  # fmt: skip
     # a stopwatch at every site costs time: it tells shares, of the time that was taken without
     parts["seconds"] = parts["share"] * parts["arm"].map(table.set_index("arm")["seconds"])
-    latex = arms_latex(table)
+    latex = speedups.as_latex(table)
     write_whole(run.path / "arms.tex", lambda partial: partial.write_text(latex, "utf-8"))
     attribution = speedups.attribution(repetitions, arms, cost)
     for name, made in {"repetitions": repetitions, "parts": parts, "attribution": attribution,

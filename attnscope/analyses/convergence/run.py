@@ -62,8 +62,8 @@ def _measure(
     progress: Progress,
 ) -> int:
     """Write the tables ``prompts`` and ``records``; returns the batch size that memory left."""
+    from attnscope.analyses.checks import check_sites, check_steps
     from attnscope.models.calling import default_batch_size
-    from attnscope.runs.checks import check_sites, check_steps
     from attnscope.runs.words import warnings_of
 
     pipe = chosen.pipe
