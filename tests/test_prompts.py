@@ -58,7 +58,7 @@ def test_a_column_of_a_table_is_read(tmp_path, ending):
         ("other.json", b"[1]", "not COCO captions"),
         ("empty.csv", b"", "not a table"),
         ("broken.parquet", b"PAR1", "not a table"),
-        ("many.csv", b"a,b\n1,2\n", "choose by --column"),
+        ("many.csv", b"a,b\n1,2\n", "choose by `column`"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_why(tmp_path, name, content, message):
