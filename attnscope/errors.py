@@ -4,5 +4,6 @@
 class InputError(ValueError):
     """Something that was asked for cannot be done; the message says what is allowed instead.
 
-    The command line shows the message as one line and exits with code 2.
+    An argument stands between backticks, as one would write it: ``choose `dtype='float16'` ``. The
+    command line shows the message as one line, with its flags for arguments, and exits with code 2.
     """

@@ -9,6 +9,7 @@ import pytest
 import torch
 import toys
 from diffusers import DDIMScheduler
+from hearing import Hearing
 from PIL import Image
 
 from attnscope import Trace
@@ -126,7 +127,7 @@ def test_arms_that_would_be_s_under_another_name_are_left_out():
     assert arms.idle(wanted) == ["S^L m=3 k=2", "S^L+gate m=3 k=2"]
     assert set(arms.idle(wanted)).isdisjoint(names)
     assert "S^F m=3 k=2" in names
-    with pytest.raises(InputError, match=r"m=3 k=1 reuses nothing: choose --interval 2"):
+    with pytest.raises(InputError, match=r"m=3 k=1 reuses nothing: choose `intervals` of 2"):
         arms_of(settings("self", gates=("3",), intervals=(1,), steps=(8,)))
 
 
@@ -166,13 +167,13 @@ def test_gated_arms_keep_the_branch_that_tgate_keeps():
 def test_batches_that_are_there_are_not_made_again(sd, tmp_path):
     wanted = settings()
     run = Run.open(tmp_path / "run", "ablate", wanted)
-    told = []
-    make(sd, wanted, run, on_batch=told.append)
-    assert told == [0, 2, 1] * 4
+    told = Hearing()
+    make(sd, wanted, run, progress=told)
+    assert told.counts == [0, 2, 1] * 4
     first = {path: path.read_bytes() for path in run.path.rglob("*.png")}
     tables = images_of(run, wanted), noise_of(run, wanted)
 
-    told.clear()
+    told.counts.clear()
     arm = arms_of(wanted)[2]
     (run.path / "parts" / arm.key / "images-00007.parquet").unlink()
     (run.path / "images" / arm.key / "00007.png").write_bytes(b"half a pic")
@@ -180,8 +181,8 @@ def test_batches_that_are_there_are_not_made_again(sd, tmp_path):
     assert len(pictures_of(run, wanted)) == 4 * 3 * 4
     (run.path / "pictures" / arm.key / ".abc12345.png").unlink()
     assert not sample.is_finished(run, arm, 3)
-    make(sd, wanted, run, on_batch=told.append)
-    assert told == [3, 3, 2, 1, 3]
+    make(sd, wanted, run, progress=told)
+    assert told.counts == [3, 3, 2, 1, 3]
     assert {path: path.read_bytes() for path in run.path.rglob("*.png")} == first
     pd.testing.assert_frame_equal(images_of(run, wanted), tables[0])
     pd.testing.assert_frame_equal(noise_of(run, wanted), tables[1])
@@ -290,5 +291,5 @@ def test_scaled_timesteps_have_scaled_noise(sd):
     assert "10 of 10 noise levels" in str(heard[-1].message)
     assert crowded == list(range(9, -1, -1))
     set_scheduler(sd, "ddim")
-    with pytest.raises(InputError, match="choose --scheduler dpm"):
+    with pytest.raises(InputError, match="choose `scheduler='dpm'`"):
         scaled_timesteps(sd, 10, 2.0)

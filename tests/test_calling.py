@@ -51,5 +51,5 @@ def test_an_image_has_one_scale(tokenizer_folder):
 @pytest.mark.parametrize("scheduler", list(SCHEDULERS))
 def test_more_steps_than_noise_levels_are_refused(sd, scheduler):
     set_scheduler(sd, scheduler)
-    with pytest.raises(InputError, match="--steps 1001 is more than the 1000 noise levels"):
+    with pytest.raises(InputError, match="`steps=1001` is more than the 1000 noise levels"):
         steps_of(sd.scheduler, 1001)

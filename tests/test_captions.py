@@ -223,7 +223,7 @@ def test_names_of_columns_are_read_as_people_write_them(read, name):
     refused(read, name, table("caption,caption\na cat,a dog\n"), "2 columns called 'caption'")
     refused(read, name, table("a,a,b\n1,2,3\n"), "2 columns called 'a'", column="a")
     assert texts(read(name, table("a,a,caption\n1,2,a cat\n"))) == ["a cat"]
-    refused(read, name, table("Caption,text\na,b\n"), "--column")
+    refused(read, name, table("Caption,text\na,b\n"), "`column`")
     refused(read, name, table(",\na,b\n"), "no column has a name")
 
 
@@ -236,7 +236,7 @@ def test_names_of_columns_are_read_as_people_write_them(read, name):
         ("c.csv", "id\tcaption\n1\ta cat\n", r"'\t'"),
         ("c.tsv", "id,caption\n1,a cat\n", "','"),
         ("c.csv", "sep=,\nid,caption\n", "'sep='"),
-        ("c.csv", "1,a cat\n2,a dog\n", "--column"),
+        ("c.csv", "1,a cat\n2,a dog\n", "`column`"),
     ],
 )
 def test_a_table_without_the_names_of_its_columns_is_refused(read, name, content, words):

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 import torch
 import toys
+from hearing import Hearing
 
 from attnscope.analyses.convergence.measure import Settings, converged_steps, measure, still
 from attnscope.runs.prompts import Prompt, image_seed
@@ -48,7 +49,7 @@ def test_the_batch_size_changes_nothing(sd):
 
 def test_out_of_memory_halves_the_batch_and_goes_on(sd):
     """Batches of more than one fail at their second step, as a full GPU would."""
-    sizes, halvings = [], []
+    sizes, told = [], Hearing()
 
     def refuse(pipe, step, timestep, tensors):
         sizes.append(len(tensors["latents"]))
@@ -57,8 +58,8 @@ def test_out_of_memory_halves_the_batch_and_goes_on(sd):
         return tensors
 
     reference = run(sd, 1)
-    table = run(sd, 3, on_halving=halvings.append, callback_on_step_end=refuse)
-    assert halvings == [1]
+    table = run(sd, 3, progress=told, callback_on_step_end=refuse)
+    assert told.halvings == [1]
     pd.testing.assert_frame_equal(table, reference)
 
 
@@ -66,14 +67,14 @@ def test_out_of_memory_with_one_image_says_what_helps(sd):
     def refuse(pipe, step, timestep, tensors):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    with pytest.raises(ValueError, match="choose --dtype float16"):
+    with pytest.raises(ValueError, match="choose `dtype='float16'`"):
         run(sd, 2, callback_on_step_end=refuse)
 
 
 def test_progress_counts_every_prompt_once(sd):
-    done = []
-    run(sd, 2, on_batch=done.append)
-    assert done == [2, 1]
+    told = Hearing()
+    run(sd, 2, progress=told)
+    assert told.counts == [2, 1]
 
 
 def curves(**by_site):

@@ -529,7 +529,7 @@ def test_whether_a_model_embeds_its_guidance_is_apart_from_how_its_authors_call_
 
 @pytest.mark.parametrize(
     ("offline", "message"),
-    [(True, "--offline was given: leave it out"), (False, "the hub cannot be reached")],
+    [(True, "`offline=True` was given: leave it out"), (False, "the hub cannot be reached")],
 )
 def test_offline_asks_no_network(offline, message, monkeypatch):
     asked = []

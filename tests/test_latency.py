@@ -109,7 +109,7 @@ def measuring(bare, found, cost):
         return Measured(
             repetitions,
             breakdown.measure_breakdown(bare, ours, workload, passes=2, stopwatch=stopwatch),
-            speedups.summarise(repetitions, arms, cost),
+            speedups.by_arm(repetitions, arms, cost),
             speedups.attribution(repetitions, arms, cost),
         )
 
@@ -159,7 +159,7 @@ def test_ratios_are_taken_within_a_repetition_and_told_with_their_range():
     counts = count_architecture(architectures.find("shapes"))
     cost = cost_of(counts, PLAN, STEPS)
     columns = ["arm", "repetition", "seconds", "peak_mb", "reason"]
-    row = speedups.summarise(pd.DataFrame(rows, columns=columns), arms, cost).iloc[1]
+    row = speedups.by_arm(pd.DataFrame(rows, columns=columns), arms, cost).iloc[1]
     assert (row["seconds"], row["seconds_low"], row["seconds_high"]) == (8, 5, 15)
     assert (row["speedup"], row["speedup_low"], row["speedup_high"]) == (2, 2, 2.5)
     assert row["extra_mb"] == np.median([-5, -15, -12])
@@ -240,7 +240,7 @@ def test_out_of_memory_says_what_helps(measure, cost, bare):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     bare.unet.register_forward_pre_hook(refuse)
-    with pytest.raises(InputError, match="choose a smaller --batch"):
+    with pytest.raises(InputError, match="choose a smaller `batch`"):
         measure([arms_of(cost)[0]])
 
 
@@ -347,7 +347,7 @@ def test_pipelines_of_random_weights_run_by_every_plan(name, tmp_path):
 
 def test_no_pipeline_of_random_weights_is_made_up():
     found = architectures.Architecture("toy", "FluxTransformer2DModel", "{}", "", 64, 64, tokens=5)
-    with pytest.raises(InputError, match="leave --random-weights out"):
+    with pytest.raises(InputError, match="leave `random_weights` out"):
         random_weights.build(found)
 
 

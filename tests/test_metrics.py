@@ -300,7 +300,9 @@ def test_texts_that_clip_cuts_are_counted(clip):
 def test_what_is_no_clip_is_refused(tmp_path):
     with pytest.raises(InputError, match="no CLIP at"):
         clip_score(_images(1), ["a star"], str(tmp_path))
-    with pytest.raises(InputError, match="'nobody/clip' is not on this machine, and --offline"):
+    with pytest.raises(
+        InputError, match="'nobody/clip' is not on this machine, and `offline=True`"
+    ):
         clip_score(_images(1), ["a star"], "nobody/clip", offline=True)
     toys.stable_diffusion(tmp_path / "t").text_encoder.save_pretrained(tmp_path / "text")
     with pytest.raises(InputError, match="is no CLIP but a 'clip_text_model'"):

@@ -58,7 +58,7 @@ def test_a_column_of_a_table_is_read(tmp_path, ending):
         ("other.json", b"[1]", "not COCO captions"),
         ("empty.csv", b"", "not a table"),
         ("broken.parquet", b"PAR1", "not a table"),
-        ("many.csv", b"a,b\n1,2\n", "choose by --column"),
+        ("many.csv", b"a,b\n1,2\n", "choose by `column`"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_why(tmp_path, name, content, message):
@@ -71,7 +71,7 @@ def test_a_missing_file_and_a_needless_column_are_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_captions(tmp_path / "none.txt")
     (tmp_path / "c.txt").write_text("a cat")
-    with pytest.raises(InputError, match="--column needs a table"):
+    with pytest.raises(InputError, match="`column` needs a table"):
         read_captions(tmp_path / "c.txt", "caption")
 
 

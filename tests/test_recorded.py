@@ -35,7 +35,6 @@ def small_memory(monkeypatch):
         return call(pipe, inputs, **options)
 
     monkeypatch.setattr(calling, "call", limited)
-    monkeypatch.setattr("attnscope.analyses.generation.call", limited)
 
 
 def batches(run):
@@ -103,8 +102,8 @@ def test_steps_of_a_models_own_scheduler_are_those_that_it_makes(
 def test_an_ablation_whose_scheduler_makes_other_steps_is_refused(
     attnscope, folder, captions, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("attnscope.cli.parsing.steps_of", lambda scheduler, steps: steps + 1)
-    monkeypatch.setattr("attnscope.cli.parsing.own_scheduler", lambda model: None)
+    monkeypatch.setattr("attnscope.analyses.checks.steps_of", lambda scheduler, steps: steps + 1)
+    monkeypatch.setattr("attnscope.models.chosen.own_scheduler", lambda model: None)
     code, _, err = attnscope(*command("ablate", folder, captions, tmp_path / "run"))
     assert code == 2
     assert "makes 4 steps of --steps 3, where 3 are recorded" in err

@@ -222,12 +222,12 @@ def test_a_recipe_is_chosen_by_the_models_name():
     assert choose("shapes-dit", from_nothing=False) is TransformerRecipe
     with pytest.raises(InputError, match="'sdxl' is not trained here: choose shapes or shapes-dit"):
         choose("sdxl", from_nothing=False)
-    with pytest.raises(InputError, match="leave --start out"):
+    with pytest.raises(InputError, match="leave `start` out"):
         choose("shapes-dit", from_nothing=True)
 
 
 def test_binding_has_to_start_from_something(tmp_path):
-    with pytest.raises(InputError, match="--start shapes"):
+    with pytest.raises(InputError, match="`start='shapes'`"):
         train(tmp_path / "t", BindingRecipe(scenes=2))
 
 

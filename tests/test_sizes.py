@@ -18,6 +18,8 @@ from attnscope.runs.folder import Run
 from attnscope.runs.prompts import Prompt
 
 PROMPT = Prompt(0, toys.PROMPTS[0])
+SUBJECT = {"model": "toy", "weights": None, "dtype": "float32", "guidance": 5.0, "steps": (2,),
+           "schedulers": (None,)}  # fmt: skip
 
 
 def settings_of(kind, **size):
@@ -68,7 +70,7 @@ def _spying(forward, seen):
 
 
 def test_an_ablation_of_one_side_alone_is_square(sd, tmp_path):
-    subject = arms.Subject("toy", None, "float32", 5.0, (2,), (None,))
+    subject = arms.Subject(**SUBJECT)
     settings = arms.Settings((subject,), "none", "", 1, "cross", ("1",), (), height=40)
     run = Run.open(tmp_path / "run", "ablate", settings)
     arm = arms.arms_of(settings)[0]
@@ -79,7 +81,7 @@ def test_an_ablation_of_one_side_alone_is_square(sd, tmp_path):
 
 
 def test_the_size_of_a_subject_goes_before_that_of_all(sd, tmp_path):
-    subject = arms.Subject("toy", None, "float32", 5.0, (2,), (None,), height=24, width=40)
+    subject = arms.Subject(**SUBJECT, height=24, width=40)
     settings = arms.Settings((subject,), "none", "", 1, "cross", ("1",), ())
     run = Run.open(tmp_path / "run", "ablate", settings)
     arm = arms.arms_of(settings)[0]

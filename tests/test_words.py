@@ -155,7 +155,7 @@ def test_other_models_are_asked_by_their_tokenizer(attnscope, sd, tmp_path, monk
                              "--out", tmp_path / "one")  # fmt: skip
     assert (code, err) == (0, "")
     monkeypatch.setattr(
-        "attnscope.cli.parsing.unknown_to_tokenizers",
+        "attnscope.runs.words.unknown_to_tokenizers",
         lambda pipe, texts: words.Unknown({"🐈": 1}, 1),
     )
     _, _, err = attnscope("generate", "🐈", "--model", tmp_path / "toy", "--steps", 1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 
 from attnscope.models.calling import call
 from attnscope.runs.batches import in_batches
+from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import image_seed
 from attnscope.shapes.reader import alignment, load_reader, matches
 from attnscope.shapes.scenes import Scene, caption, generate
@@ -59,7 +60,7 @@ def measure(
     settings: Settings,
     *,
     batch_size: int = 50,
-    on_batch: Callable[[int], None] = lambda count: None,
+    progress: Progress = SILENT,
 ) -> Result:
     """Sample captions of the test split and read the images.
 
@@ -68,7 +69,7 @@ def measure(
         folder: where its reader is.
         settings: of the run.
         batch_size: images made at once.
-        on_batch: called with the number of images that were just made.
+        progress: told how many images were just made.
     """
     reader = load_reader(folder)
     scenes = list(islice(generate("test", settings.seed), settings.limit))
@@ -85,11 +86,11 @@ def measure(
         return np.round(np.asarray(made) * 255).astype(np.uint8)
 
     images, agreed = [], []
-    for batch, made in in_batches(list(enumerate(scenes)), batch_size, sample):
+    for batch, made in in_batches(list(enumerate(scenes)), batch_size, sample, progress=progress):
         pixels = torch.from_numpy(made).permute(0, 3, 1, 2).float() / 127.5 - 1
         agreed.append(matches(reader.read(pixels), [scene for _, scene in batch]))
         images.append(made)
-        on_batch(len(batch))
+        progress.advance(len(batch))
     return Result(
         np.concatenate(images),
         [caption(scene) for scene in scenes],

@@ -5,60 +5,49 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from PIL.Image import Image
 
-from attnscope.models.calling import call, frames
+from attnscope.models.calling import frames
 from attnscope.plans.base import Baseline, Plan
 from attnscope.plans.guidance import GuidanceCutoff
 from attnscope.plans.text_form import parse
 from attnscope.runs.batches import in_batches
-from attnscope.runs.prompts import Prompt, image_seed
+from attnscope.runs.folder import Run
+from attnscope.runs.progress import SILENT, Kept, Progress
+from attnscope.runs.prompts import Prompt, image_seed, table_of
+from attnscope.runs.sampling import Sampling
 
 if TYPE_CHECKING:
     from attnscope.hooks.trace import Trace
+    from attnscope.models.chosen import ChosenModel
 
 PLANNED, BASELINE = "plan", "baseline"
 """Names of the arms."""
 _WARM_UP_STEPS = 2
+_COMPARED_BATCHES = 4
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What decides the images.
+@dataclass(frozen=True, kw_only=True)
+class Settings(Sampling):
+    """What decides the images, besides how they are sampled.
 
     Args:
-        model: short name, hub id or folder.
-        weights: fingerprint of its weights.
         captions: where they come from.
         prompts_digest: of the captions.
         plan: in its text form.
         compare: whether the same images are made without the plan too.
-        steps: denoising steps.
-        scheduler: short name; ``None`` is the model's own.
-        guidance: guidance scale.
-        seed: of the noise.
-        height: in pixels; ``None`` is the model's own, or a square beside a width.
-        width: in pixels, likewise.
-        dtype: of the weights.
     """
 
-    model: str
-    weights: str | None
     captions: str
     prompts_digest: str
     plan: str
     compare: bool
-    steps: int
-    scheduler: str | None
-    guidance: float
-    seed: int
-    height: int | None
-    width: int | None
-    dtype: str
 
 
 @dataclass(frozen=True)
@@ -87,8 +76,7 @@ def generate(
     *,
     batch_size: int,
     save: Callable[[str, Prompt, int, Image], str],
-    on_batch: Callable[[int], None] = lambda count: None,
-    on_halving: Callable[[int], None] = lambda size: None,
+    progress: Progress = SILENT,
     **options: Any,
 ) -> Generated:
     """Make an image of every prompt by a plan.
@@ -101,8 +89,7 @@ def generate(
         batch_size: images made at once; halved where memory runs out.
         save: called with arm, prompt, frame number and image as soon as a batch is done; returns
             the path that stands in the table.
-        on_batch: called with the number of images of the plan that were just made.
-        on_halving: called with the new batch size.
+        progress: told how many images of the plan were just made.
         options: further keywords of the pipeline.
 
     Raises:
@@ -116,24 +103,17 @@ def generate(
     times: list[dict[str, Any]] = []
     counts: list[pd.DataFrame] = []
 
-    def make(batch: Sequence[tuple[Prompt, Any]], plan: Plan, steps: int) -> tuple[Any, Trace]:
+    def make(batch: Sequence[tuple[Prompt, Any]], plan: Plan, use: Sampling) -> tuple[Any, Trace]:
+        ids = [prompt.prompt_id for prompt, _ in batch]
         with Trace(pipe, plan=plan) as trace:
-            made = call(
-                pipe,
-                [item for _, item in batch],
-                seeds=[image_seed(settings.seed, prompt.prompt_id) for prompt, _ in batch],
-                steps=steps,
-                guidance=settings.guidance,
-                height=settings.height,
-                width=settings.width,
-                **options,
-            )
+            made = use.call(pipe, [item for _, item in batch], ids, **options)
         return made, trace
 
     def warm_up(batch: Sequence[tuple[Prompt, Any]]) -> None:
+        short = replace(settings, steps=_WARM_UP_STEPS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            make(batch, GuidanceCutoff(1) if plan.ever_drops() else Baseline(), _WARM_UP_STEPS)
+            make(batch, GuidanceCutoff(1) if plan.ever_drops() else Baseline(), short)
 
     def work(batch: Sequence[tuple[Prompt, Any]]) -> dict[str, tuple[Any, Trace, float]]:
         arms: dict[str, Plan] = {PLANNED: plan}
@@ -145,13 +125,11 @@ def generate(
         order = list(arms) if len(times) // len(arms) % 2 == 0 else list(reversed(arms))
         for arm in order:
             start = time.perf_counter()
-            made, trace = make(batch, arms[arm], settings.steps)
+            made, trace = make(batch, arms[arm], settings)
             done[arm] = made, trace, time.perf_counter() - start
         return done
 
-    for number, (batch, done) in enumerate(
-        in_batches(pairs, batch_size, work, on_halving=on_halving)
-    ):
+    for number, (batch, done) in enumerate(in_batches(pairs, batch_size, work, progress=progress)):
         for arm, (made, trace, seconds) in done.items():
             run = trace.runs[-1]
             times.append(
@@ -168,7 +146,7 @@ def generate(
                 references = frames(done[BASELINE][0][index]) if settings.compare else None
                 rows += _image_rows(arm, prompt, frames(made[index]), references, save)
         counts.append(done[PLANNED][1].calls())
-        on_batch(len(batch))
+        progress.advance(len(batch))
     calls = pd.concat(counts).groupby("kind", sort=False).sum().reset_index()
     return Generated(pd.DataFrame(rows), calls, pd.DataFrame(times))
 
@@ -208,3 +186,105 @@ def _image_rows(
         for row, decibels, similarity in values:
             row |= {"psnr": decibels, "ssim": similarity}
     return rows
+
+
+def carry_out(
+    path: Path,
+    chosen: ChosenModel,
+    settings: Settings,
+    prompts: Sequence[Prompt],
+    given: Sequence[Any],
+    *,
+    batch_size: int | None = None,
+    progress: Progress = SILENT,
+) -> Run:
+    """Make the images of a run, if they are not there yet.
+
+    Args:
+        path: the run directory; it is made with the first image.
+        chosen: the model, which is loaded if something is to be made.
+        settings: of the run.
+        prompts: one per image.
+        given: what the pipeline is given for each: a caption, or an image for a video.
+        batch_size: images made at once; ``None`` fits it to the model and the device.
+        progress: told how far it is.
+
+    Returns:
+        The run, with the tables ``prompts``, ``calls``, ``times`` and ``images``.
+
+    Raises:
+        InputError: the directory holds another run, or the model does not fit the settings.
+    """
+    from attnscope.analyses.checks import check_plan
+    from attnscope.models.calling import default_batch_size
+    from attnscope.runs.words import warnings_of
+
+    if Run.check(path, "generate", settings) and Run(path).has_table("images"):
+        return Run(path)
+    pipe = chosen.pipe
+    check_plan(pipe, parse(settings.plan), settings.steps)
+    for line in warnings_of(pipe, prompts):
+        progress.say(line)
+
+    def opening(size: int) -> Run:
+        return Run.open(
+            path, "generate", settings,
+            device=chosen.device, batch_size=size, scheduler=type(pipe.scheduler).__name__,
+        )  # fmt: skip
+
+    batch_size = min(batch_size or default_batch_size(pipe, chosen.device), len(prompts))
+    if settings.compare:  # several batches, so that the arms can take turns in going first
+        batch_size = min(batch_size, -(-len(prompts) // _COMPARED_BATCHES))
+    kept = Kept(progress, path, opening, batch_size)
+    with kept.stretch(f"{chosen.name}: images", len(prompts)):
+        made = generate(
+            pipe, settings, prompts, given, batch_size=batch_size, save=_Saver(kept), progress=kept,
+            **chosen.described.options,
+        )  # fmt: skip
+    run = kept.run
+    run.write_table("prompts", table_of(prompts))
+    run.write_table("calls", made.calls)
+    run.write_table("times", made.times)
+    run.write_table("images", made.images)
+    return run
+
+
+class _Saver:
+    """Writes images as PNG with their settings inside."""
+
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
+
+    @cached_property
+    def _run(self) -> Run:
+        return self._kept.run
+
+    def __call__(self, arm: str, prompt: Prompt, frame: int, image: Image) -> str:
+        from PIL.PngImagePlugin import PngInfo
+
+        from attnscope import __version__, documents
+        from attnscope.files import write_whole
+
+        settings = dict(self._run.settings)
+        if arm != PLANNED:
+            settings["plan"] = "baseline"
+        about = {
+            "prompt": prompt.text,
+            "prompt_id": prompt.prompt_id,
+            "image_seed": image_seed(settings["seed"], prompt.prompt_id),
+            "frame": frame,
+            **settings,
+            "height": image.height,
+            "width": image.width,
+            "scheduler_class": self._run.about["machine"].get("scheduler"),
+        }
+        info = PngInfo()
+        info.add_itxt("Description", prompt.text)
+        info.add_text("Software", f"attnscope {__version__}")
+        info.add_itxt("attnscope", documents.text(about, indent=None))
+        folder = self._run.path / ("images" if arm == PLANNED else arm)
+        folder.mkdir(exist_ok=True)
+        number = f"{prompt.prompt_id:05d}" + (f"-{frame:03d}" if frame else "")
+        path = folder / f"{number}.png"
+        write_whole(path, lambda partial: image.save(partial, pnginfo=info))
+        return path.relative_to(self._run.path).as_posix()

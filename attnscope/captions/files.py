@@ -53,5 +53,5 @@ def read(path: Path, column: str | None = None) -> list[str]:
     if ending in TABLES:
         return TABLES[ending](path, column)
     if column is not None:
-        raise InputError(f"--column needs a table ({', '.join(TABLES)}), not {path.name!r}")
+        raise InputError(f"`column` needs a table ({', '.join(TABLES)}), not {path.name!r}")
     return captions_of_lines(path)

@@ -48,7 +48,7 @@ def _cells(path: Path, schema: Any, place: int) -> Iterator[tuple[str, Any]]:
     if not _is_text(field.type):
         raise InputError(
             f"column {field.name!r} of {str(path)!r} holds {field.type}, not text: choose another by "
-            "--column, or save it with one text a row"
+            "`column`, or save it with one text a row"
         )
     try:
         column = pq.read_table(path, columns=[field.name], partitioning=None).column(field.name)

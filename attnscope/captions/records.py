@@ -89,7 +89,7 @@ def _captions(
             raise InputError(f"{str(path)!r}, {place} is {kind}, not a JSON {wanted}")
     if strings:
         if column is not None:
-            raise InputError(f"--column needs a table, and {path.name!r} is a list of strings")
+            raise InputError(f"`column` needs a table, and {path.name!r} is a list of strings")
         entries = [{_CAPTION: entry} for entry in entries]
     keys = list(dict.fromkeys(key for entry in entries for key in entry))
     names = [clean(key) for key in keys]

@@ -65,7 +65,7 @@ class Table:
         candidates = self._named if len(self._named) == 1 else usual
         if len(candidates) != 1:
             names = ", ".join(self._named)
-            raise InputError(f"{self.path.name!r} has columns {names}: choose by --column")
+            raise InputError(f"{self.path.name!r} has columns {names}: choose by `column`")
         if self.named_by_line and not usual:
             self._refuse_no_name(candidates[0])
         return candidates[0]
@@ -83,5 +83,5 @@ class Table:
         if not named and not re.fullmatch(r"[\w.-]+", name):
             raise InputError(
                 f"{str(self.path)!r} begins with {name!r}, which reads like no name of a column: a "
-                f"table begins with the names of its columns (if this is one, say --column {name!r})"
+                f"table begins with the names of its columns (if this is one, say `column={name!r}`)"
             )

@@ -2,55 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from attnscope.cli import options as o
+from attnscope.cli.grouping import grouped
 from attnscope.cli.reports.ablation import report
 
 if TYPE_CHECKING:
-    from attnscope.analyses.ablation.arms import Arm, Settings
-    from attnscope.cli.quality import Quality
-    from attnscope.metrics.judging import Judges
+    from attnscope.analyses.ablation.arms import Subject
     from attnscope.models.chosen import ChosenModel
-    from attnscope.runs.folder import Run
-    from attnscope.runs.prompts import Prompt
 
 _EMBEDDED_LIMIT = 100
 
 
+@grouped
 def ablate(
+    sampling: o.SeveralSamplings,
+    shown: o.CaptionOptions,
+    judged: o.QualityOptions,
+    output: o.OutputOptions,
     attention: Annotated[str, typer.Option(help="What to ablate: cross (by the encoding of \"\") or self (by reuse).")] = "cross",
     gates: Annotated[str, typer.Option("--gate", "--gates", help="m, one or several: 10, 40% of the steps, or 3,5,10.")] = "40%",
     intervals: Annotated[str, typer.Option("--interval", "--intervals", help="k, one or several; of self-attention.")] = "5",
-    models: Annotated[str, typer.Option("--model", "--models", help="Short names, hub ids or folders.")] = "shapes",
-    steps: Annotated[str | None, typer.Option(help="Denoising steps, one or several; default: the model's.")] = None,
-    schedulers: Annotated[str | None, typer.Option("--scheduler", "--schedulers", help="One or several of dpm, euler, euler-a, ddim, pndm, heun, unipc, lcm.")] = None,
-    seeds: Annotated[str, typer.Option("--seed", "--seeds", help="Of the noise, one or several; the first draws the captions.")] = "0",
     noise_scales: Annotated[str, typer.Option("--noise-scale", "--noise-scales", help="Factors on the noise levels visited; 4 undoes the shift of shapes.")] = "1",
-    captions: o.Captions = None,
-    images: o.Images = None,
-    column: o.Column = None,
-    limit: o.Limit = None,
-    guidance: o.Guidance = None,
-    features: Annotated[str, typer.Option(help="For FID and KID: auto, none, inception, efficientnet-lite0, reader.")] = "auto",
-    features_weights: Annotated[Path | None, typer.Option(help="Weights of the features, where none are installed.")] = None,
-    reference: Annotated[Path | None, typer.Option(help="Folder of images, or statistics (.npz), for FID and KID; shapes renders its own.")] = None,
-    clip: Annotated[str | None, typer.Option(help="A CLIP for the CLIP score: hub id or folder.")] = None,
-    lpips: Annotated[bool, typer.Option("--lpips", help="Also LPIPS to S.")] = False,
-    batch_size: o.BatchSize = "auto",
-    height: o.Height = None,
-    width: o.Width = None,
-    device: o.Device = "auto",
-    dtype: o.Dtype = "auto",
-    out: Annotated[Path | None, typer.Option(help="Run directory; default: runs/ablate-…")] = None,
-    offline: o.Offline = False,
-    allow_pickle: o.AllowPickle = False,
-    quiet: o.Quiet = False,
-    as_json: o.AsJson = False,
 ) -> None:  # fmt: skip
     """Take attention away, early or late, and measure what that does to the images.
 
@@ -59,186 +35,91 @@ def ablate(
     run that was stopped goes on with the same command. Without arguments: the embedded model on 100
     held-out captions.
     """
-    from itertools import chain
-
-    from attnscope.analyses.ablation.arms import ATTENTION, Settings, Subject, arms_of, idle
-    from attnscope.cli import parsing, quality, reading
-    from attnscope.cli.console import messages, quiet_libraries
+    from attnscope.analyses.ablation.arms import ATTENTION, Settings, arms_of, idle
+    from attnscope.analyses.ablation.run import carry_out
+    from attnscope.cli import parsing, reading
+    from attnscope.cli.console import Bars, messages, quiet_libraries
     from attnscope.errors import InputError
-    from attnscope.models.chosen import ChosenModel
-    from attnscope.models.schedulers import known_scheduler
     from attnscope.runs.folder import Run, default_path
     from attnscope.runs.prompts import digest_of
 
     if attention not in ATTENTION:
         raise InputError(f"--attention {attention!r} is not known (choose cross or self)")
-    parsing.check_size(height, width)
-    parsing.check_guidance(guidance)
-    size = parsing.batch_size(batch_size)
-    noise_seeds = parsing.whole_numbers("--seeds", seeds, least=0)
-    names = parsing.names("--models", models)
-    kinds = parsing.names("--schedulers", schedulers) if schedulers else (None,)
-    for kind in kinds:
-        known_scheduler(kind)
+    parsing.check_sampling(sampling)
+    size = parsing.batch_size(sampling.batch_size)
+    seeds = parsing.whole_numbers("--seeds", sampling.seeds, least=0)
+    names, schedulers = parsing.names("--models", sampling.models), _schedulers(sampling)
     prompts, given, source = reading.read_for_all(
-        names, captions, images, column, limit, noise_seeds[0], (height, width),
-        embedded_limit=_EMBEDDED_LIMIT,
-    )  # fmt: skip
+        names, shown, seeds[0], (sampling.height, sampling.width), embedded_limit=_EMBEDDED_LIMIT
+    )
     with quiet_libraries():
-        subjects, chosen = [], []
-        for name in names:
-            model = ChosenModel(
-                name, scheduler=kinds[0], device=device, dtype=dtype, offline=offline,
-                allow_pickle=allow_pickle,
-            )  # fmt: skip
-            chosen.append(model)
-            weights = model.weights
-            tall, wide = model.size(height, width)
-            numbers = parsing.whole_numbers("--steps", steps or str(model.described.steps))
-            owns = model.scheduler is None and not schedulers
-            subjects.append(
-                Subject(
-                    model=name,
-                    weights=weights,
-                    dtype=model.dtype,
-                    guidance=model.described.guidance if guidance is None else guidance,
-                    steps=numbers,
-                    own_steps=tuple(model.steps_made(number) for number in numbers) if owns else (),
-                    schedulers=kinds if schedulers else (model.scheduler,),
-                    height=tall,
-                    width=wide,
-                )
-            )
+        models = [
+            parsing.chosen_model(sampling, output, name=name, scheduler=schedulers[0])
+            for name in names
+        ]
+        subjects = tuple(_subject(model, sampling, schedulers) for model in models)
         sizes = {(subject.height, subject.width) for subject in subjects}
         common = next(iter(sizes)) if len(sizes) == 1 else (None, None)
+        intervals_of = (
+            parsing.whole_numbers("--intervals", intervals) if attention == "self" else ()
+        )
         settings = Settings(
-            subjects=tuple(subjects),
+            subjects=subjects,
             captions=source,
             prompts_digest=digest_of(prompts, given),
             limit=len(prompts),
             attention=attention,
             gates=parsing.names("--gates", gates),
-            intervals=parsing.whole_numbers("--intervals", intervals)
-            if attention == "self"
-            else (),
-            seeds=noise_seeds,
+            intervals=intervals_of,
+            seeds=seeds,
             noise_scales=parsing.positive_numbers("--noise-scales", noise_scales),
             height=common[0],
             width=common[1],
         )
-        arms = arms_of(settings)
+        arms_of(settings)  # refuses what cannot be
         for name in idle(settings):
             messages.print(f"note: {name} would reuse nothing, and is left out")
-        reading.warn_of_world([model.described for model in chosen], prompts)
-        path = out or default_path("ablate", names[0], settings)
+        reading.warn_of_world([model.described for model in models], prompts)
+        path = output.out or default_path("ablate", names[0], settings)
         Run.check(path, "ablate", settings)
-        world = quality.embedded_world(names, prompts, [*chain(*sizes)])
-        judged = quality.Quality(
-            features, features_weights, reference, clip, lpips, chosen[0].device, world, len(prompts),
-            offline,
+        progress = Bars(quiet=output.silent)
+        quality = parsing.chosen_quality(
+            judged, names, prompts, {side for size in sizes for side in size},
+            device=models[0].device, offline=output.offline, progress=progress,
         )  # fmt: skip
-        if not judged.is_of(path):
-            judges = judged.judges()
-            for model in chosen:
-                own = [arm for arm in arms if arm.cell.model == model.name]
-                _make(path, model, own, settings, prompts, given, size, quiet=quiet or as_json)
-            _judge(Run(path), settings, prompts, judges, judged, quiet=quiet or as_json)
-    report(Run(path), quiet=quiet, as_json=as_json)
+        run = carry_out(
+            path, models, settings, prompts, given, quality, batch_size=size, progress=progress
+        )
+    report(run, quiet=output.quiet, as_json=output.as_json)
 
 
-def _make(
-    path: Path,
-    model: ChosenModel,
-    arms: Sequence[Arm],
-    settings: Settings,
-    prompts: Sequence[Prompt],
-    given: Sequence[Any],
-    size: int | None,
-    *,
-    quiet: bool,
-) -> None:
-    """Make what images of a model are missing; everything is checked before the first."""
-    from attnscope.analyses.ablation import sample
-    from attnscope.cli import parsing, reading
-    from attnscope.cli.console import messages, progress
-    from attnscope.models.calling import default_batch_size
-    from attnscope.models.image_sizes import size_asked
-    from attnscope.models.schedulers import scaled_timesteps
-    from attnscope.plans.text_form import parse
-    from attnscope.runs.folder import Run
-    from attnscope.runs.prompts import table_of
+def _schedulers(sampling: o.SeveralSamplings) -> tuple[str | None, ...]:
+    """The schedulers that were asked for; ``None`` stands for a model's own."""
+    from attnscope.cli import parsing
+    from attnscope.models.schedulers import known_scheduler
 
-    if (path / "run.json").exists():
-        run = Run(path)
-        arms = [arm for arm in arms if not sample.is_finished(run, arm, len(prompts))]
-    if not arms:
-        return
-    pipe = model.pipe
-    reading.warn_of_text(pipe, prompts)
-    tall, wide = settings.size(model.name)
-    if tall is not None:
-        size_asked(pipe, tall, wide)
-    for arm in arms:
-        _set(pipe, arm)
-        parsing.check_plan(pipe, parse(arm.plan), arm.asked)
-        parsing.check_steps_made(pipe, arm.asked, arm.cell.steps)
-        if arm.cell.noise_scale != 1:
-            scaled_timesteps(pipe, arm.asked, arm.cell.noise_scale)
-    batch = min(size or default_batch_size(pipe, model.device), len(prompts))
-
-    def opened(batch: int) -> Run:
-        return Run.open(path, "ablate", settings, device=model.device, batch_size=batch)
-
-    def halved(batch: int) -> None:
-        messages.print(f"out of memory: going on with batches of {batch}")
-        opened(batch)
-
-    run = opened(batch)
-    run.write_table("prompts", table_of(prompts))
-    for number, arm in enumerate(arms, 1):
-        _set(pipe, arm)
-        label = f"{arm.key} ({number} of {len(arms)})"
-        with progress(label, len(prompts), quiet=quiet) as advance:
-            sample.sample_arm(
-                pipe, arm, settings, prompts, given, run, batch_size=batch, on_batch=advance,
-                on_halving=halved,
-                **model.described.options,
-            )  # fmt: skip
-    model.forget()
+    if not sampling.schedulers:
+        return (None,)
+    kinds = parsing.names("--schedulers", sampling.schedulers)
+    for kind in kinds:
+        known_scheduler(kind)
+    return kinds
 
 
-def _set(pipe: Any, arm: Arm) -> None:
-    from attnscope.models.schedulers import set_scheduler
-    from attnscope.runs.columns import OWN
+def _subject(
+    model: ChosenModel, sampling: o.SeveralSamplings, schedulers: tuple[str | None, ...]
+) -> Subject:
+    """A model with what of the options is its own."""
+    from attnscope.analyses.ablation.arms import Subject
+    from attnscope.cli import parsing
+    from attnscope.runs.sampling import ModelUse, settled
 
-    if arm.cell.scheduler != OWN:
-        set_scheduler(pipe, arm.cell.scheduler)
-
-
-def _judge(
-    run: Run,
-    settings: Settings,
-    prompts: Sequence[Prompt],
-    judges: Judges,
-    judged: Quality,
-    *,
-    quiet: bool,
-) -> None:
-    """Measure the images."""
-    from attnscope.analyses.ablation import tables
-    from attnscope.cli.console import progress
-    from attnscope.metrics import summaries
-    from attnscope.metrics.judging import judge
-
-    with judged.judging(run.path):
-        made = tables.images_of(run, settings)
-        noise = tables.noise_of(run, settings)
-        texts = {prompt.prompt_id: prompt.text for prompt in prompts}
-        with progress("measures: arms", made["key"].nunique(), quiet=quiet) as advance:
-            images, features = judge(run, made, texts, judges, on_arm=advance)
-        arms = summaries.at_gate(summaries.summarise(images, features, judges.reference), noise)
-        run.write_table("noise", noise)
-        run.write_table("pictures", tables.pictures_of(run, settings))
-        run.write_table("images", images)
-        run.write_table("arms", arms)
-        run.write_csv("arms", arms)
+    use = settled(model, vars(sampling), ModelUse)
+    steps = parsing.whole_numbers("--steps", sampling.steps or str(model.described.steps))
+    owns = model.scheduler is None and not sampling.schedulers
+    return Subject(
+        **use,
+        steps=steps,
+        own_steps=tuple(model.steps_made(number) for number in steps) if owns else (),
+        schedulers=schedulers if sampling.schedulers else (model.scheduler,),
+    )

@@ -72,7 +72,9 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        _fail(str(error), error, code=2)
+        from attnscope.cli.flags import as_typed
+
+        _fail(as_typed(str(error)), error, code=2)
     except Exception as error:
         place = "" if _debug else " (attnscope --debug … shows where; please report it)"
         _fail(f"unexpected {type(error).__name__}: {error}{place}", error, code=1)

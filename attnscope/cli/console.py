@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import rich.progress
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -22,27 +22,58 @@ from rich.progress import (
 from rich.table import Table
 
 from attnscope import documents
+from attnscope.cli.flags import as_typed
+from attnscope.runs.progress import Progress
 
 messages = Console(stderr=True, highlight=False, markup=False)
 results = Console(highlight=False, markup=False)
 
 
-@contextlib.contextmanager
-def progress(label: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr; yields the function that moves it on."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns, console=messages, disable=quiet or not messages.is_terminal, transient=True
-    ) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda count: bar.advance(task, count)
+class Bars(Progress):
+    """Shows every stretch of work as a bar on stderr, and says there what has to be said.
+
+    Args:
+        quiet: whether to leave the bars out.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._advance: Callable[[int], None] = lambda count: None
+
+    @contextlib.contextmanager
+    def stretch(self, label: str, total: int) -> Iterator[None]:
+        """A bar, for as long as the block goes on."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        disabled = self._quiet or not messages.is_terminal
+        with rich.progress.Progress(
+            *columns, console=messages, disable=disabled, transient=True
+        ) as bars:
+            task = bars.add_task(label, total=total)
+            self._advance = lambda count: bars.advance(task, count)
+            yield
+
+    def advance(self, count: int = 1) -> None:
+        """Move the bar on."""
+        self._advance(count)
+
+    def halved(self, size: int) -> None:
+        """Say it."""
+        self.say(f"out of memory: going on with batches of {size}")
+
+    def failed(self, name: str, reason: str) -> None:
+        """Say it."""
+        self.say(f"no images of {name}: {reason}")
+
+    def say(self, line: str) -> None:
+        """Print a line on stderr."""
+        messages.print(as_typed(line), soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -8,15 +8,9 @@ from typing import Annotated
 import typer
 
 from attnscope.cli import options as o
-from attnscope.cli.reports.cost import (
-    document,
-    show_call,
-    show_files,
-    show_paper,
-    show_run,
-    show_scaling,
-    written,
-)
+from attnscope.cli.reports.cost import show_call, show_files, show_run, show_scaling
+from attnscope.cli.reports.cost_files import document, written
+from attnscope.cli.reports.published import show_paper
 
 
 def cost(

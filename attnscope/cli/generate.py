@@ -2,183 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from typing import Annotated
 
 import typer
 
 from attnscope.cli import options as o
+from attnscope.cli.grouping import grouped
 from attnscope.cli.reports.generation import report
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from attnscope.runs.folder import Run
-    from attnscope.runs.prompts import Prompt
-
 _DEFAULT_LIMIT = 8
-_COMPARED_BATCHES = 4
 
 
+@grouped
 def generate(
+    sampling: o.BatchedSampling,
+    shown: o.CaptionOptions,
+    output: o.OutputOptions,
     typed: Annotated[list[str] | None, typer.Argument(metavar="[PROMPT]...", help="What to draw.")] = None,
     tgate: o.TGate = None,
     other: o.OtherPlan = None,
     compare: Annotated[bool, typer.Option("--compare", help="Make the same images without the plan too.")] = False,
-    model: o.Model = "shapes",
-    captions: o.Captions = None,
-    images: o.Images = None,
-    column: o.Column = None,
-    limit: o.Limit = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps; default: the model's.")] = None,
-    scheduler: o.Scheduler = None,
-    guidance: o.Guidance = None,
-    seed: o.Seed = 0,
-    batch_size: o.BatchSize = "auto",
-    height: o.Height = None,
-    width: o.Width = None,
-    device: o.Device = "auto",
-    dtype: o.Dtype = "auto",
-    out: Annotated[Path | None, typer.Option(help="Run directory; default: runs/generate-…")] = None,
-    offline: o.Offline = False,
-    allow_pickle: o.AllowPickle = False,
-    quiet: o.Quiet = False,
-    as_json: o.AsJson = False,
 ) -> None:  # fmt: skip
     """Make images, by T-GATE or another plan, and say what was computed, reused and gained.
 
     Without prompts: the embedded model on 8 held-out captions. It knows coloured shapes and nothing
     else; words that a model does not know are named.
     """
-    from attnscope.analyses.generation import Settings
-    from attnscope.analyses.generation import generate as make
+    from attnscope.analyses.generation import Settings, carry_out
     from attnscope.cli import parsing, reading
-    from attnscope.cli.console import messages, progress, quiet_libraries
+    from attnscope.cli.console import Bars, quiet_libraries
     from attnscope.errors import InputError
-    from attnscope.models.calling import default_batch_size
-    from attnscope.models.chosen import ChosenModel
     from attnscope.plans.base import Baseline
-    from attnscope.runs.folder import Run, default_path
-    from attnscope.runs.prompts import digest_of, table_of
+    from attnscope.runs.folder import default_path
+    from attnscope.runs.prompts import digest_of
+    from attnscope.runs.sampling import settled
 
     plan = parsing.chosen_plan(tgate, other) or Baseline()
     if compare and plan == Baseline():
         raise InputError("--compare needs a plan to compare with: give --tgate or --plan")
-    chosen = ChosenModel(
-        model, scheduler=scheduler, device=device, dtype=dtype, offline=offline,
-        allow_pickle=allow_pickle,
-    )  # fmt: skip
-    described = chosen.described
-    parsing.check_size(height, width)
-    parsing.check_guidance(guidance)
-    size = parsing.batch_size(batch_size)
-    if limit is None and captions is None and not typed and model == "shapes":
-        limit = _DEFAULT_LIMIT
+    chosen = parsing.chosen_model(sampling, output)
+    parsing.check_sampling(sampling)
+    size = parsing.batch_size(sampling.batch_size)
+    if shown.limit is None and shown.captions is None and not typed and chosen.name == "shapes":
+        shown = replace(shown, limit=_DEFAULT_LIMIT)
     prompts, given, source = reading.read(
-        described,
-        captions,
-        images,
-        column,
-        limit,
-        seed,
-        (height, width),
-        typed or (),
+        chosen.described, shown, sampling.seed, (sampling.height, sampling.width), typed or ()
     )
-    reading.warn_of_world([described], prompts)
+    reading.warn_of_world([chosen.described], prompts)
     with quiet_libraries():
-        weights = chosen.weights
-        tall, wide = chosen.size(height, width)
         settings = Settings(
-            model=model,
-            weights=weights,
+            **settled(chosen, vars(sampling)),
             captions=source,
             prompts_digest=digest_of(prompts, given),
             plan=str(plan),
             compare=compare,
-            steps=steps or described.steps,
-            scheduler=chosen.scheduler,
-            guidance=described.guidance if guidance is None else guidance,
-            seed=seed,
-            height=tall,
-            width=wide,
-            dtype=chosen.dtype,
         )
-        path = out or default_path("generate", model, settings)
-        if not Run.check(path, "generate", settings) or not Run(path).has_table("images"):
-            pipe = chosen.pipe
-            parsing.check_plan(pipe, plan, settings.steps)
-            reading.warn_of_text(pipe, prompts)
-            size = min(size or default_batch_size(pipe, chosen.device), len(prompts))
-            if compare:  # several batches, so that the arms can take turns in going first
-                size = min(size, -(-len(prompts) // _COMPARED_BATCHES))
-
-            # With the first image, so a failure before it leaves nothing behind.
-            def open_run() -> Run:
-                return Run.open(
-                    path, "generate", settings,
-                    device=chosen.device, batch_size=size, scheduler=type(pipe.scheduler).__name__,
-                )  # fmt: skip
-
-            def halved(count: int) -> None:
-                nonlocal size
-                size = count
-                messages.print(f"out of memory: going on with batches of {count}")
-
-            with progress(f"{model}: images", len(prompts), quiet=quiet or as_json) as advance:
-                made = make(
-                    pipe, settings, prompts, given, batch_size=size, save=_Saver(open_run),
-                    on_batch=advance,
-                    on_halving=halved,
-                    **described.options,
-                )  # fmt: skip
-            run = open_run()
-            run.write_table("prompts", table_of(prompts))
-            run.write_table("calls", made.calls)
-            run.write_table("times", made.times)
-            run.write_table("images", made.images)
-    report(Run(path), quiet=quiet, as_json=as_json)
-
-
-class _Saver:
-    """Writes images as PNG with their settings inside."""
-
-    def __init__(self, open_run: Callable[[], Run]) -> None:
-        self._open_run = open_run
-
-    @cached_property
-    def _run(self) -> Run:
-        return self._open_run()
-
-    def __call__(self, arm: str, prompt: Prompt, frame: int, image: Image) -> str:
-        from PIL.PngImagePlugin import PngInfo
-
-        from attnscope import __version__, documents
-        from attnscope.analyses.generation import PLANNED
-        from attnscope.files import write_whole
-        from attnscope.runs.prompts import image_seed
-
-        settings = dict(self._run.settings)
-        if arm != PLANNED:
-            settings["plan"] = "baseline"
-        about = {
-            "prompt": prompt.text,
-            "prompt_id": prompt.prompt_id,
-            "image_seed": image_seed(settings["seed"], prompt.prompt_id),
-            "frame": frame,
-            **settings,
-            "height": image.height,
-            "width": image.width,
-            "scheduler_class": self._run.about["machine"].get("scheduler"),
-        }
-        info = PngInfo()
-        info.add_itxt("Description", prompt.text)
-        info.add_text("Software", f"attnscope {__version__}")
-        info.add_itxt("attnscope", documents.text(about, indent=None))
-        folder = self._run.path / ("images" if arm == PLANNED else arm)
-        folder.mkdir(exist_ok=True)
-        number = f"{prompt.prompt_id:05d}" + (f"-{frame:03d}" if frame else "")
-        path = folder / f"{number}.png"
-        write_whole(path, lambda partial: image.save(partial, pnginfo=info))
-        return path.relative_to(self._run.path).as_posix()
+        path = output.out or default_path("generate", chosen.name, settings)
+        run = carry_out(
+            path, chosen, settings, prompts, given, batch_size=size,
+            progress=Bars(quiet=output.silent),
+        )  # fmt: skip
+    report(run, quiet=output.quiet, as_json=output.as_json)

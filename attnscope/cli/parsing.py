@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from attnscope.errors import InputError
-from attnscope.models.schedulers import steps_of
 
 if TYPE_CHECKING:
+    from attnscope.cli import options as o
+    from attnscope.metrics.choosing import Quality
+    from attnscope.models.chosen import ChosenModel
     from attnscope.plans.base import Plan
+    from attnscope.runs.progress import Progress
+    from attnscope.runs.prompts import Prompt
 
 
 def names(option: str, text: str) -> tuple[str, ...]:
@@ -96,31 +100,48 @@ def check_size(height: int | None, width: int | None) -> None:
             raise InputError(f"{name} {value} is not a multiple of 8 (choose {value // 8 * 8})")
 
 
-def check_sites(pipe: Any, kinds: Sequence[str], pattern: str | None) -> None:
-    """Refuse a choice of sites that the pipeline does not have, before anything is written."""
-    from attnscope.sites.attention import find_denoiser, find_sites, select_sites
-
-    select_sites(find_sites(find_denoiser(pipe)), kinds=kinds, pattern=pattern)
-
-
-def check_steps(pipe: Any, steps: int) -> int:
-    """Refuse a number of steps that the scheduler cannot be set to; how many it makes of them."""
-    return steps_of(pipe.scheduler, steps)
+def check_sampling(sampling: o.SamplingOptions) -> None:
+    """Refuse what no model takes."""
+    check_size(sampling.height, sampling.width)
+    check_guidance(sampling.guidance)
 
 
-def check_steps_made(pipe: Any, steps: int, expected: int) -> None:
-    """Refuse a scheduler that makes another number of steps than is recorded."""
-    made = check_steps(pipe, steps)
-    if made != expected:
-        raise InputError(
-            f"{type(pipe.scheduler).__name__} makes {made} steps of --steps {steps}, where {expected} "
-            "are recorded: choose --scheduler dpm, or another number of steps"
-        )
+def chosen_model(
+    sampling: o.OneSampling | o.SeveralSamplings,
+    output: o.OutputOptions,
+    *,
+    name: str | None = None,
+    scheduler: str | None = None,
+) -> ChosenModel:
+    """The model that the options say; of several the one of a name, with a scheduler."""
+    from attnscope.cli.options import OneSampling
+    from attnscope.models.chosen import ChosenModel
+
+    if isinstance(sampling, OneSampling):
+        name, scheduler = sampling.model, sampling.scheduler
+    assert name is not None, "which of them?"
+    return ChosenModel(
+        name, scheduler=scheduler, device=sampling.device, dtype=sampling.dtype,
+        offline=output.offline, allow_pickle=output.allow_pickle,
+    )  # fmt: skip
 
 
-def check_plan(pipe: Any, plan: Plan, steps: int) -> None:
-    """Refuse a plan that does not fit the pipeline or its steps, before anything is written."""
-    from attnscope.hooks.trace import Trace
+def chosen_quality(
+    judged: o.QualityOptions,
+    models: Sequence[str],
+    prompts: Sequence[Prompt],
+    sides: Iterable[int | None],
+    *,
+    device: str,
+    offline: bool,
+    progress: Progress,
+    digest: str = "",
+) -> Quality:
+    """What images are judged by; see :class:`attnscope.metrics.choosing.Quality`."""
+    from attnscope.metrics.choosing import Quality, embedded_world
 
-    plan.over(check_steps(pipe, steps))
-    Trace(pipe, plan=plan)
+    world = embedded_world(models, prompts, sides, progress)
+    return Quality(
+        judged.features, judged.features_weights, judged.reference, judged.clip, judged.lpips,
+        device, world, len(prompts), offline, digest,
+    )  # fmt: skip

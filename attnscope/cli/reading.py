@@ -1,11 +1,11 @@
-"""From ``--captions`` and ``--images`` to prompts, and what of them a model will not read."""
+"""From ``--captions`` and ``--images`` to prompts, and what of them the shapes world does not know."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
 from attnscope.images import open_image
@@ -13,17 +13,18 @@ from attnscope.models.image_sizes import square
 from attnscope.models.names import Model, describe, is_of_shapes
 from attnscope.runs.prompts import (
     Prompt,
-    count_too_long,
     read_captions,
     read_images,
     sample_prompts,
 )
-from attnscope.runs.words import Unknown, is_empty, unknown_to_tokenizers
+from attnscope.runs.words import warning_of_words
 from attnscope.shapes.words import unknown_to_world
+
+if TYPE_CHECKING:
+    from attnscope.cli.options import CaptionOptions
 
 _EMBEDDED_LIMIT = 64
 _EMBEDDED_CAPTION = "a large striped red circle above a small blue square on a gray background"
-_MOST_WORDS = 8
 
 
 def frame_size(height: int | None, width: int | None) -> tuple[int, int]:
@@ -34,19 +35,17 @@ def frame_size(height: int | None, width: int | None) -> tuple[int, int]:
 
 def read(
     model: Model,
-    captions: Path | None,
-    images: Path | None,
-    column: str | None,
-    limit: int | None,
+    asked: CaptionOptions,
     seed: int,
     size: tuple[int | None, int | None] = (None, None),
     typed: Sequence[str] = (),
 ) -> tuple[list[Prompt], list[Any], str]:
     """The prompts of a run, what the pipeline is given for each, and what they are called.
 
-    ``size`` is the height and width that images are cut to (see :func:`frame_size`); ``typed`` are
+    ``asked`` is what the options say of captions and images; ``size`` is the height and width that images are cut to (see :func:`frame_size`); ``typed`` are
     prompts from the command line.
     """
+    captions, images, column, limit = asked.captions, asked.images, asked.column, asked.limit
     if typed:
         if model.task == "image":
             raise InputError(f"{model.name} makes videos of images, not of prompts: give --images")
@@ -82,10 +81,7 @@ def read(
 
 def read_for_all(
     models: Sequence[str],
-    captions: Path | None,
-    images: Path | None,
-    column: str | None,
-    limit: int | None,
+    asked: CaptionOptions,
     seed: int,
     size: tuple[int | None, int | None],
     *,
@@ -99,10 +95,9 @@ def read_for_all(
     found = []
     for model in models:
         described = describe(model)
-        own = limit is None and captions is None and model == "shapes"
-        found.append(
-            read(described, captions, images, column, embedded_limit if own else limit, seed, size)
-        )
+        own = asked.limit is None and asked.captions is None and model == "shapes"
+        here = replace(asked, limit=embedded_limit) if own else asked
+        found.append(read(described, here, seed, size))
     if len({describe(model).task for model in models}) > 1:
         raise InputError("one run cannot have models of captions and models of images: give two")
     return found[0]
@@ -115,64 +110,13 @@ def warn_of_world(models: Sequence[Model], prompts: Sequence[Prompt]) -> None:
         models: of the run; others than those of the shapes world are passed over.
         prompts: of the run.
     """
+    from attnscope.cli.console import messages
+
     if any(is_of_shapes(model) for model in models):
-        _warn_of_words(
+        for line in warning_of_words(
             unknown_to_world([prompt.text for prompt in prompts]),
-            prompts,
+            len(prompts),
             "the model of shapes does not know",
             f"it was trained on captions such as {_EMBEDDED_CAPTION!r} and draws something else",
-        )
-
-
-def warn_of_text(pipe: Any, prompts: Sequence[Prompt]) -> None:
-    """Say what of the captions does not get into a pipeline: words without a token, a cut end."""
-    if getattr(pipe, "tokenizer", None) is None:
-        return  # images, whose prompts are names of files
-    _warn_of_words(
-        unknown_to_tokenizers(pipe, [prompt.text for prompt in prompts]),
-        prompts,
-        "the tokenizer has no token for",
-        "its unknown token stands there",
-    )
-    _warn_if_empty(prompts)
-    warn_if_too_long(pipe, prompts)
-
-
-def _warn_of_words(found: Unknown, prompts: Sequence[Prompt], what: str, outcome: str) -> None:
-    from attnscope.cli.console import messages
-
-    if not found.words:
-        return
-    several = len(prompts) > 1
-    shown = [
-        f"{word!r} ({count})" if several else repr(word)
-        for word, count in islice(found.words.items(), _MOST_WORDS)
-    ]
-    left = len(found.words) - len(shown)
-    listed = ", ".join(shown) + (f" and {left} more" if left else "")
-    where = (
-        f"{found.captions} of {len(prompts)} captions have words that {what}" if several else what
-    )
-    messages.print(f"warning: {where}: {listed}; {outcome}", soft_wrap=True)
-
-
-def _warn_if_empty(prompts: Sequence[Prompt]) -> None:
-    from attnscope.cli.console import messages
-
-    count = sum(is_empty(prompt.text) for prompt in prompts)
-    if count:
-        messages.print(
-            f"warning: {count} of {len(prompts)} captions have no words: nothing is asked for"
-        )
-
-
-def warn_if_too_long(pipe: Any, prompts: Sequence[Prompt]) -> None:
-    """Say how many captions the tokenizer will cut."""
-    from attnscope.cli.console import messages
-
-    count, longest = count_too_long(pipe, [prompt.text for prompt in prompts])
-    if count:
-        messages.print(
-            f"warning: {count} of {len(prompts)} captions have more than {longest} tokens "
-            "and are cut there"
-        )
+        ):
+            messages.print(line, soft_wrap=True)

@@ -126,7 +126,7 @@ def score(
     import pandas as pd
 
     from attnscope.analyses.alignment import Settings, measure
-    from attnscope.cli.console import progress, quiet_libraries, show_json, show_table
+    from attnscope.cli.console import Bars, quiet_libraries, show_json, show_table
     from attnscope.cli.parsing import check_guidance
     from attnscope.errors import InputError
     from attnscope.figures import samples
@@ -148,10 +148,11 @@ def score(
     rows, results = [], []
     with quiet_libraries():
         pipe = load(model)
-        with progress("images", limit * len(scales), quiet=as_json) as advance:
+        progress = Bars(quiet=as_json)
+        with progress.stretch("images", limit * len(scales)):
             for scale in scales:
                 settings = Settings(limit=limit, steps=steps, guidance=scale, seed=seed)
-                results.append(measure(pipe, folder, settings, on_batch=advance))
+                results.append(measure(pipe, folder, settings, progress=progress))
                 counts = {"n": limit, "n_relation": results[-1].n_relation}
                 known = {k: None if math.isnan(v) else v for k, v in results[-1].scores.items()}
                 rows.append({"guidance": scale, **counts, **known})

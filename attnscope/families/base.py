@@ -283,7 +283,7 @@ def no_pipeline_for(class_name: str) -> InputError:
     names = [name for family in known() if family.has_pipeline for name in family.denoisers]
     return InputError(
         f"there is no pipeline here for a {class_name} of random weights "
-        f"(there is one for {', '.join(names)}): leave --random-weights out"
+        f"(there is one for {', '.join(names)}): leave `random_weights` out"
     )
 
 

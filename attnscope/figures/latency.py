@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -90,36 +90,6 @@ def _label(table: pd.DataFrame, measure: str) -> str:
     if not row["features"]:
         return heading
     return f"{heading} ({row['features'].split(',')[0]}, n = {row['n']:,})"
-
-
-def arms_latex(arms: pd.DataFrame) -> str:
-    """The table of arms for a paper, with ``booktabs``; those that did not run are left out.
-
-    Args:
-        arms: of a run, ``arms.parquet``.
-    """
-    ran = arms.dropna(subset=["seconds"])
-    shown = pd.DataFrame(
-        {
-            "Arm": ran["arm"],
-            "s per image": [_spread(row, "seconds", ".3g") for row in ran.to_dict("records")],
-            "Speed-up": [_spread(row, "speedup", ".3f") for row in ran.to_dict("records")],
-            "Ideal": ran["ideal"],
-            "Of the ideal": ran["of_ideal"],
-            "Kept (MB)": ran["kept_mb"],
-            "Extra memory (MB)": ran["extra_mb"].round(1) + 0.0,  # no -0.0
-        }
-    )
-    styler = shown.style.hide(axis="index").format(escape="latex")
-    styler = styler.format("{:.3f}", subset=["Ideal", "Of the ideal"], na_rep="--")
-    styler = styler.format("{:.1f}", subset=["Kept (MB)", "Extra memory (MB)"], na_rep="--")
-    text: str = styler.to_latex(hrules=True, column_format="lllrrrr")
-    return text
-
-
-def _spread(row: Mapping[Any, Any], name: str, form: str) -> str:
-    value, low, high = (f"{row[key]:{form}}" for key in (name, f"{name}_low", f"{name}_high"))
-    return f"{value} ({low} to {high})"
 
 
 FIGURES = {

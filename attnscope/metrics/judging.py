@@ -7,7 +7,7 @@ KID. What arms come to is for :mod:`attnscope.metrics.summaries`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -23,6 +23,7 @@ from attnscope.errors import InputError
 from attnscope.files import write_whole
 from attnscope.runs.columns import CELL, FULL, READ
 from attnscope.runs.folder import Run
+from attnscope.runs.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from attnscope.metrics.feature_sets import FeatureSet, Statistics
@@ -109,7 +110,7 @@ def judge(
     texts: Mapping[int, str],
     judges: Judges,
     *,
-    on_arm: Callable[[int], None] = lambda count: None,
+    progress: Progress = SILENT,
 ) -> tuple[pd.DataFrame, dict[str, FeatureSet]]:
     """Measure every image.
 
@@ -118,7 +119,7 @@ def judge(
         images: from :func:`attnscope.analyses.ablation.tables.images_of`.
         texts: caption by ``prompt_id``.
         judges: what to measure.
-        on_arm: called with 1 when an arm is done.
+        progress: told of every arm that is done.
 
     Returns:
         ``images`` with ``text`` and a column per measure of single images (of a video, ``frames``
@@ -137,7 +138,7 @@ def judge(
                 features[str(key)] = _features(
                     run, str(key), table, judges.extractor, judges.device
                 )
-            on_arm(1)
+            progress.advance()
     return pd.concat(tables, ignore_index=True), features
 
 
@@ -225,7 +226,7 @@ def _open(run: Run, paths: Iterable[str]) -> list[Image.Image]:
         try:
             opened.append(open_rgb(run.path / path))
         except InputError as error:
-            raise InputError(f"{error}: it is gone or damaged, choose another --out") from error
+            raise InputError(f"{error}: it is gone or damaged, choose another `out`") from error
     return opened
 
 

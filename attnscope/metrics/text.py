@@ -85,7 +85,7 @@ def _load(model: str, offline: bool) -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         if offline and not Path(model).exists():
             raise InputError(
-                f"the CLIP {model!r} is not on this machine, and --offline was given: leave it out, "
+                f"the CLIP {model!r} is not on this machine, and `offline=True` was given: leave it out, "
                 "or give a folder"
             ) from error
         raise InputError(

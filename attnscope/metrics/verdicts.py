@@ -21,6 +21,8 @@ FEWEST = 20
 """Of fewer prompts no difference is tested: intervals of so few do not hold what they promise."""
 FEWEST_OF_SETS = 2 * FEWEST
 """Of measures of sets: two disjoint subsets at least have to be as large."""
+FEW = 10_000
+"""Of fewer images FID is too biased to be read by itself."""
 _DISTANCES = ("psnr", "ssim", "lpips")
 """To S, so that they leave no difference to S to be tested."""
 
@@ -84,6 +86,19 @@ def biased(images: int, arms: pd.DataFrame) -> str:
     tested = arms.loc[arms["measure"] == "kid", "difference_low"].notna().any()
     more = "" if tested else f", which is tested from {FEWEST_OF_SETS} captions on"
     return f"FID of {images} images is biased and not tested: read KID{more}"
+
+
+def about_relation(table: pd.DataFrame) -> str | None:
+    """What ``relation`` is a mean of, where it was read: captions of one thing have none.
+
+    Args:
+        table: with ``measure`` and ``n``.
+    """
+    counts = table.loc[table["measure"] == "relation", "n"]
+    if counts.empty:
+        return None
+    few = f", fewer than {FEWEST}: its differences are not tested" if counts.max() < FEWEST else ""
+    return f"relation: of the {counts.max()} captions with two things{few}"
 
 
 def _prompts(arms: pd.DataFrame) -> int:

@@ -251,7 +251,7 @@ def _from_hub(model: str, name: str, offline: bool) -> str:
 def _not_here(model: str, name: str, offline: bool) -> InputError:
     if offline:
         return InputError(
-            f"{name} of {model!r} is not on this machine, and --offline was given: leave it out, "
+            f"{name} of {model!r} is not on this machine, and `offline=True` was given: leave it out, "
             f"or run 'hf download {model} --include \"*.json\"' before"
         )
     return InputError(

@@ -71,7 +71,7 @@ def check_made(pipe: Any, images: Any, options: Mapping[str, Any]) -> None:
         return
     raise InputError(
         f"{type(pipe).__name__} made {found[1]}x{found[0]} where {wanted[1]}x{wanted[0]} was asked "
-        "for: choose a --height and --width that it takes, such as what it made"
+        "for: choose a `height` and `width` that it takes, such as what it made"
     )
 
 

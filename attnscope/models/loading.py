@@ -78,7 +78,7 @@ def load(
     try:
         return pipe.to(place)
     except torch.OutOfMemoryError as error:
-        raise InputError(f"{name!r} does not fit on {place}: choose --dtype float16") from error
+        raise InputError(f"{name!r} does not fit on {place}: choose `dtype='float16'`") from error
 
 
 def own_scheduler(model: Model) -> Any:
@@ -176,7 +176,7 @@ def _explanation(model: Model, error: Exception, offline: bool, allow_pickle: bo
     if not Path(model.source).is_dir() and (
         any(isinstance(cause, missing) for cause in causes) or local_folder(model) is None
     ):
-        why = "--offline was given" if offline else "the hub cannot be reached"
+        why = "`offline=True` was given" if offline else "the hub cannot be reached"
         wanted = model.source if model.unet is None else model.unet
         wanted = model.source if local_folder(model) is None else wanted
         return (
@@ -186,7 +186,7 @@ def _explanation(model: Model, error: Exception, offline: bool, allow_pickle: bo
     if "safetensors" in reason and not allow_pickle:
         return (
             f"{model.source!r} has no safetensors weights: convert them, or trust the files "
-            "and add --allow-pickle"
+            "and add `allow_pickle=True`"
         )
     return f"{model.source!r} cannot be loaded: {reason}"
 

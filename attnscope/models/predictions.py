@@ -69,7 +69,7 @@ _NOISE_ONLY = frozenset(
 )
 """They work between their own noise levels, or do not list them: only a prediction of noise is clear."""
 _SIGMAS = _PRESERVING | _EXPLODING | _PRECONDITIONED | _FLOWS
-_REMEDY = "choose --scheduler dpm, euler, ddim or pndm"
+_REMEDY = "choose `scheduler='dpm'`, euler, ddim or pndm"
 
 
 class Level(NamedTuple):

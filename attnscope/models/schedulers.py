@@ -39,8 +39,8 @@ def set_scheduler(pipe: Any, name: str) -> None:
         return
     if getattr(pipe.scheduler, "alphas_cumprod", None) is None:
         raise InputError(
-            f"--scheduler {name} does not fit this model's {type(pipe.scheduler).__name__}: it has "
-            "another kind of noise schedule; leave --scheduler out"
+            f"`scheduler={name!r}` does not fit this model's {type(pipe.scheduler).__name__}: it has "
+            "another kind of noise schedule; leave `scheduler` out"
         )
     pipe.scheduler = scheduler.from_config(pipe.scheduler.config, **settings)
 
@@ -72,7 +72,7 @@ def steps_of(scheduler: Any, steps: int) -> int:
     most = scheduler.config.get("num_train_timesteps") or steps
     if steps > most:
         raise InputError(
-            f"--steps {steps} is more than the {most} noise levels that this model was trained on: "
+            f"`steps={steps}` is more than the {most} noise levels that this model was trained on: "
             f"choose at most {most}"
         )
     if scheduler.config.get("use_dynamic_shifting"):
@@ -80,7 +80,7 @@ def steps_of(scheduler: Any, steps: int) -> int:
     try:
         scheduler.set_timesteps(steps)
     except ValueError as error:
-        raise InputError(f"--steps {steps} is refused by the scheduler: {error}") from error
+        raise InputError(f"`steps={steps}` is refused by the scheduler: {error}") from error
     return len(scheduler.timesteps)
 
 
@@ -107,8 +107,8 @@ def scaled_timesteps(pipe: Any, steps: int, scale: float) -> list[int]:
     cumulated = getattr(scheduler, "alphas_cumprod", None)
     if cumulated is None or not all("timesteps" in parameters for parameters in takes):
         raise InputError(
-            f"noise levels of {type(scheduler).__name__} cannot be scaled: choose --scheduler dpm, "
-            "or leave --noise-scale at 1"
+            f"noise levels of {type(scheduler).__name__} cannot be scaled: choose `scheduler='dpm'`, "
+            "or leave `noise_scale` at 1"
         )
     scheduler.set_timesteps(steps)
     levels = ((1 - cumulated) / cumulated).sqrt()

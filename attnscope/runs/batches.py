@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from attnscope.errors import InputError
+from attnscope.runs.progress import SILENT, Progress
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -16,7 +17,7 @@ def in_batches(
     batch_size: int,
     work: Callable[[Sequence[T]], R],
     *,
-    on_halving: Callable[[int], None] = lambda size: None,
+    progress: Progress = SILENT,
 ) -> Iterator[tuple[Sequence[T], R]]:
     """Work through items batch by batch; out of memory halves the batch and goes on.
 
@@ -24,7 +25,7 @@ def in_batches(
         items: what to work through.
         batch_size: of the first batch.
         work: what to do with a batch. It may be called again with a part of the same items.
-        on_halving: called with the new batch size.
+        progress: told the new batch size.
 
     Yields:
         Every batch and what ``work`` made of it.
@@ -41,12 +42,12 @@ def in_batches(
         if isinstance(result, _OutOfMemory):
             if len(batch) == 1:
                 raise InputError(
-                    "out of memory with one image at a time: choose --dtype float16, a smaller "
-                    "--height and --width, or fewer --sites"
+                    "out of memory with one image at a time: choose `dtype='float16'`, a smaller "
+                    "`height` and `width`, or fewer `sites`"
                 )
             batch_size = max(1, len(batch) // 2)
             clear_device_cache(garbage_collection=True)
-            on_halving(batch_size)
+            progress.halved(batch_size)
             continue
         yield batch, result
         done += len(batch)

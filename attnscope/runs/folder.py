@@ -100,7 +100,7 @@ class Run:
             _refuse_difference(path, cls(path), command, _plain(settings))
             return True
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InputError(f"--out {str(path)!r} exists and is no run directory: choose another")
+            raise InputError(f"`out` {str(path)!r} exists and is no run directory: choose another")
         return False
 
     def has_table(self, name: str) -> bool:
@@ -130,7 +130,7 @@ class Run:
             )
         table = pd.read_parquet(self._table(name))
         if of_the_old_reading(table):
-            option = " with --frontier" if self.command == "bench" else ""
+            option = " with `frontier`" if self.command == "bench" else ""
             raise InputError(
                 f"{str(self.path)!r} was judged when 'relation' meant the axis alone, whichever thing "
                 f"stood where: give the same '{self.command}' command{option} again, which judges the "
@@ -189,7 +189,7 @@ def _plain(settings: Any) -> dict[str, Any]:
 
 def _refuse_difference(path: Path, run: Run, command: str, wanted: dict[str, Any]) -> None:
     if run.command != command:
-        raise InputError(f"--out {str(path)!r} holds a run of '{run.command}': choose another")
+        raise InputError(f"`out` {str(path)!r} holds a run of '{run.command}': choose another")
     names = {*run.settings, *wanted}
     other = sorted(n for n in names if run.settings.get(n) != wanted.get(n))
     if other:
@@ -197,7 +197,7 @@ def _refuse_difference(path: Path, run: Run, command: str, wanted: dict[str, Any
             f"{name} is {run.settings.get(name)!r} there and {wanted.get(name)!r} here"
             for name in other
         )
-        raise InputError(f"--out {str(path)!r} holds a run of other settings: {differences}")
+        raise InputError(f"`out` {str(path)!r} holds a run of other settings: {differences}")
 
 
 def _machine() -> dict[str, Any]:

@@ -82,7 +82,7 @@ def sample_prompts(prompts: Sequence[Prompt], limit: int | None, seed: int) -> l
     if limit is None:
         return list(prompts)
     if not 1 <= limit <= len(prompts):
-        raise InputError(f"--limit {limit} is out of range: there are {len(prompts)} captions")
+        raise InputError(f"`limit={limit}` is out of range: there are {len(prompts)} captions")
     chosen = np.random.default_rng(seed).choice(len(prompts), size=limit, replace=False)
     return [prompts[index] for index in sorted(chosen)]
 

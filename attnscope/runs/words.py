@@ -11,8 +11,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
+
+from attnscope.runs.prompts import Prompt, count_too_long
+
+_MOST_WORDS = 8
 
 
 @dataclass(frozen=True)
@@ -84,3 +88,54 @@ def counted(texts: Sequence[str], unknown: Callable[[str], Sequence[str]]) -> Un
     of_captions = [dict.fromkeys(unknown(text)) for text in texts]
     words = Counter(word for found in of_captions for word in found)
     return Unknown(dict(words.most_common()), sum(bool(found) for found in of_captions))
+
+
+def warnings_of(pipe: Any, prompts: Sequence[Prompt]) -> list[str]:
+    """What of captions does not get into a pipeline, in words: no token, no words, a cut end.
+
+    Args:
+        pipe: a pipeline; without a tokenizer prompts are names of image files, and there is nothing
+            to say.
+        prompts: of the run.
+    """
+    if getattr(pipe, "tokenizer", None) is None:
+        return []
+    texts = [prompt.text for prompt in prompts]
+    lines = warning_of_words(
+        unknown_to_tokenizers(pipe, texts),
+        len(texts),
+        "the tokenizer has no token for",
+        "its unknown token stands there",
+    )
+    if empty := sum(map(is_empty, texts)):
+        lines.append(
+            f"warning: {empty} of {len(texts)} captions have no words: nothing is asked for"
+        )
+    cut, longest = count_too_long(pipe, texts)
+    if cut:
+        lines.append(
+            f"warning: {cut} of {len(texts)} captions have more than {longest} tokens and are cut there"
+        )
+    return lines
+
+
+def warning_of_words(found: Unknown, count: int, what: str, outcome: str) -> list[str]:
+    """A line that names unknown words; none if there are none.
+
+    Args:
+        found: the words.
+        count: how many captions there are.
+        what: who does not know them.
+        outcome: what comes of it.
+    """
+    if not found.words:
+        return []
+    several = count > 1
+    shown = [
+        f"{word!r} ({times})" if several else repr(word)
+        for word, times in islice(found.words.items(), _MOST_WORDS)
+    ]
+    left = len(found.words) - len(shown)
+    listed = ", ".join(shown) + (f" and {left} more" if left else "")
+    where = f"{found.captions} of {count} captions have words that {what}" if several else what
+    return [f"warning: {where}: {listed}; {outcome}"]

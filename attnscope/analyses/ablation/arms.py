@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from attnscope.plans.null_text import NullTextEarly, NullTextLate
 from attnscope.plans.reuse import CrossReuse, SelfReuseEarly, SelfReuseLate, TGate
 from attnscope.plans.text_form import Combined, parse
 from attnscope.runs.columns import FULL, GATED, OWN, UNGUIDED
+from attnscope.runs.sampling import ModelUse, Sampling
 
 ATTENTION = ("cross", "self")
 """What can be ablated."""
@@ -33,15 +34,11 @@ PICTURED = 4
 _PICTURED_PARTS = (0.0, 0.1, 0.2, 0.4, 0.6, 1.0)
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A model to ablate, and how it is sampled.
+@dataclass(frozen=True, kw_only=True)
+class Subject(ModelUse):
+    """A model to ablate, the guidance scale of its guided arms, and how else it is sampled.
 
     Args:
-        model: short name, hub id or folder.
-        weights: fingerprint of its weights.
-        dtype: of the weights.
-        guidance: guidance scale of the guided arms.
         steps: numbers of denoising steps.
         schedulers: short names; ``None`` is the model's own.
         own_steps: how many steps the model's own scheduler makes of each of ``steps``; empty for as
@@ -50,10 +47,6 @@ class Subject:
         width: in pixels; ``None`` is that of :class:`Settings`.
     """
 
-    model: str
-    weights: str | None
-    dtype: str
-    guidance: float
     steps: tuple[int, ...]
     schedulers: tuple[str | None, ...]
     own_steps: tuple[int, ...] = ()
@@ -99,9 +92,21 @@ class Settings:
 
     def size(self, model: str) -> tuple[int | None, int | None]:
         """Height and width in pixels of a subject's images; ``None`` is its pipeline's own."""
-        subject = next(subject for subject in self.subjects if subject.model == model)
+        subject = self.subject(model)
         own = subject.height, subject.width
         return (self.height, self.width) if own == (None, None) else own
+
+    def subject(self, model: str) -> Subject:
+        """The subject of a name."""
+        return next(subject for subject in self.subjects if subject.model == model)
+
+    def sampling(self, arm: Arm) -> Sampling:
+        """How an arm's images are sampled; its scheduler is the pipeline's."""
+        subject, (height, width) = self.subject(arm.cell.model), self.size(arm.cell.model)
+        use = {field.name: getattr(subject, field.name) for field in fields(ModelUse)}
+        use |= {"guidance": arm.guidance, "height": height, "width": width}
+        scheduler = None if arm.cell.scheduler == OWN else arm.cell.scheduler
+        return Sampling(**use, steps=arm.asked, scheduler=scheduler, seed=arm.cell.seed)
 
 
 @dataclass(frozen=True)
@@ -186,7 +191,7 @@ def arms_of(settings: Settings) -> list[Arm]:
     made = [arm for arm in _all_arms(settings) if not arm.is_idle]
     if settings.attention == "self" and all(arm.interval is None for arm in made):
         raise InputError(
-            f"{idle(settings)[0]} reuses nothing: choose --interval 2 or more, and gates from 4 on"
+            f"{idle(settings)[0]} reuses nothing: choose `intervals` of 2 or more, and gates from 4 on"
         )
     if len({arm.key for arm in made}) < len(made):
         raise InputError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ from attnscope.analyses.ablation.arms import PICTURED, Arm, Settings, pictured_s
 from attnscope.errors import InputError
 from attnscope.files import write_whole
 from attnscope.runs.folder import Run
-from attnscope.runs.prompts import Prompt, image_seed
+from attnscope.runs.progress import SILENT, Progress
+from attnscope.runs.prompts import Prompt
 
 if TYPE_CHECKING:
     from attnscope.observers.clean_images import CleanEstimates
@@ -31,8 +32,7 @@ def sample_arm(
     run: Run,
     *,
     batch_size: int,
-    on_batch: Callable[[int], None] = lambda count: None,
-    on_halving: Callable[[int], None] = lambda size: None,
+    progress: Progress = SILENT,
     **options: Any,
 ) -> None:
     """Make the images of an arm that are not there yet.
@@ -48,15 +48,13 @@ def sample_arm(
         given: what the pipeline is given for each: a caption, or an image for a video.
         run: where images and tables go.
         batch_size: images made at once; halved where memory runs out.
-        on_batch: called with the number of images that are there, first those of before.
-        on_halving: called with the new batch size.
+        progress: told how many images are there, first those of before.
         options: further keywords of the pipeline.
 
     Raises:
         InputError: the plan does not fit the pipeline, or the scheduler takes no noise levels.
     """
     from attnscope.hooks.trace import Trace
-    from attnscope.models.calling import call
     from attnscope.models.schedulers import scaled_timesteps
     from attnscope.runs.batches import in_batches
 
@@ -64,10 +62,9 @@ def sample_arm(
     done = {number for table in read_tables(parts, "images") for number in table["prompt_id"]}
     pairs = list(zip(prompts, given, strict=True))
     left = [pair for pair in pairs if pair[0].prompt_id not in done]
-    on_batch(len(pairs) - len(left))
+    progress.advance(len(pairs) - len(left))
     pictured = {prompt.prompt_id for prompt in prompts[:PICTURED]}
-    cell = arm.cell
-    height, width = settings.size(cell.model)
+    cell, sampling = arm.cell, settings.sampling(arm)
     if cell.noise_scale != 1:
         options |= {"timesteps": scaled_timesteps(pipe, arm.asked, cell.noise_scale)}
 
@@ -79,14 +76,10 @@ def sample_arm(
         )
         observers = [observer for observer in (noise, estimates) if observer is not None]
         with Trace(pipe, plan=arm.plan, observers=observers) as trace:
-            made = call(
+            made = sampling.call(
                 pipe,
                 [item for _, item in batch],
-                seeds=[image_seed(cell.seed, prompt.prompt_id) for prompt, _ in batch],
-                steps=arm.asked,
-                guidance=arm.guidance,
-                height=height,
-                width=width,
+                [prompt.prompt_id for prompt, _ in batch],
                 **options,
             )
         return Batch(
@@ -95,9 +88,9 @@ def sample_arm(
             estimates.images(pipe) if estimates else {},
         )
 
-    for batch, made in in_batches(left, batch_size, work, on_halving=on_halving):
+    for batch, made in in_batches(left, batch_size, work, progress=progress):
         _write_batch(run, arm, pipe, [prompt for prompt, _ in batch], made)
-        on_batch(len(batch))
+        progress.advance(len(batch))
 
 
 @dataclass(frozen=True)

@@ -16,51 +16,37 @@ from attnscope.plans.base import Baseline, Plan
 from attnscope.plans.guidance import GuidanceCutoff
 from attnscope.plans.parts import Alone, Saving
 from attnscope.plans.text_form import parse
+from attnscope.runs.sampling import Sampling
 
 BASELINE, INACTIVE, WATCHED = "baseline", "inactive Trace", "StepDistance on all sites"
 """Arms that change nothing in the images."""
 BY_VALUES = "what it skips depends on the values, which are random here"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What decides the times.
+@dataclass(frozen=True, kw_only=True)
+class Settings(Sampling):
+    """What decides the times, besides how images are sampled.
 
     Args:
-        model: short name, hub id or folder.
-        weights: fingerprint of its weights, or ``random``.
         plan: in its text form.
-        steps: denoising steps.
-        guidance: guidance scale.
-        height: in pixels.
-        width: in pixels.
         batch: images at a time.
         repeats: repetitions after the warm-up.
         rivals: what the plan is measured against, each with its version.
         watched: whether watching is measured too.
         decoded: whether the autoencoder's part counts.
-        scheduler: short name; ``None`` is the model's own.
-        dtype: of the weights.
         device: its name.
         threads: of the CPU.
         versions: of what computes.
-        seed: of noise and values.
     """
 
-    model: str
-    weights: str | None
-    plan: str
-    steps: int
-    guidance: float
     height: int
     width: int
+    plan: str
     batch: int
     repeats: int
     rivals: tuple[tuple[str, str | None], ...]
     watched: bool
     decoded: bool
-    scheduler: str | None
-    dtype: str
     device: str
     threads: int
     versions: tuple[tuple[str, str], ...]

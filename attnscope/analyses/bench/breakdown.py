@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from attnscope.analyses.bench.arms import Arm, shuffled
 from attnscope.analyses.bench.rounds import Workload
+from attnscope.runs.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from attnscope.analyses.bench.instruments import Stopwatch
@@ -24,7 +25,7 @@ def measure_breakdown(
     *,
     passes: int,
     stopwatch: Stopwatch,
-    on_call: Callable[[int], None] = lambda count: None,
+    progress: Progress = SILENT,
 ) -> pd.DataFrame:
     """Where the time goes: means of several rounds with a stopwatch at every site, after one call.
 
@@ -34,7 +35,7 @@ def measure_breakdown(
         workload: what each is called with.
         passes: calls of each.
         stopwatch: of the pipeline's device.
-        on_call: called with 1 after every call.
+        progress: told of every call.
 
     Returns:
         A row per arm and part of :data:`TIME_PARTS`: ``seconds`` per image and its ``share``.
@@ -56,7 +57,7 @@ def measure_breakdown(
         for arm in shuffled(arms, number):
             with torch.inference_mode(), arm.on(pipe) as call, times[arm.name].on():
                 totals[arm.name] += stopwatch.time(workload.of(call))[1]
-            on_call(1)
+            progress.advance()
     tables = []
     for name, total in totals.items():
         found = times[name].seconds()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,11 @@ import pandas as pd
 
 from attnscope.analyses.bench.arms import BASELINE, Arm, Settings, reason_of
 from attnscope.runs.folder import Run
-from attnscope.runs.prompts import Prompt, image_seed
+from attnscope.runs.progress import SILENT, Progress
+from attnscope.runs.prompts import Prompt
 
 
-def sample(
+def sample_arms(
     pipe: Any,
     arms: Sequence[Arm],
     settings: Settings,
@@ -23,9 +24,7 @@ def sample(
     *,
     digest: str,
     batch_size: int,
-    on_failure: Callable[[Arm, str], None] = lambda arm, reason: None,
-    on_image: Callable[[int], None] = lambda count: None,
-    on_halving: Callable[[int], None] = lambda size: None,
+    progress: Progress = SILENT,
     **options: Any,
 ) -> pd.DataFrame:
     """Images of all arms, of the same prompts and seeds, for the measures of quality.
@@ -39,16 +38,15 @@ def sample(
         run: where the images go; what is there is not made again.
         digest: of the prompts: images of others may be there, too.
         batch_size: images made at once; halved where memory runs out.
-        on_failure: called with an optional arm that makes no images and the reason; others go on.
-        on_image: called with the number of images that are there, first those of before.
-        on_halving: called with the new batch size.
+        progress: told how many images are there, first those of before, and of an optional arm that
+            makes none, while others go on.
         options: further keywords of the pipeline.
 
     Returns:
         A table as of :func:`attnscope.analyses.ablation.tables.images_of`, the baseline being its ``S``.
     """
     from attnscope.files import write_whole
-    from attnscope.models.calling import call_options, check_made, frames
+    from attnscope.models.calling import check_made, frames
     from attnscope.runs.batches import in_batches
     from attnscope.runs.columns import FULL, OWN
 
@@ -60,11 +58,8 @@ def sample(
         folder.mkdir(parents=True, exist_ok=True)
 
         def work(batch: Sequence[tuple[Prompt, Any]], arm: Arm = arm) -> Sequence[Any]:
-            keywords = call_options(
-                pipe, seeds=[image_seed(settings.seed, prompt.prompt_id) for prompt, _ in batch],
-                steps=settings.steps, guidance=settings.guidance, height=settings.height,
-                width=settings.width, **options,
-            )  # fmt: skip
+            ids = [prompt.prompt_id for prompt, _ in batch]
+            keywords = settings.keywords(pipe, ids, **options)
             with arm.on(pipe) as call:
                 made = call([item for _, item in batch], **keywords)
             images: Sequence[Any] = getattr(made, "images", None) or made.frames
@@ -72,17 +67,17 @@ def sample(
             return images
 
         left = [pair for pair in pairs if not _path(folder, pair[0], 0).exists()]
-        on_image(len(pairs) - len(left))
+        progress.advance(len(pairs) - len(left))
         try:
-            for batch, images in in_batches(left, batch_size, work, on_halving=on_halving):
+            for batch, images in in_batches(left, batch_size, work, progress=progress):
                 for (prompt, _), image in zip(batch, images, strict=True):
                     for frame, picture in reversed(list(enumerate(frames(image)))):
                         write_whole(_path(folder, prompt, frame), picture.save)  # the first last
-                on_image(len(batch))
+                progress.advance(len(batch))
         except Exception as error:
             if not arm.optional:
                 raise
-            on_failure(arm, reason_of(error))
+            progress.failed(arm.name, reason_of(error))
             continue
         about = {"model": settings.model, "scheduler": settings.scheduler or OWN,
                  "steps": settings.steps, "noise_scale": 1.0, "seed": settings.seed, "arm": arm.name,
@@ -105,7 +100,7 @@ def speed_and_quality(arms: pd.DataFrame, quality: pd.DataFrame) -> pd.DataFrame
     """Speed beside quality.
 
     Args:
-        arms: of :func:`attnscope.analyses.bench.speedups.summarise`.
+        arms: of :func:`attnscope.analyses.bench.speedups.by_arm`.
         quality: of :func:`attnscope.metrics.summaries.summarise`, of the same arms.
 
     Returns:

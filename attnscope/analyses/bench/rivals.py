@@ -125,7 +125,7 @@ def _loaded(pipe: Any, task: Task, loaders: Mapping[str, str], **options: Any) -
     if len(scheduler.timesteps) != _TRIED_STEPS:
         raise InputError(
             f"with {type(scheduler).__name__} tgate counts other steps than the scheduler makes: "
-            "choose another --scheduler"
+            "choose another `scheduler`"
         )
     loaded = getattr(importlib.import_module("tgate"), loaders[name])(pipe, **options)
     settings = {
@@ -252,4 +252,4 @@ RIVALS: dict[str, Rival] = {
         "first-block cache", None, cached(_first_block), by_values=True, about="threshold 0.05"
     ),
 }  # fmt: skip
-"""By the names that ``--rivals`` takes."""
+"""By the names that they go by in settings and on the command line."""

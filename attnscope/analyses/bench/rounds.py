@@ -20,6 +20,7 @@ import pandas as pd
 from attnscope.analyses.bench.arms import BY_VALUES, Arm, reason_of, shuffled
 from attnscope.analyses.bench.rivals import Call
 from attnscope.errors import InputError
+from attnscope.runs.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from attnscope.analyses.bench.instruments import PeakMemory, Stopwatch
@@ -54,7 +55,7 @@ def measure_rounds(
     stopwatch: Stopwatch,
     memory: PeakMemory,
     values_matter: bool = True,
-    on_call: Callable[[int], None] = lambda count: None,
+    progress: Progress = SILENT,
 ) -> Iterator[pd.DataFrame]:
     """Run all arms in turns: once to warm up, then round after round.
 
@@ -67,7 +68,7 @@ def measure_rounds(
         memory: of the pipeline's device.
         values_matter: whether the weights are real, so that arms count whose work depends on what
             is computed.
-        on_call: called with 1 after every call.
+        progress: told of every call.
 
     Yields:
         A table per round with a row per arm: ``arm``, ``repetition``, ``seconds`` per image,
@@ -97,7 +98,7 @@ def measure_rounds(
                 if arm.rival is not None and arm.rival.by_values and not values_matter:
                     reasons.setdefault(arm.name, BY_VALUES)
             rows.append((arm.name, number, seconds, peak, reasons.get(arm.name, "")))
-            on_call(1)
+            progress.advance()
         if number != _WARM_UP:
             columns = ["arm", "repetition", "seconds", "peak_mb", "reason"]
             yield pd.DataFrame(rows, columns=columns)
@@ -118,6 +119,6 @@ def _explain_memory(error: Exception) -> None:
 
     if should_reduce_batch_size(error):
         raise InputError(
-            "out of memory: choose a smaller --batch, a smaller --height and --width, or --dtype "
-            "float16"
+            "out of memory: choose a smaller `batch`, a smaller `height` and `width`, or "
+            "`dtype='float16'`"
         ) from error

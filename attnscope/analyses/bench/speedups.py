@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,10 +15,10 @@ ALL = "all together"
 """Of an attribution: the whole plan."""
 
 
-def summarise(
+def by_arm(
     repetitions: pd.DataFrame, arms: Sequence[Arm], cost: Cost, *, bytes_each: int = 4
 ) -> pd.DataFrame:
-    """From repetitions to arms.
+    """The speed-up of every arm, from the repetitions of all rounds.
 
     Args:
         repetitions: of all rounds of :func:`attnscope.analyses.bench.rounds.measure_rounds`.
@@ -67,6 +67,36 @@ def summarise(
 
 def _spread(name: str, values: pd.Series[float]) -> dict[str, float]:
     return {name: values.median(), f"{name}_low": values.min(), f"{name}_high": values.max()}
+
+
+def as_latex(arms: pd.DataFrame) -> str:
+    """The table of arms for a paper, with ``booktabs``; those that did not run are left out.
+
+    Args:
+        arms: from :func:`by_arm`.
+    """
+    ran = arms.dropna(subset=["seconds"])
+    shown = pd.DataFrame(
+        {
+            "Arm": ran["arm"],
+            "s per image": [_with_range(row, "seconds", ".3g") for row in ran.to_dict("records")],
+            "Speed-up": [_with_range(row, "speedup", ".3f") for row in ran.to_dict("records")],
+            "Ideal": ran["ideal"],
+            "Of the ideal": ran["of_ideal"],
+            "Kept (MB)": ran["kept_mb"],
+            "Extra memory (MB)": ran["extra_mb"].round(1) + 0.0,  # no -0.0
+        }
+    )
+    styler = shown.style.hide(axis="index").format(escape="latex")
+    styler = styler.format("{:.3f}", subset=["Ideal", "Of the ideal"], na_rep="--")
+    styler = styler.format("{:.1f}", subset=["Kept (MB)", "Extra memory (MB)"], na_rep="--")
+    text: str = styler.to_latex(hrules=True, column_format="lllrrrr")
+    return text
+
+
+def _with_range(row: Mapping[Any, Any], name: str, form: str) -> str:
+    value, low, high = (f"{row[key]:{form}}" for key in (name, f"{name}_low", f"{name}_high"))
+    return f"{value} ({low} to {high})"
 
 
 def attribution(repetitions: pd.DataFrame, arms: Sequence[Arm], cost: Cost) -> pd.DataFrame:

@@ -38,7 +38,7 @@ lies between the two steps, which takes the size of the scheduler's steps out.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,8 @@ import pandas as pd
 
 from attnscope.analyses.convergence.measure import Settings
 from attnscope.errors import InputError
-from attnscope.runs.prompts import Prompt, image_seed
+from attnscope.runs.progress import SILENT, Progress
+from attnscope.runs.prompts import Prompt
 from attnscope.tables import concatenate
 
 ARMS = ("trained", "other-caption", "random", "random-replayed")
@@ -70,9 +71,7 @@ def measure(
     *,
     batch_size: int,
     done: Sequence[pd.DataFrame] = (),
-    on_part: Callable[[pd.DataFrame], None] = lambda table: None,
-    on_batch: Callable[[int], None] = lambda count: None,
-    on_halving: Callable[[int], None] = lambda size: None,
+    progress: Progress = SILENT,
     **options: Any,
 ) -> pd.DataFrame:
     """Every control for every prompt; it takes as long as making every image seven times.
@@ -85,9 +84,8 @@ def measure(
         batch_size: images made at once, twice as many where two captions are compared; it changes
             nothing in the table.
         done: parts of the table that are there already; their prompts are not run again.
-        on_part: called with every further part.
-        on_batch: called with the number of prompts that were just done, first those of before.
-        on_halving: called with the new batch size when memory ran out.
+        progress: given every further part, and told how many prompts were just done, first those of
+            before.
         options: further keywords of the pipeline.
 
     Returns:
@@ -112,12 +110,12 @@ def measure(
     known = {number for table in parts for number in table["prompt_id"]}
     left = [item for item in items if item[0].prompt_id not in known]
     if known:
-        on_batch(len(known))
+        progress.advance(len(known))
     work = _Batch(pipe, settings, options)
-    for batch, table in in_batches(left, batch_size, work.measure, on_halving=on_halving):
+    for batch, table in in_batches(left, batch_size, work.measure, progress=progress):
         parts.append(table)
-        on_part(table)
-        on_batch(len(batch))
+        progress.part(table)
+        progress.advance(len(batch))
     return concatenate(parts)
 
 
@@ -129,8 +127,8 @@ def _others(inputs: Sequence[Any]) -> list[Any]:
         other = next((item for item in rest if item is not own and item != own), None)
         if other is None:
             raise InputError(
-                "--controls shuffles captions against images, and there are no two different "
-                f"captions among {len(inputs)} (choose --limit 2 or more)"
+                "`controls` shuffles captions against images, and there are no two different "
+                f"captions among {len(inputs)} (choose a `limit` of 2 or more)"
             )
         found.append(other)
     return found
@@ -190,13 +188,12 @@ class _Batch:
         final = FinalDistance(self.kinds, self.names)
         branches = BranchDistance(self.modules, self.names)
         predictions = PredictionDistance()
-        seeds = self._seeds(batch)
         observers = [step, branches, predictions, *([final] if first else [])]
         with Trace(self.pipe, observers=observers) as trace:
             if first:
                 with first:
-                    self._call(given, seeds)
-            self._call(given, seeds)
+                    self._call(given, batch)
+            self._call(given, batch)
             predicted = trace.records(predictions)
             predicted["site"] = predicted.pop("prediction").astype(str)
             tables = {
@@ -230,7 +227,7 @@ class _Batch:
             same_latents(self.pipe, count),
             Trace(self.pipe, observers=[apart, step]) as trace,
         ):
-            self._call(given, self._seeds(batch) * 2)
+            self._call(given, batch)
             between, paces = trace.records(apart), trace.records(step)
             levels = self._levels(trace)
         paces = paces[paces["sample"] >= count]
@@ -242,23 +239,9 @@ class _Batch:
             self._joined(paces, batch, levels, "other-caption", "step"),
         ]
 
-    def _seeds(self, batch: Sequence[tuple[Prompt, Any, Any]]) -> list[int]:
-        return [image_seed(self.settings.seed, prompt.prompt_id) for prompt, _, _ in batch]
-
-    def _call(self, given: Sequence[Any], seeds: Sequence[int]) -> None:
-        from attnscope.models.calling import call
-
-        call(
-            self.pipe,
-            given,
-            seeds=seeds,
-            steps=self.settings.steps,
-            guidance=self.settings.guidance,
-            height=self.settings.height,
-            width=self.settings.width,
-            output_type="latent",
-            **self.options,
-        )
+    def _call(self, given: Sequence[Any], batch: Sequence[tuple[Prompt, Any, Any]]) -> None:
+        ids = _ids(batch) * (len(given) // len(batch))
+        self.settings.call(self.pipe, given, ids, output_type="latent", **self.options)
 
     def _levels(self, trace: Any) -> pd.DataFrame:
         """Log-SNR of every step and its change since the one before."""
@@ -279,8 +262,8 @@ class _Batch:
         name: str,
     ) -> pd.DataFrame:
         """An observer's rows with what they are of."""
-        seeds = np.array(self._seeds(batch), dtype=np.uint64)
-        numbers = np.array([prompt.prompt_id for prompt, _, _ in batch])
+        seeds = np.array(self.settings.seeds(_ids(batch)), dtype=np.uint64)
+        numbers = np.array(_ids(batch))
         sample = table["sample"].to_numpy()
         of_step = levels.iloc[table["step"].to_numpy()].reset_index(drop=True)
         table = table.reset_index(drop=True).assign(
@@ -291,6 +274,10 @@ class _Batch:
             rate = table[value] / table["log_snr_change"].abs() if name == "step" else np.nan
             table[f"{value}_per_nat"] = rate
         return table[list(_COLUMNS)]
+
+
+def _ids(batch: Sequence[tuple[Prompt, Any, Any]]) -> list[int]:
+    return [prompt.prompt_id for prompt, _, _ in batch]
 
 
 def _tidy(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

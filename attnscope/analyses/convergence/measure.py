@@ -6,55 +6,39 @@ denoising step to the next. ``measure`` needs a model; the summaries need its ta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from attnscope.runs.prompts import Prompt, image_seed
+from attnscope.runs.progress import SILENT, Progress
+from attnscope.runs.prompts import Prompt
+from attnscope.runs.sampling import Sampling
 from attnscope.tables import concatenate
 
 THRESHOLD = 0.05
 """A site has converged where its relative change is below this part of its first one."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What decides the numbers of a convergence run.
+@dataclass(frozen=True, kw_only=True)
+class Settings(Sampling):
+    """What decides the numbers of a convergence run, besides how its images are sampled.
 
     Args:
-        model: short name, hub id or folder.
-        weights: which weights: the commit on the hub, or a digest of a folder.
         captions: name of the captions file, or of the embedded world's split.
         prompts_digest: SHA-256 over the captions that were used.
         limit: how many captions.
-        steps: denoising steps.
-        scheduler: short name, or ``None`` for the model's own.
-        guidance: guidance scale.
-        seed: of the choice of captions and of the noise.
         kinds: kinds of attention sites.
         sites: pattern of site names, or ``None`` for all.
-        height: in pixels; ``None`` is the model's own, or a square beside a width.
-        width: in pixels, likewise.
-        dtype: of the weights.
     """
 
-    model: str
-    weights: str | None
     captions: str
     prompts_digest: str
     limit: int
-    steps: int
-    scheduler: str | None
-    guidance: float
-    seed: int
     kinds: tuple[str, ...]
     sites: str | None
-    height: int | None
-    width: int | None
-    dtype: str
 
 
 def measure(
@@ -65,9 +49,7 @@ def measure(
     *,
     batch_size: int,
     done: Sequence[pd.DataFrame] = (),
-    on_part: Callable[[pd.DataFrame], None] = lambda table: None,
-    on_batch: Callable[[int], None] = lambda count: None,
-    on_halving: Callable[[int], None] = lambda size: None,
+    progress: Progress = SILENT,
     **options: Any,
 ) -> pd.DataFrame:
     """Distances between consecutive outputs of every site, for every prompt.
@@ -79,9 +61,8 @@ def measure(
         inputs: one per prompt: its text, or an image for a video model.
         batch_size: images made at once; it changes nothing in the table.
         done: parts of the table that are there already; their prompts are not run again.
-        on_part: called with every further part.
-        on_batch: called with the number of prompts that were just done, first those of before.
-        on_halving: called with the new batch size when memory ran out.
+        progress: given every further part, and told how many prompts were just done, first those of
+            before.
         options: further keywords of the pipeline.
 
     Returns:
@@ -89,30 +70,20 @@ def measure(
         in the place of ``run`` and ``sample``.
     """
     from attnscope.hooks.trace import Trace
-    from attnscope.models.calling import call
     from attnscope.observers.steps import StepDistance
     from attnscope.runs.batches import in_batches
 
     def watch(batch: Sequence[tuple[Prompt, Any]]) -> pd.DataFrame:
-        seeds = [image_seed(settings.seed, prompt.prompt_id) for prompt, _ in batch]
+        ids = [prompt.prompt_id for prompt, _ in batch]
         with Trace(pipe, observers=[StepDistance(settings.kinds, settings.sites)]) as trace:
-            call(
-                pipe,
-                [given for _, given in batch],
-                seeds=seeds,
-                steps=settings.steps,
-                guidance=settings.guidance,
-                height=settings.height,
-                width=settings.width,
-                output_type="latent",
-                **options,
-            )
+            inputs_of = [given for _, given in batch]
+            settings.call(pipe, inputs_of, ids, output_type="latent", **options)
         table = trace.records()
         sample = table.pop("sample").to_numpy()
         table = table.drop(columns="run")
-        table.insert(0, "prompt_id", [batch[i][0].prompt_id for i in sample])
+        table.insert(0, "prompt_id", np.array(ids)[sample])
         table.insert(1, "image", 0)
-        table.insert(2, "seed", np.array([seeds[i] for i in sample], dtype=np.uint64))
+        table.insert(2, "seed", np.array(settings.seeds(ids), dtype=np.uint64)[sample])
         return table
 
     parts = list(done)
@@ -120,11 +91,11 @@ def measure(
     pairs = list(zip(prompts, inputs, strict=True))
     left = [pair for pair in pairs if pair[0].prompt_id not in known]
     if known:
-        on_batch(len(known))
-    for batch, table in in_batches(left, batch_size, watch, on_halving=on_halving):
+        progress.advance(len(known))
+    for batch, table in in_batches(left, batch_size, watch, progress=progress):
         parts.append(table)
-        on_part(table)
-        on_batch(len(batch))
+        progress.part(table)
+        progress.advance(len(batch))
     return concatenate(parts)
 
 

@@ -9,17 +9,15 @@ if TYPE_CHECKING:
 
     from attnscope.runs.folder import Run
 
-_FEW = 10_000
 _MOST_COLUMNS = 6
 
 
 def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     """Draw an ablation's figures, print its arms and which differences are larger than chance."""
-    from attnscope.cli import quality
     from attnscope.cli.console import messages, results, show_json
     from attnscope.figures.saving import save_figures
     from attnscope.metrics.summaries import larger_than_chance, over_seeds
-    from attnscope.metrics.verdicts import biased, untested
+    from attnscope.metrics.verdicts import FEW, about_relation, biased, untested
 
     arms = run.read_table("arms")
     if "best" not in arms:  # judged before there was a test of it
@@ -37,14 +35,14 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     _show_arms(arms, run.settings)
     if len(seeds):
         _show_seeds(seeds)
-    if relation := quality.about_relation(arms):
+    if relation := about_relation(arms):
         results.print(relation)
     for line in (*larger_than_chance(arms), *untested(arms)):
         results.print(line, soft_wrap=True)
     of_sets = arms.loc[arms["features"] != "", ["features", "reference", "n"]].drop_duplicates()
     for row in of_sets.to_dict("records"):
         results.print(f"FID, KID: {row['n']} images against {row['reference']}; {row['features']}")
-        if row["n"] < _FEW:
+        if row["n"] < FEW:
             messages.print(f"note: {biased(row['n'], arms)}")
     results.print(f"every value with its interval: {run.path / 'arms.csv'}", soft_wrap=True)
     results.print(f"run directory: {run.path}", soft_wrap=True)

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
     from attnscope.runs.folder import Run
 
-_FEW = 10_000
 _TABLES = ("arms", "parts", "attribution")
 _APART = ("size", "fill", "color", "shape", "background")  # "attributes" and "all" stand for them
 
@@ -51,6 +50,7 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any], made: int | None) -
     import pandas as pd
 
     from attnscope.cli.console import results, show_table
+    from attnscope.cli.flags import as_typed
 
     ran = arms.dropna(subset=["seconds"])
     shown = pd.DataFrame(
@@ -83,7 +83,7 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any], made: int | None) -
     )
     show_table(shown, title, {"s/image": ".3g", "ideal": ".2f", "of ideal": ".2f"})
     for row in arms[arms["seconds"].isna()].to_dict("records"):
-        results.print(f"{row['arm']} did not run: {row['note']}", soft_wrap=True)
+        results.print(f"{row['arm']} did not run: {as_typed(row['note'])}", soft_wrap=True)
 
 
 def _show_memory(arms: pd.DataFrame) -> None:
@@ -137,10 +137,9 @@ def _show_attribution(table: pd.DataFrame) -> None:
 
 def _show_frontier(table: pd.DataFrame) -> None:
     """Speed beside the leading measures, a row per arm."""
-    from attnscope.cli import quality
     from attnscope.cli.console import messages, results, show_table
     from attnscope.metrics.measures import MEASURES
-    from attnscope.metrics.verdicts import biased
+    from attnscope.metrics.verdicts import FEW, about_relation, biased
 
     wide = table.pivot_table(index="arm", columns="measure", values="value", sort=False)
     left_out = {*_APART, *(["fid"] if "kid" in wide else [])}  # what fits a terminal
@@ -152,8 +151,8 @@ def _show_frontier(table: pd.DataFrame) -> None:
     formats = {short[name]: MEASURES[name].form for name in names}
     show_table(shown.reset_index(), f"speed and quality, {table['n'].max()} images an arm",
                {"speed-up": ".2f", **formats})  # fmt: skip
-    if relation := quality.about_relation(table):
+    if relation := about_relation(table):
         results.print(relation)
     small = table.loc[table["measure"] == "fid", "n"]
-    if len(small) and small.max() < _FEW:
+    if len(small) and small.max() < FEW:
         messages.print(f"note: {biased(int(small.max()), table)}")

@@ -1,9 +1,9 @@
-"""What ``attnscope cost`` prints and writes."""
+"""What ``attnscope cost`` prints."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,117 +160,6 @@ def show_files(files: list[Path]) -> None:
         beside = " and .pdf" if path.suffix == ".png" else ""
         kind = "figure" if path.suffix == ".png" else "table"
         results.print(f"{kind}: {path}{beside}", soft_wrap=True)
-
-
-def written(
-    found: Architecture, run: Cost, grid: pd.DataFrame | None, out: Path | None, *, with_plan: bool
-) -> list[Path]:
-    """Write tables and figures, if a folder was given."""
-    if out is None:
-        return []
-    from attnscope.cost.plans import attribution
-    from attnscope.figures import cost as figures
-    from attnscope.figures.saving import save
-
-    files = [_csv(out, "steps", run.table())]
-    if with_plan:
-        table = attribution(run)
-        png = out / "attribution.png"
-        files += [_csv(out, "attribution", table), png]
-        save(lambda: figures.attribution(table), png, png.with_suffix(".pdf"))
-    if grid is not None:
-        png = out / "scaling.png"
-        files += [_csv(out, "scaling", grid), png]
-        save(lambda: figures.scaling(grid, title=found.name), png, png.with_suffix(".pdf"))
-    return files
-
-
-def _csv(folder: Path, name: str, table: pd.DataFrame) -> Path:
-    from attnscope.files import write_whole
-
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{name}.csv"
-    write_whole(path, lambda partial: table.to_csv(partial, index=False))
-    return path
-
-
-def document(
-    found: Architecture, run: Cost, grid: pd.DataFrame | None, files: list[Path]
-) -> dict[str, Any]:
-    """What ``--json`` prints."""
-    from dataclasses import asdict
-
-    from attnscope.cost.counts import CONVENTIONS
-    from attnscope.cost.plans import attribution
-    from attnscope.cost.scaling import crossover
-
-    document: dict[str, Any] = {
-        "model": found.name,
-        "architecture": found.source,
-        "height": found.height,
-        "width": found.width,
-        "tokens": found.tokens,
-        "frames": found.frames,
-        "parameters": run.counts.parameters,
-        "call": {
-            "parts": run.counts.parts,
-            **{convention: run.counts.macs(convention) for convention in CONVENTIONS},
-            "sites": [asdict(site) for site in run.counts.sites],
-        },
-        "run": {
-            "plan": str(run.trajectory.plan),
-            "steps": run.trajectory.steps,
-            "guided": run.guided,
-            "batch": run.batch,
-            "rows": [run.rows(step) for step in range(run.trajectory.steps)],
-            "by_step": run.steps,
-            "kept": run.kept,
-            "parts": run.parts,
-            "macs": {convention: run.macs(convention) for convention in CONVENTIONS},
-            "baseline": {convention: run.baseline.macs(convention) for convention in CONVENTIONS},
-            "speedup": {convention: run.speedup(convention) for convention in CONVENTIONS},
-            "attribution": attribution(run),
-        },
-        "files": files,
-    }
-    if grid is not None:
-        document["scaling"] = grid
-        document["crossover"] = {name: crossover(grid, name) for name in CONVENTIONS}
-    return document
-
-
-def show_paper(out: Path | None, *, quiet: bool, as_json: bool) -> None:
-    """Print the cost tables of the paper beside what they come to here."""
-    from attnscope.cli.console import results, show_json, show_table
-    from attnscope.cost import published
-
-    table = published.compare()
-    notes = published.notes()
-    files = [] if out is None else [_csv(out, "paper", table)]
-    if as_json:
-        show_json({"source": published.source(), "notes": notes,
-                   "rows": table, "files": files})  # fmt: skip
-        return
-    if quiet:
-        print(out)
-        return
-    used = [note for note in notes if note in set(table["note"])]
-    numbers = {note: str(position) for position, note in enumerate(used, start=1)}
-    for name, group in table.groupby("table", sort=False):
-        shown = group[["row", "published", "paper", "ratio", "agrees", "full"]].assign(
-            note=[numbers.get(note, "") for note in group["note"]]
-        )
-        shown = shown.rename(columns={"paper": "ours", "full": "ours, full"})
-        formats = {"published": ".3f", "ours": ".3f", "ratio": ".4f", "ours, full": ".3f"}
-        show_table(shown, f"Table {name}" if name != "README" else "README of T-GATE", formats)
-    for note in used:
-        results.print(f"{numbers[note]}. {notes[note]}", soft_wrap=True)
-    agreeing = table["agrees"].sum()
-    results.print(
-        f"{agreeing} of {len(table)} rows agree within {published.TOLERANCE:.1%}", soft_wrap=True
-    )
-    results.print(published.source(), soft_wrap=True)
-    show_files(files)
 
 
 def memory(run: Cost) -> str:

@@ -31,7 +31,7 @@ def choose(
             return TransformerRecipe
         case "shapes-dit", True:
             raise InputError(
-                "--model shapes-dit trains its transformer from nothing over an autoencoder and a "
-                "reader that are given: leave --start out, or name a folder that has both"
+                "`model='shapes-dit'` trains its transformer from nothing over an autoencoder and a "
+                "reader that are given: leave `start` out, or name a folder that has both"
             )
-    raise InputError(f"--model {model!r} is not trained here: choose {' or '.join(NAMES)}")
+    raise InputError(f"`model` {model!r} is not trained here: choose {' or '.join(NAMES)}")

@@ -118,7 +118,7 @@ def bound(start: Path, latents: Any, captions: Captions, tokenizer: Any) -> UNet
         return PlacedDenoising(given.encoder, given.extras["vectors"], *data, **settings)
     raise InputError(
         f"{str(start)!r} cannot teach what stands where: choose the folder or the state of a U-Net "
-        "trained by --model shapes"
+        "trained by `model='shapes'`"
     )
 
 
@@ -177,7 +177,7 @@ class BindingRecipe(Recipe):
     def run(self, worker: Worker, folder: Path, start: Path | None) -> None:
         """See :meth:`Recipe.run`."""
         if start is None:
-            raise InputError("binding needs a model that draws things: choose --start shapes")
+            raise InputError("binding needs a model that draws things: choose `start='shapes'`")
         given = Start.read(start, "unet")
         if given.encoder is None:
             raise InputError(f"{str(start)!r} has no U-Net that draws things: choose 'shapes'")

@@ -1,4 +1,4 @@
-"""From what was typed to what images are judged by, checked before any image is made."""
+"""Choosing what images are judged by, checked before any image is made."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from attnscope import documents
 from attnscope.errors import InputError
+from attnscope.files import write_whole
 from attnscope.models.names import READER
+from attnscope.runs.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from attnscope.metrics.features import Extractor
     from attnscope.metrics.judging import Judges, Reference
     from attnscope.runs.prompts import Prompt
@@ -31,11 +31,11 @@ _FILE = "judged.json"
 
 @dataclass(frozen=True)
 class Quality:
-    """What ``--features``, ``--reference``, ``--clip`` and ``--lpips`` say.
+    """By what the images of a run are judged, and whether they were.
 
     Args:
         features: one of :data:`FEATURES`.
-        weights: of the features.
+        features_weights: of the features, where none are installed.
         reference: folder of images, or statistics.
         clip: a CLIP, as hub id or folder.
         lpips: whether LPIPS is wanted.
@@ -50,7 +50,7 @@ class Quality:
     """
 
     features: str
-    weights: Path | None
+    features_weights: Path | None
     reference: Path | None
     clip: str | None
     lpips: bool
@@ -63,22 +63,19 @@ class Quality:
     def __post_init__(self) -> None:
         if self.features not in FEATURES:
             allowed = ", ".join(FEATURES)
-            raise InputError(f"no such --features: {self.features!r} (choose {allowed})")
+            raise InputError(f"no such `features`: {self.features!r} (choose {allowed})")
         if self.chosen is None:
-            for option, value in {
-                "reference": self.reference,
-                "features-weights": self.weights,
-            }.items():
-                if value is not None:
-                    raise InputError(f"--{option} is for FID and KID, which are not asked for")
+            for name in ("reference", "features_weights"):
+                if getattr(self, name) is not None:
+                    raise InputError(f"`{name}` is for FID and KID, which are not asked for")
         elif self.reference is None and self.world is None:
             raise InputError(
-                f"--features {self.features} needs something to compare with: give --reference FOLDER"
+                f"`features={self.features!r}` needs something to compare with: give `reference=FOLDER`"
             )
         elif self.count < _FEWEST:
             raise InputError(
-                f"FID and KID need {_FEWEST} captions or more, not {self.count}: raise --limit, or "
-                "choose --features none"
+                f"FID and KID need {_FEWEST} captions or more, not {self.count}: raise the `limit`, or "
+                "choose `features='none'`"
             )
 
     @property
@@ -98,7 +95,7 @@ class Quality:
         return {
             "version": _VERSION,
             "features": self.chosen,
-            "weights": None if self.weights is None else _digest(self.weights),
+            "weights": None if self.features_weights is None else _digest(self.features_weights),
             "reference": None if self.reference is None else _digest(self.reference),
             "rendered": rendered,
             "reader": reader,
@@ -118,8 +115,6 @@ class Quality:
     @contextlib.contextmanager
     def judging(self, path: Path) -> Iterator[None]:
         """While a run is judged, nothing says so; afterwards :meth:`is_of` holds."""
-        from attnscope.files import write_whole
-
         file = path / _FILE
         file.unlink(missing_ok=True)
         yield
@@ -150,7 +145,7 @@ class Quality:
             lpips([], [])
         extractor = reference = None
         if self.chosen is not None:
-            extractor = Extractor(self.chosen, self.weights)
+            extractor = Extractor(self.chosen, self.features_weights)
             reference = self._reference(extractor)
         return Judges(
             extractor, reference, self.world, self.clip, self.lpips, self.device, self.offline
@@ -177,7 +172,10 @@ class Quality:
 
 
 def embedded_world(
-    models: Sequence[str], prompts: Sequence[Prompt], sides: Iterable[int | None]
+    models: Sequence[str],
+    prompts: Sequence[Prompt],
+    sides: Iterable[int | None],
+    progress: Progress = SILENT,
 ) -> Path | None:
     """Where the reader is, if all models are of the embedded world and all captions tell scenes.
 
@@ -187,8 +185,8 @@ def embedded_world(
         models: short names, hub ids or folders.
         prompts: the captions.
         sides: heights and widths of the images; ``None`` is the model's own.
+        progress: told what stands in the way.
     """
-    from attnscope.cli.console import messages
     from attnscope.models.names import describe, is_of_shapes
     from attnscope.shapes.scenes import RESOLUTION, parse
 
@@ -196,7 +194,7 @@ def embedded_world(
     if not all(is_of_shapes(model) for model in described):
         return None
     if not set(sides) <= {None, RESOLUTION}:
-        messages.print(
+        progress.say(
             f"note: the reader reads images of {RESOLUTION} x {RESOLUTION} pixels only: alignment is "
             "left out"
         )
@@ -205,27 +203,12 @@ def embedded_world(
         try:
             parse(prompt.text)
         except ValueError:
-            messages.print(
+            progress.say(
                 f"note: alignment is left out, since {prompt.text!r} is no caption of the embedded "
                 "world"
             )
             return None
     return Path(described[0].source)
-
-
-def about_relation(table: pd.DataFrame) -> str | None:
-    """What ``relation`` is a mean of, where it was read: captions of one thing have none.
-
-    Args:
-        table: with ``measure`` and ``n``.
-    """
-    from attnscope.metrics.verdicts import FEWEST
-
-    counts = table.loc[table["measure"] == "relation", "n"]
-    if counts.empty:
-        return None
-    few = f", fewer than {FEWEST}: its differences are not tested" if counts.max() < FEWEST else ""
-    return f"relation: of the {counts.max()} captions with two things{few}"
 
 
 def _digest(path: Path) -> str:

@@ -1,0 +1,58 @@
+"""What a run asks of its pipeline, refused before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from attnscope.errors import InputError
+from attnscope.models.schedulers import steps_of
+
+if TYPE_CHECKING:
+    from attnscope.plans.base import Plan
+
+
+def check_sites(pipe: Any, kinds: Sequence[str], pattern: str | None) -> None:
+    """Refuse a choice of sites that the pipeline does not have.
+
+    Raises:
+        InputError: it has none of them.
+    """
+    from attnscope.sites.attention import find_denoiser, find_sites, select_sites
+
+    select_sites(find_sites(find_denoiser(pipe)), kinds=kinds, pattern=pattern)
+
+
+def check_steps(pipe: Any, steps: int) -> int:
+    """Refuse a number of steps that the scheduler cannot be set to; how many it makes of them.
+
+    Raises:
+        InputError: it cannot.
+    """
+    return steps_of(pipe.scheduler, steps)
+
+
+def check_steps_made(pipe: Any, steps: int, expected: int) -> None:
+    """Refuse a scheduler that makes another number of steps than is recorded.
+
+    Raises:
+        InputError: it does.
+    """
+    made = check_steps(pipe, steps)
+    if made != expected:
+        raise InputError(
+            f"{type(pipe.scheduler).__name__} makes {made} steps of `steps={steps}`, where {expected} "
+            "are recorded: choose `scheduler='dpm'`, or another number of steps"
+        )
+
+
+def check_plan(pipe: Any, plan: Plan, steps: int) -> None:
+    """Refuse a plan that does not fit the pipeline or its steps.
+
+    Raises:
+        InputError: it does not.
+    """
+    from attnscope.hooks.trace import Trace
+
+    plan.over(check_steps(pipe, steps))
+    Trace(pipe, plan=plan)

@@ -1,0 +1,101 @@
+"""Run directories that version 0.1 left, made on a toy by ``--steps 4 --height 16`` and two captions."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from attnscope.models.names import describe, fingerprint
+from attnscope.runs.folder import Run
+
+DATA = Path(__file__).parent / "data" / "runs-of-0.1.zip"
+COMMON = ["--model", "toy", "--captions", "captions.txt", "--steps", 4, "--height", 16,
+          "--device", "cpu"]  # fmt: skip
+COMMANDS = {
+    "convergence": ["convergence", *COMMON, "--limit", 2],
+    "ablate": ["ablate", *COMMON, "--gate", 2],
+    "generate": ["generate", *COMMON, "--tgate", "m=2,k=2", "--compare"],
+}
+
+
+@pytest.fixture
+def before(folder, captions, tmp_path, monkeypatch):
+    """The three run directories, beside the model and the captions that they are of."""
+    monkeypatch.chdir(tmp_path)
+    shutil.unpack_archive(DATA, tmp_path)
+    now = fingerprint(describe(folder.name))  # of another version of torch it may be another one
+    for name in COMMANDS:
+        path = tmp_path / name / "run.json"
+        about = json.loads(path.read_text())
+        of_model = about["settings"].get("subjects", [about["settings"]])[0]
+        of_model["weights"] = now
+        path.write_text(json.dumps(about))
+    return tmp_path
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """They take most of the time."""
+    monkeypatch.setattr("attnscope.figures.saving.save_figures", lambda run: [])
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "figures"),
+    [
+        ("convergence", "toy at 16x16, 2 prompts, 4 steps", {"figure2", "figureA4", "heatmap"}),
+        ("ablate", "cross-attention, 2 prompts, 16x16", {"arms", "noise", "pictures", "samples"}),
+        ("generate", "toy at 16x16, tgate:m=2,k=2,w=2,f=1", {"comparison", "samples"}),
+    ],
+)
+def test_a_run_of_before_is_read_and_drawn(attnscope, before, name, told, figures):
+    code, out, err = attnscope("plot", before / name)
+    assert (code, err) == (0, "")
+    assert told in out
+    assert {path.stem for path in (before / name / "figures").glob("*.png")} == figures
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_command_of_a_finished_run_of_before_makes_nothing_again(attnscope, before, name):
+    files = {path: path.read_bytes() for path in (before / name).rglob("*.p*") if path.is_file()}
+    code, out, err = attnscope(*COMMANDS[name], "--out", before / name, "--quiet")
+    assert (code, out.strip()) == (0, str(before / name)), err
+    assert {path: path.read_bytes() for path in files} == files
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_convergence_run_of_before_goes_on_after_its_first_prompt(attnscope, before):
+    run = Run(before / "convergence")
+    whole = run.read_table("records")
+    (run.path / "records.parquet").unlink()
+    run.write_part("records", whole[whole["prompt_id"] == 0])
+    code, _, err = attnscope(*COMMANDS["convergence"], "--out", run.path, "--quiet")
+    assert code == 0, err
+    found = run.read_table("records")
+    keys = ["prompt_id", "branch", "step", "site"]
+    assert not found.duplicated(keys).any()
+    assert len(found) == len(whole)
+    one, two = (table[table["prompt_id"] == 0].reset_index(drop=True) for table in (found, whole))
+    pd.testing.assert_frame_equal(one, two, check_categorical=False)
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_an_ablation_of_before_goes_on_with_the_arm_that_is_missing(attnscope, before):
+    run = Run(before / "ablate")
+    whole = run.read_table("images")
+    lost = "toy-own-n4-seed0-SL-m=2"
+    shutil.rmtree(run.path / "parts" / lost)
+    for name in ("arms.parquet", "images.parquet", "judged.json"):
+        (run.path / name).unlink()
+    kept = {
+        path: path.stat().st_mtime_ns
+        for path in (run.path / "images").rglob("*.png")
+        if path.parent.name != lost
+    }
+    code, _, err = attnscope(*COMMANDS["ablate"], "--out", run.path, "--quiet")
+    assert code == 0, err
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    columns = ["key", "prompt_id", "frame", "path", "arm"]
+    pd.testing.assert_frame_equal(run.read_table("images")[columns], whole[columns])
