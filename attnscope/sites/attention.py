@@ -208,7 +208,7 @@ def _prepares_a_condition(name: str) -> bool:
     """Whether a module stands in a part of the denoiser that never sees what is being denoised.
 
     Names are all there is before a call: refiners of the text and of the noise are of one class.
-    ``tests/test_sites.py`` compares them with what really depends on the latents.
+    ``tests/sites/test_sites.py`` compares them with what really depends on the latents.
 
     Args:
         name: dotted path; what counts is the way to the first numbered block.

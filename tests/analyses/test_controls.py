@@ -9,7 +9,7 @@ import pytest
 import test_cli
 from diffusers import IPNDMScheduler, PNDMScheduler
 from PIL import Image
-from test_comparisons import collect
+from test_pairs import collect
 
 from attnscope import plots
 from attnscope.analyses.convergence import controls

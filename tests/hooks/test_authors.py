@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from attnscope import TGate, Trace
 
-FOLDER = Path(__file__).parents[2] / "shared" / "data" / "tgate_reference"
+FOLDER = Path(__file__).parents[3] / "shared" / "data" / "tgate_reference"
 CASES = sorted(FOLDER.glob("cases/*"))
 SCHEDULERS = {"dpm": DPMSolverMultistepScheduler, "euler": EulerDiscreteScheduler}
 

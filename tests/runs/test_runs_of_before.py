@@ -10,7 +10,7 @@ import pytest
 from attnscope.models.names import describe, fingerprint
 from attnscope.runs.folder import Run
 
-DATA = Path(__file__).parent / "data" / "runs-of-0.1.zip"
+DATA = Path(__file__).parents[1] / "data" / "runs-of-0.1.zip"
 COMMON = ["--model", "toy", "--captions", "captions.txt", "--steps", 4, "--height", 16,
           "--device", "cpu"]  # fmt: skip
 COMMANDS = {

@@ -295,7 +295,7 @@ def test_a_killed_transformer_ends_as_one_that_was_not(tmp_path):
 
 def test_the_state_in_the_repository_tells_every_token_its_place(tokenizer_folder):
     """What a later training starts from, and what may teach the transformer."""
-    given = Start.read(Path(__file__).parents[1] / "docs/training/state/shapes", "unet")
+    given = Start.read(Path(__file__).parents[2] / "docs/training/state/shapes", "unet")
     scenes = [scene for scene in islice(generate("test"), 60) if scene.relation]
     captions = Captions.of(scenes, architecture.tokenizer(tokenizer_folder))
     with torch.no_grad():
