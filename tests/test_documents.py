@@ -108,7 +108,7 @@ _COMMANDS = {
         ["--scaling", "--tokens", 1],
         ["--plan", "baseline"],  # saves nothing, of which no share is to be had
         ["--tgate", "m=1", "--steps", 1],
-        ["--paper"],
+        ["paper"],
     ],
     "convergence": [_TOY, [*_TOY, "--guidance", 1]],
     # plans that change nothing: images are the same to the bit, and their PSNR is infinite

@@ -24,21 +24,34 @@ from attnscope.errors import InputError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(convergence.convergence)
-app.command()(ablate.ablate)
-app.command()(generate.generate)
-app.command()(plan.plan)
-app.command()(cost.cost)
-app.command()(bench.bench)
-app.command()(plot.plot)
-app.command()(runs.runs)
-app.command()(compare.compare)
-app.command()(models.models)
+app.command(epilog="Example: attnscope convergence --model sd21 --captions coco.txt --limit 200")(
+    convergence.convergence
+)
+app.command(
+    epilog="Example: attnscope ablate --attention self --gates 5,10 --intervals 3,5 --seeds 0,1,2"
+)(ablate.ablate)
+app.command(epilog='Example: attnscope generate "a large blue star" --tgate m=10,k=5 --compare')(
+    generate.generate
+)
+app.command(epilog="Example: attnscope plan --plan cross-reuse:m=10+guidance-cutoff:m=10")(
+    plan.plan
+)
+app.command(epilog="Example: attnscope cost --model sdxl --tgate m=10,k=5 --height 1024")(cost.cost)
+app.command(
+    epilog="Example: attnscope bench --model pixart --random-weights --height 256 --steps 8 --tgate m=3,k=2,w=0"
+)(bench.bench)
+app.command(epilog="Example: attnscope plot runs/convergence-shapes-1a2b3c4d --threshold 0.1")(
+    plot.plot
+)
+app.command(epilog="Example: attnscope runs --json")(runs.runs)
+app.command(
+    epilog="Example: attnscope compare runs/ablate-shapes-1a2b3c4d runs/ablate-sd21-5e6f7a8b"
+)(compare.compare)
+app.command(epilog="Example: attnscope models --json")(models.models)
 app.add_typer(shapes.app, name="shapes")
 
 _debug = False

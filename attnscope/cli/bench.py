@@ -40,12 +40,13 @@ def bench(
     The plan, its parts alone and its rivals take turns with the baseline; ratios are taken within a
     round. Without arguments: the embedded model with the paper's plan.
     """
-    from attnscope.analyses.bench.arms import Settings, default_plan
+    from attnscope.analyses.bench.arms import Settings
     from attnscope.analyses.bench.run import Pictured, carry_out, is_timed, machine_of
     from attnscope.cli import parsing, reading
     from attnscope.cli.console import Bars, messages, quiet_libraries
     from attnscope.models import architectures
     from attnscope.models.chosen import RandomModel
+    from attnscope.plans.reuse import paper_plan
     from attnscope.runs.folder import default_path
     from attnscope.runs.sampling import settled
 
@@ -62,7 +63,7 @@ def bench(
         )
         described, size = chosen.described, (found.width, found.height)
         expected = chosen.steps_made(sampling.steps or described.steps)
-        plan = parsing.chosen_plan(tgate, other) or default_plan(expected)
+        plan = parsing.chosen_plan(tgate, other) or paper_plan(expected)
         plan.over(expected)
         given = [] if random_weights else _given(described, shown, batch, sampling.seed, size)
         settings = Settings(

@@ -26,7 +26,7 @@ def convergence(
     output: o.OutputOptions,
     kinds: Annotated[str, typer.Option(help="Kinds of attention: cross, self, joint.")] = "cross,self",
     sites: Annotated[str | None, typer.Option(help="Pattern of site names, such as 'up_blocks.1*'.")] = None,
-    threshold: o.Threshold = 0.05,
+    threshold: o.Threshold = o.THRESHOLD,
     controls: Annotated[bool, typer.Option("--controls", help="Measure also what Figure 2 needs beside it; takes seven times as long.")] = False,
 ) -> None:  # fmt: skip
     """Measure when attention converges, and draw the paper's Figures 2 and A4.

@@ -15,6 +15,7 @@ from attnscope.cli.reports.published import show_paper
 
 def cost(
     context: typer.Context,
+    tables: Annotated[str | None, typer.Argument(metavar="[paper]", help="'paper' is the paper's cost tables beside what they come to here.")] = None,
     model: Annotated[str, typer.Option(help="Short name (see 'attnscope models'), opensora, hub id or folder.")] = "shapes",
     tgate: o.TGate = None,
     other: o.OtherPlan = None,
@@ -25,7 +26,6 @@ def cost(
     frames: Annotated[int | None, typer.Option(help="Of the latents of a video.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 1,
     scaling: Annotated[bool, typer.Option("--scaling", help="Also at other resolutions and lengths of the text (Table A6).")] = False,
-    paper: Annotated[bool, typer.Option("--paper", help="The paper's cost tables beside what they come to here.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for tables as CSV and figures as PNG and PDF.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the folder only.")] = False,
     as_json: o.AsJson = False,
@@ -34,8 +34,8 @@ def cost(
     from attnscope.cli.console import quiet_libraries, show_json
 
     _check_out(out, quiet)
-    if paper:
-        _check_paper(context)
+    if tables is not None:
+        _check_paper(context, tables)
         with quiet_libraries():
             show_paper(out, quiet=quiet, as_json=as_json)
         return
@@ -76,10 +76,15 @@ def _check_out(out: Path | None, quiet: bool) -> None:
         raise InputError(f"--out {str(out)!r} is not a folder, or one in a folder that exists")
 
 
-def _check_paper(context: typer.Context) -> None:
+def _check_paper(context: typer.Context, tables: str) -> None:
     from attnscope.errors import InputError
 
-    taken = {"paper", "out", "quiet", "as_json"}
+    if tables != "paper":
+        raise InputError(
+            f"there are no tables {tables!r}: 'attnscope cost paper' has those of the paper, and a model "
+            f"is chosen by --model {tables}"
+        )
+    taken = {"tables", "out", "quiet", "as_json"}
     given = [
         option.opts[0]
         for option in context.command.params
@@ -87,7 +92,7 @@ def _check_paper(context: typer.Context) -> None:
     ]
     if given:
         raise InputError(
-            "--paper goes without --tgate, --plan and --scaling and all else that chooses a model or a "
+            "'cost paper' goes without --tgate, --plan and --scaling and all else that chooses a model or a "
             f"run: leave out {', '.join(given)} (it takes --out, --quiet and --json)"
         )
 

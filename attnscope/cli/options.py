@@ -37,6 +37,7 @@ OtherPlan = Annotated[
         "with +; or module:Class, a plan of your own.",
     ),
 ]
+THRESHOLD = 0.05
 Threshold = Annotated[
     float, typer.Option(min=0, max=1, help="Part of the first change that counts as converged.")
 ]

@@ -45,17 +45,19 @@ def plan(
     out: Annotated[Path | None, typer.Option(help="Also draw it as a PNG or PDF: the paper's Figure 4.")] = None,
     as_json: o.AsJson = False,
 ) -> None:  # fmt: skip
-    """Show what a plan does at every step, as a picture in the terminal."""
+    """Show what a plan does at every step, as a picture in the terminal.
+
+    Without a plan: the paper's T-GATE, m=10 and k=5 of 25 steps.
+    """
     from attnscope.cli.console import results, show_json
     from attnscope.cli.parsing import chosen_plan
     from attnscope.errors import InputError
     from attnscope.plans.base import made
+    from attnscope.plans.reuse import paper_plan
 
     if out is not None and (out.suffix not in (".png", ".pdf") or not out.parent.is_dir()):
         raise InputError(f"--out {str(out)!r} is not a .png or .pdf in a folder that exists")
-    chosen = chosen_plan(tgate, other)
-    if chosen is None:
-        raise InputError("nothing to show: give --tgate m=10,k=5 or --plan NAME:…")
+    chosen = chosen_plan(tgate, other) or paper_plan(steps)
     trajectory = made(chosen, steps)
     table = trajectory.table()
     if as_json:

@@ -12,7 +12,12 @@ from attnscope.cli import options as o
 
 def plot(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
-    threshold: o.Threshold = 0.05,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Of convergence: part of the first change that counts as converged."
+        ),
+    ] = None,
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
 ) -> None:
@@ -23,12 +28,15 @@ def plot(
 
     opened = Run(run)
     if opened.command == "convergence":
-        convergence.report(opened, threshold=threshold, quiet=quiet, as_json=as_json)
-    elif opened.command == "ablate":
-        ablation.report(opened, quiet=quiet, as_json=as_json)
-    elif opened.command == "bench":
-        bench.report(opened, quiet=quiet, as_json=as_json)
-    elif opened.command == "generate":
-        generation.report(opened, quiet=quiet, as_json=as_json)
-    else:
+        part = o.THRESHOLD if threshold is None else threshold
+        convergence.report(opened, threshold=part, quiet=quiet, as_json=as_json)
+        return
+    reports = {"ablate": ablation.report, "bench": bench.report, "generate": generation.report}
+    if opened.command not in reports:
         raise InputError(f"{str(run)!r} holds a run of '{opened.command}', which has no figures")
+    if threshold is not None:
+        raise InputError(
+            f"--threshold says when attention has converged, and {str(run)!r} holds a run of "
+            f"'{opened.command}': leave it out"
+        )
+    reports[opened.command](opened, quiet=quiet, as_json=as_json)

@@ -127,6 +127,11 @@ class SelfReuseLate(Plan):
         return _every(self.interval, step - self.gate)
 
 
+def paper_plan(steps: int) -> TGate:
+    """The paper's m=10, k=5 of 25 steps, or the same part of others."""
+    return TGate(gate=max(1, round(0.4 * steps)), interval=5)
+
+
 def _gated(step: int, gate: int) -> Action:
     """Cross-attention of T-GATE: kept at the last step before the gate."""
     if step >= gate:

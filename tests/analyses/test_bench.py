@@ -12,7 +12,7 @@ import toys
 from diffusers import FirstBlockCacheConfig
 
 from attnscope.analyses.bench import breakdown, rivals, rounds, speedups
-from attnscope.analyses.bench.arms import Arm, arms_of, default_plan
+from attnscope.analyses.bench.arms import Arm, arms_of
 from attnscope.analyses.bench.instruments import ModuleTimes, PeakMemory, Stopwatch
 from attnscope.analyses.bench.rivals import RIVALS, Rival, Task, twin
 from attnscope.analyses.bench.rounds import Workload
@@ -23,7 +23,7 @@ from attnscope.hooks.trace import Trace
 from attnscope.models import architectures, random_weights
 from attnscope.models.schedulers import set_scheduler
 from attnscope.plans.base import Baseline
-from attnscope.plans.reuse import TGate
+from attnscope.plans.reuse import TGate, paper_plan
 from attnscope.plans.text_form import parse
 from attnscope.sites.attention import find_denoiser, find_sites
 
@@ -276,8 +276,8 @@ def test_a_rival_that_goes_by_values_is_not_timed_on_random_ones(measure, cost):
 )
 def test_the_plan_of_a_benchmark_is_the_papers_part_of_the_steps(steps, gate):
     """Section 4: m=10 and k=5 of 25 steps; never before the first one."""
-    assert default_plan(steps) == TGate(gate, 5)
-    default_plan(steps).over(steps)
+    assert paper_plan(steps) == TGate(gate, 5)
+    paper_plan(steps).over(steps)
 
 
 def test_a_plan_that_cannot_run_is_an_error(measure):

@@ -1,4 +1,5 @@
 import json
+import shlex
 import subprocess
 import sys
 import warnings
@@ -8,11 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import toys
+import typer
 from PIL import Image
 
+from attnscope.cli import app as cli_app
 from attnscope.runs.columns import READ
 from attnscope.runs.folder import Run
 from attnscope.shapes import scenes as world
+
+COMMANDS = typer.main.get_command(cli_app.app).commands
 
 
 def convergence(folder, captions, out, *more):
@@ -250,7 +255,6 @@ def test_plan_draws_the_schedule(attnscope, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "nothing to show"),
         (["--tgate", "m=10", "--steps", 5], "there are 5 steps"),
         (["--tgate", "m=2", "--out", "nowhere/x.png"], "in a folder that exists"),
     ],
@@ -470,11 +474,11 @@ def test_cost_as_json(attnscope):
 
 @pytest.mark.slow
 def test_cost_of_the_paper(attnscope, tmp_path):
-    code, out, _ = attnscope("cost", "--paper", "--out", tmp_path / "cost")
+    code, out, _ = attnscope("cost", "paper", "--out", tmp_path / "cost")
     assert code == 0
     assert "61 of 67 rows agree within 0.1%" in out
     assert (tmp_path / "cost" / "paper.csv").is_file()
-    code, out, _ = attnscope("cost", "--paper", "--json")
+    code, out, _ = attnscope("cost", "paper", "--json")
     assert len(json.loads(out)["rows"]) == 67
 
 
@@ -485,7 +489,7 @@ def test_cost_of_the_paper(attnscope, tmp_path):
         (["--model", "pixart", "--height", "1000"], "height=1000 is not a multiple of 16"),
         (["--tgate", "m=10", "--steps", "4"], "m=10, but there are 4 steps"),
         (["--tgate", "m=10", "--plan", "baseline"], "give --tgate or --plan, not both"),
-        (["--paper", "--scaling"], "--paper goes without --tgate, --plan and --scaling"),
+        (["paper", "--scaling"], "'cost paper' goes without --tgate, --plan and --scaling"),
         (["-q"], "--quiet prints the folder only: give --out FOLDER"),
         (["--out", "/nowhere/at/all"], "--out '/nowhere/at/all' is not a folder"),
         (["--frames", "3"], "shapes makes images: leave out frames=3"),
@@ -504,3 +508,28 @@ def test_the_package_runs_as_the_command():
     )
     assert ran.returncode == 2
     assert "No such option: --nonsense" in " ".join(ran.stderr.split())
+
+
+def test_a_plan_that_is_not_named_is_the_paper_s(attnscope):
+    for steps, plan in ((25, "tgate:m=10,k=5,w=2,f=1"), (10, "tgate:m=4,k=5,w=2,f=1")):
+        code, out, _ = attnscope("plan", "--steps", steps)
+        assert code == 0
+        assert out.startswith(f"{plan}, {steps} steps")
+
+
+def test_tables_that_are_not_the_paper_s_are_no_model(attnscope):
+    code, out, err = attnscope("cost", "sdxl")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "'attnscope cost paper' has those of the paper" in err
+    assert "--model sdxl" in err
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "shapes"])
+def test_every_help_ends_with_an_example_that_is_understood(attnscope, command):
+    """The example's options are the command's: it fails, if it does, for what is not on this machine."""
+    code, out, _ = attnscope(command, "--help")
+    example = " ".join(out.split()).rpartition("Example: attnscope ")[2]
+    name, *options = shlex.split(example)
+    assert (code, name) == (0, command)
+    known = {option for param in COMMANDS[name].params for option in param.opts}
+    assert {word for word in options if word.startswith("--")} <= known

@@ -634,7 +634,7 @@ def test_a_u_net_that_is_told_something_else_says_so(options, message, tmp_path)
     ],
 )
 def test_the_papers_tables_take_no_model_and_no_run(attnscope, given, named):
-    code, _, err = attnscope("cost", "--paper", *given)
+    code, _, err = attnscope("cost", "paper", *given)
     assert (code, err.count("\n")) == (2, 1)
     assert f"leave out {named} (it takes --out, --quiet and --json)" in err
 

@@ -15,7 +15,6 @@ from attnscope.errors import InputError
 from attnscope.plans.base import Baseline, Plan
 from attnscope.plans.guidance import GuidanceCutoff
 from attnscope.plans.parts import Alone, Saving
-from attnscope.plans.text_form import parse
 from attnscope.runs.sampling import Sampling
 
 BASELINE, INACTIVE, WATCHED = "baseline", "inactive Trace", "StepDistance on all sites"
@@ -168,8 +167,3 @@ def shuffled(arms: Sequence[Arm], number: int) -> list[Arm]:
     order = list(arms)
     random.Random(number).shuffle(order)
     return order
-
-
-def default_plan(steps: int) -> Plan:
-    """The paper's m=10, k=5 of 25 steps, or the same part of others."""
-    return parse(f"m={max(1, round(0.4 * steps))},k=5")

@@ -1,4 +1,4 @@
-"""What ``attnscope cost --paper`` prints."""
+"""What ``attnscope cost paper`` prints."""
 
 from __future__ import annotations
 
