@@ -102,6 +102,8 @@ _TOY = ["--model", "{folder}", "--captions", "{captions}", "--out", "{run}", "--
         "--height", 32, "--width", 32, "--device", "cpu"]  # fmt: skip
 _COMMANDS = {
     "models": [[]],
+    "runs": [],  # these two need runs: analyses/test_side_by_side.py
+    "compare": [],
     "plan": [["--tgate", "m=2,k=2"], ["--tgate", "m=1", "--steps", 1]],
     "cost": [
         [],

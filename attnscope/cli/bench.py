@@ -61,14 +61,13 @@ def bench(
             if random_weights
             else parsing.chosen_model(sampling, output)
         )
-        described, size = chosen.described, (found.width, found.height)
+        described, size = chosen.described, (found.height, found.width)
         expected = chosen.steps_made(sampling.steps or described.steps)
         plan = parsing.chosen_plan(tgate, other) or paper_plan(expected)
         plan.over(expected)
         given = [] if random_weights else _given(described, shown, batch, sampling.seed, size)
         settings = Settings(
-            **settled(chosen, vars(sampling), size=(found.height, found.width))
-            | {"model": sampling.model},
+            **settled(chosen, vars(sampling), size=size) | {"model": sampling.model},
             plan=str(plan),
             batch=batch,
             repeats=repeats,
@@ -83,7 +82,7 @@ def bench(
         progress = Bars(quiet=output.silent)
         quality = pictured = None
         if frontier:
-            if shown.limit is None and shown.captions is None:
+            if shown.limit is None and shown.captions is None and shown.images is None:
                 shown = replace(shown, limit=_FRONTIER_LIMIT)
             prompts, inputs, _ = reading.read(described, shown, sampling.seed, size)
             pictured = Pictured(prompts, inputs)

@@ -42,8 +42,8 @@ def read(
 ) -> tuple[list[Prompt], list[Any], str]:
     """The prompts of a run, what the pipeline is given for each, and what they are called.
 
-    ``asked`` is what the options say of captions and images; ``size`` is the height and width that images are cut to (see :func:`frame_size`); ``typed`` are
-    prompts from the command line.
+    ``asked`` is what the options say of captions and images; ``size`` is the height and width that
+    images are cut to (see :func:`frame_size`); ``typed`` are prompts from the command line.
     """
     captions, images, column, limit = asked.captions, asked.images, asked.column, asked.limit
     if typed:

@@ -67,6 +67,7 @@ def test_arms_of_several_seeds_do_not_stand_for_each_other(attnscope, tmp_path):
     run(tmp_path / "b", "ablate", {"gates": ["5", "9"]}, arms=arms(0, 1))
     code, out, _ = attnscope("compare", tmp_path / "a", tmp_path / "b")
     assert code == 0
+    assert json.loads(attnscope("compare", tmp_path / "a", tmp_path / "b", "--json")[1])["outcomes"]
     for arm, value in (("S (seed 0)", 0.5), ("S (seed 1)", 1.5), ("S^F m=5 (seed 1)", 1.7)):
         line = next(line for line in out.splitlines() if line.startswith(f"│ {arm} "))
         assert line.count(f"{value:.4g} [{value - 0.1:.4g}, {value + 0.1:.4g}]") == 2

@@ -6,9 +6,12 @@ import sys
 
 import pandas as pd
 import pytest
+import toys
+from PIL import Image
 
 from attnscope.analyses.bench import breakdown, rivals, rounds
 from attnscope.analyses.bench.arms import INACTIVE, WATCHED
+from attnscope.errors import InputError
 
 PLAN = "tgate:m=3,k=2,w=0,f=1"
 OURS = ["baseline", PLAN, "guidance alone", "cross alone", "self alone",
@@ -243,3 +246,25 @@ def test_bench_refuses_in_one_line(attnscope, folder, tmp_path, options, message
     assert err.count("\n") == 1
     assert message in err
     assert not (tmp_path / "run").exists()
+
+
+def test_images_that_videos_start_from_are_cut_to_height_and_width(
+    attnscope, tokenizer_folder, tmp_path, monkeypatch
+):
+    toys.stable_video_diffusion(tokenizer_folder).save_pretrained(tmp_path / "svd")
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (80, 80), "red").save(tmp_path / "images" / "a.png")
+    seen = []
+
+    def caught(path, chosen, found, settings, given, **options):
+        seen.extend([*given, *options["pictured"].given])
+        raise InputError("enough")
+
+    monkeypatch.setattr("attnscope.analyses.bench.run.carry_out", caught)
+    code, _, err = attnscope(
+        "bench", "--model", tmp_path / "svd", "--images", tmp_path / "images", "--height", 32,
+        "--width", 64, "--rivals", "none", "--frontier", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert code == 2, err
+    assert "enough" in err, err
+    assert [image.size for image in seen] == [(64, 32)] * 2
