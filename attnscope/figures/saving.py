@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from attnscope.figures import ablation, controls, convergence, generation, latency
+from attnscope.figures import ablation, bench, controls, convergence, generation
 from attnscope.files import write_whole
 from attnscope.plots import paper_style
 from attnscope.runs.folder import Run
@@ -18,7 +18,7 @@ from attnscope.runs.folder import Run
 Draw = Callable[[pd.DataFrame], Figure | None]
 FIGURES: Mapping[str, Mapping[str, tuple[str, Draw]]] = {
     "ablate": ablation.FIGURES,
-    "bench": latency.FIGURES,
+    "bench": bench.FIGURES,
     "convergence": {**convergence.FIGURES, **controls.FIGURES},
     "generate": generation.FIGURES,
 }

@@ -13,7 +13,7 @@ from PIL import Image
 from vision import nearest
 
 from attnscope import plots
-from attnscope.figures import ablation, controls, convergence, cost, generation, latency, schedule
+from attnscope.figures import ablation, bench, controls, convergence, cost, generation, schedule
 from attnscope.plots import costs, curves, style, times
 
 SMALLEST = 6.0  # points, where the figure stands in a column of 3.25 inches
@@ -182,9 +182,9 @@ def drawn(name, folder):
         "ablation samples": lambda: ablation.samples(pictures(folder, ())),
         "samples": lambda: generation.samples(generated(folder)),
         "comparison": lambda: generation.comparison(generated(folder)),
-        "breakdown": lambda: latency.breakdown(parts()),
-        "attribution": lambda: latency.attribution(saved()),
-        "frontier": lambda: latency.frontier(frontier()),
+        "breakdown": lambda: bench.breakdown(parts()),
+        "attribution": lambda: bench.attribution(saved()),
+        "frontier": lambda: bench.frontier(frontier()),
         "savings": lambda: cost.attribution(savings(), by="model"),
         "scaling": lambda: cost.scaling(scaled(), title="SD-2.1"),
         "plan": lambda: schedule.schedule(TGate(10, 5).over(25).table()),
@@ -255,7 +255,7 @@ def test_labels_titles_and_legends_do_not_lie_on_each_other(name, tmp_path):
 def test_letters_of_the_frontier_do_not_hide_each_other(count):
     table = frontier()
     table = pd.concat([table.query("arm == 'tgate'").assign(arm=f"arm {i}") for i in range(count)])
-    figure = latency.frontier(table)
+    figure = bench.frontier(table)
     for ax in figure.axes:
         boxes = [Text.get_window_extent(text) for text in ax.texts]
         assert len(boxes) == count
@@ -265,11 +265,11 @@ def test_letters_of_the_frontier_do_not_hide_each_other(count):
 
 
 def test_the_frontier_says_what_its_bars_are_and_names_its_baseline():
-    figure = latency.frontier(frontier())
+    figure = bench.frontier(frontier())
     assert [ax.get_title(loc="right") for ax in figure.axes] == [
         "along: 95 % interval of the difference to the baseline"
     ] * 3
-    figure = latency.frontier(frontier(n=10))
+    figure = bench.frontier(frontier(n=10))
     assert [ax.get_title(loc="right") for ax in figure.axes] == [
         "along: 95 % interval of the value (no difference is tested)"
     ] * 3
@@ -280,7 +280,7 @@ def test_the_frontier_says_what_its_bars_are_and_names_its_baseline():
 def test_an_arm_without_a_time_is_no_reference():
     table = frontier()
     table.loc[table["arm"] == "ToMe", ["speedup", "speedup_low", "speedup_high"]] = np.nan
-    figure = latency.frontier(table)
+    figure = bench.frontier(table)
     assert not any(line.get_label() == "ToMe" for line in figure.axes[0].lines)
     assert "ToMe (not timed, not drawn)" in said(figure).replace("\n", " ")
 
@@ -350,7 +350,7 @@ def test_both_branches_are_seen_where_they_go_the_same_way():
 
 
 def test_a_part_that_costs_time_stands_left_of_zero_and_every_part_has_its_range():
-    figure = latency.attribution(saved())
+    figure = bench.attribution(saved())
     ax = figure.axes[0]
     bars = {
         bar.get_label(): [(patch.get_x(), patch.get_width()) for patch in bar]

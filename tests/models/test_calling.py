@@ -32,7 +32,7 @@ def test_video_is_guided_from_1_at_the_first_frame_to_the_scale_at_the_last(svd,
 
 
 @pytest.mark.parametrize("guidance", SCALES)
-def test_a_skeleton_is_guided_as_the_model_is(svd, guidance):
+def test_a_model_of_random_weights_is_guided_as_the_model_is(svd, guidance):
     architecture = architectures.find("svd").resized(64, 64, None, 2)
     keywords = random_weights.call_keywords(svd, architecture, steps=1, guidance=guidance)
     options = call_options(svd, seeds=[0], steps=1, guidance=guidance)
