@@ -23,7 +23,7 @@ def ablate(
     shown: o.CaptionOptions,
     judged: o.QualityOptions,
     output: o.OutputOptions,
-    attention: Annotated[str, typer.Option(help="What to ablate: cross (by the encoding of \"\") or self (by reuse).")] = "cross",
+    attention: Annotated[str, typer.Option(help="What to ablate: cross (by the encoding of \"\") or self (by reuse).", autocompletion=o.one_of("cross", "self"))] = "cross",
     gates: Annotated[str, typer.Option("--gate", "--gates", help="m, one or several: 10, 40% of the steps, or 3,5,10.")] = "40%",
     intervals: Annotated[str, typer.Option("--interval", "--intervals", help="k, one or several; of self-attention.")] = "5",
     noise_scales: Annotated[str, typer.Option("--noise-scale", "--noise-scales", help="Factors on the noise levels visited; 4 undoes the shift of shapes.")] = "1",

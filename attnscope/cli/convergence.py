@@ -24,7 +24,7 @@ def convergence(
     sampling: _Sampling,
     shown: o.CaptionOptions,
     output: o.OutputOptions,
-    kinds: Annotated[str, typer.Option(help="Kinds of attention: cross, self, joint.")] = "cross,self",
+    kinds: Annotated[str, typer.Option(help="Kinds of attention: cross, self, joint.", autocompletion=o.one_of("cross", "self", "joint"))] = "cross,self",
     sites: Annotated[str | None, typer.Option(help="Pattern of site names, such as 'up_blocks.1*'.")] = None,
     threshold: o.Threshold = o.THRESHOLD,
     controls: Annotated[bool, typer.Option("--controls", help="Measure also what Figure 2 needs beside it; takes seven times as long.")] = False,

@@ -8,6 +8,7 @@ decides the images.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -17,6 +18,23 @@ import typer
 from attnscope.cli.grouping import CAPTIONS, MODEL, OUTPUT, QUALITY, SAMPLING, Group
 from attnscope.plans.text_form import PLANS
 
+
+def one_of(*choices: str) -> Callable[[str], list[str]]:
+    """What the shell completes an option to: one value, or the last of several with commas."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        return [f"{before}{comma}{choice}" for choice in choices if choice.startswith(last)]
+
+    return complete
+
+
+def _models(incomplete: str) -> list[str]:
+    from attnscope.models.names import MODELS
+
+    return one_of(*MODELS)(incomplete)
+
+
 _PLANS = ", ".join(name for name in PLANS if name != "tgate")
 _SCHEDULERS = "dpm, euler, euler-a, ddim, pndm, heun, unipc, lcm"
 
@@ -25,7 +43,9 @@ _SCHEDULERS = "dpm, euler, euler-a, ddim, pndm, heun, unipc, lcm"
 Model = Annotated[
     str,
     typer.Option(
-        help="Short name (see 'attnscope models'), hub id or folder.", rich_help_panel=MODEL
+        help="Short name (see 'attnscope models'), hub id or folder.",
+        rich_help_panel=MODEL,
+        autocompletion=_models,
     ),
 ]
 TGate = Annotated[str | None, typer.Option(help="T-GATE's values, such as m=10,k=5.")]
@@ -35,6 +55,7 @@ OtherPlan = Annotated[
         "--plan",
         help=f"Another trajectory: {_PLANS}, with its values, such as cross-reuse:m=10; several "
         "with +; or module:Class, a plan of your own.",
+        autocompletion=one_of(*(f"{name}:" for name in PLANS if name != "baseline")),
     ),
 ]
 THRESHOLD = 0.05
@@ -67,8 +88,8 @@ class SamplingOptions(Group):
 
     panel: ClassVar[str] = SAMPLING
 
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=MODEL)] = "auto"
-    dtype: Annotated[str, typer.Option(help="auto, float32, float16, bfloat16.", rich_help_panel=MODEL)] = "auto"
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=MODEL, autocompletion=one_of("auto", "cpu", "cuda", "mps"))] = "auto"
+    dtype: Annotated[str, typer.Option(help="auto, float32, float16, bfloat16.", rich_help_panel=MODEL, autocompletion=one_of("auto", "float32", "float16", "bfloat16"))] = "auto"
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; default: the model's.")] = None
     height: Annotated[int | None, typer.Option(min=8, help="Of the images, in pixels.")] = None
     width: Annotated[int | None, typer.Option(min=8, help="Of the images, in pixels.")] = None
@@ -80,7 +101,7 @@ class OneSampling(SamplingOptions):
 
     model: Model = "shapes"
     steps: Steps = None
-    scheduler: Annotated[str | None, typer.Option(help=f"{_SCHEDULERS}.")] = None
+    scheduler: Annotated[str | None, typer.Option(help=f"{_SCHEDULERS}.", autocompletion=one_of(*_SCHEDULERS.split(", ")))] = None
     seed: Annotated[int, typer.Option(min=0, help="Of the noise and of the choice of captions.")] = 0
 
 
@@ -100,9 +121,9 @@ class BatchedSampling(OneSampling, Batches):
 class SeveralSamplings(SamplingOptions, Batches):
     """Models, steps, schedulers and seeds to compare, as text: one value, or several with commas."""
 
-    models: Annotated[str, typer.Option("--model", "--models", help="Short names, hub ids or folders.", rich_help_panel=MODEL)] = "shapes"
+    models: Annotated[str, typer.Option("--model", "--models", help="Short names, hub ids or folders.", rich_help_panel=MODEL, autocompletion=_models)] = "shapes"
     steps: Annotated[str | None, typer.Option(help="Denoising steps, one or several; default: the model's.")] = None
-    schedulers: Annotated[str | None, typer.Option("--scheduler", "--schedulers", help=f"One or several of {_SCHEDULERS}.")] = None
+    schedulers: Annotated[str | None, typer.Option("--scheduler", "--schedulers", help=f"One or several of {_SCHEDULERS}.", autocompletion=one_of(*_SCHEDULERS.split(", ")))] = None
     seeds: Annotated[str, typer.Option("--seed", "--seeds", help="Of the noise, one or several; the first draws the captions.")] = "0"
 
 
@@ -124,7 +145,7 @@ class QualityOptions(Group):
 
     panel: ClassVar[str] = QUALITY
 
-    features: Annotated[str, typer.Option(help="For FID and KID: auto, none, inception, efficientnet-lite0, reader.")] = "auto"
+    features: Annotated[str, typer.Option(help="For FID and KID: auto, none, inception, efficientnet-lite0, reader.", autocompletion=one_of("auto", "none", "inception", "efficientnet-lite0", "reader"))] = "auto"
     features_weights: Annotated[Path | None, typer.Option(help="Weights of the features, where none are installed.")] = None
     reference: Annotated[Path | None, typer.Option(help="Folder of images, or statistics (.npz), for FID and KID; shapes renders its own.")] = None
     clip: Annotated[str | None, typer.Option(help="A CLIP for the CLIP score: hub id or folder.")] = None

@@ -181,7 +181,8 @@ def _explanation(model: Model, error: Exception, offline: bool, allow_pickle: bo
         wanted = model.source if local_folder(model) is None else wanted
         return (
             f"{wanted!r} is not on this machine and {why}: "
-            f"run 'hf download {wanted}' where there is a network"
+            f"run 'hf download {wanted}' where there is a network; without any weights there are "
+            "'attnscope cost' and 'attnscope bench' with `random_weights`"
         )
     if "safetensors" in reason and not allow_pickle:
         return (

@@ -93,3 +93,26 @@ def test_every_command_has_every_option_that_all_are_to_have(name):
     wanted = {field.name: field.default for group in shared for field in fields(group)}
     found = {option: parameters(name)[option].default for option in wanted}
     assert found == wanted
+
+
+def completed(command, option, typed):
+    """What the shell is told, as bash asks it."""
+    words = f"attnscope {command} {option} {typed}"
+    asked = {"_ATTNSCOPE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": "3"}
+    return CliRunner().invoke(app.app, env=asked, prog_name="attnscope").stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "typed", "choices"),
+    [
+        ("convergence", "--scheduler", "euler", ["euler", "euler-a"]),
+        ("generate", "--model", "pixart", ["pixart", "pixart-sigma"]),
+        ("ablate", "--schedulers", "dpm,h", ["dpm,heun"]),
+        ("ablate", "--attention", "", ["cross", "self"]),
+        ("bench", "--rivals", "pab,deep", ["pab,deepcache"]),
+        ("bench", "--dtype", "b", ["bfloat16"]),
+        ("plan", "--plan", "null", ["null-text-early:", "null-text-late:"]),
+    ],
+)
+def test_the_shell_completes_choices(command, option, typed, choices):
+    assert sorted(completed(command, option, typed)) == sorted(choices)
