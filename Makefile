@@ -15,7 +15,7 @@ check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-mutants: .venv/installed  ## Faults that the tests of a module let pass: make mutants MODULES="plan hook".
+mutants: .venv/installed  ## Faults that the tests of a module let pass: make mutants MODULES="plans.base hooks.attention".
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[mutation]"
 	nice $(BIN)/python benchmarks/mutants.py $(MODULES)
 

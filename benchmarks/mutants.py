@@ -1,6 +1,6 @@
 """Which faults would the tests let pass? Mutants of a module, and those that survive its tests.
 
-    nice python benchmarks/mutants.py plan
+    nice python benchmarks/mutants.py plans.base
 
 A mutant is the module with one small fault: a number off by one, a comparison turned round, a
 statement left out. cosmic-ray makes them. It would start a process for each, and import torch and

@@ -1,1 +1,1 @@
-"""One question a file: settings and ``measure(pipe, settings, ...)`` to a tidy table."""
+"""One question a folder or file: settings, and what they come to as a tidy table."""

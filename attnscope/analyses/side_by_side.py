@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ _MAIN = {"convergence": "records", "ablate": "arms", "bench": "arms", "generate"
 
 
 def listed(folder: Path) -> pd.DataFrame:
-    """The run directories in a folder, the newest first.
+    """The run directories in a folder, the newest first; what cannot be read is warned of.
 
     Returns:
         Columns ``run`` (its path), ``command``, ``model``, ``limit`` (prompts), ``steps``,
@@ -34,7 +35,11 @@ def listed(folder: Path) -> pd.DataFrame:
         raise InputError(f"{str(folder)!r} is no folder: name the one that runs were written to")
     rows = []
     for about in sorted({*folder.glob("run.json"), *folder.glob("*/run.json")}):
-        run = Run(about.parent)
+        try:
+            run = Run(about.parent)
+        except InputError as error:
+            warnings.warn(str(error), stacklevel=2)
+            continue
         subjects = run.settings.get("subjects") or [run.settings]
         model = ", ".join(dict.fromkeys(str(subject.get("model", "-")) for subject in subjects))
         steps = subjects[0].get("steps")

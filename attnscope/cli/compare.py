@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    paths: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run directories of one command.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run directories of one command.")],
     as_json: o.AsJson = False,
 ) -> None:  # fmt: skip
     """Set runs beside each other: where their settings differ, and what came out, with intervals."""

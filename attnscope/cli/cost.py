@@ -43,7 +43,7 @@ def cost(
     from attnscope.cli.parsing import chosen_plan
     from attnscope.cost import counting
     from attnscope.cost.plans import cost_of
-    from attnscope.cost.scaling import scaling as scaled
+    from attnscope.cost.resolutions import scaling as scaled
     from attnscope.models import architectures
     from attnscope.plans.base import Baseline
 

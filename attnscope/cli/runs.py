@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -9,16 +10,25 @@ import typer
 
 from attnscope.cli import options as o
 
+_DEFAULT = Path("runs")
+
 
 def runs(
-    folder: Annotated[Path, typer.Argument(help="Where runs were written to.")] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(help="Where runs were written to.")] = _DEFAULT,
     as_json: o.AsJson = False,
 ) -> None:
     """List the runs in a folder, the newest first, and whether they came to their end."""
     from attnscope.analyses.side_by_side import listed
-    from attnscope.cli.console import results, show_json, show_table
+    from attnscope.cli.console import messages, results, show_json, show_table
 
-    table = listed(folder)
+    if folder == _DEFAULT and not folder.exists():
+        (show_json([]) if as_json else results.print("there are no runs here yet"))
+        return
+    with warnings.catch_warnings(record=True) as unread:
+        warnings.simplefilter("always")
+        table = listed(folder)
+    for warning in unread:
+        messages.print(f"warning: {warning.message}", soft_wrap=True)
     if as_json:
         show_json(table)
     elif table.empty:

@@ -1,7 +1,7 @@
 """What a model's attention costs and what a plan saves, in multiply-accumulates (MACs).
 
 ``counts`` holds the cost of one call of the denoiser, which ``counting`` finds from shapes alone;
-``plans`` says what a plan makes of it, ``scaling`` what it is at other sizes, and ``published`` what
+``plans`` says what a plan makes of it, ``resolutions`` what it is at other sizes, and ``published`` what
 the paper has for it.
 """
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
         summed,
     )
     from attnscope.cost.plans import Cost, attribution, cost_of, savings
-    from attnscope.cost.scaling import counts_of, crossover, scaling
+    from attnscope.cost.resolutions import counts_of, crossover, scaling
 
 _HOMES = {
     "counts": ["CONVENTIONS", "PARTS", "Convention", "Counts", "SiteCost", "counted", "summed"],
     "counting": ["count_architecture"],
     "plans": ["Cost", "attribution", "cost_of", "savings"],
-    "scaling": ["counts_of", "crossover", "scaling"],
+    "resolutions": ["counts_of", "crossover", "scaling"],
 }
 
 __all__ = [

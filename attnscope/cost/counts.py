@@ -1,4 +1,4 @@
-"""What a model's attention costs and what a plan saves, in multiply-accumulates (MACs).
+"""Multiply-accumulates (MACs) of one call of a denoiser, by site and by part.
 
 Counts are those of one call of the denoiser on one row of its batch, from shapes alone. A step of a
 plan costs, for each row that runs (two with guidance, one without or after the gate), everything
@@ -8,8 +8,7 @@ Two conventions stand side by side: ``full`` counts everything, ``paper`` leaves
 products inside scaled-dot-product attention (queries with keys, weights with values), as the tool
 did that made the tables of "Faster Diffusion via Temporal Attention Decomposition".
 
-What a plan does to the counts is arithmetic and needs no torch; :func:`counts_of` builds the
-denoiser without weights and counts.
+Adding them up is arithmetic and needs no torch; :mod:`attnscope.cost.counting` counts a denoiser.
 """
 
 from __future__ import annotations

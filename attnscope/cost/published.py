@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from attnscope.cost.counts import Convention, SiteCost, summed
 from attnscope.cost.plans import Cost, cost_of
-from attnscope.cost.scaling import counts_of
+from attnscope.cost.resolutions import counts_of
 from attnscope.plans.base import Action, AnySite
 from attnscope.plans.parts import Within
 from attnscope.plans.text_form import parse

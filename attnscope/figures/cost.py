@@ -28,7 +28,7 @@ def scaling(table: pd.DataFrame, *, title: str = "") -> Figure:
     """What a call costs against resolution and against the length of the text.
 
     Args:
-        table: of :func:`attnscope.cost.scaling.scaling`.
+        table: of :func:`attnscope.cost.resolutions.scaling`.
         title: above the figure.
     """
     figure, axes = panels(2, columns=1, height=1.7)

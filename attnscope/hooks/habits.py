@@ -1,4 +1,4 @@
-"""What is true of single pipelines of diffusers: how they lay guidance branches out in a batch."""
+"""How a pipeline lays its guidance branches out in a batch, as its family says it."""
 
 from __future__ import annotations
 

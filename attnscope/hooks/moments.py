@@ -64,9 +64,9 @@ class Denoising:
     samples: int | None = None
     guided_steps: int = 0
     returned: bool = False
-    _calls: list[tuple[str | None, int]] = field(default_factory=list)
-    _stamps: list[Any] = field(default_factory=list)
-    _timesteps: NDArray[np.float64] | None = None
+    _calls: list[tuple[str | None, int]] = field(default_factory=list, repr=False)
+    _stamps: list[Any] = field(default_factory=list, repr=False)
+    _timesteps: NDArray[np.float64] | None = field(default=None, repr=False)
 
     @property
     def started_by(self) -> Any | None:

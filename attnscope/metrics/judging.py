@@ -1,4 +1,4 @@
-"""How good are the images of an ablation?
+"""How good are the images of a run, arm by arm?
 
 Per image: what the reader sees of the caption (on the embedded world), CLIP score, and the distance
 to the image of the same prompt and seed without the intervention. Per arm: features, for FID and

@@ -28,10 +28,10 @@ def load(
     """Load a diffusers pipeline.
 
     Args:
-        name: short name (see :data:`MODELS`), hub id or local folder.
+        name: short name (see :data:`~attnscope.models.names.MODELS`), hub id or local folder.
         dtype: ``auto`` is float16 on a GPU for the large models and float32 otherwise.
         device: a torch device; ``auto`` is a GPU where there is one.
-        scheduler: short name (see :data:`SCHEDULERS`); ``None`` keeps the model's own.
+        scheduler: short name (see :data:`~attnscope.models.schedulers.SCHEDULERS`); ``None`` keeps the model's own.
         offline: use only what is on this machine.
         allow_pickle: also load weights that are not safetensors. A pickle can run any code.
 

@@ -1,10 +1,10 @@
-"""Observers that compare an output with something other than that of the step before.
+"""Distances between an output and something other than that of the step before.
 
 Distances between consecutive steps fall for a reason that has nothing to do with attention: the
 steps of a scheduler shrink. Whether an output has converged is seen in its distance to what it will
 be at the end; whether that is little, in its distance to what another caption would give; and
 whether the guidance branches come to one result, in the distance between them. Measures are those
-of :mod:`attnscope.observers`.
+of :mod:`attnscope.observers.steps`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,6 @@
-"""What to measure while a pipeline denoises.
+"""How far does a site's output move from one step to the next?
 
-An observer writes into tensors on the device and never reads from them before the run is over,
-so it adds no synchronisation to the denoising loop. Its table is tidy: one row per run, sample,
-guidance branch, step and site.
-
-Measures of convergence, for a site's output C_t of one sample and branch, flattened (what the
+Measures of distance, for a site's output C_t of one sample and branch, flattened (what the
 module returns, one linear map further than equation 3 of "Faster Diffusion via Temporal Attention
 Decomposition"):
 

@@ -4,7 +4,7 @@ A :class:`Plan` is a recipe: ``TGate(gate=10, interval=5)``. Made for a number o
 :meth:`Plan.over` it becomes a :class:`Trajectory`, which a :class:`~attnscope.Trace` carries out
 and which answers ``action(site, step)``, ``branches(step)`` and ``text(step)``. Steps count from 0.
 
-Every plan has a text form, :func:`parse` reads it and ``str(plan)`` writes it::
+Every plan has a text form, :func:`~attnscope.plans.text_form.parse` reads it and ``str(plan)`` writes it::
 
     m=10,k=5                      tgate:m=10,k=5,w=2,f=1
     guidance-cutoff:m=10          null-text-late:m=3

@@ -88,8 +88,9 @@ def parse(text: str | Plan) -> Plan:
     """A plan from its text form; a plan is returned as it is.
 
     Args:
-        text: ``name:key=value,…``, or the values alone for T-GATE; several with ``+``. Keys are the letters of the
-            paper (m, k, w, f) or the full names (gate, interval, warmup, late_interval, keep).
+        text: ``name:key=value,…``, or the values alone for T-GATE; several with ``+``. Keys are the
+            letters of the paper (m, k, w, f) or the full names (gate, interval, warmup,
+            late_interval, keep).
 
     Raises:
         InputError: the name, a key or a value is not known, or one is missing.
@@ -98,7 +99,7 @@ def parse(text: str | Plan) -> Plan:
         return text
     if not isinstance(text, str):
         raise InputError(f"{text!r} is no plan: give a text such as 'm=10,k=5' or a Plan")
-    parts = re.split(r"\+(?=[a-z])", text)
+    parts = _parts(text)
     if len(parts) > 1:
         return Combined(tuple(parse(part) for part in parts))
     name, colon, values = text.strip().partition(":")
@@ -116,12 +117,15 @@ def find(text: str) -> Plan:
     """A plan from its text form, or a plan of one's own from the module that it stands in.
 
     Args:
-        text: as of :func:`parse`, or ``module:Class`` or ``module:Class:key=value,…``, for which the
-            module is imported. Its class then has a text form for as long as the process lives.
+        text: as of :func:`parse`, or with ``module:Class`` or ``module:Class:key=value,…``, for which
+            the module is imported. Its class then has a text form for as long as the process lives.
 
     Raises:
         InputError: there is no such plan, module or class, or the class is no plan.
     """
+    parts = _parts(text)
+    if len(parts) > 1:
+        return Combined(tuple(find(part) for part in parts))
     name, _, rest = text.strip().partition(":")
     wanted = rest.partition(":")[0]
     if name in PLANS or not re.fullmatch(r"[A-Za-z_][\w.]*", name) or not wanted.isidentifier():
@@ -146,6 +150,11 @@ def find(text: str) -> Plan:
     if kind not in PLANS.values():
         PLANS[f"{name}:{wanted}"] = kind
     return parse(text)
+
+
+def _parts(text: str) -> list[str]:
+    """The plans of a combined one."""
+    return re.split(r"\+(?=[A-Za-z_])", text)
 
 
 def _made(plan: str, values: str, text: str) -> Plan:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from attnscope.cost.counts import Convention, counted
-from attnscope.cost.scaling import crossover
+from attnscope.cost.resolutions import crossover
 from attnscope.plots.style import (
     CROSSED,
     DOTTED,
@@ -49,7 +49,7 @@ def cost_scaling(table: pd.DataFrame, *, axis: str = "tokens", ax: Axes | None =
     takes the place of the one before.
 
     Args:
-        table: of :func:`attnscope.cost.scaling.scaling`.
+        table: of :func:`attnscope.cost.resolutions.scaling`.
         axis: ``resolution`` (in pixels, the height) or ``tokens``.
         ax: where to draw; ``None`` is the current axes.
 

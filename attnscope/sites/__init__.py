@@ -3,3 +3,38 @@
 ``attention`` finds the sites, ``around`` what stands around them, ``outputs`` tells how large what they
 return is.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attnscope.lazy import load_from
+
+if TYPE_CHECKING:
+    from attnscope.sites.around import find_surroundings
+    from attnscope.sites.attention import KINDS, Site, find_sites, select_sites
+    from attnscope.sites.denoiser import Denoiser
+    from attnscope.sites.names import short_site
+
+_HOMES = {
+    "attention": ["KINDS", "Site", "find_sites", "select_sites"],
+    "around": ["find_surroundings"],
+    "denoiser": ["Denoiser"],
+    "names": ["short_site"],
+}
+
+__all__ = [
+    "KINDS",
+    "Denoiser",
+    "Site",
+    "find_sites",
+    "find_surroundings",
+    "select_sites",
+    "short_site",
+]
+
+__getattr__ = load_from(__name__, _HOMES)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -34,7 +34,7 @@ import attnscope
 from attnscope.cost import counting, published
 from attnscope.cost.counts import PARTS, Counts, SiteCost
 from attnscope.cost.plans import attribution, cost_of
-from attnscope.cost.scaling import counts_of, crossover, scaling
+from attnscope.cost.resolutions import counts_of, crossover, scaling
 from attnscope.errors import InputError
 from attnscope.models import architectures, building
 from attnscope.models.architectures import Architecture

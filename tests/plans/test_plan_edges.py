@@ -1,4 +1,4 @@
-"""Plans at their edges: what deliberate faults in ``plan.py`` got past the other tests."""
+"""Plans at their edges: what deliberate faults in plans got past the other tests."""
 
 from __future__ import annotations
 

@@ -58,6 +58,14 @@ def test_a_plan_of_a_module_has_a_text_form_once_it_was_found(module, monkeypatc
     assert str(parse("my_plans:EveryOther+guidance-cutoff:m=3")).startswith(
         "my_plans:EveryOther:m=2"
     )
+    for text in (
+        "my_plans:EveryOther+guidance-cutoff:m=3",
+        "guidance-cutoff:m=3+my_plans:EveryOther",
+    ):
+        assert {type(part).__name__ for part in find(text).plans} == {
+            "EveryOther",
+            "GuidanceCutoff",
+        }
     with pytest.raises(InputError, match=r"s \(stride\)=1 is no whole number from 2"):
         find("my_plans:EveryOther:s=1")
     with pytest.raises(

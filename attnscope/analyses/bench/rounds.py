@@ -61,7 +61,7 @@ def measure_rounds(
 
     Args:
         pipe: the pipeline; it is left as it was.
-        arms: of :func:`arms`, the baseline first.
+        arms: of :func:`~attnscope.analyses.bench.arms.arms_of`, the baseline first.
         workload: what each is called with.
         numbers: of the rounds; each decides the order of its arms.
         stopwatch: of the pipeline's device.

@@ -122,7 +122,7 @@ def show_scaling(found: Architecture, grid: pd.DataFrame) -> None:
 
     from attnscope.cli.console import results, show_table
     from attnscope.cost.counts import counted
-    from attnscope.cost.scaling import crossover
+    from attnscope.cost.resolutions import crossover
 
     rows = []
     once = grid.drop_duplicates(["height", "width", "tokens", "part"])  # on both axes

@@ -53,7 +53,7 @@ def document(
 
     from attnscope.cost.counts import CONVENTIONS
     from attnscope.cost.plans import attribution
-    from attnscope.cost.scaling import crossover
+    from attnscope.cost.resolutions import crossover
 
     document: dict[str, Any] = {
         "model": found.name,
