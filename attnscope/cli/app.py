@@ -25,7 +25,7 @@ from attnscope.errors import InputError
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(epilog="Example: attnscope convergence --model sd21 --captions coco.txt --limit 200")(

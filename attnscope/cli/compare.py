@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attnscope.cli import options as o
+from attnscope.cli.grouping import grouped
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@grouped
 def compare(
     paths: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run directories of one command.")],
     as_json: o.AsJson = False,

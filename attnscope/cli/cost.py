@@ -8,15 +8,17 @@ from typing import Annotated
 import typer
 
 from attnscope.cli import options as o
+from attnscope.cli.grouping import MODEL, OUTPUT, grouped
 from attnscope.cli.reports.cost import show_call, show_files, show_run, show_scaling
 from attnscope.cli.reports.cost_files import document, written
 from attnscope.cli.reports.published import show_paper
 
 
+@grouped
 def cost(
     context: typer.Context,
     tables: Annotated[str | None, typer.Argument(metavar="[paper]", help="'paper' is the paper's cost tables beside what they come to here.")] = None,
-    model: Annotated[str, typer.Option(help="Short name (see 'attnscope models'), opensora, hub id or folder.")] = "shapes",
+    model: Annotated[str, typer.Option(help="Short name (see 'attnscope models'), opensora, hub id or folder.", rich_help_panel=MODEL)] = "shapes",
     tgate: o.TGate = None,
     other: o.OtherPlan = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps; default: the model's.")] = None,
@@ -26,8 +28,8 @@ def cost(
     frames: Annotated[int | None, typer.Option(help="Of the latents of a video.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 1,
     scaling: Annotated[bool, typer.Option("--scaling", help="Also at other resolutions and lengths of the text (Table A6).")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for tables as CSV and figures as PNG and PDF.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the folder only.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for tables as CSV and figures as PNG and PDF.", rich_help_panel=OUTPUT)] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the folder only.", rich_help_panel=OUTPUT)] = False,
     as_json: o.AsJson = False,
 ) -> None:  # fmt: skip
     """Tell what a model's attention costs and what a plan saves, in MACs, without any weights."""

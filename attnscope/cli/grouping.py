@@ -43,13 +43,18 @@ class Group:
 
 
 def _under(panel: str, annotation: Any) -> Any:
-    """An annotation whose option is shown under a panel, if it does not say under which."""
+    """An annotation whose option is shown under a panel, if it does not say under which.
+
+    Flags show no type.
+    """
     kind, *about = get_args(annotation) or (annotation,)
     placed = []
     for item in about:
-        if isinstance(item, OptionInfo) and item.rich_help_panel is None:
+        if isinstance(item, OptionInfo):
             item = copy(item)
-            item.rich_help_panel = panel
+            item.rich_help_panel = item.rich_help_panel or panel
+            if kind is bool:  # a flag is given or not: there is no value to name
+                item.metavar = ""
         placed.append(item)
     return Annotated[(kind, *placed)] if placed else annotation
 

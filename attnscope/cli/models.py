@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
+from attnscope.cli.grouping import grouped
 
+
+@grouped
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
 ) -> None:

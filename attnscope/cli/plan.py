@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnscope.cli import options as o
+from attnscope.cli.grouping import OUTPUT, grouped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,11 +39,12 @@ _MEANING = {
 }
 
 
+@grouped
 def plan(
     tgate: o.TGate = None,
     other: o.OtherPlan = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
-    out: Annotated[Path | None, typer.Option(help="Also draw it as a PNG or PDF: the paper's Figure 4.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also draw it as a PNG or PDF: the paper's Figure 4.", rich_help_panel=OUTPUT)] = None,
     as_json: o.AsJson = False,
 ) -> None:  # fmt: skip
     """Show what a plan does at every step, as a picture in the terminal.

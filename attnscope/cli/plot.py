@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from attnscope.cli import options as o
+from attnscope.cli.grouping import grouped
 
 
+@grouped
 def plot(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     threshold: Annotated[

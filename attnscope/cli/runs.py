@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 
 from attnscope.cli import options as o
+from attnscope.cli.grouping import grouped
 
 _DEFAULT = Path("runs")
 
 
+@grouped
 def runs(
     folder: Annotated[Path, typer.Argument(help="Where runs were written to.")] = _DEFAULT,
     as_json: o.AsJson = False,

@@ -116,3 +116,11 @@ def completed(command, option, typed):
 )
 def test_the_shell_completes_choices(command, option, typed, choices):
     assert sorted(completed(command, option, typed)) == sorted(choices)
+
+
+@pytest.mark.parametrize(
+    "command", ["convergence", "ablate", "generate", "bench", "plan", "cost", "plot", "runs"]
+)
+def test_flags_show_no_type(command):
+    shown = CliRunner().invoke(app.app, [command, "--help"], env={"COLUMNS": "200"}).stdout
+    assert [line.split()[1] for line in shown.splitlines() if "<bool>" in line] == ["--help"]
