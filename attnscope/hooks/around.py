@@ -12,27 +12,25 @@ from attnscope.hooks.attention import left_out_of_graphs
 from attnscope.hooks.clock import Clock
 from attnscope.hooks.observer import Observer
 from attnscope.sites.around import LATENTS, stream
-from attnscope.sites.attention import Site, unwrapped
+from attnscope.sites.attention import Site
+from attnscope.sites.denoiser import Denoiser
 
 
 @contextlib.contextmanager
-def watched(
-    denoiser: nn.Module, sites: Sequence[Site], observers: Sequence[Observer], clock: Clock
-) -> Iterator[None]:
+def watched(denoiser: Denoiser, observers: Sequence[Observer], clock: Clock) -> Iterator[None]:
     """Show observers what modules beside attention return, where they want it.
 
     Args:
-        denoiser: compiled or not.
-        sites: of :func:`~attnscope.sites.around.find_surroundings`; the latents among them are no
-            module's, and the hook on the denoiser shows them.
+        denoiser: with what stands around its attention. The latents are no module's: the hook on
+            the denoiser shows them.
         observers: of the ``Trace``.
         clock: which tells the run and the step.
     """
     with contextlib.ExitStack() as undo:
-        for site in sites:
+        for site in denoiser.around:
             watchers = [observer for observer in observers if observer.wants(site)]
             if watchers and site != LATENTS:
-                module = unwrapped(denoiser).get_submodule(site.name)
+                module = denoiser.submodule(site)
                 show = _showing(site, watchers, clock)
                 undo.callback(module.register_forward_hook(show, with_kwargs=True).remove)
         yield

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from attnscope.hooks.moments import Moment
 from attnscope.hooks.observer import Observer
 from attnscope.plans.base import Action, Trajectory
-from attnscope.sites.attention import KINDS, Site, unwrapped
+from attnscope.sites.attention import KINDS, Site
 
 _NAME = "attnscope"
 _COMPILED_WHOLE = (
@@ -326,8 +326,8 @@ def _unhook(
         registry.remove_hook(_NAME, recurse=False)
 
 
-def forget_child_registries(denoiser: nn.Module) -> None:
+def forget_child_registries(model: nn.Module) -> None:
     """Drop the list of hooked modules that diffusers keeps once ``cache_context`` was used."""
-    registry = getattr(unwrapped(denoiser), "_diffusers_hook", None)
+    registry = getattr(model, "_diffusers_hook", None)
     if registry is not None:
         registry.invalidate_child_registries_cache()

@@ -24,6 +24,7 @@ from attnscope.hooks.observer import Observer
 from attnscope.models.predictions import check_step
 from attnscope.plans.base import Baseline, Plan, Trajectory
 from attnscope.sites.around import LATENTS, given_latents
+from attnscope.sites.denoiser import Denoiser
 
 
 class DenoiserHook:
@@ -55,13 +56,14 @@ class DenoiserHook:
     def __init__(
         self,
         pipe: Any,
-        denoiser: nn.Module,
+        denoiser: Denoiser,
         plan: Plan,
         observers: Sequence[Observer],
         clock: Clock,
     ) -> None:
-        self._pipe, self._denoiser, self._plan, self._clock = pipe, denoiser, plan, clock
-        self._null_text = NullText(pipe) if plan.ever_reads_null() else None
+        self._pipe, self._of, self._plan, self._clock = pipe, denoiser, plan, clock
+        self._denoiser = denoiser.outer
+        self._null_text = NullText(pipe, denoiser) if plan.ever_reads_null() else None
         self._observers = tuple(observers)
         self._tells_branches = bool(observers) or plan != Baseline()
         self._of_latents: tuple[Observer, ...] = ()
@@ -93,7 +95,7 @@ class DenoiserHook:
             yield
 
     def __reduce__(self) -> Any:
-        refusals.refuse_copy(self._denoiser)
+        refusals.refuse_copy(self._of)
 
     def follow(self, trajectory: Trajectory) -> None:
         """Do from now on what a trajectory says."""

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from attnscope.errors import InputError
-from attnscope.families import known, of_denoiser
-from attnscope.sites.attention import find_denoiser, unwrapped
+from attnscope.families import known
+from attnscope.sites.denoiser import Denoiser
 
 
 class NullText:
@@ -22,22 +22,23 @@ class NullText:
 
     Args:
         pipe: a Stable Diffusion 1, 2 or XL pipeline, or PixArt, with its text encoder.
+        denoiser: of the pipeline.
 
     Raises:
         InputError: it is another, or its text encoder is not there.
     """
 
-    def __init__(self, pipe: Any) -> None:
-        denoiser = unwrapped(find_denoiser(pipe))
+    def __init__(self, pipe: Any, denoiser: Denoiser) -> None:
         name = type(pipe).__name__
-        if of_denoiser(denoiser).null_text is None or not hasattr(pipe, "encode_prompt"):
+        if denoiser.family.null_text is None or not hasattr(pipe, "encode_prompt"):
             allowed = ", or ".join(family.null_text for family in known() if family.null_text)
             raise InputError(f"null text is not known for {name}: choose {allowed}")
         if pipe.text_encoder is None:
             raise InputError(f'{name} has no text encoder, which has to encode "" for null text')
         self._pipe = pipe
         self._encode_prompt = pipe.encode_prompt  # as it is before a Trace listens to it
-        self._pooled = getattr(denoiser.config, "addition_embed_type", None) == "text_time"
+        config: Any = denoiser.module.config
+        self._pooled = getattr(config, "addition_embed_type", None) == "text_time"
         self._encoded: dict[tuple[Any, ...], tuple[Any, ...]] = {}
 
     def forget(self) -> None:

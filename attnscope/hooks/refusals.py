@@ -9,36 +9,32 @@ import dis
 import inspect
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from types import CodeType
 from typing import Any, NoReturn
 
 from torch import nn
 
 from attnscope.errors import InputError
-from attnscope.families import of_denoiser
 from attnscope.hooks.attention import needs_apart
 from attnscope.plans.base import Branch, Plan, check_kinds
-from attnscope.sites.attention import Site, find_denoiser, unwrapped
+from attnscope.sites.attention import find_denoiser, unwrapped
+from attnscope.sites.denoiser import Denoiser
 
 
-def model_keeps(denoiser: nn.Module, sites: Sequence[Site]) -> Branch:
+def model_keeps(denoiser: Denoiser) -> Branch:
     """The branch that T-GATE keeps.
 
     The unconditional one, where the condition comes in through cross-attention and pooled
     embeddings alone, so that what is reused still holds it. Stable Video Diffusion also
     concatenates its image to the latents, with zeros for the unconditional branch, and joint
     attention goes on reading the text: there the conditional one stays.
-
-    Args:
-        denoiser: a U-Net or transformer of diffusers, compiled or not.
-        sites: its attention.
     """
-    joint = any(site.kind == "joint" for site in sites)
-    return "cond" if joint else of_denoiser(unwrapped(denoiser)).keeps
+    joint = any(site.kind == "joint" for site in denoiser.sites)
+    return "cond" if joint else denoiser.family.keeps
 
 
-def check(plan: Plan, pipe: Any, denoiser: nn.Module, sites: Sequence[Site]) -> None:
+def check(plan: Plan, pipe: Any, denoiser: Denoiser) -> None:
     """Refuse what a plan cannot do on a pipeline.
 
     Raises:
@@ -46,7 +42,7 @@ def check(plan: Plan, pipe: Any, denoiser: nn.Module, sites: Sequence[Site]) -> 
     """
     check_kinds(plan)
     if plan.kinds:
-        _check_sites(plan, denoiser, sites)
+        _check_sites(plan, denoiser)
     check_caches(plan, denoiser)
     check_scheduler(pipe)
     if plan.ever_drops():
@@ -59,13 +55,13 @@ def check(plan: Plan, pipe: Any, denoiser: nn.Module, sites: Sequence[Site]) -> 
             )
 
 
-def check_run(plan: Plan, pipe: Any, sites: Sequence[Site]) -> bool:
+def check_run(plan: Plan, pipe: Any, denoiser: Denoiser) -> bool:
     """Refuse what was done to a pipeline since it was hooked; a run begins.
 
     Args:
         plan: what is carried out.
         pipe: with the denoiser as it is now, which may have been compiled.
-        sites: of the denoiser.
+        denoiser: as it was hooked.
 
     Returns:
         Whether anything in the denoiser is compiled.
@@ -73,35 +69,33 @@ def check_run(plan: Plan, pipe: Any, sites: Sequence[Site]) -> bool:
     Raises:
         InputError: it was compiled without a place for hooks, or given a cache of diffusers.
     """
-    denoiser = find_denoiser(pipe)
     check_caches(plan, denoiser)
-    check_nothing_hides(denoiser, sites)
-    return check_compiled(denoiser)
+    check_nothing_hides(denoiser)
+    return check_compiled(find_denoiser(pipe))
 
 
-def check_caches(plan: Plan, denoiser: nn.Module) -> None:
+def check_caches(plan: Plan, denoiser: Denoiser) -> None:
     """Refuse a cache of diffusers on a denoiser whose attention a plan acts on.
 
     Raises:
         InputError: one is there, whether by ``enable_cache`` or by a function such as
             ``apply_pyramid_attention_broadcast``.
     """
-    if plan.kinds and _caches(denoiser):
+    if plan.kinds and (caches := _caches(denoiser.module)):
         raise InputError(
-            f"{type(unwrapped(denoiser)).__name__} has a cache of diffusers enabled "
-            f"({_caches(denoiser)[0]}), which would act on the same calls as {plan}: call "
+            f"{denoiser.class_name} has a cache of diffusers enabled ({caches[0]}), which would act on the same calls as {plan}: call "
             "disable_cache() first, or remove its hooks where a function has put them on"
         )
 
 
-def check_nothing_hides(denoiser: nn.Module, sites: Sequence[Site]) -> None:
+def check_nothing_hides(denoiser: Denoiser) -> None:
     """Refuse a cache of diffusers that answers before attention is asked, and so goes unseen.
 
     Raises:
         InputError: one was put on an attention module after the ``Trace`` was.
     """
-    for site in sites:
-        hooks = _hooks(unwrapped(denoiser).get_submodule(site.name))
+    for site in denoiser.sites:
+        hooks = _hooks(denoiser.submodule(site))
         names = [type(hook).__module__.partition(".")[0] for hook in hooks]
         later = hooks[names.index("attnscope") + 1 :] if "attnscope" in names else ()
         if any(map(_cache, later)):
@@ -111,34 +105,33 @@ def check_nothing_hides(denoiser: nn.Module, sites: Sequence[Site]) -> None:
             )
 
 
-def check_not_swapped(pipe: Any, denoiser: nn.Module) -> None:
+def check_not_swapped(pipe: Any, denoiser: Denoiser) -> None:
     """Refuse a denoiser that was put into the place of the traced one.
 
     Raises:
         RuntimeError: the pipeline's denoiser is another than the one that was hooked.
     """
-    if unwrapped(find_denoiser(pipe)) is not unwrapped(denoiser):
+    if unwrapped(find_denoiser(pipe)) is not denoiser.module:
         raise RuntimeError(
             "the pipeline's denoiser was swapped inside a Trace: swap it before the block, or "
             "disable() the acceleration first"
         )
 
 
-def refuse_copy(denoiser: nn.Module) -> NoReturn:
+def refuse_copy(denoiser: Denoiser) -> NoReturn:
     """Refuse a copy of a hooked denoiser, whose hooks would report to a ``Trace`` of nothing.
 
     Raises:
         RuntimeError: always.
     """
     raise RuntimeError(
-        f"a {type(unwrapped(denoiser)).__name__} on which there is a Trace or an "
-        "acceleration cannot be copied or pickled: do it before, or disable it first"
+        f"a {denoiser.class_name} on which there is a Trace or an acceleration cannot be copied or pickled: do it before, or disable it first"
     )
 
 
-def _caches(denoiser: nn.Module) -> list[str]:
+def _caches(model: nn.Module) -> list[str]:
     """Hooks of diffusers that answer in the place of a module, by the files that they are from."""
-    hooks = [hook for module in unwrapped(denoiser).modules() for hook in _hooks(module)]
+    hooks = [hook for module in model.modules() for hook in _hooks(module)]
     return [file for hook in hooks if (file := _cache(hook))]
 
 
@@ -198,8 +191,8 @@ def check_compiled(denoiser: nn.Module) -> bool:
     return any(context is not None for context in contexts)
 
 
-def _check_sites(plan: Plan, denoiser: nn.Module, sites: Sequence[Site]) -> None:
-    name = type(unwrapped(denoiser)).__name__
+def _check_sites(plan: Plan, denoiser: Denoiser) -> None:
+    name, sites = denoiser.class_name, denoiser.sites
     acted = [site for site in sites if site.kind in plan.kinds]
     joint = sum(site.kind == "joint" for site in sites)
     if not acted:
@@ -217,9 +210,8 @@ def _check_sites(plan: Plan, denoiser: nn.Module, sites: Sequence[Site]) -> None
         warnings.warn(
             f"{name}: {plan} leaves its {joint} joint attention sites alone", stacklevel=5
         )
-    modules = dict(unwrapped(denoiser).named_modules())
     for site in acted:
-        module = modules[site.name]
+        module = denoiser.submodule(site)
         if "AddedKV" in type(getattr(module, "processor", None)).__name__ or (
             needs_apart(module) and not hasattr(module, "rescale_output_factor")
         ):

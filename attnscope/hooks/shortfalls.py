@@ -9,12 +9,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
-
 from attnscope.hooks.attention import AttentionHook
 from attnscope.hooks.moments import Denoising
 from attnscope.plans.base import Plan, Trajectory
-from attnscope.sites.attention import Site, unwrapped
+from attnscope.sites.denoiser import Denoiser
 
 
 def warn_of_block(runs: Sequence[Denoising], hooks: Sequence[AttentionHook]) -> None:
@@ -71,24 +69,21 @@ def warn_of_idleness(run: Denoising, carried_out: Trajectory, plan: Plan) -> Non
         warnings.warn(f"there was no guidance that {plan} could cut off", stacklevel=2)
 
 
-def warn_of_lost_sites(
-    plan: Plan, denoiser: nn.Module, sites: Sequence[Site], hooks: Sequence[AttentionHook]
-) -> None:
+def warn_of_lost_sites(plan: Plan, denoiser: Denoiser, hooks: Sequence[AttentionHook]) -> None:
     """Say it when the calls have shown that a plan has no site of a kind it was to act on.
 
     Args:
         plan: as it was given.
-        denoiser: compiled or not.
-        sites: as they were found.
+        denoiser: with its sites as they were found.
         hooks: one a site, which knows better once it was called.
     """
     settled = {hook.site.kind for hook in hooks if hook.settled}
-    found = {site.kind for site in sites}
+    found = {site.kind for site in denoiser.sites}
     lost = [kind for kind in plan.kinds if kind in found and kind not in settled]
     if settled and lost:
         warnings.warn(
             f"{plan} acts on {' and '.join(lost)}-attention, but when it was called the "
-            f"attention of {type(unwrapped(denoiser)).__name__} turned out to be "
+            f"attention of {denoiser.class_name} turned out to be "
             f"{' and '.join(sorted(settled))}: nothing of kind {' or '.join(lost)} was reused",
             stacklevel=2,
         )

@@ -36,8 +36,9 @@ from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import Observer, as_observers
 from attnscope.plans.base import Action, Baseline, Plan, Trajectory, made
 from attnscope.plans.text_form import parse
-from attnscope.sites.around import find_surroundings, stream
-from attnscope.sites.attention import confirmed_kind, find_denoiser, find_sites, unwrapped
+from attnscope.sites.around import stream
+from attnscope.sites.attention import confirmed_kind, find_denoiser, unwrapped
+from attnscope.sites.denoiser import Denoiser
 
 _traced: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Trace]] = weakref.WeakKeyDictionary()
 """Denoisers to the ``Trace`` on them, which their hooks keep alive."""
@@ -88,22 +89,19 @@ class Trace:
         self.pipe = pipe
         self.plan = Baseline() if plan is None else parse(plan)
         self.observers = as_observers(observers)
-        self.denoiser = find_denoiser(pipe)
-        self.sites = find_sites(self.denoiser)
-        self._surroundings = find_surroundings(self.denoiser, self.sites)
-        refusals.check(self.plan, pipe, self.denoiser, self.sites)
+        self._of = Denoiser.of(pipe)
+        self.denoiser, self.sites = self._of.outer, self._of.sites
+        refusals.check(self.plan, pipe, self._of)
         self._clock = Clock(
             pipe,
-            on_announce=functools.partial(refusals.check_not_swapped, pipe, self.denoiser),
+            on_announce=functools.partial(refusals.check_not_swapped, pipe, self._of),
             on_start=self._start,
             on_step=self._end_step,
             on_finish=self._finish,
         )
-        self._denoiser_hook = DenoiserHook(
-            pipe, self.denoiser, self.plan, self.observers, self._clock
-        )
+        self._denoiser_hook = DenoiserHook(pipe, self._of, self.plan, self.observers, self._clock)
         self._compiled = refusals.check_compiled(self.denoiser)
-        self._model_keeps = refusals.model_keeps(self.denoiser, self.sites)
+        self._model_keeps = refusals.model_keeps(self._of)
         self._encodings = Encodings(pipe)
         self._hooks: list[AttentionHook] = []
         self._trajectory: Trajectory | None = None
@@ -113,7 +111,7 @@ class Trace:
     def __enter__(self) -> Trace:
         if self._entered:
             raise RuntimeError("this Trace was entered before: make a new one for another block")
-        module = unwrapped(self.denoiser)
+        module = self._of.module
         if other := _trace_on(module):
             raise RuntimeError(
                 f"this pipeline is traced already, by {other!r}: attnscope.disable(pipe) takes it off"
@@ -123,16 +121,16 @@ class Trace:
             _traced[module] = weakref.ref(self)
             undo.callback(_traced.pop, module)
             for observer in self.observers:
-                observer.engage((*self.sites, *self._surroundings))
+                observer.engage((*self.sites, *self._of.around))
                 undo.callback(observer.release)
             undo.callback(forget_child_registries, module)
             for site in self.sites:  # every one, since the first call may show another kind
-                attention = module.get_submodule(site.name)
+                attention = self._of.submodule(site)
                 apart = bool(self.plan.kinds) and site.kind != "joint" and needs_apart(attention)
                 hook = AttentionHook(site, self, apart=apart)
                 undo.enter_context(hooked(attention, hook))
                 self._hooks.append(hook)
-            undo.enter_context(watched(module, self._surroundings, self.observers, self._clock))
+            undo.enter_context(watched(self._of, self.observers, self._clock))
             undo.enter_context(self._encodings.listening())
             undo.enter_context(self._denoiser_hook.hooked())
             undo.callback(self._forget)
@@ -201,7 +199,7 @@ class Trace:
 
     def _start(self, run: Denoising) -> None:
         run.reading = self._encodings.collected()
-        self._compiled = refusals.check_run(self.plan, self.pipe, self.sites)
+        self._compiled = refusals.check_run(self.plan, self.pipe, self._of)
         if self._trajectory is None or self._trajectory.steps != run.steps:
             self._trajectory = made(self.plan, run.steps, kept=self._model_keeps)
             for hook in self._all_hooks:
@@ -223,7 +221,7 @@ class Trace:
         if self._trajectory and run.returned and not getattr(self.pipe, "interrupt", False):
             shortfalls.warn_of_idleness(run, self._trajectory, self.plan)
         if run.steps_done:
-            shortfalls.warn_of_lost_sites(self.plan, self.denoiser, self.sites, self._hooks)
+            shortfalls.warn_of_lost_sites(self.plan, self._of, self._hooks)
         if not self.observers:
             del self._clock.runs[:-1]  # an acceleration may live for long
         with contextlib.ExitStack() as stack:  # all of them, even if one fails
@@ -242,7 +240,7 @@ class Trace:
     @property
     def is_on(self) -> bool:
         """Whether the hooks are on the pipeline."""
-        return _trace_on(self.denoiser) is self
+        return _trace_on(self._of.module) is self
 
     def records(self, observer: Observer | None = None) -> pd.DataFrame:
         """What an observer measured, as a tidy table; of the only one where there is one.
@@ -279,7 +277,7 @@ class Trace:
         return as_html("Trace", self)
 
     def __reduce__(self) -> Any:
-        refusals.refuse_copy(self.denoiser)
+        refusals.refuse_copy(self._of)
 
 
 def disable(pipe: Any) -> None:
@@ -288,11 +286,11 @@ def disable(pipe: Any) -> None:
     Args:
         pipe: a pipeline; without one on it nothing happens.
     """
-    trace = _trace_on(find_denoiser(pipe))
+    trace = _trace_on(unwrapped(find_denoiser(pipe)))
     if trace is not None:
         trace.close()
 
 
-def _trace_on(denoiser: nn.Module) -> Trace | None:
-    found = _traced.get(unwrapped(denoiser))
+def _trace_on(module: nn.Module) -> Trace | None:
+    found = _traced.get(module)
     return None if found is None else found()
