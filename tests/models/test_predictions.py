@@ -162,7 +162,7 @@ def test_predictions_that_are_not_known_are_refused_with_those_that_are():
     choices = r"of DDIMScheduler choose epsilon, sample, v_prediction, or choose `scheduler='dpm'`"
     with pytest.raises(InputError, match=choices):
         check_prediction(DDIMScheduler(prediction_type="velocity"))
-    with pytest.raises(InputError, match="'epsilon' prediction to noise: choose --scheduler dpm"):
+    with pytest.raises(InputError, match="'epsilon' prediction to noise: choose `scheduler='dpm'`"):
         check_prediction(IPNDMScheduler())
 
 
