@@ -114,7 +114,11 @@ def _describe_folder(folder: Path) -> Model:
         raise InputError(f"{str(folder / 'model_index.json')!r} cannot be read: {error}") from error
     if video:
         return Model(str(folder), str(folder), guidance=3.0, task="image", scheduler=None)
-    return Model(str(folder), str(folder), scheduler=None)
+    settings: dict[str, Any] = {}
+    if (folder / READER).is_file():
+        few = index.get("scheduler", [None, None])[1] == "LCMScheduler"
+        settings = {"guidance": 3.0, "steps": 4 if few else 25}
+    return Model(str(folder), str(folder), scheduler=None, **settings)
 
 
 def is_of_shapes(model: Model) -> bool:

@@ -12,7 +12,7 @@ from attnscope.models import SHAPES_FOLDER
         (["--model", "sdxl"], "--model 'sdxl' is not trained here: choose shapes or shapes-dit"),
         (["--model", "shapes-dit", "--start", "nothing"], "leave --start out"),
         (["--start", "nowhere"], "no such model: 'nowhere'"),
-        (["--teacher", "shapes"], "--teacher is for --model shapes-dit, not for 'shapes'"),
+        (["--teacher", "shapes"], "--teacher is for --model shapes-dit or shapes-lcm, not for 'shapes'"),
         (["--model", "shapes-dit", "--teacher", "nowhere"], "no such model: 'nowhere'"),
         (["--batch-size", "3", "--workers", "2"], "cannot be shared evenly by 2 workers"),
     ],

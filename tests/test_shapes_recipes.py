@@ -25,6 +25,7 @@ from attnscope.shapes.fitting import Objective, Schedule, Worker, _optimizers
 from attnscope.shapes.recipes import choose
 from attnscope.shapes.recipes.binding import BindingRecipe, Imitating, PlacedDenoising
 from attnscope.shapes.recipes.dit import TransformerDenoising, TransformerRecipe, transformer
+from attnscope.shapes.recipes.lcm import ConsistencyRecipe
 from attnscope.shapes.sampling import Sampler, in_order
 from attnscope.shapes.scenes import Scene, Thing, generate
 from attnscope.shapes.train import train
@@ -220,10 +221,14 @@ def test_the_state_is_the_best_of_its_stage(placed, tmp_path):
 def test_a_recipe_is_chosen_by_the_models_name():
     assert choose("shapes", from_nothing=False) is BindingRecipe
     assert choose("shapes-dit", from_nothing=False) is TransformerRecipe
-    with pytest.raises(InputError, match="'sdxl' is not trained here: choose shapes or shapes-dit"):
+    with pytest.raises(
+        InputError, match="'sdxl' is not trained here: choose shapes, shapes-dit, shapes-lcm"
+    ):
         choose("sdxl", from_nothing=False)
-    with pytest.raises(InputError, match="leave --start out"):
-        choose("shapes-dit", from_nothing=True)
+    assert choose("shapes-lcm", from_nothing=False) is ConsistencyRecipe
+    for model in ("shapes-dit", "shapes-lcm"):
+        with pytest.raises(InputError, match="leave --start out"):
+            choose(model, from_nothing=True)
 
 
 def test_binding_has_to_start_from_something(tmp_path):
@@ -261,7 +266,8 @@ from attnscope.shapes.train import train
 fitting.CHECKPOINT_SECONDS = 0.0
 text = Schedule(steps=2, batch=4, learning_rate=1e-3, warmup=2)
 denoiser = Schedule(steps=12, batch=4, learning_rate=1e-3, warmup=2, evaluate_every=12)
-recipe = TransformerRecipe(scenes=12, samples=4, depth=1, width=96, text=text, denoiser=denoiser)
+recipe = TransformerRecipe(scenes=12, samples=4, depth=1, width=96, text=text,
+                           layout=text, denoiser=denoiser)
 train(Path(sys.argv[1]), recipe)
 """
 

@@ -58,6 +58,7 @@ def generate(
     from attnscope.cli import inputs
     from attnscope.cli.console import messages, progress, quiet_libraries
     from attnscope.errors import InputError
+    from attnscope.models import is_of_shapes
     from attnscope.plan import Baseline
     from attnscope.runs import Run, default_path
 
@@ -72,7 +73,7 @@ def generate(
     inputs.check_size(height, width)
     inputs.check_guidance(guidance)
     size = inputs.batch_size(batch_size)
-    if limit is None and captions is None and not typed and model == "shapes":
+    if limit is None and captions is None and not typed and is_of_shapes(described):
         limit = _DEFAULT_LIMIT
     prompts, given, source = inputs.read(
         described,

@@ -270,7 +270,7 @@ def read(
     if captions is not None:
         prompts = sample_prompts(read_captions(captions, column), limit, seed)
         return prompts, [prompt.text for prompt in prompts], captions.name
-    if model.name != "shapes":
+    if not is_of_shapes(model):
         raise InputError(f"--captions FILE is needed: {model.name} brings no captions of its own")
     from attnscope.shapes.scenes import caption, generate
 
@@ -301,7 +301,7 @@ def read_for_all(
     found = []
     for model in models:
         described = describe(model)
-        own = limit is None and captions is None and model == "shapes"
+        own = limit is None and captions is None and is_of_shapes(described)
         found.append(
             read(described, captions, images, column, embedded_limit if own else limit, seed, size)
         )
