@@ -222,7 +222,7 @@ def test_a_recipe_is_chosen_by_the_models_name():
     assert choose("shapes", from_nothing=False) is BindingRecipe
     assert choose("shapes-dit", from_nothing=False) is TransformerRecipe
     with pytest.raises(
-        InputError, match="'sdxl' is not trained here: choose shapes, shapes-dit, shapes-lcm"
+        InputError, match="'sdxl' is not trained here: choose shapes, shapes-dit, shapes-lcm, reader"
     ):
         choose("sdxl", from_nothing=False)
     assert choose("shapes-lcm", from_nothing=False) is ConsistencyRecipe

@@ -24,8 +24,8 @@ def train(
     model: Annotated[
         str,
         typer.Option(
-            help="What to train: 'shapes' (U-Net), 'shapes-dit' (transformer) or 'shapes-lcm' (few "
-            "steps)."
+            help="What to train: 'shapes' (U-Net), 'shapes-dit' (transformer), 'shapes-lcm' (few "
+            "steps) or the 'reader' that judges them."
         ),
     ] = "shapes",
     start: Annotated[

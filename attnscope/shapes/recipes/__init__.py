@@ -6,14 +6,15 @@ from attnscope.errors import InputError
 from attnscope.shapes.recipes.binding import BindingRecipe
 from attnscope.shapes.recipes.dit import TransformerRecipe
 from attnscope.shapes.recipes.lcm import ConsistencyRecipe
+from attnscope.shapes.recipes.reader import ReaderRecipe
 from attnscope.shapes.recipes.unet import UNetRecipe
 
-NAMES = ("shapes", "shapes-dit", "shapes-lcm")
+NAMES = ("shapes", "shapes-dit", "shapes-lcm", "reader")
 
 
 def choose(
     model: str, *, from_nothing: bool
-) -> type[UNetRecipe | BindingRecipe | TransformerRecipe | ConsistencyRecipe]:
+) -> type[UNetRecipe | BindingRecipe | TransformerRecipe | ConsistencyRecipe | ReaderRecipe]:
     """The recipe of a model by its name.
 
     Args:
@@ -30,6 +31,8 @@ def choose(
             return BindingRecipe
         case "shapes-dit", False:
             return TransformerRecipe
+        case "reader", _:
+            return ReaderRecipe
         case "shapes-lcm", False:
             return ConsistencyRecipe
         case "shapes-lcm", True:
