@@ -93,8 +93,9 @@ class Reading(Objective):
         latents = torch.from_numpy(self._latents[examples.numpy()]).float()
         amount = 0.15 * torch.rand((len(latents), 1, 1, 1), generator=generator)
         latents = latents + amount * torch.randn(latents.shape, generator=generator)
-        images = self._autoencoder[0].to(self.device).decode(latents.to(self.device)).sample
-        return images.float().clamp(-1, 1)
+        decode = self._autoencoder[0].to(self.device).decode
+        images: Tensor = decode(latents.to(self.device)).sample.float().clamp(-1, 1)
+        return images
 
 
 class Understanding(Objective):

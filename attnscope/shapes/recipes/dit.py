@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import AutoencoderKL, PixArtAlphaPipeline, PixArtTransformer2DModel
@@ -105,7 +105,8 @@ class TransformerDenoising(Denoising):
             loss = super().forward(examples, generator)
         finally:
             hook.remove()
-        return loss + self.showing * self.shown(middle[0], examples)
+        told: Tensor = self.shown(middle[0], examples)
+        return loss + self.showing * told
 
     def extras(self) -> dict[str, Tensor]:
         """The heads."""
@@ -204,7 +205,7 @@ class TransformerRecipe(Recipe):
         captions = Captions.of(scenes, tokenizer)
         teacher = self._teacher(folder / f"tokenizer-{worker.rank}", latents, scenes)
         args = (worker, folder, self.seed)
-        encoder, denoiser = given.encoder, given.denoiser
+        encoder, denoiser = given.encoder, cast("PixArtTransformer2DModel | None", given.denoiser)
         if denoiser is None:
             understanding = Understanding(tokenizer, scenes, t5.text_encoder(tokenizer))
             encoder = fit("text", understanding, self.text, *args).encoder.requires_grad_(True)

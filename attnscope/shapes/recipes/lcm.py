@@ -152,7 +152,8 @@ class ConsistencyDistillation(UNetDenoising):
         c_skip, c_out = self.scheduler.get_scalings_for_boundary_condition_discrete(
             t[:, None, None, None].to(x.device)
         )
-        return c_skip * x + c_out * x_0
+        end: Tensor = c_skip * x + c_out * x_0
+        return end
 
     def step(self, x_t: Tensor, t: Tensor, s: Tensor, velocity: Tensor) -> Tensor:
         """One DDIM step (Song et al. 2021, equation 12 without noise) from ``t`` to ``s``."""
@@ -167,7 +168,8 @@ class ConsistencyDistillation(UNetDenoising):
         x_t, t = x_t.repeat(2, 1, 1, 1), t.repeat(2).to(self.device)
         x_t = x_t.contiguous(memory_format=torch.channels_last)
         told, untold = teacher(x_t, t, both).sample.float().chunk(2)
-        return told + w[:, None, None, None] * (told - untold)
+        velocity: Tensor = told + w[:, None, None, None] * (told - untold)
+        return velocity
 
     def _follow(self) -> None:
         """Move the target towards the student."""
@@ -224,7 +226,7 @@ class ConsistencyRecipe(Recipe):
                 f"{str(self.teacher)!r} has no U-Net that can be distilled: choose 'shapes', or what "
                 "a training of it left"
             )
-        student = None if start is None else Start.read(start, "unet").denoiser
+        student: Any = None if start is None else Start.read(start, "unet").denoiser
         if student is not None and student.config.time_cond_proj_dim is None:
             student = None  # no model of few steps: it begins as its teacher
         images = render_scenes(worker, folder, self.scenes, self.seed)
