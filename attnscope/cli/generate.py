@@ -33,6 +33,7 @@ def generate(
     from attnscope.cli import parsing, reading
     from attnscope.cli.console import Bars, quiet_libraries
     from attnscope.errors import InputError
+    from attnscope.models.names import is_of_shapes
     from attnscope.plans.base import Baseline
     from attnscope.runs.folder import default_path
     from attnscope.runs.prompts import digest_of
@@ -44,7 +45,12 @@ def generate(
     chosen = parsing.chosen_model(sampling, output)
     parsing.check_sampling(sampling)
     size = parsing.batch_size(sampling.batch_size)
-    if shown.limit is None and shown.captions is None and not typed and chosen.name == "shapes":
+    if (
+        shown.limit is None
+        and shown.captions is None
+        and not typed
+        and is_of_shapes(chosen.described)
+    ):
         shown = replace(shown, limit=_DEFAULT_LIMIT)
     prompts, given, source = reading.read(
         chosen.described, shown, sampling.seed, (sampling.height, sampling.width), typed or ()

@@ -67,7 +67,7 @@ def read(
     if captions is not None:
         prompts = sample_prompts(read_captions(captions, column), limit, seed)
         return prompts, [prompt.text for prompt in prompts], captions.name
-    if model.name != "shapes":
+    if not is_of_shapes(model):
         raise InputError(f"--captions FILE is needed: {model.name} brings no captions of its own")
     from attnscope.shapes.scenes import caption, generate
 
@@ -95,7 +95,7 @@ def read_for_all(
     found = []
     for model in models:
         described = describe(model)
-        own = asked.limit is None and asked.captions is None and model == "shapes"
+        own = asked.limit is None and asked.captions is None and is_of_shapes(described)
         here = replace(asked, limit=embedded_limit) if own else asked
         found.append(read(described, here, seed, size))
     if len({describe(model).task for model in models}) > 1:

@@ -22,7 +22,11 @@ def train(
         float | None, typer.Option(min=0, help="Stop after this long; the same command goes on.")
     ] = None,
     model: Annotated[
-        str, typer.Option(help="What to train: 'shapes' (U-Net) or 'shapes-dit' (transformer).")
+        str,
+        typer.Option(
+            help="What to train: 'shapes' (U-Net), 'shapes-dit' (transformer), 'shapes-lcm' (few "
+            "steps) or the 'reader' that judges them."
+        ),
     ] = "shapes",
     start: Annotated[
         str,
@@ -33,7 +37,10 @@ def train(
     ] = "shapes",
     teacher: Annotated[
         str | None,
-        typer.Option(help="With shapes-dit: OUT/state or OUT/model of a U-Net to learn from, too."),
+        typer.Option(
+            help="OUT/state or OUT/model of a U-Net: shapes-dit learns from it, too; shapes-lcm is "
+            "distilled from it (default: 'shapes')."
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps of the denoiser's training; default: its own.")
@@ -60,6 +67,7 @@ def train(
     with quiet_libraries():
         from attnscope.shapes.recipes import choose
         from attnscope.shapes.recipes.dit import TransformerRecipe
+        from attnscope.shapes.recipes.lcm import ConsistencyRecipe
         from attnscope.shapes.train import train
 
         place = choose_device(device)
@@ -67,8 +75,10 @@ def train(
         trained = None if start == "nothing" else start_folder(start)
         recipe = kind(scenes=scenes, noise_shift=noise_shift, seed=seed)
         if teacher is not None:
-            if not isinstance(recipe, TransformerRecipe):
-                raise InputError(f"--teacher is for --model shapes-dit, not for {model!r}")
+            if not isinstance(recipe, TransformerRecipe | ConsistencyRecipe):
+                raise InputError(
+                    f"--teacher is for --model shapes-dit or shapes-lcm, not for {model!r}"
+                )
             recipe = replace(recipe, teacher=start_folder(teacher))
         given = {"steps": steps, "batch": batch_size}
         changes = {name: value for name, value in given.items() if value is not None}
@@ -106,7 +116,9 @@ def reader_folder(model: str) -> Path:
 def score(
     model: Annotated[str, typer.Option(help="'shapes' or a folder with a reader.")] = "shapes",
     limit: Annotated[int, typer.Option(min=1, help="How many held-out captions.")] = 1000,
-    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Denoising steps; default: the model's.")
+    ] = None,
     guidance: Annotated[
         str | None, typer.Option(help="Guidance scale, or several: 2,4,7.5; default: the model's.")
     ] = None,
@@ -151,7 +163,9 @@ def score(
         progress = Bars(quiet=as_json)
         with progress.stretch("images", limit * len(scales)):
             for scale in scales:
-                settings = Settings(limit=limit, steps=steps, guidance=scale, seed=seed)
+                settings = Settings(
+                    limit=limit, steps=steps or described.steps, guidance=scale, seed=seed
+                )
                 results.append(measure(pipe, folder, settings, progress=progress))
                 counts = {"n": limit, "n_relation": results[-1].n_relation}
                 known = {k: None if math.isnan(v) else v for k, v in results[-1].scores.items()}

@@ -101,8 +101,10 @@ def call_options(
     size = {}
     if height is not None or width is not None:
         size = dict(zip(("height", "width"), size_asked(pipe, height, width), strict=True))
-    if size and "use_resolution_binning" in inspect.signature(pipe.__call__).parameters:
-        options["use_resolution_binning"] = False  # PixArt would make the nearest of its own sizes
+    if "use_resolution_binning" in inspect.signature(pipe.__call__).parameters:
+        # PixArt would make the nearest of its own sizes, and knows none for latents of 16x16; where
+        # no size is asked for, its default is one of them.
+        options["use_resolution_binning"] = False
     return options | size | of_pipeline(pipe).guidance_keywords(guidance)
 
 

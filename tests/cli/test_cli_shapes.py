@@ -9,10 +9,16 @@ from attnscope.models.names import SHAPES_FOLDER
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--model", "sdxl"], "--model 'sdxl' is not trained here: choose shapes or shapes-dit"),
+        (
+            ["--model", "sdxl"],
+            "--model 'sdxl' is not trained here: choose shapes, shapes-dit, shapes-lcm, reader",
+        ),
         (["--model", "shapes-dit", "--start", "nothing"], "leave --start out"),
         (["--start", "nowhere"], "no such model: 'nowhere'"),
-        (["--teacher", "shapes"], "--teacher is for --model shapes-dit, not for 'shapes'"),
+        (
+            ["--teacher", "shapes"],
+            "--teacher is for --model shapes-dit or shapes-lcm, not for 'shapes'",
+        ),
         (["--model", "shapes-dit", "--teacher", "nowhere"], "no such model: 'nowhere'"),
         (["--batch-size", "3", "--workers", "2"], "cannot be shared evenly by 2 workers"),
     ],

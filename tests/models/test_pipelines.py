@@ -132,7 +132,7 @@ def test_a_size_is_the_size_that_is_made(sd):
     options = {"seeds": [0], "steps": 2, "guidance": 2.0}
     call(Binning(), ["x"], **options)
     call(Binning(), ["x"], height=512, width=512, **options)
-    assert asked == [(True, None), (False, 512)]
+    assert asked == [(False, None), (False, 512)]
 
 
 def test_the_fingerprint_follows_the_weights(sd, folder):

@@ -22,11 +22,13 @@ from attnscope.shapes.captions import Captions
 from attnscope.shapes.denoising import Emphasis, UNetDenoising
 from attnscope.shapes.exporting import Start, write_state
 from attnscope.shapes.fitting import Objective, Schedule, Worker, _optimizers
+from attnscope.shapes.objectives import to_float
 from attnscope.shapes.recipes import choose
 from attnscope.shapes.recipes.binding import BindingRecipe, Imitating, PlacedDenoising
 from attnscope.shapes.recipes.dit import TransformerDenoising, TransformerRecipe, transformer
+from attnscope.shapes.recipes.lcm import STRENGTH_WIDTH, ConsistencyRecipe
 from attnscope.shapes.sampling import Sampler, in_order
-from attnscope.shapes.scenes import Scene, Thing, generate
+from attnscope.shapes.scenes import Scene, Thing, generate, render
 from attnscope.shapes.train import train
 
 LEFT = Thing("large", "striped", "red", "circle")
@@ -220,10 +222,15 @@ def test_the_state_is_the_best_of_its_stage(placed, tmp_path):
 def test_a_recipe_is_chosen_by_the_models_name():
     assert choose("shapes", from_nothing=False) is BindingRecipe
     assert choose("shapes-dit", from_nothing=False) is TransformerRecipe
-    with pytest.raises(InputError, match="'sdxl' is not trained here: choose shapes or shapes-dit"):
+    with pytest.raises(
+        InputError,
+        match="'sdxl' is not trained here: choose shapes, shapes-dit, shapes-lcm, reader",
+    ):
         choose("sdxl", from_nothing=False)
-    with pytest.raises(InputError, match="leave `start` out"):
-        choose("shapes-dit", from_nothing=True)
+    assert choose("shapes-lcm", from_nothing=False) is ConsistencyRecipe
+    for model in ("shapes-dit", "shapes-lcm"):
+        with pytest.raises(InputError, match="leave `start` out"):
+            choose(model, from_nothing=True)
 
 
 def test_binding_has_to_start_from_something(tmp_path):
@@ -261,7 +268,8 @@ from attnscope.shapes.train import train
 fitting.CHECKPOINT_SECONDS = 0.0
 text = Schedule(steps=2, batch=4, learning_rate=1e-3, warmup=2)
 denoiser = Schedule(steps=12, batch=4, learning_rate=1e-3, warmup=2, evaluate_every=12)
-recipe = TransformerRecipe(scenes=12, samples=4, depth=1, width=96, text=text, denoiser=denoiser)
+recipe = TransformerRecipe(scenes=12, samples=4, depth=1, width=96, text=text,
+                           layout=text, denoiser=denoiser)
 train(Path(sys.argv[1]), recipe)
 """
 
@@ -302,3 +310,35 @@ def test_the_state_in_the_repository_tells_every_token_its_place(tokenizer_folde
         told = given.encoder(captions.tokens).last_hidden_state @ given.extras["places"].T
     about = captions.places > 0
     assert (told.argmax(-1)[about] == captions.places[about]).float().mean() > 0.95
+
+
+STATES = Path(__file__).parents[2] / "docs/training/state"
+
+
+def test_the_transformers_state_knows_which_thing_stands_where():
+    """Under the captions of exchanged things its predictions are far worse on held-out scenes."""
+    given = Start.read(STATES / "shapes-dit", "transformer")
+    tokenizer = t5.tokenizer()
+    scenes = [scene for scene in islice(generate("test"), 24) if scene.relation]
+    exchanged = [Scene(s.things[::-1], s.relation, s.background) for s in scenes]
+    images = np.stack([render(s, np.random.default_rng(i)) for i, s in enumerate(scenes)])
+    with torch.no_grad():
+        latents = given.autoencoder.encode(to_float(images)).latent_dist.mean.numpy()
+        losses = []
+        for told in (scenes, exchanged):
+            denoising = TransformerDenoising(
+                given.encoder, given.denoiser, latents, Captions.of(told, tokenizer), tokenizer,
+                noise_shift=4.0, dropout=0.0, emphasis=Emphasis(early=1.0, window=(0.85, 0.9)),
+            )  # fmt: skip
+            examples, generator = torch.arange(len(scenes)), torch.Generator().manual_seed(0)
+            losses.append(denoising(examples, generator).item())
+    right, wrong = losses
+    assert right < 0.35
+    assert wrong > right + 0.15
+
+
+def test_the_few_step_models_state_takes_a_guidance_strength():
+    given = Start.read(STATES / "shapes-lcm", "unet")
+    assert given.denoiser.config.time_cond_proj_dim == STRENGTH_WIDTH
+    assert given.denoiser.time_embedding.cond_proj.weight.abs().max() > 0
+    assert type(given.encoder).__name__ == "T5EncoderModel"

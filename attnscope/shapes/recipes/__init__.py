@@ -5,14 +5,16 @@ from __future__ import annotations
 from attnscope.errors import InputError
 from attnscope.shapes.recipes.binding import BindingRecipe
 from attnscope.shapes.recipes.dit import TransformerRecipe
+from attnscope.shapes.recipes.lcm import ConsistencyRecipe
+from attnscope.shapes.recipes.reader import ReaderRecipe
 from attnscope.shapes.recipes.unet import UNetRecipe
 
-NAMES = ("shapes", "shapes-dit")
+NAMES = ("shapes", "shapes-dit", "shapes-lcm", "reader")
 
 
 def choose(
     model: str, *, from_nothing: bool
-) -> type[UNetRecipe] | type[BindingRecipe] | type[TransformerRecipe]:
+) -> type[UNetRecipe | BindingRecipe | TransformerRecipe | ConsistencyRecipe | ReaderRecipe]:
     """The recipe of a model by its name.
 
     Args:
@@ -29,9 +31,18 @@ def choose(
             return BindingRecipe
         case "shapes-dit", False:
             return TransformerRecipe
+        case "reader", _:
+            return ReaderRecipe
+        case "shapes-lcm", False:
+            return ConsistencyRecipe
+        case "shapes-lcm", True:
+            raise InputError(
+                "`model='shapes-lcm'` is distilled from a trained U-Net: leave `start` out, and choose "
+                "a `teacher`"
+            )
         case "shapes-dit", True:
             raise InputError(
                 "`model='shapes-dit'` trains its transformer from nothing over an autoencoder and a "
                 "reader that are given: leave `start` out, or name a folder that has both"
             )
-    raise InputError(f"`model` {model!r} is not trained here: choose {' or '.join(NAMES)}")
+    raise InputError(f"`model` {model!r} is not trained here: choose {', '.join(NAMES)}")

@@ -1,4 +1,4 @@
-"""Stable Diffusion's U-Net from nothing: scenes, autoencoder, reader, text encoder, latents, U-Net.
+"""Stable Diffusion's U-Net from nothing: scenes, autoencoder, text encoder, latents, reader, U-Net.
 
 The text encoder, a CLIP, first learns to say what a caption asks for (heads on its last tokens,
 thrown away afterwards), as large models start from a CLIP that was trained before; then it is
@@ -29,7 +29,7 @@ from attnscope.shapes.train import Recipe
 
 @dataclass(frozen=True)
 class UNetRecipe(Recipe):
-    """The stages: ``autoencoder``, ``reader``, ``text``, ``denoiser``.
+    """The stages: ``autoencoder``, ``text``, ``reader``, ``denoiser``.
 
     With a folder to start from, the autoencoder and the reader are kept and its text encoder and
     U-Net are trained further.
@@ -58,11 +58,12 @@ class UNetRecipe(Recipe):
         tokenizer = architecture.tokenizer(folder / f"tokenizer-{worker.rank}")
         if start is None:
             autoencoder = fit("autoencoder", Autoencoding(images), self.autoencoder, *args).model
-            reader = fit("reader", Reading(images, scenes), self.reader, *args).model
             encoder = fit("text", Understanding(tokenizer, scenes), self.text, *args).encoder
             unet: nn.Module | None = None
             latents = encode_scenes(worker, folder, autoencoder, images)
             latents = standardize(autoencoder, latents)
+            reading = Reading(images, scenes, latents, autoencoder)
+            reader = fit("reader", reading, self.reader, *args).model
         else:
             given = Start.read(start, "unet")
             autoencoder, reader = given.autoencoder, given.reader
