@@ -628,7 +628,7 @@ def test_a_u_net_that_is_told_something_else_says_so(options, message, tmp_path)
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        (["--model", "sd15", "--height", "256", "--steps", "5"], "--model, --steps, --height"),
+        (["--model", "sd15", "--height", "256", "--steps", "5"], "--steps, --height, --model"),
         (["--model", "shapes"], "--model"),  # what would be taken anyway
         (["--batch", "2", "--tgate", "m=2,k=1"], "--tgate, --batch"),
     ],

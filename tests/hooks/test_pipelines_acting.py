@@ -286,10 +286,13 @@ def test_the_conditional_branch_stays_where_joint_attention_reads_the_text():
     """Stable Diffusion 3.5 has self-attention beside joint attention, which goes on reading."""
     from attnscope.hooks.refusals import model_keeps
     from attnscope.sites.attention import Site
+    from attnscope.sites.denoiser import Denoiser
 
     joint = Site("a", "joint", "b", 0), Site("c", "self", "b", 1)
-    assert model_keeps(torch.nn.Identity(), joint) == "cond"
-    assert model_keeps(torch.nn.Identity(), joint[1:]) == "uncond"
+    for sites, kept in ((joint, "cond"), (joint[1:], "uncond")):
+        denoiser = Denoiser(torch.nn.Identity())
+        vars(denoiser)["sites"] = sites
+        assert model_keeps(denoiser) == kept
 
 
 def test_text_that_stands_once_for_every_frame_is_sliced_with_its_sample():
