@@ -131,7 +131,8 @@ def test_a_family_is_one_file_and_everybody_asks_it(own):
     assert _stream(block) == Stream("states", 1)
     kept = narrowed({"own_ids": [1, 2], "other": [1, 2]}, 2, slice(0, 1))
     assert kept["own_ids"] == [1, 2]
-    pipe = type("OwnPipeline", (DiffusionPipeline,), {"__module__": "diffusers.pipelines.own"})
+    habits = {"__module__": "diffusers.pipelines.own", "__call__": lambda self: None}
+    pipe = type("OwnPipeline", (DiffusionPipeline,), habits)
     assert base._of_pipeline_class(pipe).cond_first
     options = call_options(pipe.__new__(pipe), seeds=[0], steps=2, guidance=4.0)
     assert options["own_scale"] == 4.0
