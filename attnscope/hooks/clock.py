@@ -24,8 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attnscope.families import of_pipeline
 from attnscope.hooks.callers import Caller, Owner, who_calls
-from attnscope.hooks.habits import Habits, habits_of
+from attnscope.hooks.habits import halves_of
 from attnscope.hooks.moments import Denoising, Moment
 
 _REMEDY = "make other calls of the denoiser outside of the Trace, or by a pipeline with a scheduler of its own"
@@ -57,7 +58,6 @@ class Clock:
         self._on_start, self._on_step, self._on_finish = on_start, on_step, on_finish
         self._on_announce = on_announce
         self._announced: Owner | None = None  # of the run whose first call is to come
-        self._habits = Habits()  # of the pipeline that is denoising
         self._call, self._rows_in_step = 0, 0
         self._shape: tuple[int, ...] = ()
         self._here = threading.local()  # a denoiser may be called from several threads
@@ -207,8 +207,7 @@ class Clock:
     def _begin_run(self, owner: Owner, who: Caller) -> None:
         self._announced = None
         owner.begin(who)
-        self._habits = habits_of(who.pipe)
-        pair = self._habits.pair if who.ships else None
+        pair = halves_of(who.pipe) if who.ships else None
         self.run = Denoising(self._count, len(self._scheduler.timesteps), pair, owner)
         self._count += 1
         self.runs.append(self.run)
@@ -280,7 +279,7 @@ class Clock:
         frames = self._shape[2] if len(self._shape) == 5 and stepped.ndim == 4 else 1
         if frames > 1 and self._shape[-2:] == stepped.shape[-2:] and len(stepped) % frames == 0:
             return stepped.reshape(-1, frames, *stepped.shape[1:]).transpose(1, 2)
-        if self._habits.steps_both and len(stepped) % 2 == 0:
+        if of_pipeline(run.started_by).steps_both and len(stepped) % 2 == 0:
             first, second = stepped.chunk(2)
             if run.samples is None:  # without guidance the halves are images of their own
                 run.samples = len(first) if torch.equal(first, second) else len(stepped)

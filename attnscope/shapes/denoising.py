@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -189,6 +189,8 @@ class UNetDenoising(Denoising):
         settings: see :class:`Denoising`.
     """
 
+    pipeline_class: ClassVar[type[Any]] = StableDiffusionPipeline
+
     def __init__(
         self, encoder: nn.Module, unet: UNet2DConditionModel | None, *data: Any, **settings: Any
     ) -> None:
@@ -210,9 +212,9 @@ class UNetDenoising(Denoising):
         predicted: Tensor = self.unet(x_t, timesteps, states).sample
         return predicted
 
-    def pipeline(self, autoencoder: AutoencoderKL | None) -> StableDiffusionPipeline:
-        """A Stable Diffusion pipeline over the trained parts, without a safety checker."""
-        return StableDiffusionPipeline(
+    def pipeline(self, autoencoder: AutoencoderKL | None) -> Any:
+        """A pipeline of :attr:`pipeline_class` over the trained parts, without a safety checker."""
+        return self.pipeline_class(
             vae=autoencoder,
             text_encoder=self.encoder,
             tokenizer=self.tokenizer,

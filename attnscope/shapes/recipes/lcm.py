@@ -24,7 +24,6 @@ from typing import Any
 
 import torch
 from diffusers import (
-    AutoencoderKL,
     LatentConsistencyModelPipeline,
     LCMScheduler,
     UNet2DConditionModel,
@@ -93,6 +92,8 @@ class ConsistencyDistillation(UNetDenoising):
         following: how much of the target network stays in a step.
         settings: see :class:`attnscope.shapes.denoising.Denoising`.
     """
+
+    pipeline_class = LatentConsistencyModelPipeline
 
     def __init__(
         self,
@@ -182,20 +183,6 @@ class ConsistencyDistillation(UNetDenoising):
 
     def _sigma(self, t: Tensor) -> Tensor:
         return (1 - self._signal(t) ** 2).sqrt()
-
-    def pipeline(self, autoencoder: AutoencoderKL | None) -> LatentConsistencyModelPipeline:
-        """The pipeline of latent consistency models, without a safety checker."""
-        return LatentConsistencyModelPipeline(
-            vae=autoencoder,
-            text_encoder=self.encoder,
-            tokenizer=self.tokenizer,
-            unet=self.unet,
-            scheduler=self.scheduler,
-            safety_checker=None,
-            feature_extractor=None,
-            image_encoder=None,
-            requires_safety_checker=False,
-        )
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class ReaderRecipe(Recipe):
 
     @torch.inference_mode()
     def score(self, reading: Reading, autoencoder: AutoencoderKL) -> dict[str, float]:
-        """What it reads rightly of decoded scenes, by the names of :data:`attnscope.metrics.measures.READ`."""
+        """What it reads rightly of decoded scenes, by the names of :data:`attnscope.runs.columns.READ`."""
         seed = self.seed + _HELD_OUT
         scenes = scenes_of(SPLITS, self.samples, seed)
         agreed = []
