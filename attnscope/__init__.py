@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from attnscope.observers.noise import NoiseMean
     from attnscope.observers.predictions import PredictionDistance
     from attnscope.observers.steps import StepDistance
-    from attnscope.plans.base import Action, Baseline, Plan, Trajectory
+    from attnscope.plans.base import Action, Baseline, Plan
     from attnscope.plans.guidance import GuidanceCutoff
     from attnscope.plans.null_text import NullTextEarly, NullTextLate
     from attnscope.plans.reuse import CrossReuse, SelfReuseEarly, SelfReuseLate, TGate
     from attnscope.plans.text_form import Combined
+    from attnscope.plans.trajectory import Trajectory
     from attnscope.sites.attention import Site, find_sites
 
 __version__ = "0.1.0"
@@ -47,11 +48,12 @@ _HOMES = {
     "observers.noise": ["NoiseMean"],
     "observers.predictions": ["PredictionDistance"],
     "observers.steps": ["StepDistance"],
-    "plans.base": ["Action", "Baseline", "Plan", "Trajectory"],
+    "plans.base": ["Action", "Baseline", "Plan"],
     "plans.guidance": ["GuidanceCutoff"],
     "plans.null_text": ["NullTextEarly", "NullTextLate"],
     "plans.reuse": ["CrossReuse", "SelfReuseEarly", "SelfReuseLate", "TGate"],
     "plans.text_form": ["Combined"],
+    "plans.trajectory": ["Trajectory"],
     "sites.attention": ["Site", "find_sites"],
 }
 

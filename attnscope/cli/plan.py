@@ -13,7 +13,7 @@ from attnscope.cli.grouping import OUTPUT, grouped
 if TYPE_CHECKING:
     import pandas as pd
 
-    from attnscope.plans.base import Trajectory
+    from attnscope.plans.trajectory import Trajectory
 
 _CELLS = {
     "compute": ("█", "blue"),
@@ -54,8 +54,8 @@ def plan(
     from attnscope.cli.console import results, show_json
     from attnscope.cli.parsing import chosen_plan
     from attnscope.errors import InputError
-    from attnscope.plans.base import made
     from attnscope.plans.reuse import paper_plan
+    from attnscope.plans.trajectory import made
 
     if out is not None and (out.suffix not in (".png", ".pdf") or not out.parent.is_dir()):
         raise InputError(f"--out {str(out)!r} is not a .png or .pdf in a folder that exists")

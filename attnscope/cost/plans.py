@@ -9,16 +9,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from attnscope.cost.counts import CONVENTIONS, Convention, Counts, SiteCost, summed
-from attnscope.plans.base import (
-    Action,
-    Baseline,
-    Plan,
-    Trajectory,
-    check_kinds,
-    made,
-)
+from attnscope.plans.base import Action, Baseline, Plan, check_kinds
 from attnscope.plans.parts import SAVINGS, Alone, Saving
 from attnscope.plans.text_form import parse
+from attnscope.plans.trajectory import Trajectory, made
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ def schedule(table: pd.DataFrame) -> Figure:
     """A plan's schedule.
 
     Args:
-        table: of :meth:`attnscope.plans.base.Trajectory.table`.
+        table: of :meth:`attnscope.plans.trajectory.Trajectory.table`.
     """
     height = 0.75 + 0.2 * table["row"].nunique()
     figure, ax = plt.subplots(figsize=(plots.COLUMN_WIDTH, height))

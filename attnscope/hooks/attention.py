@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from attnscope.hooks.moments import Moment
 from attnscope.hooks.observer import Observer
-from attnscope.plans.base import Action, Trajectory
+from attnscope.plans.base import Action
+from attnscope.plans.trajectory import Trajectory
 from attnscope.sites.attention import KINDS, Site
 
 _NAME = "attnscope"

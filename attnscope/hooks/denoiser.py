@@ -22,7 +22,8 @@ from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.null_text import NullText
 from attnscope.hooks.observer import Observer
 from attnscope.models.predictions import check_step
-from attnscope.plans.base import Baseline, Plan, Trajectory
+from attnscope.plans.base import Baseline, Plan
+from attnscope.plans.trajectory import Trajectory
 from attnscope.sites.around import LATENTS, given_latents
 from attnscope.sites.denoiser import Denoiser
 

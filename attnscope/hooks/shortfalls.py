@@ -11,7 +11,8 @@ from typing import Any
 
 from attnscope.hooks.attention import AttentionHook
 from attnscope.hooks.moments import Denoising
-from attnscope.plans.base import Plan, Trajectory
+from attnscope.plans.base import Plan
+from attnscope.plans.trajectory import Trajectory
 from attnscope.sites.denoiser import Denoiser
 
 

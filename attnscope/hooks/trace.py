@@ -34,8 +34,9 @@ from attnscope.hooks.display import as_html, as_line
 from attnscope.hooks.encodings import Encodings
 from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import Observer, as_observers
-from attnscope.plans.base import Action, Baseline, Plan, Trajectory, made
+from attnscope.plans.base import Action, Baseline, Plan
 from attnscope.plans.text_form import parse
+from attnscope.plans.trajectory import Trajectory, made
 from attnscope.sites.around import stream
 from attnscope.sites.attention import confirmed_kind, find_denoiser, unwrapped
 from attnscope.sites.denoiser import Denoiser

@@ -12,22 +12,24 @@ from typing import TYPE_CHECKING
 from attnscope.lazy import load_from
 
 if TYPE_CHECKING:
-    from attnscope.plans.base import Action, AnySite, Baseline, Plan, Trajectory
+    from attnscope.plans.base import Action, AnySite, Baseline, Plan
     from attnscope.plans.guidance import GuidanceCutoff
     from attnscope.plans.null_text import NullTextEarly, NullTextLate
     from attnscope.plans.options import Option
     from attnscope.plans.parts import Alone, Within
     from attnscope.plans.reuse import CrossReuse, SelfReuseEarly, SelfReuseLate, TGate
     from attnscope.plans.text_form import Combined, parse
+    from attnscope.plans.trajectory import Trajectory
 
 _HOMES = {
-    "base": ["Action", "AnySite", "Baseline", "Plan", "Trajectory"],
+    "base": ["Action", "AnySite", "Baseline", "Plan"],
     "guidance": ["GuidanceCutoff"],
     "null_text": ["NullTextEarly", "NullTextLate"],
     "options": ["Option"],
     "parts": ["Alone", "Within"],
     "reuse": ["CrossReuse", "SelfReuseEarly", "SelfReuseLate", "TGate"],
     "text_form": ["Combined", "parse"],
+    "trajectory": ["Trajectory"],
 }
 
 __all__ = [

@@ -44,7 +44,7 @@ def plan(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     A dot marks a step whose output is stored for the steps that reuse it.
 
     Args:
-        table: of :meth:`attnscope.plans.base.Trajectory.table`, as in ``TGate(10, 5).over(25).table()``.
+        table: of :meth:`attnscope.plans.trajectory.Trajectory.table`, as in ``TGate(10, 5).over(25).table()``.
         ax: where to draw; ``None`` is the current axes, whose schedule is replaced.
 
     Raises:

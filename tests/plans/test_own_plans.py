@@ -16,11 +16,11 @@ from attnscope import Action, Plan, Trace, find_sites
 from attnscope.cost.counts import Counts, SiteCost
 from attnscope.cost.plans import attribution, cost_of, savings
 from attnscope.errors import InputError
-from attnscope.plans.base import Trajectory, made
 from attnscope.plans.null_text import NullTextLate
 from attnscope.plans.parts import Alone
 from attnscope.plans.reuse import CrossReuse, TGate
 from attnscope.plans.text_form import Combined
+from attnscope.plans.trajectory import Trajectory, made
 
 COUNTS = Counts(
     sites=tuple(
