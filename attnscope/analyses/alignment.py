@@ -15,12 +15,12 @@ from attnscope.models.calling import call
 from attnscope.runs.batches import in_batches
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import image_seed
-from attnscope.shapes.reader import alignment, load_reader, matches
+from attnscope.shapes.reader import agreement, alignment, load_reader
 from attnscope.shapes.scenes import Scene, caption, generate
 
 
 @dataclass(frozen=True)
-class Settings:
+class AlignmentSettings:
     """What decides the scores.
 
     Args:
@@ -57,7 +57,7 @@ class Result:
 def measure(
     pipe: Any,
     folder: Path,
-    settings: Settings,
+    settings: AlignmentSettings,
     *,
     batch_size: int = 50,
     progress: Progress = SILENT,
@@ -88,7 +88,7 @@ def measure(
     images, agreed = [], []
     for batch, made in in_batches(list(enumerate(scenes)), batch_size, sample, progress=progress):
         pixels = torch.from_numpy(made).permute(0, 3, 1, 2).float() / 127.5 - 1
-        agreed.append(matches(reader.read(pixels), [scene for _, scene in batch]))
+        agreed.append(agreement(reader.read(pixels), [scene for _, scene in batch]))
         images.append(made)
         progress.advance(len(batch))
     return Result(

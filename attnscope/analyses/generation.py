@@ -34,7 +34,7 @@ _COMPARED_BATCHES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Sampling):
+class GenerationSettings(Sampling):
     """What decides the images, besides how they are sampled.
 
     Args:
@@ -70,7 +70,7 @@ class Generated:
 
 def generate(
     pipe: Any,
-    settings: Settings,
+    settings: GenerationSettings,
     prompts: Sequence[Prompt],
     given: Sequence[Any],
     *,
@@ -191,7 +191,7 @@ def _image_rows(
 def carry_out(
     path: Path,
     chosen: ChosenModel,
-    settings: Settings,
+    settings: GenerationSettings,
     prompts: Sequence[Prompt],
     given: Sequence[Any],
     *,

@@ -35,7 +35,7 @@ def ablate(
     run that was stopped goes on with the same command. Without arguments: the embedded model on 100
     held-out captions.
     """
-    from attnscope.analyses.ablation.arms import ATTENTION, Settings, arms_of, idle
+    from attnscope.analyses.ablation.arms import ATTENTION, AblationSettings, arms_of, idle
     from attnscope.analyses.ablation.run import carry_out
     from attnscope.cli import parsing, reading
     from attnscope.cli.console import Bars, messages, quiet_libraries
@@ -63,7 +63,7 @@ def ablate(
         intervals_of = (
             parsing.whole_numbers("--intervals", intervals) if attention == "self" else ()
         )
-        settings = Settings(
+        settings = AblationSettings(
             subjects=subjects,
             captions=source,
             prompts_digest=digest_of(prompts, given),

@@ -40,7 +40,7 @@ def bench(
     The plan, its parts alone and its rivals take turns with the baseline; ratios are taken within a
     round. Without arguments: the embedded model with the paper's plan.
     """
-    from attnscope.analyses.bench.arms import Settings
+    from attnscope.analyses.bench.arms import BenchSettings
     from attnscope.analyses.bench.run import Pictured, carry_out, is_timed, machine_of
     from attnscope.cli import parsing, reading
     from attnscope.cli.console import Bars, messages, quiet_libraries
@@ -66,7 +66,7 @@ def bench(
         plan = parsing.chosen_plan(tgate, other) or paper_plan(expected)
         plan.over(expected)
         given = [] if random_weights else _given(described, shown, batch, sampling.seed, size)
-        settings = Settings(
+        settings = BenchSettings(
             **settled(chosen, vars(sampling), size=size) | {"model": sampling.model},
             plan=str(plan),
             batch=batch,

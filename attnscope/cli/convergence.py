@@ -33,7 +33,7 @@ def convergence(
 
     Without arguments: the embedded model on 64 held-out captions.
     """
-    from attnscope.analyses.convergence.measure import Settings
+    from attnscope.analyses.convergence.measure import ConvergenceSettings
     from attnscope.analyses.convergence.run import carry_out
     from attnscope.cli import parsing, reading
     from attnscope.cli.console import Bars, quiet_libraries
@@ -50,7 +50,7 @@ def convergence(
     )
     reading.warn_of_world([chosen.described], prompts)
     with quiet_libraries():
-        settings = Settings(
+        settings = ConvergenceSettings(
             **settled(chosen, vars(sampling)),
             captions=source,
             prompts_digest=digest_of(prompts, given),

@@ -29,7 +29,7 @@ def generate(
     Without prompts: the embedded model on 8 held-out captions. It knows coloured shapes and nothing
     else; words that a model does not know are named.
     """
-    from attnscope.analyses.generation import Settings, carry_out
+    from attnscope.analyses.generation import GenerationSettings, carry_out
     from attnscope.cli import parsing, reading
     from attnscope.cli.console import Bars, quiet_libraries
     from attnscope.errors import InputError
@@ -57,7 +57,7 @@ def generate(
     )
     reading.warn_of_world([chosen.described], prompts)
     with quiet_libraries():
-        settings = Settings(
+        settings = GenerationSettings(
             **settled(chosen, vars(sampling)),
             captions=source,
             prompts_digest=digest_of(prompts, given),

@@ -137,7 +137,7 @@ def score(
 
     import pandas as pd
 
-    from attnscope.analyses.alignment import Settings, measure
+    from attnscope.analyses.alignment import AlignmentSettings, measure
     from attnscope.cli.console import Bars, quiet_libraries, show_json, show_table
     from attnscope.cli.parsing import check_guidance
     from attnscope.errors import InputError
@@ -163,7 +163,7 @@ def score(
         progress = Bars(quiet=as_json)
         with progress.stretch("images", limit * len(scales)):
             for scale in scales:
-                settings = Settings(
+                settings = AlignmentSettings(
                     limit=limit, steps=steps or described.steps, guidance=scale, seed=seed
                 )
                 results.append(measure(pipe, folder, settings, progress=progress))

@@ -26,7 +26,7 @@ Name = Literal["uncond", "cond"]
 
 
 @dataclass(eq=False)
-class Reading:
+class TextsRead:
     """What the calls of a run's first step read, as far as it can be told.
 
     Args:
@@ -104,13 +104,13 @@ class Encodings:
         self._heard: list[tuple[Tensor | None, Tensor | None]] = []
         self._last: tuple[Tensor | None, Tensor | None] = (None, None)
 
-    def collected(self) -> Reading:
+    def collected(self) -> TextsRead:
         """For the run that begins: what was encoded last, which may serve several runs."""
         heard, self._heard = self._heard, []
         if heard:
             # Pipelines that encode one prompt at a time do not say which of them is which.
             self._last = heard[0] if len(heard) == 1 else (None, None)
-        return Reading(*self._last)
+        return TextsRead(*self._last)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:

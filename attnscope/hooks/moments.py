@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from attnscope.hooks.callers import Owner
-from attnscope.hooks.encodings import Reading
+from attnscope.hooks.encodings import TextsRead
 
 _OTHER = {"cond": "uncond", "uncond": "cond", None: None}
 
@@ -60,7 +60,7 @@ class Denoising:
     steps: int
     pair: tuple[str, str] | None = ("uncond", "cond")
     owner: Owner = field(default_factory=Owner, repr=False)
-    reading: Reading = field(default_factory=Reading, repr=False)
+    reading: TextsRead = field(default_factory=TextsRead, repr=False)
     samples: int | None = None
     guided_steps: int = 0
     returned: bool = False

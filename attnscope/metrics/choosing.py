@@ -188,7 +188,7 @@ def embedded_world(
         progress: told what stands in the way.
     """
     from attnscope.models.names import describe, is_of_shapes
-    from attnscope.shapes.scenes import RESOLUTION, parse
+    from attnscope.shapes.scenes import RESOLUTION, scene_of
 
     described = [describe(model) for model in models]
     if not all(is_of_shapes(model) for model in described):
@@ -201,7 +201,7 @@ def embedded_world(
         return None
     for prompt in prompts:
         try:
-            parse(prompt.text)
+            scene_of(prompt.text)
         except ValueError:
             progress.say(
                 f"note: alignment is left out, since {prompt.text!r} is no caption of the embedded "

@@ -236,10 +236,10 @@ def _reading(
     """What the reader sees of every caption, by the names of :data:`attnscope.runs.columns.READ`."""
     import torch
 
-    from attnscope.shapes.reader import matches
-    from attnscope.shapes.scenes import parse
+    from attnscope.shapes.reader import agreement
+    from attnscope.shapes.scenes import scene_of
 
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
     read = reader.read(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1)
-    agreed = matches(read, [parse(caption) for caption in captions]).double().numpy()
+    agreed = agreement(read, [scene_of(caption) for caption in captions]).double().numpy()
     return dict(zip(READ, agreed.T, strict=True))

@@ -52,7 +52,7 @@ class Emphasis:
         return torch.where(choice, early, anywhere).mul(steps).long().clamp(0, steps - 1)
 
 
-class Denoising(Objective):
+class DenoisingObjective(Objective):
     """Predict the velocity (Salimans and Ho 2022): v = alpha noise - sigma x_0, in latents.
 
     Subclasses own the networks. With a head for places, an auxiliary loss makes every token tell
@@ -82,7 +82,7 @@ class Denoising(Objective):
         dropout: float,
         emphasis: Emphasis,
         telling: float = 0.0,
-        teacher: Denoising | None = None,
+        teacher: DenoisingObjective | None = None,
         teaching: float = 0.5,
     ) -> None:
         # In a tuple it is no part of this module: neither trained, nor averaged, nor saved.
@@ -179,14 +179,14 @@ def quick(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     return unet
 
 
-class UNetDenoising(Denoising):
+class UNetDenoising(DenoisingObjective):
     """Train Stable Diffusion's U-Net and a text encoder.
 
     Args:
         encoder: the text encoder to start from.
         unet: the U-Net to start from; ``None`` is an untrained one.
-        data: see :class:`Denoising`.
-        settings: see :class:`Denoising`.
+        data: see :class:`DenoisingObjective`.
+        settings: see :class:`DenoisingObjective`.
     """
 
     pipeline_class: ClassVar[type[Any]] = StableDiffusionPipeline

@@ -17,14 +17,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from attnscope.models.names import READER, SHAPES_FOLDER
-from attnscope.shapes.denoising import Denoising
+from attnscope.shapes.denoising import DenoisingObjective
 from attnscope.shapes.reader import Reader, load_reader
 
 _DENOISERS = ("unet", "transformer")
 _EXTRAS = "training.safetensors"
 
 
-def export(folder: Path, denoiser: Denoising, autoencoder: AutoencoderKL, reader: Reader) -> None:
+def export(
+    folder: Path, denoiser: DenoisingObjective, autoencoder: AutoencoderKL, reader: Reader
+) -> None:
     """Write the pipeline as an ordinary diffusers folder, and the reader beside it.
 
     The denoiser, the autoencoder and the reader are stored in half precision and load as float32;
@@ -46,7 +48,7 @@ def write_reader(folder: Path, reader: Reader) -> None:
     _save_half(reader.state_dict(), folder / READER)
 
 
-def write_state(folder: Path, denoiser: Denoising) -> None:
+def write_state(folder: Path, denoiser: DenoisingObjective) -> None:
     """Write what a training can start from: what was trained, in half precision, and nothing else.
 
     Args:
@@ -89,7 +91,7 @@ class Start:
         reader: given, it is not trained again.
         encoder: the text encoder, if the folder has one.
         denoiser: the U-Net or the transformer, if the folder has one.
-        extras: what else was trained, by name; see :meth:`Denoising.extras`.
+        extras: what else was trained, by name; see :meth:`DenoisingObjective.extras`.
     """
 
     autoencoder: AutoencoderKL

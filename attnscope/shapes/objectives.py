@@ -48,7 +48,7 @@ class Autoencoding(Objective):
         return loss
 
 
-class Reading(Objective):
+class ReadingObjective(Objective):
     """Classify images: half of them as they were rendered, half through the autoencoder.
 
     What the reader judges was decoded, and small dots and points come out of that blurred: trained on

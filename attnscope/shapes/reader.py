@@ -4,7 +4,7 @@ It has one head per attribute and object. Objects stand in canonical order (left
 to bottom), and a caption is brought to that order before the two are compared, so "a red circle
 left of a blue square" and "a blue square right of a red circle" read alike.
 
-:func:`matches` says what a person would of an image and its caption: are these the things that were
+:func:`agreement` says what a person would of an image and its caption: are these the things that were
 asked for, and do they stand where they should? The two are apart: things in each other's place are
 right things in wrong places.
 """
@@ -145,7 +145,7 @@ def load_reader(folder: Path) -> Reader:
     return reader.requires_grad_(False).eval()
 
 
-def matches(read: Tensor, scenes: Sequence[Scene]) -> Tensor:
+def agreement(read: Tensor, scenes: Sequence[Scene]) -> Tensor:
     """What of the scenes the reading shows.
 
     With an asked thing ``t`` and the seen thing ``p(t)`` that it is taken for, ``p`` is the one of the
@@ -211,6 +211,6 @@ def alignment(agreed: Tensor) -> dict[str, float]:
     ``relation`` is the mean over captions with two things; NaN if there are none.
 
     Args:
-        agreed: from :func:`matches`.
+        agreed: from :func:`agreement`.
     """
     return dict(zip(READ, agreed.double().nanmean(dim=0).tolist(), strict=True))

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from attnscope import documents
 from attnscope.files import write_whole
-from attnscope.shapes.denoising import Denoising
+from attnscope.shapes.denoising import DenoisingObjective
 from attnscope.shapes.exporting import write_state
 from attnscope.shapes.fitting import Worker
-from attnscope.shapes.reader import HEADS, Reader, alignment, encode, matches
+from attnscope.shapes.reader import HEADS, Reader, agreement, alignment, encode
 from attnscope.shapes.scenes import Scene, generate
 
 
@@ -80,14 +80,14 @@ class Sampler:
         self.autoencoder, self.reader = autoencoder, reader.to(worker.device)
         self.count, self.steps, self.guidance = count, steps, guidance
 
-    def score(self, denoiser: Denoising) -> dict[str, float]:
+    def score(self, denoiser: DenoisingObjective) -> dict[str, float]:
         """Alignment and order on validation captions, each worker sampling its share."""
         scenes = list(islice(generate("validation"), self.count))
         mine = scenes[self.worker.rank :: self.worker.count]
         images = self._sample(denoiser, mine)
         pixels = torch.from_numpy(images).float().permute(0, 3, 1, 2).to(self.worker.device) * 2 - 1
         read = self.reader.read(pixels)
-        judged = torch.cat([matches(read, mine), in_order(read, mine)[:, None]], dim=1).cpu()
+        judged = torch.cat([agreement(read, mine), in_order(read, mine)[:, None]], dim=1).cpu()
         judged = self._gather(judged)
         scores = {**alignment(judged[:, :-1]), "order": float(judged[:, -1].nanmean())}
         if self.worker.leads:
@@ -96,7 +96,7 @@ class Sampler:
             self._keep(denoiser, scores)
         return scores
 
-    def _sample(self, denoiser: Denoising, scenes: list[Scene]) -> Any:
+    def _sample(self, denoiser: DenoisingObjective, scenes: list[Scene]) -> Any:
         pipe = denoiser.pipeline(self.autoencoder).to(self.worker.device)
         pipe.set_progress_bar_config(disable=True)
         batches = []
@@ -122,7 +122,7 @@ class Sampler:
         gathered = gathered[gathered[:, 0] > 0] - 1
         return gathered.masked_fill(gathered == 2, float("nan"))
 
-    def _keep(self, denoiser: Denoising, scores: dict[str, float]) -> None:
+    def _keep(self, denoiser: DenoisingObjective, scores: dict[str, float]) -> None:
         """Write the state of the best model of this stage so far, and its scores last."""
         about = self.folder / "state" / "scores.json"
         stage = type(denoiser).__name__

@@ -4,7 +4,7 @@ A :class:`Scene` is what a caption can say: objects with a size, a fill, a colou
 a relation between two of them, and a background. Where exactly the objects stand is not part of
 the caption; :func:`render` draws it from a generator. Captions and scenes are exact inverses::
 
-    parse(caption(scene)) == scene
+    scene_of(caption(scene)) == scene
 
 The world is split by *combination*, not by position: every triple (fill, colour, shape) belongs
 to one of train, validation and test, and a scene belongs to the strictest split among its
@@ -148,7 +148,7 @@ def caption(scene: Scene) -> str:
     return f"{things} on a {scene.background} background"
 
 
-def parse(text: str) -> Scene:
+def scene_of(text: str) -> Scene:
     """The scene that a caption describes; the exact inverse of :func:`caption`.
 
     Raises:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from attnscope import Trace
 from attnscope.analyses.ablation import arms, sample
-from attnscope.analyses.ablation.arms import Settings, Subject, arms_of, gate_of
+from attnscope.analyses.ablation.arms import AblationSettings, Subject, arms_of, gate_of
 from attnscope.analyses.ablation.sample import sample_arm
 from attnscope.analyses.ablation.tables import images_of, noise_of, pictures_of
 from attnscope.errors import InputError
@@ -33,7 +33,7 @@ def settings(attention="cross", **options):
     subject |= {name: options.pop(name) for name in list(options) if name in subject}
     values = {"captions": "three", "prompts_digest": "", "limit": 3, "gates": ("2",),
               "intervals": (2,), "height": 32, "width": 32}  # fmt: skip
-    return Settings((Subject(**subject),), attention=attention, **(values | options))
+    return AblationSettings((Subject(**subject),), attention=attention, **(values | options))
 
 
 def make(pipe, wanted, run, **options):

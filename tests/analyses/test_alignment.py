@@ -9,7 +9,7 @@ import torch
 
 from attnscope.models.names import SHAPES_FOLDER
 from attnscope.runs.columns import READ
-from attnscope.shapes.reader import HEADS, alignment, encode, load_reader, matches
+from attnscope.shapes.reader import HEADS, agreement, alignment, encode, load_reader
 from attnscope.shapes.scenes import (
     BACKGROUNDS,
     COLORS,
@@ -20,8 +20,8 @@ from attnscope.shapes.scenes import (
     Scene,
     Thing,
     generate,
-    parse,
     render,
+    scene_of,
 )
 
 ATTRIBUTES = ("size", "fill", "color", "shape")
@@ -44,13 +44,13 @@ def read_as(scene):
 
 def seen(shown, asked):
     """By name, for one image that shows a scene."""
-    values = matches(torch.tensor([read_as(shown)]), [asked])[0].tolist()
+    values = agreement(torch.tensor([read_as(shown)]), [asked])[0].tolist()
     return dict(zip(READ, values, strict=True))
 
 
 def read_pixels(reader, images, asked):
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    table = matches(reader.read(pixels), asked)
+    table = agreement(reader.read(pixels), asked)
     return [dict(zip(READ, row, strict=True)) for row in table.tolist()]
 
 
@@ -134,7 +134,7 @@ def test_a_missing_thing_is_neither_seen_nor_placed():
 def test_what_the_reader_says_of_a_thing_that_it_does_not_see_counts_for_nothing():
     read = torch.tensor([read_as(ASKED)])
     read[0, list(HEADS).index("relation")] = 0
-    values = dict(zip(READ, matches(read, [ASKED])[0].tolist(), strict=True))
+    values = dict(zip(READ, agreement(read, [ASKED])[0].tolist(), strict=True))
     assert values["attributes"] == 0.5
     assert values["relation"] == values["all"] == 0
 
@@ -255,7 +255,7 @@ def scenes_of(rng, values):
 def test_every_pair_of_scenes_is_compared_as_the_definition_says(values):
     rng = np.random.default_rng(values)
     pairs = [(scenes_of(rng, values), scenes_of(rng, values)) for _ in range(1500)]
-    table = matches(torch.tensor([read_as(a) for a, _ in pairs]), [b for _, b in pairs])
+    table = agreement(torch.tensor([read_as(a) for a, _ in pairs]), [b for _, b in pairs])
     seen_relations = set()
     for row, (shown, asked) in zip(table.tolist(), pairs, strict=True):
         ours = {name: None if np.isnan(v) else v for name, v in zip(READ, row, strict=True)}
@@ -270,18 +270,18 @@ def test_all_is_what_it_was_when_heads_were_compared_one_by_one():
     rng = np.random.default_rng(0)
     pairs = [(scenes_of(rng, 2), scenes_of(rng, 2)) for _ in range(1500)]
     pairs += [(scene, scene) for scene in islice(generate("test"), 20)]
-    table = matches(torch.tensor([read_as(a) for a, _ in pairs]), [b for _, b in pairs])
+    table = agreement(torch.tensor([read_as(a) for a, _ in pairs]), [b for _, b in pairs])
     every = [encode(shown) == encode(asked) for shown, asked in pairs]
     assert table[:, READ.index("all")].tolist() == every
     assert any(every)
 
 
 def test_values_are_numbers_of_images_and_relation_is_a_mean_of_captions_with_two_things():
-    alone = parse("a small red star on a navy background")
+    alone = scene_of("a small red star on a navy background")
     asked = [ASKED, alone, ASKED, alone, alone]
     swapped = replace(ASKED, things=ASKED.things[::-1])
     shown = [ASKED, alone, swapped, ASKED, alone]
-    agreed = matches(torch.tensor([read_as(scene) for scene in shown]), asked)
+    agreed = agreement(torch.tensor([read_as(scene) for scene in shown]), asked)
     assert agreed.dtype == torch.float32
     assert agreed.shape == (5, len(READ))
     scores = alignment(agreed)
@@ -291,4 +291,4 @@ def test_values_are_numbers_of_images_and_relation_is_a_mean_of_captions_with_tw
     assert scores["attributes"] == pytest.approx(
         np.mean([scores[name] for name in ATTRIBUTES]), abs=1e-6
     )
-    assert np.isnan(alignment(matches(torch.tensor([read_as(alone)]), [alone]))["relation"])
+    assert np.isnan(alignment(agreement(torch.tensor([read_as(alone)]), [alone]))["relation"])

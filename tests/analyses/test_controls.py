@@ -14,7 +14,7 @@ from test_pairs import collect
 from attnscope import plots
 from attnscope.analyses.convergence import controls
 from attnscope.analyses.convergence.interventions import latents_kept, latents_replayed
-from attnscope.analyses.convergence.measure import Settings
+from attnscope.analyses.convergence.measure import ConvergenceSettings
 from attnscope.analyses.convergence.measure import measure as measure_curves
 from attnscope.figures.controls import figure_controls
 from attnscope.models.calling import call
@@ -31,7 +31,7 @@ PROMPTS = [Prompt(10 + index, text) for index, text in enumerate(CAPTIONS)]
 
 
 def settings(**changes):
-    return Settings(
+    return ConvergenceSettings(
         **{
             "model": "toy", "weights": None, "captions": "toy", "prompts_digest": "", "limit": 3,
             "steps": 4, "scheduler": None, "guidance": 5.0, "seed": 0, "kinds": ("cross", "self"),

@@ -5,7 +5,12 @@ import torch
 import toys
 from hearing import Hearing
 
-from attnscope.analyses.convergence.measure import Settings, converged_steps, measure, still
+from attnscope.analyses.convergence.measure import (
+    ConvergenceSettings,
+    converged_steps,
+    measure,
+    still,
+)
 from attnscope.runs.prompts import Prompt, image_seed
 
 CAPTIONS = [
@@ -16,7 +21,7 @@ CAPTIONS = [
 
 
 def settings(**changes):
-    return Settings(
+    return ConvergenceSettings(
         **{
             "model": "toy", "weights": None, "captions": "toy", "prompts_digest": "", "limit": 3, "steps": 4,
             "scheduler": None, "guidance": 5.0, "seed": 0, "kinds": ("cross", "self"),

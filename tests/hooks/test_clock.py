@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from attnscope.hooks.clock import Clock
-from attnscope.hooks.encodings import Reading
+from attnscope.hooks.encodings import TextsRead
 from attnscope.hooks.moments import Denoising, Moment
 
 COND, UNCOND, OTHER = torch.full((1, 3), 1.0), torch.full((1, 3), 2.0), torch.full((1, 3), 3.0)
@@ -134,7 +134,7 @@ def test_a_moment_knows_which_rows_it_holds():
 
 def run_of(*calls, samples=2, pair=("uncond", "cond"), reads=()):
     """A run whose first step has made calls of so many rows, or of a context and rows."""
-    run = Denoising(0, 5, pair, samples=samples, reading=Reading(COND, UNCOND))
+    run = Denoising(0, 5, pair, samples=samples, reading=TextsRead(COND, UNCOND))
     for number, call in enumerate(calls):
         run.note_call(number, *(call if isinstance(call, tuple) else (None, call)))
     for number, states in enumerate(reads):

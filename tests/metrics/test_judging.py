@@ -16,8 +16,8 @@ from attnscope.metrics.summaries import at_gate, larger_than_chance, over_seeds,
 from attnscope.models.names import SHAPES_FOLDER
 from attnscope.runs.columns import READ
 from attnscope.runs.folder import Run
-from attnscope.shapes.reader import alignment, load_reader, matches
-from attnscope.shapes.scenes import Scene, caption, generate, parse, render
+from attnscope.shapes.reader import agreement, alignment, load_reader
+from attnscope.shapes.scenes import Scene, caption, generate, render, scene_of
 
 RNG = np.random.default_rng(0)
 ARMS = {"S": None, "S^F": 2, "S^L": 2}
@@ -183,11 +183,11 @@ def test_the_reader_reads_every_image_as_it_reads_all_of_them(rendered):
     for _, own in measured.groupby("trajectory"):
         pixels = np.stack([np.asarray(Image.open(run.path / path)) for path in own["path"]])
         tensor = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
-        asked = [parse(texts[number]) for number in own["prompt_id"]]
-        scores = alignment(matches(reader.read(tensor), asked))
+        asked = [scene_of(texts[number]) for number in own["prompt_id"]]
+        scores = alignment(agreement(reader.read(tensor), asked))
         for name in READ:
             assert own[name].mean() == pytest.approx(scores[name]), name
-        two = own["text"].map(lambda text: parse(text).relation is not None)
+        two = own["text"].map(lambda text: scene_of(text).relation is not None)
         assert own["relation"].isna().tolist() == (~two).tolist()
         assert two.any()
         assert not two.all()

@@ -29,7 +29,7 @@ def settings_of(kind, **size):
         "height": None, "width": None, **size,
     }  # fmt: skip
     return kind(**{f.name: common[f.name] for f in dataclasses.fields(kind) if f.name in common},
-                **{"plan": "baseline", "compare": False} if kind is generation.Settings
+                **{"plan": "baseline", "compare": False} if kind is generation.GenerationSettings
                 else {"limit": 1, "kinds": ("cross", "self"), "sites": None})  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def test_one_side_alone_means_a_square_in_every_analysis(sd, asked, made, tmp_pa
     assert (image.height, image.width) == made
     saved = []
     table = generation.generate(
-        sd, settings_of(generation.Settings, **asked), [PROMPT], [PROMPT.text], batch_size=1,
+        sd, settings_of(generation.GenerationSettings, **asked), [PROMPT], [PROMPT.text], batch_size=1,
         save=lambda arm, prompt, frame, image: saved.append(image) or "path",
     ).images  # fmt: skip
     assert [(image.height, image.width) for image in saved] == [made]
@@ -56,7 +56,11 @@ def test_one_side_alone_means_a_square_in_every_analysis(sd, asked, made, tmp_pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sd.unet, "forward", _spying(sd.unet.forward, seen))
         measure.measure(
-            sd, settings_of(measure.Settings, **asked), [PROMPT], [PROMPT.text], batch_size=1
+            sd,
+            settings_of(measure.ConvergenceSettings, **asked),
+            [PROMPT],
+            [PROMPT.text],
+            batch_size=1,
         )
     assert set(seen) == {tuple(side // sd.vae_scale_factor for side in made)}
 
@@ -71,7 +75,7 @@ def _spying(forward, seen):
 
 def test_an_ablation_of_one_side_alone_is_square(sd, tmp_path):
     subject = arms.Subject(**SUBJECT)
-    settings = arms.Settings((subject,), "none", "", 1, "cross", ("1",), (), height=40)
+    settings = arms.AblationSettings((subject,), "none", "", 1, "cross", ("1",), (), height=40)
     run = Run.open(tmp_path / "run", "ablate", settings)
     arm = arms.arms_of(settings)[0]
     sample_arm(sd, arm, settings, [PROMPT], [PROMPT.text], run, batch_size=1)
@@ -82,7 +86,7 @@ def test_an_ablation_of_one_side_alone_is_square(sd, tmp_path):
 
 def test_the_size_of_a_subject_goes_before_that_of_all(sd, tmp_path):
     subject = arms.Subject(**SUBJECT, height=24, width=40)
-    settings = arms.Settings((subject,), "none", "", 1, "cross", ("1",), ())
+    settings = arms.AblationSettings((subject,), "none", "", 1, "cross", ("1",), ())
     run = Run.open(tmp_path / "run", "ablate", settings)
     arm = arms.arms_of(settings)[0]
     sample_arm(sd, arm, settings, [PROMPT], [PROMPT.text], run, batch_size=1)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from hearing import Hearing
 
-from attnscope.analyses.convergence.measure import Settings
+from attnscope.analyses.convergence.measure import ConvergenceSettings
 from attnscope.analyses.convergence.run import carry_out
 from attnscope.models.chosen import ChosenModel
 from attnscope.runs.folder import Run
@@ -63,7 +63,7 @@ def test_a_run_can_be_carried_out_from_python_and_says_nothing_unasked(folder, t
         str(folder), scheduler=None, device="cpu", dtype="auto", offline=True, allow_pickle=False
     )
     asked = {"steps": 3, "guidance": 5.0, "seed": 0, "height": 16, "width": None}
-    settings = Settings(
+    settings = ConvergenceSettings(
         **settled(chosen, asked), captions="two", prompts_digest="", limit=2,
         kinds=("cross", "self"), sites=None,
     )  # fmt: skip

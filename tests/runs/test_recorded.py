@@ -59,9 +59,9 @@ def test_a_batch_that_was_halved_is_recorded(attnscope, folder, captions, tmp_pa
 
 
 def test_a_run_that_goes_on_elsewhere_says_so(tmp_path, captions):
-    from attnscope.analyses.ablation.arms import Settings
+    from attnscope.analyses.ablation.arms import AblationSettings
 
-    settings = Settings((), "none", "", 1, "cross", ("1",), ())
+    settings = AblationSettings((), "none", "", 1, "cross", ("1",), ())
     Run.open(tmp_path / "run", "ablate", settings, device="cpu", batch_size=4)
     Run.open(tmp_path / "run", "ablate", settings, device="cpu", batch_size=4)
     assert "later" not in Run(tmp_path / "run").about

@@ -33,12 +33,12 @@ def made(kind, **changes):
 @pytest.mark.parametrize(
     ("command", "settings", "path"),
     [
-        ("convergence", made(convergence.Settings), "runs/convergence-toy-04b5588f"),
-        ("generate", made(generation.Settings), "runs/generate-toy-f46a1d50"),
-        ("bench", made(bench.Settings, width=16), "runs/bench-toy-6604725c"),
+        ("convergence", made(convergence.ConvergenceSettings), "runs/convergence-toy-04b5588f"),
+        ("generate", made(generation.GenerationSettings), "runs/generate-toy-f46a1d50"),
+        ("bench", made(bench.BenchSettings, width=16), "runs/bench-toy-6604725c"),
         (
             "ablate",
-            ablation.Settings(
+            ablation.AblationSettings(
                 (ablation.Subject(model="toy", weights="abc", dtype="float32", guidance=7.5,
                                   steps=(4,), schedulers=(None,), height=16),),
                 "c.txt", "d", 2, "cross", ("2",), (),
@@ -51,7 +51,9 @@ def test_a_run_directory_has_the_name_that_version_0_1_gave_it(command, settings
     assert str(default_path(command, "toy", settings)) == path
 
 
-@pytest.mark.parametrize("kind", [convergence.Settings, generation.Settings, bench.Settings])
+@pytest.mark.parametrize(
+    "kind", [convergence.ConvergenceSettings, generation.GenerationSettings, bench.BenchSettings]
+)
 def test_the_settings_of_every_run_hold_how_it_is_sampled(kind, tmp_path):
     settings = made(kind, width=16)
     assert isinstance(settings, Sampling)
@@ -65,7 +67,9 @@ def test_an_arm_is_sampled_as_its_subject_with_what_is_the_arm_s_own():
         model="toy", weights="abc", dtype="float16", guidance=7.5, steps=(4, 6), schedulers=("ddim",),
         height=24, width=40,
     )  # fmt: skip
-    settings = ablation.Settings((subject,), "c.txt", "", 1, "cross", ("2",), (), seeds=(3,))
+    settings = ablation.AblationSettings(
+        (subject,), "c.txt", "", 1, "cross", ("2",), (), seeds=(3,)
+    )
     arm = next(arm for arm in ablation.arms_of(settings) if arm.trajectory == "no guidance")
     assert settings.sampling(arm) == Sampling(
         model="toy", weights="abc", dtype="float16", guidance=1.0, height=24, width=40, steps=4,

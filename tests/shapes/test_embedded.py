@@ -13,8 +13,8 @@ from attnscope.analyses import alignment
 from attnscope.models.calling import call
 from attnscope.models.names import MODELS, SHAPES_FOLDER
 from attnscope.runs.columns import READ
+from attnscope.shapes.reader import agreement, load_reader
 from attnscope.shapes.reader import alignment as scores
-from attnscope.shapes.reader import load_reader, matches
 from attnscope.shapes.scenes import caption, generate, render
 
 
@@ -51,7 +51,7 @@ def test_the_reader_reads_held_out_renders():
     scenes = list(islice(generate("test", seed=5), 600))
     images = np.stack([render(scene, rng) for scene in scenes])
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-    seen = scores(matches(load_reader(SHAPES_FOLDER).read(pixels), scenes))
+    seen = scores(agreement(load_reader(SHAPES_FOLDER).read(pixels), scenes))
     assert all(seen[name] >= 0.98 for name in READ if name != "all"), seen
 
 
@@ -60,7 +60,7 @@ def test_it_draws_what_held_out_captions_ask_for(pipe):
 
     Not so for the relation: it stands at chance. The model card has the figures of 1,000 captions.
     """
-    settings = alignment.Settings(limit=24, steps=25, guidance=MODELS["shapes"].guidance)
+    settings = alignment.AlignmentSettings(limit=24, steps=25, guidance=MODELS["shapes"].guidance)
     result = alignment.measure(pipe, SHAPES_FOLDER, settings)
     assert result.images.shape == (24, 64, 64, 3)
     floors = {"size": 0.8, "fill": 0.7, "color": 0.7, "shape": 0.7, "background": 0.8}
@@ -74,7 +74,7 @@ def test_guidance_and_text_matter(pipe):
     made = call(pipe, [caption(scene) for scene in scenes], **options)
     pixels = torch.from_numpy(made).permute(0, 3, 1, 2).float() * 2 - 1
     read = load_reader(SHAPES_FOLDER).read(pixels)
-    right, wrong = (scores(matches(read, asked)) for asked in (scenes, scenes[1:] + scenes[:1]))
+    right, wrong = (scores(agreement(read, asked)) for asked in (scenes, scenes[1:] + scenes[:1]))
     assert right["color"] > wrong["color"] + 0.2
     assert right["background"] > wrong["background"] + 0.3
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attnscope.shapes import scenes
-from attnscope.shapes.scenes import Scene, Thing, caption, generate, parse, render
+from attnscope.shapes.scenes import Scene, Thing, caption, generate, render, scene_of
 
 BIG_RED = Thing("large", "striped", "red", "circle")
 SMALL_BLUE = Thing("small", "plain", "blue", "square")
@@ -20,7 +20,7 @@ def test_a_caption_reads_like_one():
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_parse_is_the_exact_inverse_of_caption(split):
     for scene in islice(generate(split), 500):
-        assert parse(caption(scene)) == scene
+        assert scene_of(caption(scene)) == scene
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_parse_is_the_exact_inverse_of_caption(split):
 )  # fmt: skip
 def test_other_texts_are_refused(text):
     with pytest.raises(ValueError, match="is not"):
-        parse(text)
+        scene_of(text)
 
 
 def test_splits_share_no_combination():

@@ -70,13 +70,13 @@ def test_it_is_scored_in_its_own_number_of_steps(attnscope, trained, monkeypatch
     from attnscope.analyses import alignment
 
     asked = []
-    original = alignment.Settings
+    original = alignment.AlignmentSettings
 
     def settings(**values):
         asked.append(values["steps"])
         return original(**{**values, "steps": 2})
 
-    monkeypatch.setattr(alignment, "Settings", settings)
+    monkeypatch.setattr(alignment, "AlignmentSettings", settings)
     code, out, err = attnscope("shapes", "score", "--model", trained, "--limit", 2, "--json")
     assert code == 0, err
     assert '"all"' in out

@@ -67,7 +67,7 @@ def test_the_reader_compares_in_canonical_order():
     retold = Scene((RIGHT, LEFT), "right of", "gray")
     assert reader.encode(told) == reader.encode(retold)
     read = torch.tensor([reader.encode(told)])
-    assert reader.alignment(reader.matches(read, [retold])) == dict.fromkeys(READ, 1.0)
+    assert reader.alignment(reader.agreement(read, [retold])) == dict.fromkeys(READ, 1.0)
 
 
 def test_alignment_tells_what_is_drawn_from_where_it_stands():
@@ -76,7 +76,7 @@ def test_alignment_tells_what_is_drawn_from_where_it_stands():
     swapped = Scene((RIGHT, LEFT), "left of", "gray")
     alone = Scene((LEFT,), None, "gray")
     read = torch.tensor([reader.encode(swapped), [0 if c < 0 else c for c in reader.encode(alone)]])
-    scores = reader.alignment(reader.matches(read, [asked, alone]))
+    scores = reader.alignment(reader.agreement(read, [asked, alone]))
     assert scores["color"] == scores["attributes"] == scores["background"] == 1
     assert scores["relation"] == 0
     assert scores["all"] == 0.5

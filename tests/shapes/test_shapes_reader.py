@@ -10,7 +10,7 @@ from attnscope.shapes import reader
 from attnscope.shapes.exporting import Start
 from attnscope.shapes.fitting import Schedule
 from attnscope.shapes.latents import scenes_of
-from attnscope.shapes.objectives import Reading, to_float
+from attnscope.shapes.objectives import ReadingObjective, to_float
 from attnscope.shapes.recipes.reader import ReaderRecipe
 from attnscope.shapes.scenes import render
 from attnscope.shapes.train import train
@@ -24,7 +24,9 @@ def reading():
     images = np.stack([render(scene, np.random.default_rng(i)) for i, scene in enumerate(SCENES)])
     with torch.no_grad():
         latents = given.autoencoder.encode(to_float(images)).latent_dist.mean.half().numpy()
-    return Reading(images, SCENES, latents, given.autoencoder, given.reader.requires_grad_(True))
+    return ReadingObjective(
+        images, SCENES, latents, given.autoencoder, given.reader.requires_grad_(True)
+    )
 
 
 def test_scenes_are_of_the_splits_in_turn():

@@ -34,8 +34,8 @@ class Subject(ModelUse):
         schedulers: short names; ``None`` is the model's own.
         own_steps: how many steps the model's own scheduler makes of each of ``steps``; empty for as
             many.
-        height: in pixels; ``None`` is that of :class:`Settings`.
-        width: in pixels; ``None`` is that of :class:`Settings`.
+        height: in pixels; ``None`` is that of :class:`AblationSettings`.
+        width: in pixels; ``None`` is that of :class:`AblationSettings`.
     """
 
     steps: tuple[int, ...]
@@ -52,7 +52,7 @@ class Subject(ModelUse):
 
 
 @dataclass(frozen=True)
-class Settings:
+class AblationSettings:
     """What decides an ablation's images.
 
     Args:
@@ -169,7 +169,7 @@ class Arm:
         return re.sub(r"[^\w.+=-]+", "-", "-".join([*parts, self.name.replace("^", "")]))
 
 
-def arms_of(settings: Settings) -> list[Arm]:
+def arms_of(settings: AblationSettings) -> list[Arm]:
     """Every arm; those of one cell stand together, ``S`` first.
 
     Arms that are to reuse and find nothing to reuse are left out (see :func:`idle`): they would be S
@@ -192,12 +192,12 @@ def arms_of(settings: Settings) -> list[Arm]:
     return made
 
 
-def idle(settings: Settings) -> list[str]:
+def idle(settings: AblationSettings) -> list[str]:
     """Names of arms that would reuse nothing, such as S^L with a gate before its warm-up is over."""
     return list(dict.fromkeys(arm.name for arm in _all_arms(settings) if arm.is_idle))
 
 
-def _all_arms(settings: Settings) -> Iterator[Arm]:
+def _all_arms(settings: AblationSettings) -> Iterator[Arm]:
     for subject in settings.subjects:
         for scheduler, steps, scale, seed in product(
             subject.schedulers, subject.steps, settings.noise_scales, settings.seeds
@@ -211,7 +211,7 @@ def _all_arms(settings: Settings) -> Iterator[Arm]:
 
 
 def _trajectories(
-    settings: Settings, subject: Subject, steps: int
+    settings: AblationSettings, subject: Subject, steps: int
 ) -> Iterator[tuple[str, Plan, int | None, int | None]]:
     """Name, plan, gate and interval."""
     guided = subject.guidance > 1

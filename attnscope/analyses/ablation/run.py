@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnscope.analyses.ablation import sample, tables
-from attnscope.analyses.ablation.arms import Arm, Settings, arms_of
+from attnscope.analyses.ablation.arms import AblationSettings, Arm, arms_of
 from attnscope.metrics import summaries
 from attnscope.metrics.judging import judge
 from attnscope.runs.columns import OWN
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def carry_out(
     path: Path,
     models: Sequence[ChosenModel],
-    settings: Settings,
+    settings: AblationSettings,
     prompts: Sequence[Prompt],
     given: Sequence[Any],
     quality: Quality,
@@ -68,7 +68,7 @@ def _make(
     path: Path,
     model: ChosenModel,
     arms: Sequence[Arm],
-    settings: Settings,
+    settings: AblationSettings,
     prompts: Sequence[Prompt],
     given: Sequence[Any],
     batch_size: int | None,
@@ -130,7 +130,11 @@ def _set(pipe: Any, arm: Arm) -> None:
 
 
 def _judge(
-    run: Run, settings: Settings, prompts: Sequence[Prompt], judges: Judges, progress: Progress
+    run: Run,
+    settings: AblationSettings,
+    prompts: Sequence[Prompt],
+    judges: Judges,
+    progress: Progress,
 ) -> None:
     """Measure the images."""
     made = tables.images_of(run, settings)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL.Image import Image
 
-from attnscope.analyses.ablation.arms import PICTURED, Arm, Settings, pictured_steps
+from attnscope.analyses.ablation.arms import PICTURED, AblationSettings, Arm, pictured_steps
 from attnscope.errors import InputError
 from attnscope.files import write_whole
 from attnscope.runs.folder import Run
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def sample_arm(
     pipe: Any,
     arm: Arm,
-    settings: Settings,
+    settings: AblationSettings,
     prompts: Sequence[Prompt],
     given: Sequence[Any],
     run: Run,

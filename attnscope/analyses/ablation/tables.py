@@ -6,14 +6,14 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from attnscope.analyses.ablation.arms import Arm, Settings, arms_of
+from attnscope.analyses.ablation.arms import AblationSettings, Arm, arms_of
 from attnscope.analyses.ablation.sample import parts_of, read_tables
 from attnscope.errors import InputError
 from attnscope.runs.folder import Run
 from attnscope.tables import concatenate
 
 
-def images_of(run: Run, settings: Settings) -> pd.DataFrame:
+def images_of(run: Run, settings: AblationSettings) -> pd.DataFrame:
     """Every image of a run: the columns of its arm, then ``prompt_id``, ``frame`` and ``path``.
 
     Raises:
@@ -33,7 +33,7 @@ def images_of(run: Run, settings: Settings) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def noise_of(run: Run, settings: Settings) -> pd.DataFrame:
+def noise_of(run: Run, settings: AblationSettings) -> pd.DataFrame:
     """The predicted noise of every arm per step and branch (the paper's Figure 3a).
 
     Returns:
@@ -55,7 +55,7 @@ def noise_of(run: Run, settings: Settings) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def pictures_of(run: Run, settings: Settings) -> pd.DataFrame:
+def pictures_of(run: Run, settings: AblationSettings) -> pd.DataFrame:
     """The images on the way that were kept: the columns of the arm, ``prompt_id, step, path``."""
     tables = []
     for arm in arms_of(settings):

@@ -23,7 +23,7 @@ BY_VALUES = "what it skips depends on the values, which are random here"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Sampling):
+class BenchSettings(Sampling):
     """What decides the times, besides how images are sampled.
 
     Args:
@@ -53,7 +53,7 @@ class Settings(Sampling):
 
 
 @dataclass(frozen=True)
-class Arm:
+class Contender:
     """One way to run the pipeline.
 
     Args:
@@ -126,7 +126,7 @@ class Arm:
         return cost_of(tested.counts, self.plan, steps, guided=tested.guided, batch=tested.batch)
 
 
-def arms_of(cost: Cost, *, rivals: Sequence[str] = (), watched: bool = False) -> list[Arm]:
+def arms_of(cost: Cost, *, rivals: Sequence[str] = (), watched: bool = False) -> list[Contender]:
     """All arms, the baseline first. Parts of the plan that save nothing over its steps are left out.
 
     Args:
@@ -135,21 +135,21 @@ def arms_of(cost: Cost, *, rivals: Sequence[str] = (), watched: bool = False) ->
         watched: with a ``Trace`` that does nothing, and with one that watches everything.
     """
     plan = cost.trajectory.plan
-    made = [Arm(BASELINE, Baseline(), traced=False)]
+    made = [Contender(BASELINE, Baseline(), traced=False)]
     if watched:
-        made += [Arm(INACTIVE, Baseline()), Arm(WATCHED, Baseline(), observed=True)]
+        made += [Contender(INACTIVE, Baseline()), Contender(WATCHED, Baseline(), observed=True)]
     if not isinstance(plan, Baseline):
-        made.append(Arm(str(plan), plan))
+        made.append(Contender(str(plan), plan))
     ways = savings(plan, cost.counts, guided=cost.guided)
-    parts = [Arm(f"{way} alone", Alone(plan, way), part=way) for way in ways]
+    parts = [Contender(f"{way} alone", Alone(plan, way), part=way) for way in ways]
     saving = [part for part in parts if part.ideal(cost) > 1]
     made += saving if len(saving) > 1 else []
     gate = getattr(plan, "gate", 0)
     if cost.guided and gate and not isinstance(plan, GuidanceCutoff):
         adaptive = GuidanceCutoff(gate)
-        made.append(Arm(str(adaptive), adaptive, optional=True))
+        made.append(Contender(str(adaptive), adaptive, optional=True))
     made += [
-        Arm(RIVALS[name].name, plan, rival=RIVALS[name], guided=cost.guided, optional=True)
+        Contender(RIVALS[name].name, plan, rival=RIVALS[name], guided=cost.guided, optional=True)
         for name in rivals
     ]
     return made
@@ -162,7 +162,7 @@ def reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def shuffled(arms: Sequence[Arm], number: int) -> list[Arm]:
+def shuffled(arms: Sequence[Contender], number: int) -> list[Contender]:
     """An order of the arms for a round."""
     order = list(arms)
     random.Random(number).shuffle(order)

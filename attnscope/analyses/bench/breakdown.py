@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from attnscope.analyses.bench.arms import Arm, shuffled
+from attnscope.analyses.bench.arms import Contender, shuffled
 from attnscope.analyses.bench.rounds import Workload
 from attnscope.runs.progress import SILENT, Progress
 
@@ -20,7 +20,7 @@ TIME_PARTS = ("cross", "self", "joint", "other", "outside")
 
 def measure_breakdown(
     pipe: Any,
-    arms: Sequence[Arm],
+    arms: Sequence[Contender],
     workload: Workload,
     *,
     passes: int,

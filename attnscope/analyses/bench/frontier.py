@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from attnscope.analyses.bench.arms import BASELINE, Arm, Settings, reason_of
+from attnscope.analyses.bench.arms import BASELINE, BenchSettings, Contender, reason_of
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
@@ -16,8 +16,8 @@ from attnscope.runs.prompts import Prompt
 
 def sample_arms(
     pipe: Any,
-    arms: Sequence[Arm],
-    settings: Settings,
+    arms: Sequence[Contender],
+    settings: BenchSettings,
     prompts: Sequence[Prompt],
     given: Sequence[Any],
     run: Run,
@@ -57,7 +57,7 @@ def sample_arms(
         folder = run.path / "images" / key
         folder.mkdir(parents=True, exist_ok=True)
 
-        def work(batch: Sequence[tuple[Prompt, Any]], arm: Arm = arm) -> Sequence[Any]:
+        def work(batch: Sequence[tuple[Prompt, Any]], arm: Contender = arm) -> Sequence[Any]:
             ids = [prompt.prompt_id for prompt, _ in batch]
             keywords = settings.keywords(pipe, ids, **options)
             with arm.on(pipe) as call:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from attnscope.analyses.bench.arms import BY_VALUES, Arm, reason_of, shuffled
+from attnscope.analyses.bench.arms import BY_VALUES, Contender, reason_of, shuffled
 from attnscope.analyses.bench.rivals import Call
 from attnscope.errors import InputError
 from attnscope.runs.progress import SILENT, Progress
@@ -48,7 +48,7 @@ class Workload:
 
 def measure_rounds(
     pipe: Any,
-    arms: Sequence[Arm],
+    arms: Sequence[Contender],
     workload: Workload,
     numbers: Iterable[int],
     *,
@@ -105,7 +105,7 @@ def measure_rounds(
 
 
 def _one_call(
-    pipe: Any, arm: Arm, workload: Workload, stopwatch: Stopwatch, memory: PeakMemory
+    pipe: Any, arm: Contender, workload: Workload, stopwatch: Stopwatch, memory: PeakMemory
 ) -> tuple[float, float]:
     """Seconds per image and the peak of memory."""
     memory.reset()

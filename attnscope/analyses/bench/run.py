@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from attnscope.analyses.bench import breakdown, frontier, rounds, speedups
-from attnscope.analyses.bench.arms import Arm, Settings, arms_of
+from attnscope.analyses.bench.arms import BenchSettings, Contender, arms_of
 from attnscope.analyses.bench.instruments import PeakMemory, Stopwatch
 from attnscope.analyses.bench.rounds import Workload
 from attnscope.errors import InputError
@@ -46,7 +46,7 @@ class Pictured:
         return digest_of(self.prompts, self.given)
 
 
-def is_timed(path: Path, settings: Settings) -> bool:
+def is_timed(path: Path, settings: BenchSettings) -> bool:
     """Whether a directory holds the times of this very benchmark.
 
     Raises:
@@ -56,7 +56,7 @@ def is_timed(path: Path, settings: Settings) -> bool:
 
 
 def machine_of(device: str) -> dict[str, Any]:
-    """What times depend on besides the model, as :class:`Settings` has it: device, threads, versions.
+    """What times depend on besides the model, as :class:`BenchSettings` has it: device, threads, versions.
 
     Args:
         device: a torch device.
@@ -75,7 +75,7 @@ def carry_out(
     path: Path,
     chosen: ChosenModel | RandomModel,
     found: Architecture,
-    settings: Settings,
+    settings: BenchSettings,
     given: Sequence[Any],
     *,
     pictured: Pictured | None = None,
@@ -123,7 +123,7 @@ def carry_out(
 def _checked_cost(
     chosen: ChosenModel | RandomModel,
     found: Architecture,
-    settings: Settings,
+    settings: BenchSettings,
     pictured: Pictured | None,
     progress: Progress,
 ) -> Cost:
@@ -151,9 +151,9 @@ def _checked_cost(
 def _time(
     run: Run,
     chosen: ChosenModel | RandomModel,
-    settings: Settings,
+    settings: BenchSettings,
     cost: Cost,
-    arms: Sequence[Arm],
+    arms: Sequence[Contender],
     given: Sequence[Any],
     progress: Progress,
 ) -> None:
@@ -183,8 +183,8 @@ def _time(
 def _rounds(
     run: Run,
     chosen: ChosenModel | RandomModel,
-    settings: Settings,
-    arms: Sequence[Arm],
+    settings: BenchSettings,
+    arms: Sequence[Contender],
     workload: Workload,
     stopwatch: Stopwatch,
     progress: Progress,
@@ -208,14 +208,14 @@ def _rounds(
     return repetitions
 
 
-def _running(table: pd.DataFrame, arms: Sequence[Arm]) -> list[Arm]:
+def _running(table: pd.DataFrame, arms: Sequence[Contender]) -> list[Contender]:
     """Those that have times."""
     timed = set(table.dropna(subset=["seconds"])["arm"])
     return [arm for arm in arms if arm.name in timed]
 
 
 def _workload(
-    chosen: ChosenModel | RandomModel, settings: Settings, given: Sequence[Any]
+    chosen: ChosenModel | RandomModel, settings: BenchSettings, given: Sequence[Any]
 ) -> Workload:
     """What every call is given: prompts over and over, or random embeddings."""
     from attnscope.models.random_weights import call_keywords
@@ -240,8 +240,8 @@ def _workload(
 def _judge(
     run: Run,
     chosen: ChosenModel | RandomModel,
-    settings: Settings,
-    arms: Sequence[Arm],
+    settings: BenchSettings,
+    arms: Sequence[Contender],
     pictured: Pictured,
     judges: Judges,
     progress: Progress,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from attnscope.analyses.bench.arms import BASELINE, Arm
+from attnscope.analyses.bench.arms import BASELINE, Contender
 from attnscope.cost.plans import Cost
 from attnscope.plans.parts import SAVINGS
 
@@ -16,7 +16,7 @@ ALL = "all together"
 
 
 def by_arm(
-    repetitions: pd.DataFrame, arms: Sequence[Arm], cost: Cost, *, bytes_each: int = 4
+    repetitions: pd.DataFrame, arms: Sequence[Contender], cost: Cost, *, bytes_each: int = 4
 ) -> pd.DataFrame:
     """The speed-up of every arm, from the repetitions of all rounds.
 
@@ -99,7 +99,7 @@ def _with_range(row: Mapping[Any, Any], name: str, form: str) -> str:
     return f"{value} ({low} to {high})"
 
 
-def attribution(repetitions: pd.DataFrame, arms: Sequence[Arm], cost: Cost) -> pd.DataFrame:
+def attribution(repetitions: pd.DataFrame, arms: Sequence[Contender], cost: Cost) -> pd.DataFrame:
     """What each part of the plan saves alone, and all of them together, in time and in MACs.
 
     Alone, a reuse saves on both branches throughout; together, part of that is dropped with the
@@ -117,7 +117,7 @@ def attribution(repetitions: pd.DataFrame, arms: Sequence[Arm], cost: Cost) -> p
     """
     seconds = repetitions.pivot(index="repetition", columns="arm", values="seconds")
     parts = [arm for arm in arms if arm.part is not None]
-    whole = Arm(str(cost.trajectory.plan), cost.trajectory.plan)
+    whole = Contender(str(cost.trajectory.plan), cost.trajectory.plan)
     rows = []
     for basis in ("time", "MACs"):
         for arm in [*parts, whole] if parts else []:

@@ -44,7 +44,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attnscope.analyses.convergence.measure import Settings
+from attnscope.analyses.convergence.measure import ConvergenceSettings
 from attnscope.errors import InputError
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
@@ -65,7 +65,7 @@ _CATEGORICAL = ("arm", "measure", "branch", "site", "kind", "block")
 
 def measure(
     pipe: Any,
-    settings: Settings,
+    settings: ConvergenceSettings,
     prompts: Sequence[Prompt],
     inputs: Sequence[Any],
     *,
@@ -137,7 +137,7 @@ def _others(inputs: Sequence[Any]) -> list[Any]:
 class _Batch:
     """Measures all arms on a batch of prompts."""
 
-    def __init__(self, pipe: Any, settings: Settings, options: dict[str, Any]) -> None:
+    def __init__(self, pipe: Any, settings: ConvergenceSettings, options: dict[str, Any]) -> None:
         from attnscope.sites.attention import SURROUNDINGS, select_sites
         from attnscope.sites.denoiser import Denoiser
 

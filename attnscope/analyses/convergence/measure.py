@@ -23,7 +23,7 @@ THRESHOLD = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Sampling):
+class ConvergenceSettings(Sampling):
     """What decides the numbers of a convergence run, besides how its images are sampled.
 
     Args:
@@ -43,7 +43,7 @@ class Settings(Sampling):
 
 def measure(
     pipe: Any,
-    settings: Settings,
+    settings: ConvergenceSettings,
     prompts: Sequence[Prompt],
     inputs: Sequence[Any],
     *,

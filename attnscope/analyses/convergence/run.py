@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnscope.analyses.convergence.measure import Settings, measure
+from attnscope.analyses.convergence.measure import ConvergenceSettings, measure
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Kept, Progress
 from attnscope.runs.prompts import Prompt, table_of
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def carry_out(
     path: Path,
     chosen: ChosenModel,
-    settings: Settings,
+    settings: ConvergenceSettings,
     prompts: Sequence[Prompt],
     given: Sequence[Any],
     *,
@@ -55,7 +55,7 @@ def carry_out(
 def _measure(
     path: Path,
     chosen: ChosenModel,
-    settings: Settings,
+    settings: ConvergenceSettings,
     prompts: Sequence[Prompt],
     given: Sequence[Any],
     batch_size: int | None,
@@ -94,7 +94,7 @@ def _measure(
 def _measure_controls(
     run: Run,
     chosen: ChosenModel,
-    settings: Settings,
+    settings: ConvergenceSettings,
     prompts: Sequence[Prompt],
     given: Sequence[Any],
     batch_size: int | None,

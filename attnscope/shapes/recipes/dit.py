@@ -22,7 +22,7 @@ from transformers import T5EncoderModel
 from attnscope.models.names import SHAPES_FOLDER
 from attnscope.shapes import architecture, t5
 from attnscope.shapes.captions import Captions
-from attnscope.shapes.denoising import Denoising, Emphasis, UNetDenoising
+from attnscope.shapes.denoising import DenoisingObjective, Emphasis, UNetDenoising
 from attnscope.shapes.exporting import Start, export
 from attnscope.shapes.fitting import Schedule, Worker, fit
 from attnscope.shapes.latents import encode_scenes, render_scenes
@@ -65,7 +65,7 @@ def transformer(depth: int = 8, width: int = 192, patch: int = 2) -> PixArtTrans
     return built
 
 
-class TransformerDenoising(Denoising):
+class TransformerDenoising(DenoisingObjective):
     """Train PixArt's transformer and a text encoder; padding is masked, as PixArt does.
 
     Args:
@@ -74,8 +74,8 @@ class TransformerDenoising(Denoising):
         shown: what its patches are to tell of the scenes, from its middle on; it is thrown away
             with the training.
         showing: weight of what they tell.
-        data: see :class:`Denoising`.
-        settings: see :class:`Denoising`.
+        data: see :class:`DenoisingObjective`.
+        settings: see :class:`DenoisingObjective`.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class TransformerDenoising(Denoising):
         self.transformer.set_attn_processor(AttnProcessor())
 
     def forward(self, examples: Tensor, generator: torch.Generator) -> Tensor:
-        """The loss of :class:`Denoising`, and what the patches' telling adds."""
+        """The loss of :class:`DenoisingObjective`, and what the patches' telling adds."""
         if self.shown is None:
             return super().forward(examples, generator)
         middle: list[Tensor] = []
@@ -114,7 +114,7 @@ class TransformerDenoising(Denoising):
         return super().extras() | shown
 
     def resume(self, extras: dict[str, Tensor]) -> None:
-        """See :meth:`Denoising.resume`."""
+        """See :meth:`DenoisingObjective.resume`."""
         super().resume(extras)
         if self.shown is not None and "shown" in extras:
             self.shown.head.load_state_dict({"weight": extras["shown"]})

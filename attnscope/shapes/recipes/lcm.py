@@ -88,9 +88,9 @@ class ConsistencyDistillation(UNetDenoising):
         encoder: the text encoder of both; it stays as it is.
         teacher: the U-Net whose trajectories these are; it stays as it is.
         unet: the student to go on with; ``None`` begins as the teacher.
-        data: see :class:`attnscope.shapes.denoising.Denoising`.
+        data: see :class:`attnscope.shapes.denoising.DenoisingObjective`.
         following: how much of the target network stays in a step.
-        settings: see :class:`attnscope.shapes.denoising.Denoising`.
+        settings: see :class:`attnscope.shapes.denoising.DenoisingObjective`.
     """
 
     pipeline_class = LatentConsistencyModelPipeline

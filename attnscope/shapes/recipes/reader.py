@@ -17,8 +17,8 @@ from attnscope.models.names import SHAPES_FOLDER
 from attnscope.shapes.exporting import Start, write_reader
 from attnscope.shapes.fitting import Schedule, Worker, fit
 from attnscope.shapes.latents import encode_scenes, render_scenes, scenes_of
-from attnscope.shapes.objectives import Reading, to_float
-from attnscope.shapes.reader import alignment, matches
+from attnscope.shapes.objectives import ReadingObjective, to_float
+from attnscope.shapes.reader import agreement, alignment
 from attnscope.shapes.scenes import Split, render
 from attnscope.shapes.train import Recipe
 
@@ -56,7 +56,7 @@ class ReaderRecipe(Recipe):
         latents = encode_scenes(worker, folder, given.autoencoder, images)
         scenes = scenes_of(SPLITS, self.scenes, seed)
         begun = None if start is None else given.reader.requires_grad_(True)
-        reading = Reading(images, scenes, latents, given.autoencoder, begun)
+        reading = ReadingObjective(images, scenes, latents, given.autoencoder, begun)
         trained = fit(
             "denoiser", reading, self.denoiser, worker, folder, self.seed,
             evaluate=lambda average: self.score(average, given.autoencoder),
@@ -66,7 +66,7 @@ class ReaderRecipe(Recipe):
         worker.barrier()
 
     @torch.inference_mode()
-    def score(self, reading: Reading, autoencoder: AutoencoderKL) -> dict[str, float]:
+    def score(self, reading: ReadingObjective, autoencoder: AutoencoderKL) -> dict[str, float]:
         """What it reads rightly of decoded scenes, by the names of :data:`attnscope.runs.columns.READ`."""
         seed = self.seed + _HELD_OUT
         scenes = scenes_of(SPLITS, self.samples, seed)
@@ -77,5 +77,5 @@ class ReaderRecipe(Recipe):
             drawn = np.stack([render(s, rng) for s, rng in zip(batch, rngs, strict=True)])
             latents = autoencoder.encode(to_float(drawn).to(reading.device)).latent_dist.mean
             decoded = autoencoder.decode(latents).sample.clamp(-1, 1)
-            agreed.append(matches(reading.model.read(decoded).cpu(), batch))
+            agreed.append(agreement(reading.model.read(decoded).cpu(), batch))
         return alignment(torch.cat(agreed))

@@ -21,7 +21,7 @@ from attnscope.shapes.denoising import Emphasis, UNetDenoising
 from attnscope.shapes.exporting import Start, export
 from attnscope.shapes.fitting import Schedule, Worker, fit
 from attnscope.shapes.latents import encode_scenes, render_scenes, standardize
-from attnscope.shapes.objectives import Autoencoding, Reading, Understanding
+from attnscope.shapes.objectives import Autoencoding, ReadingObjective, Understanding
 from attnscope.shapes.sampling import Sampler
 from attnscope.shapes.scenes import generate
 from attnscope.shapes.train import Recipe
@@ -62,7 +62,7 @@ class UNetRecipe(Recipe):
             unet: nn.Module | None = None
             latents = encode_scenes(worker, folder, autoencoder, images)
             latents = standardize(autoencoder, latents)
-            reading = Reading(images, scenes, latents, autoencoder)
+            reading = ReadingObjective(images, scenes, latents, autoencoder)
             reader = fit("reader", reading, self.reader, *args).model
         else:
             given = Start.read(start, "unet")
