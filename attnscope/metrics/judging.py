@@ -21,7 +21,7 @@ from PIL import Image
 
 from attnscope.errors import InputError
 from attnscope.files import write_whole
-from attnscope.runs.columns import CELL, FULL, READ
+from attnscope.runs.columns import OF_ABLATION, READ, Comparison
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Progress
 
@@ -110,15 +110,18 @@ def judge(
     texts: Mapping[int, str],
     judges: Judges,
     *,
+    compared: Comparison = OF_ABLATION,
     progress: Progress = SILENT,
 ) -> tuple[pd.DataFrame, dict[str, FeatureSet]]:
     """Measure every image.
 
     Args:
         run: where the images are; features are kept there.
-        images: from :func:`attnscope.analyses.ablation.tables.images_of`.
+        images: a row per image: ``arm``, its ``key``, the columns of ``compared``, ``prompt_id``,
+            ``frame`` and ``path`` in the run directory.
         texts: caption by ``prompt_id``.
         judges: what to measure.
+        compared: which arm's images the distances are to.
         progress: told of every arm that is done.
 
     Returns:
@@ -129,10 +132,10 @@ def judge(
         InputError: an image is gone or damaged.
     """
     tables, features = [], {}
-    for _, cell in images.groupby(list(CELL), sort=False):
-        full = cell[cell["trajectory"] == FULL]
+    for _, cell in images.groupby(list(compared.cell), sort=False):
+        full = cell[compared.is_baseline(cell)]
         for key, table in cell.groupby("key", sort=False):
-            own = table["trajectory"].iloc[0] == FULL
+            own = compared.is_baseline(table).iloc[0]
             tables.append(_measured(run, table, None if own else full, texts, judges))
             if judges.extractor is not None:
                 features[str(key)] = _features(

@@ -18,14 +18,18 @@ from attnscope.metrics.intervals import LEVEL, Interval, bootstrap, differs, of_
 from attnscope.metrics.intervals import over_seeds as spread_over_seeds
 from attnscope.metrics.measures import MEASURES
 from attnscope.metrics.verdicts import FEWEST, single_best
-from attnscope.runs.columns import CELL, FULL, REFERENCE
+from attnscope.runs.columns import CELL, FULL, OF_ABLATION, PER_IMAGE, REFERENCE, Comparison
 
 if TYPE_CHECKING:
     from attnscope.metrics.feature_sets import FeatureSet
     from attnscope.metrics.judging import Reference
 
 _PARTS = 5
-_ARM = [*CELL, "arm", "key", "trajectory", "gate", "interval", "reused_steps"]
+_OF_SEEDS = (
+    *(name for name in CELL if name != "seed"),
+    "arm", "trajectory", "gate", "interval", "reused_steps", "measure", "features", "reference",
+)  # fmt: skip
+"""Columns that arms share that differ by their seed alone."""
 _UNTOLD = {"difference": np.nan, "difference_low": np.nan, "difference_high": np.nan}
 
 
@@ -33,6 +37,8 @@ def summarise(
     images: pd.DataFrame,
     features: Mapping[str, FeatureSet] | None = None,
     reference: Reference | None = None,
+    *,
+    compared: Comparison = OF_ABLATION,
 ) -> pd.DataFrame:
     """From images to arms.
 
@@ -40,6 +46,7 @@ def summarise(
         images: with a column per measure of single images. The frames of a video are averaged first.
         features: of all images of an arm, by its key and in its order.
         reference: what features are compared with.
+        compared: which arms are compared with which.
 
     Returns:
         A row per arm and measure: the columns of the arm, ``measure``, ``value``, ``low``, ``high``,
@@ -49,18 +56,19 @@ def summarise(
         nothing is tested; ``best`` says whether the arm is the single best of its cell by more than
         chance (:func:`attnscope.metrics.verdicts.single_best`).
     """
+    columns = [name for name in images if name not in PER_IMAGE and name not in MEASURES]
     rows: list[dict[str, Any]] = []
-    for _, cell in images.groupby(list(CELL), sort=False):
+    for _, cell in images.groupby(list(compared.cell), sort=False):
         arms = {str(key): table for key, table in cell.groupby("key", sort=False)}
-        about = {key: dict(table[_ARM].iloc[0]) for key, table in arms.items()}
-        full = next(key for key in arms if about[key]["trajectory"] == FULL)
+        about = {key: dict(table[columns].iloc[0]) for key, table in arms.items()}
+        (full,) = cell.loc[compared.is_baseline(cell), "key"].unique()
         of_sets = []
         if features and reference is not None:
             sets = {key: features[key] for key in arms}
             if reference.others is not None:
                 key = f"{full} {REFERENCE}"
                 sets[key] = reference.others
-                names = {"arm": REFERENCE, "key": key, "trajectory": REFERENCE}
+                names = {"arm": REFERENCE, "key": key, compared.column: REFERENCE}
                 about[key] = about[full] | names
             parts = _parts(arms[full]["prompt_id"].to_numpy())
             of_sets = list(_of_sets(sets, full, reference, parts))
@@ -77,7 +85,7 @@ def summarise(
                 | (_UNTOLD if key == full else {})
                 for row in own
             ]
-    return pd.DataFrame(rows).astype({"gate": "Int64", "interval": "Int64"})
+    return _whole_numbers(pd.DataFrame(rows))
 
 
 def _of_images(table: pd.DataFrame, full: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -195,6 +203,11 @@ def _parts(prompts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return [np.flatnonzero(np.isin(prompts, part)) for part in np.split(shuffled, count)]
 
 
+def _whole_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with gates and intervals, where it has them, as whole numbers that may be missing."""
+    return table.astype({name: "Int64" for name in ("gate", "interval") if name in table})
+
+
 def _row(measure: str, value: Interval, difference: Interval) -> dict[str, Any]:
     return {
         "measure": measure,
@@ -239,14 +252,13 @@ def over_seeds(arms: pd.DataFrame) -> pd.DataFrame:
     if arms["seed"].nunique() < 2:
         return arms.head(0)
     made = arms[arms["trajectory"] != REFERENCE]
-    names = [*_ARM, "measure", "features", "reference"]
-    keys = [name for name in names if name not in ("seed", "key")]
+    keys = [name for name in _OF_SEEDS if name in made]
     rows = []
     for values, group in made.groupby(keys, sort=False, dropna=False):
         value = spread_over_seeds(list(group["value"]))
         difference = spread_over_seeds(list(group["difference"]))
         rows.append(_row("", value, difference) | dict(zip(keys, values, strict=True)))
-    return pd.DataFrame(rows).astype({"gate": "Int64", "interval": "Int64"})
+    return _whole_numbers(pd.DataFrame(rows))
 
 
 def larger_than_chance(arms: pd.DataFrame) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ REFERENCE = "reference"
 
 FULL, UNGUIDED, GATED = "S", "no guidance", "gate"
 """The trajectory that nothing is taken from, the weak baseline, and cross-attention gated alone."""
+PER_IMAGE = ("prompt_id", "frame", "path", "text")
+"""Columns that differ among an arm's images, besides the measures; all others are about the arm."""
 OWN = "own"
 """Stands for a model's own scheduler."""
 READ = ("size", "fill", "color", "shape", "attributes", "relation", "background", "all")
@@ -21,6 +24,29 @@ READ = ("size", "fill", "color", "shape", "attributes", "relation", "background"
 the part of the asked things that agree in size, fill, colour and shape, and in all four, whichever
 stands where; whether two things stand where the caption puts them; the background; and everything at
 once."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Which arms of a table of images are compared with which; by default as in an ablation.
+
+    Args:
+        cell: columns that arms share if they may be compared.
+        column: where an arm says whether it is what the others of its cell are compared with ...
+        baseline: ... and what it says then.
+    """
+
+    cell: tuple[str, ...] = CELL
+    column: str = "trajectory"
+    baseline: str = FULL
+
+    def is_baseline(self, table: pd.DataFrame) -> pd.Series[bool]:
+        """Row by row, whether it is of a baseline."""
+        return table[self.column] == self.baseline
+
+
+OF_ABLATION = Comparison()
+"""Every trajectory with S at the same settings."""
 
 
 def of_the_old_reading(table: pd.DataFrame) -> bool:

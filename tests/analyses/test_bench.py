@@ -12,7 +12,7 @@ import toys
 from diffusers import FirstBlockCacheConfig
 
 from attnscope.analyses.bench import breakdown, rivals, rounds, speedups
-from attnscope.analyses.bench.arms import Arm, arms_of
+from attnscope.analyses.bench.arms import Contender, arms_of
 from attnscope.analyses.bench.instruments import ModuleTimes, PeakMemory, Stopwatch
 from attnscope.analyses.bench.rivals import RIVALS, Rival, Task, twin
 from attnscope.analyses.bench.rounds import Workload
@@ -155,7 +155,7 @@ def test_ratios_are_taken_within_a_repetition_and_told_with_their_range():
         for arm, values in seconds.items()
         for number, value in enumerate(values)
     ]
-    arms = [Arm("baseline", Baseline(), traced=False), Arm(str(PLAN), PLAN)]
+    arms = [Contender("baseline", Baseline(), traced=False), Contender(str(PLAN), PLAN)]
     counts = count_architecture(architectures.find("shapes"))
     cost = cost_of(counts, PLAN, STEPS)
     columns = ["arm", "repetition", "seconds", "peak_mb", "reason"]
@@ -188,7 +188,7 @@ def test_the_time_of_parts_is_the_sites_own(measured):
 
 
 def rivalling(name, start, *, package=None, **more):
-    return Arm(name, PLAN, rival=Rival(name, package, start, **more), optional=True)
+    return Contender(name, PLAN, rival=Rival(name, package, start, **more), optional=True)
 
 
 def test_a_rival_that_fails_at_times_is_told_by_its_other_rounds(measure, cost):
@@ -227,7 +227,7 @@ def test_what_a_rival_leaves_is_gone_before_the_next_call(measure, cost):
 
 
 def test_an_arm_that_nobody_asked_for_may_fail(measure, cost):
-    beyond = Arm("beyond", parse("m=9"))
+    beyond = Contender("beyond", parse("m=9"))
     baseline = arms_of(cost)[0]
     table = measure([baseline, dataclasses.replace(beyond, optional=True)]).arms
     assert "there are 4 steps" in table.loc[1, "note"]
@@ -282,7 +282,7 @@ def test_the_plan_of_a_benchmark_is_the_papers_part_of_the_steps(steps, gate):
 
 def test_a_plan_that_cannot_run_is_an_error(measure):
     with pytest.raises(InputError, match="there are 4 steps"):
-        measure([Arm("baseline", Baseline(), traced=False), Arm("plan", parse("m=5"))])
+        measure([Contender("baseline", Baseline(), traced=False), Contender("plan", parse("m=5"))])
 
 
 def test_a_twin_shares_its_weights_and_nothing_else(pipe):

@@ -9,9 +9,13 @@ from typing import Any
 import pandas as pd
 
 from attnscope.analyses.bench.arms import BASELINE, BenchSettings, Contender, reason_of
+from attnscope.runs.columns import Comparison
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
+
+COMPARED = Comparison(cell=("model",), column="arm", baseline=BASELINE)
+"""Every arm with the pipeline as it is."""
 
 
 def sample_arms(
@@ -43,12 +47,12 @@ def sample_arms(
         options: further keywords of the pipeline.
 
     Returns:
-        A table as of :func:`attnscope.analyses.ablation.tables.images_of`, the baseline being its ``S``.
+        A row per image (of a video, per frame): ``model``, ``arm``, ``key`` (which names files),
+        ``prompt_id``, ``frame`` and ``path`` in the run directory.
     """
     from attnscope.files import write_whole
     from attnscope.models.calling import check_made, frames
     from attnscope.runs.batches import in_batches
-    from attnscope.runs.columns import FULL, OWN
 
     rows: list[dict[str, Any]] = []
     pairs = list(zip(prompts, given, strict=True))
@@ -79,17 +83,14 @@ def sample_arms(
                 raise
             progress.failed(arm.name, reason_of(error))
             continue
-        about = {"model": settings.model, "scheduler": settings.scheduler or OWN,
-                 "steps": settings.steps, "noise_scale": 1.0, "seed": settings.seed, "arm": arm.name,
-                 "key": key, "trajectory": FULL if arm.name == BASELINE else arm.name,
-                 "gate": None, "interval": None, "reused_steps": 0}  # fmt: skip
+        about = {"model": settings.model, "arm": arm.name, "key": key}
         rows += [
             {**about, "prompt_id": prompt.prompt_id, "frame": frame,
              "path": path.relative_to(run.path).as_posix()}
             for prompt in prompts
             for frame, path in enumerate(sorted(folder.glob(f"{prompt.prompt_id:05d}-*.png")))
         ]  # fmt: skip
-    return pd.DataFrame(rows).astype({"gate": "Int64", "interval": "Int64"})
+    return pd.DataFrame(rows)
 
 
 def _path(folder: Path, prompt: Prompt, frame: int) -> Path:

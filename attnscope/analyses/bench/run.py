@@ -260,8 +260,10 @@ def _judge(
         )  # fmt: skip
     texts = {prompt.prompt_id: prompt.text for prompt in prompts}
     with progress.stretch("measures: arms", made["key"].nunique()):
-        images, features = judging.judge(run, made, texts, judges, progress=progress)
-    quality = summaries.summarise(images, features, judges.reference)
+        images, features = judging.judge(
+            run, made, texts, judges, compared=frontier.COMPARED, progress=progress
+        )
+    quality = summaries.summarise(images, features, judges.reference, compared=frontier.COMPARED)
     table = frontier.speed_and_quality(speeds, quality)
     run.write_table("images", images)
     run.write_csv("frontier", table)
