@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pandas as pd
 from attnscope import documents
 from attnscope.errors import InputError
 from attnscope.metrics.intervals import bootstrap
+from attnscope.notices import warn
 from attnscope.runs.columns import CELL
 from attnscope.runs.folder import Run
 
@@ -38,7 +38,7 @@ def listed(folder: Path) -> pd.DataFrame:
         try:
             run = Run(about.parent)
         except InputError as error:
-            warnings.warn(str(error), stacklevel=2)
+            warn(str(error))
             continue
         subjects = run.settings.get("subjects") or [run.settings]
         model = ", ".join(dict.fromkeys(str(subject.get("model", "-")) for subject in subjects))

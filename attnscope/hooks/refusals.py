@@ -8,7 +8,6 @@ from __future__ import annotations
 import dis
 import inspect
 import re
-import warnings
 from collections.abc import Iterator
 from types import CodeType
 from typing import Any, NoReturn
@@ -17,6 +16,7 @@ from torch import nn
 
 from attnscope.errors import InputError
 from attnscope.hooks.attention import needs_apart
+from attnscope.notices import warn
 from attnscope.plans.base import Branch, Plan, check_kinds
 from attnscope.sites.attention import find_denoiser, unwrapped
 from attnscope.sites.denoiser import Denoiser
@@ -48,10 +48,9 @@ def check(plan: Plan, pipe: Any, denoiser: Denoiser) -> None:
     if plan.ever_drops():
         _check_guidance(plan, pipe)
         if getattr(pipe, "controlnet", None) is not None:
-            warnings.warn(
+            warn(
                 "the ControlNet still runs on both guidance branches after the gate: only the "
-                "denoiser's part of the work is saved",
-                stacklevel=4,
+                "denoiser's part of the work is saved"
             )
 
 
@@ -207,9 +206,7 @@ def _check_sites(plan: Plan, denoiser: Denoiser) -> None:
             "and which is not kept: leave 'joint' out of its kinds (cost_of counts what it would save)"
         )
     if joint:
-        warnings.warn(
-            f"{name}: {plan} leaves its {joint} joint attention sites alone", stacklevel=5
-        )
+        warn(f"{name}: {plan} leaves its {joint} joint attention sites alone")
     for site in acted:
         module = denoiser.submodule(site)
         if "AddedKV" in type(getattr(module, "processor", None)).__name__ or (

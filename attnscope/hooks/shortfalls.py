@@ -5,12 +5,12 @@ What cannot be done at all is refused beforehand, by :mod:`attnscope.hooks.refus
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from attnscope.hooks.attention import AttentionHook
 from attnscope.hooks.moments import Denoising
+from attnscope.notices import warn
 from attnscope.plans.base import Plan
 from attnscope.plans.trajectory import Trajectory
 from attnscope.sites.denoiser import Denoiser
@@ -25,14 +25,11 @@ def warn_of_block(runs: Sequence[Denoising], hooks: Sequence[AttentionHook]) -> 
     """
     silent = [hook.site.name for hook in hooks if not hook.settled]
     if not runs:
-        warnings.warn(
-            "this Trace saw no denoising: call its own pipeline inside the block", stacklevel=3
-        )
+        warn("this Trace saw no denoising: call its own pipeline inside the block")
     elif silent:
-        warnings.warn(
+        warn(
             f"{len(silent)} attention sites were never called, such as {silent[0]}: "
-            "the pipeline did not use them",
-            stacklevel=3,
+            "the pipeline did not use them"
         )
 
 
@@ -41,12 +38,11 @@ def warn_of_no_step(run: Denoising, plan: Plan, scheduler: Any) -> None:
     if run.steps_done or not run.calls_per_step:
         return
     name = "a loop" if run.started_by is None else type(run.started_by).__name__
-    warnings.warn(
+    warn(
         f"{name} called its denoiser {run.calls_per_step} times and never the step of its "
         f"{type(scheduler).__name__}, so no step ended: nothing was measured, and "
         f"{plan} was not carried out. A sampler of its own, or a copy of the scheduler, "
-        "cannot be followed: call pipe.scheduler.step once a step",
-        stacklevel=2,
+        "cannot be followed: call pipe.scheduler.step once a step"
     )
 
 
@@ -60,14 +56,13 @@ def warn_of_idleness(run: Denoising, carried_out: Trajectory, plan: Plan) -> Non
     """
     gate = getattr(carried_out.plan, "gate", 0)
     if 0 < run.steps_done < gate:
-        warnings.warn(
+        warn(
             f"the run ended after {run.steps_done} steps, before the gate of {carried_out.plan}: "
-            "image-to-image and the like run fewer steps than they are asked for",
-            stacklevel=2,
+            "image-to-image and the like run fewer steps than they are asked for"
         )
     cuts = run.steps_done and carried_out.drops and not plan.kinds
     if cuts and not run.guided_steps:
-        warnings.warn(f"there was no guidance that {plan} could cut off", stacklevel=2)
+        warn(f"there was no guidance that {plan} could cut off")
 
 
 def warn_of_lost_sites(plan: Plan, denoiser: Denoiser, hooks: Sequence[AttentionHook]) -> None:
@@ -82,9 +77,8 @@ def warn_of_lost_sites(plan: Plan, denoiser: Denoiser, hooks: Sequence[Attention
     found = {site.kind for site in denoiser.sites}
     lost = [kind for kind in plan.kinds if kind in found and kind not in settled]
     if settled and lost:
-        warnings.warn(
+        warn(
             f"{plan} acts on {' and '.join(lost)}-attention, but when it was called the "
             f"attention of {denoiser.class_name} turned out to be "
-            f"{' and '.join(sorted(settled))}: nothing of kind {' or '.join(lost)} was reused",
-            stacklevel=2,
+            f"{' and '.join(sorted(settled))}: nothing of kind {' or '.join(lost)} was reused"
         )

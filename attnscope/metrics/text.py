@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from PIL import Image
 
 from attnscope.errors import InputError
 from attnscope.images import to_rgb
+from attnscope.notices import warn
 
 _BATCH = 64
 
@@ -98,8 +98,7 @@ def _warn_of_cut(tokenizer: Any, texts: Sequence[str], most: int) -> None:
     with_all = tokenizer(list(texts), truncation=False)["input_ids"] if len(texts) else []
     cut = sum(len(tokens) > most for tokens in with_all)
     if cut:
-        warnings.warn(
+        warn(
             f"{cut} of {len(texts)} texts are longer than the {most} tokens that this CLIP takes: "
-            "their ends do not count",
-            stacklevel=3,
+            "their ends do not count"
         )

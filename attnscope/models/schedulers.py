@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from typing import Any
 
 from attnscope.errors import InputError
+from attnscope.notices import warn
 
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "dpm": ("DPMSolverMultistepScheduler", {}),
@@ -115,10 +115,9 @@ def scaled_timesteps(pipe: Any, steps: int, scale: float) -> list[int]:
     wanted = levels[scheduler.timesteps.long().cpu()] * scale
     beyond = int(((wanted > levels[-1]) | (wanted < levels[0])).sum())
     if beyond:
-        warnings.warn(
+        warn(
             f"{beyond} of {len(wanted)} noise levels scaled by {scale:g} lie beyond the schedule and "
-            "become its nearest",
-            stacklevel=2,
+            "become its nearest"
         )
     nearest = [int((levels - level).abs().argmin()) for level in wanted]
     chosen: list[int] = []

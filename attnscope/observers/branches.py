@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from attnscope.errors import InputError
 from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import SiteObserver
+from attnscope.notices import warn
 from attnscope.observers.pairs import PairNorms, branch_layout, norms_for
 from attnscope.observers.rows import SITE_COLUMNS, joined, labelled, tidy, to_host
 from attnscope.observers.steps import STEP_DISTANCES
@@ -93,10 +93,9 @@ class BranchDistance(SiteObserver):
         layout = branch_layout(run)
         if layout is None:
             if run.guided_steps:
-                warnings.warn(
+                warn(
                     "BranchDistance knows two guidance branches, and here are others: nothing "
-                    "was measured",
-                    stacklevel=2,
+                    "was measured"
                 )
             return
         reversed_, in_one_batch = layout

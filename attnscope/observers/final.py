@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from attnscope.errors import InputError
 from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import SiteObserver
+from attnscope.notices import warn
 from attnscope.observers.pairs import PairNorms
 from attnscope.observers.rows import SITE_COLUMNS, joined, labelled, tidy, to_host
 from attnscope.observers.steps import STEP_DISTANCES
@@ -113,10 +113,9 @@ class FinalDistance(SiteObserver):
     def table(self) -> pd.DataFrame:
         """The columns of ``StepDistance``; ``run`` is that of the second pass."""
         if self._steps_done is not None:
-            warnings.warn(
+            warn(
                 "FinalDistance has seen the first of two passes only: call the pipeline again "
-                "with the same prompts and seeds",
-                stacklevel=2,
+                "with the same prompts and seeds"
             )
         return joined(self._tables, [*SITE_COLUMNS, *STEP_DISTANCES])
 

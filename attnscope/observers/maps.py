@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from attnscope.errors import InputError
 from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import SiteObserver
+from attnscope.notices import warn
 from attnscope.observers.rows import SITE_COLUMNS, joined, labelled, tidy
 from attnscope.sites.attention import (
     KINDS,
@@ -63,10 +63,7 @@ class FeatureMaps(SiteObserver):
         """Bring the copies to the host, in float32."""
         missed = sorted(step for step in self.steps if step >= run.steps_done)
         if missed and run.steps_done:
-            warnings.warn(
-                f"the run ended after {run.steps_done} steps: no feature maps of steps {missed}",
-                stacklevel=2,
-            )
+            warn(f"the run ended after {run.steps_done} steps: no feature maps of steps {missed}")
         for site, moment, output in self._kept:
             if moment.step >= run.steps_done:
                 continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import Observer
 from attnscope.models.predictions import check_prediction, noise_weights, places
 from attnscope.models.signs import products, sign_of
+from attnscope.notices import warn
 from attnscope.observers.rows import joined, tidy, to_host
 
 
@@ -141,10 +141,7 @@ def known_sign(steps: Sequence[NDArray[np.float32]], unread: str) -> float:
             "this pipeline makes another quantity of what its denoiser predicts before the "
             "scheduler is given it"
         )
-        warnings.warn(
-            f"nothing is said of the noise that single guidance branches predict: {reason}",
-            stacklevel=2,
-        )
+        warn(f"nothing is said of the noise that single guidance branches predict: {reason}")
     return sign
 
 

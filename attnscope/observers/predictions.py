@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from attnscope.models.predictions import (
     places,
 )
 from attnscope.models.signs import products
+from attnscope.notices import warn
 from attnscope.observers.noise import flat_prediction, known_sign
 from attnscope.observers.pairs import branch_layout, in_one_batch
 from attnscope.observers.rows import distances, joined, to_host
@@ -97,10 +97,9 @@ class PredictionDistance(Observer):
             return
         layout = branch_layout(run)
         if layout is None and self._moments:
-            warnings.warn(
+            warn(
                 "PredictionDistance does not know which of two guidance branches is the "
-                "conditional one: nothing was measured",
-                stacklevel=2,
+                "conditional one: nothing was measured"
             )
         if layout is None:
             self._moments.clear()

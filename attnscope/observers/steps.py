@@ -16,7 +16,6 @@ accumulated in float32 whatever the model's dtype. A row stands at step i+1: n s
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -29,6 +28,7 @@ from torch import Tensor
 from attnscope.errors import InputError
 from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import SiteObserver
+from attnscope.notices import warn
 from attnscope.observers.rows import SITE_COLUMNS, distances, joined, labelled, tidy, to_host
 from attnscope.sites.attention import SURROUNDINGS, Site
 from attnscope.sites.denoiser import Denoiser
@@ -140,10 +140,9 @@ class StepDistance(SiteObserver):
 def _warn_of_non_finite(table: pd.DataFrame) -> None:
     broken = table.loc[~np.isfinite(table["l2"]), "site"].unique()
     if len(broken):
-        warnings.warn(
+        warn(
             f"{len(broken)} sites returned NaN or infinity, such as {broken[0]}: their distances are "
-            "not numbers (float16 may overflow; try bfloat16 or float32)",
-            stacklevel=2,
+            "not numbers (float16 may overflow; try bfloat16 or float32)"
         )
 
 
