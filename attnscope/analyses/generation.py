@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from PIL.Image import Image
 
+from attnscope.analyses.opening import open_for, scheduler_of
 from attnscope.models.calling import frames
 from attnscope.plans.base import Baseline, Plan
 from attnscope.plans.guidance import GuidanceCutoff
@@ -216,29 +217,20 @@ def carry_out(
         InputError: the directory holds another run, or the model does not fit the settings.
     """
     from attnscope.analyses.checks import check_plan
-    from attnscope.models.calling import default_batch_size
-    from attnscope.runs.words import warnings_of
 
     if Run.check(path, "generate", settings) and Run(path).has_table("images"):
         return Run(path)
     pipe = chosen.pipe
     check_plan(pipe, parse(settings.plan), settings.steps)
-    for line in warnings_of(pipe, prompts):
-        progress.say(line)
-
-    def opening(size: int) -> Run:
-        return Run.open(
-            path, "generate", settings,
-            device=chosen.device, batch_size=size, scheduler=type(pipe.scheduler).__name__,
-        )  # fmt: skip
-
-    batch_size = min(batch_size or default_batch_size(pipe, chosen.device), len(prompts))
+    kept = open_for(
+        "generate", path, settings, chosen, prompts, batch_size, progress,
+        about=scheduler_of(chosen),
+    )  # fmt: skip
     if settings.compare:  # several batches, so that the arms can take turns in going first
-        batch_size = min(batch_size, -(-len(prompts) // _COMPARED_BATCHES))
-    kept = Kept(progress, path, opening, batch_size)
+        kept.batch_size = min(kept.batch_size, -(-len(prompts) // _COMPARED_BATCHES))
     with kept.stretch(f"{chosen.name}: images", len(prompts)):
         made = generate(
-            pipe, settings, prompts, given, batch_size=batch_size, save=_Saver(kept), progress=kept,
+            pipe, settings, prompts, given, batch_size=kept.batch_size, save=_Saver(kept), progress=kept,
             **chosen.described.options,
         )  # fmt: skip
     run = kept.run

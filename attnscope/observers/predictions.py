@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from attnscope.errors import InputError
 from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import Observer
 from attnscope.models.predictions import (
@@ -20,11 +19,10 @@ from attnscope.models.predictions import (
     noise_weights,
     places,
 )
-from attnscope.models.signs import products
 from attnscope.notices import warn
-from attnscope.observers.noise import flat_prediction, known_sign
 from attnscope.observers.pairs import branch_layout, in_one_batch
-from attnscope.observers.rows import distances, joined, to_host
+from attnscope.observers.reductions import Reductions, latents
+from attnscope.observers.rows import distances, joined
 from attnscope.observers.steps import STEP_DISTANCES
 
 
@@ -48,9 +46,7 @@ class PredictionDistance(Observer):
     def __init__(self) -> None:
         self._scheduler: Any = None
         self._run: Denoising | None = None
-        self._moments: list[tuple[int, Tensor]] = []
-        self._products: list[Tensor] = []
-        self._unread = ""
+        self._reduced: Reductions[int] = Reductions()
         self._tables: list[pd.DataFrame] = []
 
     def start(self, run: Denoising, scheduler: Any) -> None:
@@ -62,9 +58,7 @@ class PredictionDistance(Observer):
         check_prediction(scheduler)
         check_noise_levels(scheduler)
         self._scheduler, self._run = scheduler, run
-        self._moments.clear()
-        self._products.clear()
-        self._unread = ""
+        self._reduced.clear()
 
     def end_step(
         self,
@@ -77,42 +71,36 @@ class PredictionDistance(Observer):
         together = None if self._run is None else in_one_batch(self._run)
         if together is None or any(moment.rows != moment.batch for moment, _ in predictions):
             return
-        try:
-            flat = [flat_prediction(prediction, sample) for _, prediction in predictions]
-        except InputError as error:
-            self._unread = str(error)
+        flat = self._reduced.flat([prediction for _, prediction in predictions], guided, sample)
+        if flat is None:
             return
         first, second = flat[0].chunk(2) if together else flat
-        x = sample.detach().float().flatten(1)
+        x = latents(sample)
         squares = [
             (first - second).square(), first * first, first * x, second * second, second * x, x * x,
         ]  # fmt: skip
         numel = torch.full((len(x),), float(x.shape[1]), device=x.device)
-        self._moments.append((step, torch.stack([*(p.sum(1) for p in squares), numel])))
-        self._products.append(products(flat, flat_prediction(guided, sample), x))
+        self._reduced.keep(step, torch.stack([*(p.sum(1) for p in squares), numel]))
 
     def finish(self, run: Denoising) -> None:
         """Bring the moments to the host and combine them to distances."""
-        if not (self._moments or self._unread):
+        if not self._reduced:
             return
         layout = branch_layout(run)
-        if layout is None and self._moments:
+        if layout is None and self._reduced.kept:
             warn(
                 "PredictionDistance does not know which of two guidance branches is the "
                 "conditional one: nothing was measured"
             )
         if layout is None:
-            self._moments.clear()
-            self._products.clear()
+            self._reduced.clear()
             return
         cond_first, _ = layout
-        count = len(self._moments)
-        host = to_host([*(moments for _, moments in self._moments), *self._products])
-        sign = known_sign(host[count:], self._unread)
+        reduced, sign = self._reduced.read()
         timesteps = run.timesteps()
         where = places(self._scheduler, timesteps)
         parts = []
-        for (step, _), moments in zip(self._moments, host[:count], strict=True):
+        for step, moments in reduced:
             if step >= run.steps_done or np.isnan(sign):
                 continue
             moments = moments if cond_first else moments[[0, 3, 4, 1, 2, 5, 6]]
@@ -137,8 +125,7 @@ class PredictionDistance(Observer):
                 parts.append(table.assign(**measured))
         if parts:
             self._tables.append(pd.concat(parts, ignore_index=True))
-        self._moments.clear()
-        self._products.clear()
+        self._reduced.clear()
 
     def table(self) -> pd.DataFrame:
         """Columns ``run, sample, step, timestep, prediction`` and the distances."""

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from attnscope.analyses.ablation import sample, tables
 from attnscope.analyses.ablation.arms import AblationSettings, Arm, arms_of
+from attnscope.analyses.opening import open_for
 from attnscope.metrics import summaries
 from attnscope.metrics.judging import judge
 from attnscope.runs.columns import OWN
 from attnscope.runs.folder import Run
-from attnscope.runs.progress import SILENT, Kept, Progress
+from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt, table_of
 
 if TYPE_CHECKING:
@@ -75,31 +76,21 @@ def _make(
     progress: Progress,
 ) -> None:
     """Make what images of a model are missing; everything is checked before the first."""
-    from attnscope.models.calling import default_batch_size
-    from attnscope.runs.words import warnings_of
-
     if (path / "run.json").exists():
         run = Run(path)
         arms = [arm for arm in arms if not sample.is_finished(run, arm, len(prompts))]
     if not arms:
         return
     pipe = model.pipe
-    for line in warnings_of(pipe, prompts):
-        progress.say(line)
     _check(pipe, arms, *settings.size(model.name))
-
-    def opening(size: int) -> Run:
-        return Run.open(path, "ablate", settings, device=model.device, batch_size=size)
-
-    batch_size = min(batch_size or default_batch_size(pipe, model.device), len(prompts))
-    kept = Kept(progress, path, opening, batch_size)
+    kept = open_for("ablate", path, settings, model, prompts, batch_size, progress)
     run = kept.run
     run.write_table("prompts", table_of(prompts))
     for number, arm in enumerate(arms, 1):
         _set(pipe, arm)
         with kept.stretch(f"{arm.key} ({number} of {len(arms)})", len(prompts)):
             sample.sample_arm(
-                pipe, arm, settings, prompts, given, run, batch_size=batch_size, progress=kept,
+                pipe, arm, settings, prompts, given, run, batch_size=kept.batch_size, progress=kept,
                 **model.described.options,
             )  # fmt: skip
     model.forget()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnscope.analyses.convergence.measure import ConvergenceSettings, measure
+from attnscope.analyses.opening import open_for, scheduler_of
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Kept, Progress
 from attnscope.runs.prompts import Prompt, table_of
@@ -63,27 +64,18 @@ def _measure(
 ) -> int:
     """Write the tables ``prompts`` and ``records``; returns the batch size that memory left."""
     from attnscope.analyses.checks import check_sites, check_steps
-    from attnscope.models.calling import default_batch_size
-    from attnscope.runs.words import warnings_of
 
     pipe = chosen.pipe
     check_sites(pipe, settings.kinds, settings.sites)
     check_steps(pipe, settings.steps)
-    for line in warnings_of(pipe, prompts):
-        progress.say(line)
-
-    def opening(size: int) -> Run:
-        return Run.open(
-            path, "convergence", settings,
-            device=chosen.device, batch_size=size, scheduler=type(pipe.scheduler).__name__,
-        )  # fmt: skip
-
-    batch_size = min(batch_size or default_batch_size(pipe, chosen.device), len(prompts))
-    kept = Kept(progress, path, opening, batch_size, "records")
+    kept = open_for(
+        "convergence", path, settings, chosen, prompts, batch_size, progress, table="records",
+        about=scheduler_of(chosen),
+    )  # fmt: skip
     done = Run(path).read_parts("records") if (path / "run.json").exists() else []
     with kept.stretch(f"{chosen.name}: prompts", len(prompts)):
         records = measure(
-            pipe, settings, prompts, given, batch_size=batch_size, done=done, progress=kept,
+            pipe, settings, prompts, given, batch_size=kept.batch_size, done=done, progress=kept,
             **chosen.described.options,
         )  # fmt: skip
     kept.run.write_table("prompts", table_of(prompts))

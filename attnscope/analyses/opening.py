@@ -1,0 +1,58 @@
+"""What runs of images do before their first: say what stands in captions, fit batches, open the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnscope.models.calling import default_batch_size
+from attnscope.runs.folder import Run
+from attnscope.runs.progress import Kept, Progress
+from attnscope.runs.prompts import Prompt
+from attnscope.runs.words import warnings_of
+
+if TYPE_CHECKING:
+    from attnscope.models.chosen import ChosenModel
+
+
+def open_for(
+    command: str,
+    path: Path,
+    settings: Any,
+    model: ChosenModel,
+    prompts: Sequence[Prompt],
+    batch_size: int | None,
+    progress: Progress,
+    *,
+    table: str = "",
+    about: dict[str, Any] | None = None,
+) -> Kept:
+    """A run directory that is made with its first part, once all that can be refused was.
+
+    Args:
+        command: whose run it is.
+        path: where.
+        settings: of the run.
+        model: with which images are made; it is loaded.
+        prompts: one per image.
+        batch_size: images made at once; ``None`` fits it to the model and the device.
+        progress: told of words that the model does not know, and from then on how far it is.
+        table: of which parts are kept.
+        about: what else ``run.json`` says of the machine, besides device and batch size.
+    """
+    for line in warnings_of(model.pipe, prompts):
+        progress.say(line)
+
+    def opening(size: int) -> Run:
+        return Run.open(
+            path, command, settings, device=model.device, batch_size=size, **(about or {})
+        )
+
+    fitting = batch_size or default_batch_size(model.pipe, model.device)
+    return Kept(progress, path, opening, min(fitting, len(prompts)), table)
+
+
+def scheduler_of(model: ChosenModel) -> dict[str, str]:
+    """What ``run.json`` says of the one scheduler of a run."""
+    return {"scheduler": type(model.pipe.scheduler).__name__}
