@@ -9,7 +9,7 @@ import attnscope
 
 ROOT = Path(attnscope.__file__).parent
 FLOORS = [
-    {"errors", "tables", "files", "lazy", "documents", "notices"},
+    {"errors", "tables", "files", "lazy", "documents", "notices", "kinds"},
     {"images", "captions", "families"},
     {"plans", "sites"},
     {"models"},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
 from attnscope.models.schedulers import steps_of
+from attnscope.plans.trajectory import made
 
 if TYPE_CHECKING:
     from attnscope.plans.base import Plan
@@ -54,5 +55,5 @@ def check_plan(pipe: Any, plan: Plan, steps: int) -> None:
     """
     from attnscope.hooks.trace import Trace
 
-    plan.over(check_steps(pipe, steps))
+    made(plan, check_steps(pipe, steps))
     Trace(pipe, plan=plan)

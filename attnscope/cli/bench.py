@@ -47,6 +47,7 @@ def bench(
     from attnscope.models import architectures
     from attnscope.models.chosen import RandomModel
     from attnscope.plans.reuse import paper_plan
+    from attnscope.plans.trajectory import made
     from attnscope.runs.folder import default_path
     from attnscope.runs.sampling import settled
 
@@ -64,7 +65,7 @@ def bench(
         described, size = chosen.described, (found.height, found.width)
         expected = chosen.steps_made(sampling.steps or described.steps)
         plan = parsing.chosen_plan(tgate, other) or paper_plan(expected)
-        plan.over(expected)
+        made(plan, expected)
         given = [] if random_weights else _given(described, shown, batch, sampling.seed, size)
         settings = BenchSettings(
             **settled(chosen, vars(sampling), size=size) | {"model": sampling.model},

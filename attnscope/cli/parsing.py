@@ -51,7 +51,7 @@ def positive_numbers(option: str, text: str) -> tuple[float, ...]:
 
 def kinds(text: str) -> tuple[str, ...]:
     """``cross,self`` to a tuple."""
-    from attnscope.sites.attention import KINDS
+    from attnscope.kinds import KINDS
 
     chosen = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not chosen or not set(chosen) <= set(KINDS):

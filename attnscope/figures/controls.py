@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from attnscope import plots
 from attnscope.figures.layout import panels, shared_legend
+from attnscope.kinds import KINDS
 
 _REPLAYED = "random-replayed"
 _CURVES = {
@@ -72,7 +73,7 @@ def _random(controls: pd.DataFrame, ax: Axes) -> None:
     """Attention, trained and not, over the same latents."""
     table = _of(controls, "final")
     table = table[table["arm"].isin(["trained", _REPLAYED])]
-    table = table[table["kind"].isin(["cross", "self", "joint"])]
+    table = table[table["kind"].isin(KINDS)]
     if not (table["relative"] > 0).any():
         ax.set_axis_off()
         return

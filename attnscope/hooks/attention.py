@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from attnscope.hooks.moments import Moment
 from attnscope.hooks.observer import Observer
+from attnscope.kinds import KINDS
 from attnscope.plans.base import Action
 from attnscope.plans.trajectory import Trajectory
-from attnscope.sites.attention import KINDS, Site
+from attnscope.sites.attention import Site
 
 _NAME = "attnscope"
 _COMPILED_WHOLE = (

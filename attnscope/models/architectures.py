@@ -16,6 +16,7 @@ from typing import Any
 
 from attnscope.errors import InputError
 from attnscope.families import CallSizes, Family, denoiser_named
+from attnscope.models import hub
 from attnscope.models.image_sizes import check_multiple, square
 from attnscope.models.names import MODELS, SHAPES_FOLDER
 
@@ -239,23 +240,16 @@ def _from_hub(model: str, name: str, offline: bool) -> str:
             raise _not_here(model, name, offline) from error
         raise FileNotFoundError(name) from error
     except errors.GatedRepoError as error:
-        raise InputError(
-            f"{model!r} needs a licence: accept it on the hub, then run 'hf auth login'"
-        ) from error
+        raise InputError(hub.needs_licence(model)) from error
     except errors.RepositoryNotFoundError as error:
-        raise InputError(f"the hub has no model {model!r} that this login may see") from error
+        raise InputError(hub.not_seen(model)) from error
     except OSError as error:
         raise _not_here(model, name, offline) from error
 
 
 def _not_here(model: str, name: str, offline: bool) -> InputError:
-    if offline:
-        return InputError(
-            f"{name} of {model!r} is not on this machine, and `offline=True` was given: leave it out, "
-            f"or run 'hf download {model} --include \"*.json\"' before"
-        )
     return InputError(
-        f"{name} of {model!r} is not on this machine and the hub cannot be reached: "
+        f"{name} of {model!r} is not on this machine and {hub.out_of_reach(offline)}: "
         f"run 'hf download {model} --include \"*.json\"' where there is a network"
     )
 

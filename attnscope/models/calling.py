@@ -49,7 +49,7 @@ def call(
         output_type=output_type, **options,
     )  # fmt: skip
     result = pipe(list(inputs), **options)
-    images = result.frames if is_video(pipe) else result.images
+    images = images_of(result)
     check_made(pipe, images, options)
     return images
 
@@ -108,9 +108,9 @@ def call_options(
     return options | size | of_pipeline(pipe).guidance_keywords(guidance)
 
 
-def is_video(pipe: Any) -> bool:
-    """Whether a pipeline is conditioned on images and makes videos (Stable Video Diffusion)."""
-    return of_pipeline(pipe).starts_from_images
+def images_of(result: Any) -> Any:
+    """What a pipeline returned under ``images``, or of videos under ``frames``: one item a prompt."""
+    return result.images if hasattr(result, "images") else result.frames
 
 
 def frames(made: Any) -> list[Image]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from attnscope.errors import InputError
+from attnscope.models import hub
 from attnscope.models.names import Model, describe, is_local, local_folder
 from attnscope.models.schedulers import set_scheduler
 
@@ -169,18 +170,17 @@ def _explanation(model: Model, error: Exception, offline: bool, allow_pickle: bo
     causes = list(_causes(error))
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if any(isinstance(cause, errors.GatedRepoError) for cause in causes):
-        return f"{model.source!r} needs a licence: accept it on the hub, then run 'hf auth login'"
+        return hub.needs_licence(model.source)
     if any(isinstance(cause, errors.RepositoryNotFoundError) for cause in causes):
-        return f"the hub has no model {model.source!r} that this login may see"
+        return hub.not_seen(model.source)
     missing = (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError)
     if not Path(model.source).is_dir() and (
         any(isinstance(cause, missing) for cause in causes) or local_folder(model) is None
     ):
-        why = "`offline=True` was given" if offline else "the hub cannot be reached"
         wanted = model.source if model.unet is None else model.unet
         wanted = model.source if local_folder(model) is None else wanted
         return (
-            f"{wanted!r} is not on this machine and {why}: "
+            f"{wanted!r} is not on this machine and {hub.out_of_reach(offline)}: "
             f"run 'hf download {wanted}' where there is a network; without any weights there are "
             "'attnscope cost' and 'attnscope bench' with `random_weights`"
         )

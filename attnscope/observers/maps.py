@@ -12,12 +12,10 @@ from torch import Tensor
 from attnscope.errors import InputError
 from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import SiteObserver
+from attnscope.kinds import KINDS
 from attnscope.notices import warn
 from attnscope.observers.rows import SITE_COLUMNS, joined, labelled, tidy
-from attnscope.sites.attention import (
-    KINDS,
-    Site,
-)
+from attnscope.sites.attention import Site
 
 
 class FeatureMaps(SiteObserver):

@@ -28,9 +28,10 @@ from torch import Tensor
 from attnscope.errors import InputError
 from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import SiteObserver
+from attnscope.kinds import AROUND
 from attnscope.notices import warn
 from attnscope.observers.rows import SITE_COLUMNS, distances, joined, labelled, tidy, to_host
-from attnscope.sites.attention import SURROUNDINGS, Site
+from attnscope.sites.attention import Site
 from attnscope.sites.denoiser import Denoiser
 from attnscope.sites.outputs import output_bytes, output_elements
 
@@ -91,7 +92,7 @@ class StepDistance(SiteObserver):
             InputError: the denoiser's layout is not known, or more than attention is watched; then
                 measure a run.
         """
-        beside = [kind for kind in self.kinds if kind in SURROUNDINGS]
+        beside = [kind for kind in self.kinds if kind in AROUND]
         if beside:
             raise InputError(
                 f"how large outputs of kind {beside[0]!r} are is not known: measure a run"

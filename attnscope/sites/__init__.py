@@ -11,24 +11,23 @@ from typing import TYPE_CHECKING
 from attnscope.lazy import load_from
 
 if TYPE_CHECKING:
-    from attnscope.sites.around import find_surroundings
-    from attnscope.sites.attention import KINDS, Site, find_sites, select_sites
+    from attnscope.sites.around import find_around
+    from attnscope.sites.attention import Site, find_sites, select_sites
     from attnscope.sites.denoiser import Denoiser
     from attnscope.sites.names import short_site
 
 _HOMES = {
-    "attention": ["KINDS", "Site", "find_sites", "select_sites"],
-    "around": ["find_surroundings"],
+    "attention": ["Site", "find_sites", "select_sites"],
+    "around": ["find_around"],
     "denoiser": ["Denoiser"],
     "names": ["short_site"],
 }
 
 __all__ = [
-    "KINDS",
     "Denoiser",
     "Site",
+    "find_around",
     "find_sites",
-    "find_surroundings",
     "select_sites",
     "short_site",
 ]

@@ -30,7 +30,7 @@ _OF_THE_TEXT = ("_context", "_t", "txt_mlp", "txt_ff")
 """How the names of feed-forwards of the text stream alone end."""
 
 
-def find_surroundings(denoiser: nn.Module, sites: Sequence[Site]) -> tuple[Site, ...]:
+def find_around(denoiser: nn.Module, sites: Sequence[Site]) -> tuple[Site, ...]:
     """Blocks with attention, their feed-forwards, and the latents.
 
     Args:

@@ -17,7 +17,7 @@ import inspect
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from diffusers.models.attention import AttentionModuleMixin
 from diffusers.models.attention_processor import Attention, MochiAttention
@@ -26,13 +26,8 @@ from torch import nn
 
 from attnscope.errors import InputError
 from attnscope.families import of_denoiser
+from attnscope.kinds import AROUND, KINDS, Kind
 from attnscope.sites.names import is_named
-
-Kind = Literal["cross", "self", "joint", "feed-forward", "block", "latent"]
-KINDS: tuple[Kind, ...] = ("cross", "self", "joint")
-"""Kinds of attention."""
-SURROUNDINGS: tuple[Kind, ...] = ("feed-forward", "block", "latent")
-"""Kinds of what stands around attention; see :mod:`attnscope.sites.around`."""
 
 ATTENTION_CLASSES = (Attention, MochiAttention, AttentionModuleMixin)
 
@@ -58,7 +53,7 @@ class Site:
         name: dotted path inside the denoiser, such as
             ``down_blocks.0.attentions.0.transformer_blocks.0.attn2``.
         kind: ``cross`` if the keys come from another sequence, ``self`` if not, ``joint`` if the
-            text stream takes part in the sequence itself; or one of :data:`SURROUNDINGS`. Of a
+            text stream takes part in the sequence itself; or one of :data:`attnscope.kinds.AROUND`. Of a
             joint site that returns text and image apart, observers are shown the image's part; of
             one that is given both as one sequence (Flux's single blocks), the whole sequence.
         block: the stage the site belongs to, such as ``down_blocks.0`` or ``mid_block``.
@@ -146,7 +141,7 @@ def select_sites(
 
     Args:
         sites: where to choose from.
-        kinds: any of ``cross``, ``self``, ``joint``, and of :data:`SURROUNDINGS` where ``sites``
+        kinds: any of ``cross``, ``self``, ``joint``, and of :data:`attnscope.kinds.AROUND` where ``sites``
             has them.
         pattern: shell-style pattern of site names (``up_blocks.1*``) or of the short names that tables
             show (``mid 0.0 attn2``), or several; ``None`` is all.
@@ -154,7 +149,7 @@ def select_sites(
     Raises:
         InputError: an unknown kind, or nothing matches.
     """
-    known = (*KINDS, *SURROUNDINGS)
+    known = (*KINDS, *AROUND)
     unknown = [kind for kind in kinds if kind not in known]
     if unknown or not kinds:
         raise InputError(f"kinds={','.join(kinds)!r} is not known (choose from {', '.join(known)})")

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from attnscope.families import Family, of_denoiser
-from attnscope.sites.around import find_surroundings
+from attnscope.sites.around import find_around
 from attnscope.sites.attention import Site, find_denoiser, find_sites, unwrapped
 
 
@@ -52,7 +52,7 @@ class Denoiser:
     @cached_property
     def around(self) -> tuple[Site, ...]:
         """Blocks with attention, their feed-forwards, and the latents."""
-        return find_surroundings(self.module, self.sites)
+        return find_around(self.module, self.sites)
 
     @cached_property
     def family(self) -> Family:

@@ -31,6 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 import attnscope
+from attnscope import kinds
 from attnscope.cost import counting, published
 from attnscope.cost.counts import PARTS, Counts, SiteCost
 from attnscope.cost.plans import attribution, cost_of
@@ -41,7 +42,6 @@ from attnscope.models.architectures import Architecture
 from attnscope.plans.base import Action, Plan
 from attnscope.plans.parts import Alone
 from attnscope.plans.text_form import parse
-from attnscope.sites import attention
 
 
 def attention_block(positions, tokens, width, text):
@@ -545,7 +545,7 @@ def test_offline_asks_no_network(offline, message, monkeypatch):
 
 
 def test_parts_are_of_all_kinds_of_attention():
-    assert {part.split()[0] for part in PARTS if " " in part} == set(attention.KINDS)
+    assert {part.split()[0] for part in PARTS if " " in part} == set(kinds.KINDS)
 
 
 def test_sizes_fit_the_model():

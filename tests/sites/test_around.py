@@ -13,7 +13,7 @@ from diffusers.models.transformers.transformer_flux import FluxTransformerBlock
 from torch import nn
 
 from attnscope import FeatureMaps, StepDistance, Trace, find_sites
-from attnscope.sites.around import _stream, find_surroundings, stream
+from attnscope.sites.around import _stream, find_around, stream
 from attnscope.sites.attention import Site
 
 IMAGE = 4
@@ -121,7 +121,7 @@ def test_distances_of_blocks_are_those_of_the_image():
 def test_feed_forwards_of_the_text_alone_are_left_out():
     for name, left in (("qwen", "img_mlp"), ("flux", "ff"), ("sd3", "ff"), ("hidream", "ff_i")):
         denoiser, _ = denoisers.make(name)
-        found = find_surroundings(denoiser, find_sites(denoiser))
+        found = find_around(denoiser, find_sites(denoiser))
         assert {s.name.rpartition(".")[2] for s in found if s.kind == "feed-forward"} == {left}
 
 
@@ -134,7 +134,7 @@ def test_the_feed_forward_of_cosmos_is_that_of_what_is_generated():
 
     denoiser = nn.Module()
     denoiser.layers = nn.ModuleList([Layer()])
-    found = find_surroundings(denoiser, find_sites(denoiser))
+    found = find_around(denoiser, find_sites(denoiser))
     assert [s.name for s in found] == ["layers.0.mlp_moe_gen", "layers.0", "x_t"]
 
 

@@ -24,7 +24,7 @@ from torch import nn
 
 from attnscope import CrossReuse, StepDistance, Trace, find_sites
 from attnscope.sites import denoiser as found_once
-from attnscope.sites.around import find_surroundings
+from attnscope.sites.around import find_around
 from attnscope.sites.attention import ATTENTION_CLASSES, Site, confirmed_kind, select_sites
 from attnscope.sites.denoiser import Denoiser
 
@@ -140,7 +140,7 @@ def test_a_denoiser_is_the_same_whatever_is_put_around_it(sd):
     assert plain.outer is plain.module is sd.unet
     assert (plain.sites, plain.around) == (
         find_sites(sd.unet),
-        find_surroundings(sd.unet, plain.sites),
+        find_around(sd.unet, plain.sites),
     )
     assert plain.class_name == "UNet2DConditionModel"
     assert plain.submodule(plain.sites[0]) is sd.unet.get_submodule(plain.sites[0].name)
@@ -154,7 +154,7 @@ def test_a_denoiser_is_the_same_whatever_is_put_around_it(sd):
 
 def test_a_denoiser_is_looked_up_once(sd, monkeypatch):
     asked = []
-    for name in ("find_denoiser", "find_sites", "find_surroundings", "unwrapped", "of_denoiser"):
+    for name in ("find_denoiser", "find_sites", "find_around", "unwrapped", "of_denoiser"):
         original = getattr(found_once, name)
         monkeypatch.setattr(
             found_once, name,

@@ -15,6 +15,7 @@ from attnscope.plans.guidance import GuidanceCutoff
 from attnscope.plans.null_text import NullTextEarly, NullTextLate
 from attnscope.plans.reuse import CrossReuse, SelfReuseEarly, SelfReuseLate, TGate
 from attnscope.plans.text_form import Combined, parse
+from attnscope.plans.trajectory import made
 from attnscope.runs.columns import FULL, GATED, OWN, UNGUIDED
 from attnscope.runs.sampling import ModelUse, Sampling
 
@@ -152,7 +153,7 @@ class Arm:
     @property
     def reused_steps(self) -> int:
         """Steps in which self-attention reuses what it returned before."""
-        table = parse(self.plan).over(self.cell.steps).table(["self"])
+        table = made(parse(self.plan), self.cell.steps).table(["self"])
         return int(((table["row"] == "self") & (table["what"] == "reuse")).sum())
 
     @property
@@ -205,7 +206,7 @@ def _all_arms(settings: AblationSettings) -> Iterator[Arm]:
             real = subject.made(scheduler, steps)
             cell = Cell(subject.model, scheduler or OWN, real, scale, seed)
             for trajectory, plan, gate, interval in _trajectories(settings, subject, real):
-                plan.over(real)
+                made(plan, real)
                 guidance = 1.0 if trajectory == UNGUIDED else subject.guidance
                 yield Arm(cell, steps, trajectory, gate, interval, str(plan), guidance)
 

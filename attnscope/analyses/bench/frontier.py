@@ -51,7 +51,7 @@ def sample_arms(
         ``prompt_id``, ``frame`` and ``path`` in the run directory.
     """
     from attnscope.files import write_whole
-    from attnscope.models.calling import check_made, frames
+    from attnscope.models.calling import check_made, frames, images_of
     from attnscope.runs.batches import in_batches
 
     rows: list[dict[str, Any]] = []
@@ -66,7 +66,7 @@ def sample_arms(
             keywords = settings.keywords(pipe, ids, **options)
             with arm.on(pipe) as call:
                 made = call([item for _, item in batch], **keywords)
-            images: Sequence[Any] = getattr(made, "images", None) or made.frames
+            images: Sequence[Any] = images_of(made)
             check_made(pipe, images, keywords)
             return images
 

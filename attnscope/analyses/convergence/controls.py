@@ -138,13 +138,14 @@ class _Batch:
     """Measures all arms on a batch of prompts."""
 
     def __init__(self, pipe: Any, settings: ConvergenceSettings, options: dict[str, Any]) -> None:
-        from attnscope.sites.attention import SURROUNDINGS, select_sites
+        from attnscope.kinds import AROUND
+        from attnscope.sites.attention import select_sites
         from attnscope.sites.denoiser import Denoiser
 
         self.pipe, self.settings, self.options = pipe, settings, options
         denoiser = Denoiser.of(pipe)
         chosen = select_sites(denoiser.sites, kinds=settings.kinds, pattern=settings.sites)
-        self.kinds = (*settings.kinds, *SURROUNDINGS)
+        self.kinds = (*settings.kinds, *AROUND)
         self.modules = tuple(kind for kind in self.kinds if kind != "latent")
         self.names = [site.name for site in (*chosen, *denoiser.around)]
 
