@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from attnscope.cli.reports import reports
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -14,6 +16,7 @@ _TABLES = ("arms", "parts", "attribution")
 _APART = ("size", "fill", "color", "shape", "background")  # "attributes" and "all" stand for them
 
 
+@reports("bench")
 def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     """Draw a benchmark's figures and print its tables."""
     from attnscope.cli.console import results, show_json
