@@ -13,6 +13,7 @@ from attnscope import documents
 from attnscope.cost.counts import CONVENTIONS, counted
 from attnscope.errors import InputError
 from attnscope.metrics.intervals import bootstrap
+from attnscope.metrics.measures import MEASURES
 from attnscope.runs.columns import CELL
 from attnscope.runs.contents import is_finished
 from attnscope.runs.folder import Run
@@ -177,7 +178,7 @@ def _of_bench(run: Run) -> Iterator[Row]:
 @_read_of("generate")
 def _of_generation(run: Run) -> Iterator[Row]:
     images = run.read_table("images")
-    for measure in ("psnr", "ssim"):
+    for measure in [name for name, known in MEASURES.items() if known.of == "pairs"]:
         if measure in images:
             finite = images.loc[images[measure].abs() < float("inf"), [measure, "prompt_id"]]
             if len(finite):

@@ -24,7 +24,8 @@ _OF_FIRST = ", of the first arm alone"
 def arms(table: pd.DataFrame) -> Figure:
     """The leading measures of every arm of the first cell, as differences to S where there are some."""
     table, cell = _first(table)
-    measures = [name for name in DRAWN if name in set(table["measure"]) and name != "psnr"][:4]
+    found = [name for name in DRAWN if name in set(table["measure"])]
+    measures = [name for name in found if not MEASURES[name].decibels][:4]
     names = list(table["arm"].drop_duplicates())
     figure, axes = panels(len(measures), columns=2, height=0.55 + 0.125 * len(names), extra=0.3)
     for index, (ax, measure) in enumerate(zip(axes, measures, strict=True)):

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from attnscope import plots
 from attnscope.figures.layout import note, panels
 from attnscope.figures.registry import draws
-from attnscope.metrics.measures import MEASURES
+from attnscope.metrics.measures import MEASURES, PANELS
 from attnscope.plots.letters import place_letters
 
-_PANELS, _MOST_PANELS = ("all", "kid", "clip", "ssim", "fid"), 3
+_MOST_PANELS = 3
 _NAME_WIDTH = 18
 """Characters of an arm's name in one line beside bars."""
 
@@ -47,7 +47,7 @@ def attribution(table: pd.DataFrame) -> Figure | None:
 @draws("bench", "frontier")
 def frontier(table: pd.DataFrame) -> Figure | None:
     """Speed-up against three measures at most; ``None`` if no images were judged."""
-    measures = [name for name in _PANELS if name in set(table["measure"])][:_MOST_PANELS]
+    measures = [name for name in PANELS if name in set(table["measure"])][:_MOST_PANELS]
     if not measures:
         return None
     rows = -(-(table["arm"].nunique()) // 2)
