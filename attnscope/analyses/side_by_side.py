@@ -131,8 +131,8 @@ Reader = Callable[[Run], Iterator[Row]]
 _READERS: dict[str, Reader] = {}
 
 
-def _read_of(command: str) -> Callable[[Reader], Reader]:
-    """Make a function the one that reads what came out of a command's runs."""
+def reads(command: str) -> Callable[[Reader], Reader]:
+    """Make a function the one that reads from a run of a command what :func:`outcomes` tells."""
 
     def register(reader: Reader) -> Reader:
         _READERS[command] = reader
@@ -141,7 +141,7 @@ def _read_of(command: str) -> Callable[[Reader], Reader]:
     return register
 
 
-@_read_of("convergence")
+@reads("convergence")
 def _of_convergence(run: Run) -> Iterator[Row]:
     """The relative change of every kind of attention at its first and its last step."""
     records = run.read_table("records")
@@ -153,7 +153,7 @@ def _of_convergence(run: Run) -> Iterator[Row]:
             )
 
 
-@_read_of("ablate")
+@reads("ablate")
 def _of_arms(run: Run) -> Iterator[Row]:
     """The measures of every arm; of several models, steps, seeds and the like, with which it is of."""
     arms = run.read_table("arms")
@@ -164,7 +164,7 @@ def _of_arms(run: Run) -> Iterator[Row]:
         yield what, row["measure"], row["value"], row["low"], row["high"], row["n"]
 
 
-@_read_of("bench")
+@reads("bench")
 def _of_bench(run: Run) -> Iterator[Row]:
     rounds = int(run.settings["repeats"])
     for row in run.read_table("arms").to_dict("records"):
@@ -175,7 +175,7 @@ def _of_bench(run: Run) -> Iterator[Row]:
             yield row["arm"], row["measure"], row["value"], row["low"], row["high"], row["n"]
 
 
-@_read_of("generate")
+@reads("generate")
 def _of_generation(run: Run) -> Iterator[Row]:
     images = run.read_table("images")
     for measure in [name for name, known in MEASURES.items() if known.of == "pairs"]:
@@ -188,7 +188,7 @@ def _of_generation(run: Run) -> Iterator[Row]:
         yield str(arm), "seconds an image", seconds, float("nan"), float("nan"), 1
 
 
-@_read_of("cost")
+@reads("cost")
 def _of_cost(run: Run) -> Iterator[Row]:
     """What a run of the denoiser costs, and how much faster its plan would be."""
     parts = run.read_table("parts")
@@ -206,7 +206,7 @@ def _of_cost(run: Run) -> Iterator[Row]:
         )
 
 
-@_read_of("cost paper")
+@reads("cost paper")
 def _of_paper(run: Run) -> Iterator[Row]:
     """What the rows of the paper's tables come to here."""
     for row in run.read_table("paper").to_dict("records"):
