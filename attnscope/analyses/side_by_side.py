@@ -9,16 +9,17 @@ from typing import Any
 import pandas as pd
 
 from attnscope import documents
+from attnscope.cost.counts import CONVENTIONS, counted
 from attnscope.errors import InputError
 from attnscope.metrics.intervals import bootstrap
+from attnscope.metrics.measures import MEASURES
 from attnscope.notices import warn
 from attnscope.runs.columns import CELL
+from attnscope.runs.contents import is_finished
 from attnscope.runs.folder import Run
 
 COLUMNS = ("run", "what", "measure", "value", "low", "high", "n")
 """Of :func:`outcomes`."""
-_MAIN = {"convergence": "records", "ablate": "arms", "bench": "arms", "generate": "images"}
-"""The table that a command writes last of those that a comparison reads."""
 
 
 def listed(folder: Path) -> pd.DataFrame:
@@ -57,11 +58,6 @@ def listed(folder: Path) -> pd.DataFrame:
     columns = ["run", "command", "model", "limit", "steps", "created", "finished"]
     table = pd.DataFrame(rows, columns=columns).astype({"limit": "Int64"})
     return table.sort_values("created", ascending=False, ignore_index=True)
-
-
-def is_finished(run: Run) -> bool:
-    """Whether a run has the tables that its command writes."""
-    return run.command not in _MAIN or run.has_table(_MAIN[run.command])
 
 
 def differing_settings(runs: Sequence[Run]) -> pd.DataFrame:
@@ -131,8 +127,21 @@ def names_of(runs: Sequence[Run]) -> list[str]:
 
 
 Row = tuple[str, str, float, float, float, int]
+Reader = Callable[[Run], Iterator[Row]]
+_READERS: dict[str, Reader] = {}
 
 
+def reads(command: str) -> Callable[[Reader], Reader]:
+    """Make a function the one that reads from a run of a command what :func:`outcomes` tells."""
+
+    def register(reader: Reader) -> Reader:
+        _READERS[command] = reader
+        return reader
+
+    return register
+
+
+@reads("convergence")
 def _of_convergence(run: Run) -> Iterator[Row]:
     """The relative change of every kind of attention at its first and its last step."""
     records = run.read_table("records")
@@ -144,6 +153,7 @@ def _of_convergence(run: Run) -> Iterator[Row]:
             )
 
 
+@reads("ablate")
 def _of_arms(run: Run) -> Iterator[Row]:
     """The measures of every arm; of several models, steps, seeds and the like, with which it is of."""
     arms = run.read_table("arms")
@@ -154,6 +164,7 @@ def _of_arms(run: Run) -> Iterator[Row]:
         yield what, row["measure"], row["value"], row["low"], row["high"], row["n"]
 
 
+@reads("bench")
 def _of_bench(run: Run) -> Iterator[Row]:
     rounds = int(run.settings["repeats"])
     for row in run.read_table("arms").to_dict("records"):
@@ -164,9 +175,10 @@ def _of_bench(run: Run) -> Iterator[Row]:
             yield row["arm"], row["measure"], row["value"], row["low"], row["high"], row["n"]
 
 
+@reads("generate")
 def _of_generation(run: Run) -> Iterator[Row]:
     images = run.read_table("images")
-    for measure in ("psnr", "ssim"):
+    for measure in [name for name, known in MEASURES.items() if known.of == "pairs"]:
         if measure in images:
             finite = images.loc[images[measure].abs() < float("inf"), [measure, "prompt_id"]]
             if len(finite):
@@ -176,17 +188,35 @@ def _of_generation(run: Run) -> Iterator[Row]:
         yield str(arm), "seconds an image", seconds, float("nan"), float("nan"), 1
 
 
+@reads("cost")
+def _of_cost(run: Run) -> Iterator[Row]:
+    """What a run of the denoiser costs, and how much faster its plan would be."""
+    parts = run.read_table("parts")
+    for convention in CONVENTIONS:
+        seen = parts[counted(parts["part"], convention)]
+        macs, whole = float(seen["plan"].sum()), float(seen["baseline"].sum())
+        yield "all steps", f"10^12 MACs, {convention}", macs / 1e12, float("nan"), float("nan"), 1
+        yield (
+            "all steps",
+            f"ideal speed-up, {convention}",
+            whole / macs,
+            float("nan"),
+            float("nan"),
+            1,
+        )
+
+
+@reads("cost paper")
+def _of_paper(run: Run) -> Iterator[Row]:
+    """What the rows of the paper's tables come to here."""
+    for row in run.read_table("paper").to_dict("records"):
+        what = f"{row['table']}, {row['row']}"
+        yield what, "10^12 MACs, paper", row["paper"], float("nan"), float("nan"), 1
+
+
 def _mean(what: str, measure: str, values: pd.Series[float]) -> Row:
     found = bootstrap(values)
     return what, measure, found.value, found.low, found.high, found.n
-
-
-_READERS: dict[str, Callable[[Run], Iterator[Row]]] = {
-    "convergence": _of_convergence,
-    "ablate": _of_arms,
-    "bench": _of_bench,
-    "generate": _of_generation,
-}
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:

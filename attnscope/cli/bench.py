@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from attnscope.analyses.bench.rivals import RIVALS
 from attnscope.cli import options as o
 from attnscope.cli.grouping import MODEL, SAMPLING, Group, grouped
 from attnscope.cli.reports.bench import report
@@ -30,7 +31,7 @@ def bench(
     random_weights: Annotated[bool, typer.Option("--random-weights", help="The true architecture without a checkpoint: time does not depend on values.", rich_help_panel=MODEL)] = False,
     batch: Annotated[int, typer.Option("--batch", "--batch-size", min=1, help="Images at a time.", rich_help_panel=SAMPLING)] = 1,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds of all arms, after one to warm up.")] = 5,
-    rivals: Annotated[str, typer.Option(help="all, none, or some of tgate, deepcache, tome, tgate+deepcache, tgate+tome, pab, fastercache, firstblock.", autocompletion=o.one_of("all", "none", "tgate", "deepcache", "tome", "tgate+deepcache", "tgate+tome", "pab", "fastercache", "firstblock"))] = "all",
+    rivals: Annotated[str, typer.Option(help=f"all, none, or some of {', '.join(RIVALS)}.", autocompletion=o.one_of("all", "none", *RIVALS))] = "all",
     watched: Annotated[bool, typer.Option("--watched", help="Also what an idle Trace and StepDistance on all sites cost.")] = False,
     latents: Annotated[bool, typer.Option("--latents", help="Stop at the latents: leave the autoencoder out.")] = False,
     frontier: Annotated[bool, typer.Option("--frontier", help="Also images of every arm, and how good they are.")] = False,
@@ -105,7 +106,6 @@ def _chosen_rivals(text: str) -> tuple[tuple[str, str | None], ...]:
     Raises:
         InputError: there is no such rival.
     """
-    from attnscope.analyses.bench.rivals import RIVALS
     from attnscope.cli.parsing import names
     from attnscope.errors import InputError
 

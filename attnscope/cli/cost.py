@@ -9,9 +9,9 @@ import typer
 
 from attnscope.cli import options as o
 from attnscope.cli.grouping import MODEL, OUTPUT, grouped
-from attnscope.cli.reports.cost import show_call, show_files, show_run, show_scaling
-from attnscope.cli.reports.cost_files import document, written
-from attnscope.cli.reports.published import show_paper
+from attnscope.cli.reports import published
+from attnscope.cli.reports.cost import files_of, show, show_files
+from attnscope.cli.reports.cost_files import document
 
 
 @grouped
@@ -28,7 +28,7 @@ def cost(
     frames: Annotated[int | None, typer.Option(help="Of the latents of a video.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 1,
     scaling: Annotated[bool, typer.Option("--scaling", help="Also at other resolutions and lengths of the text (Table A6).")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for tables as CSV and figures as PNG and PDF.", rich_help_panel=OUTPUT)] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory, for tables as CSV and figures as PNG and PDF.", rich_help_panel=OUTPUT)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the folder only.", rich_help_panel=OUTPUT)] = False,
     as_json: o.AsJson = False,
 ) -> None:  # fmt: skip
@@ -39,13 +39,17 @@ def cost(
     if tables is not None:
         _check_paper(context, tables)
         with quiet_libraries():
-            show_paper(out, quiet=quiet, as_json=as_json)
+            published.show_paper(out, quiet=quiet, as_json=as_json)
         return
 
+    from dataclasses import asdict
+
+    from attnscope.analyses.cost import settings_of, tables_of, write
     from attnscope.cli.parsing import chosen_plan
     from attnscope.cost import counting
     from attnscope.cost.plans import cost_of
     from attnscope.cost.resolutions import scaling as scaled
+    from attnscope.figures.saving import save_figures
     from attnscope.models import architectures
     from attnscope.plans.base import Baseline
 
@@ -56,16 +60,18 @@ def cost(
         counts = counting.count_architecture(found)
         run = cost_of(counts, plan or Baseline(), number, guided=found.guided, batch=batch)
         grid = scaled(found) if scaling else None
-    files = written(found, run, grid, out, with_plan=plan is not None)
+    settings = settings_of(found, run, with_plan=plan is not None)
+    told = tables_of(run, grid, with_plan=plan is not None)
+    files: list[Path] = []
+    if out is not None:
+        kept = write(out, settings, told)
+        files = files_of(kept, save_figures(kept))
     if as_json:
         show_json(document(found, run, grid, files))
     elif quiet:
         print(out)
     else:
-        show_call(found, counts)
-        show_run(run, with_plan=plan is not None)
-        if grid is not None:
-            show_scaling(found, grid)
+        show(asdict(settings), told)
         show_files(files)
 
 

@@ -16,6 +16,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from attnscope.cli.grouping import CAPTIONS, MODEL, OUTPUT, QUALITY, SAMPLING, Group
+from attnscope.metrics.networks import FEATURES
 from attnscope.plans.text_form import PLANS
 
 
@@ -145,7 +146,7 @@ class QualityOptions(Group):
 
     panel: ClassVar[str] = QUALITY
 
-    features: Annotated[str, typer.Option(help="For FID and KID: auto, none, inception, efficientnet-lite0, reader.", autocompletion=one_of("auto", "none", "inception", "efficientnet-lite0", "reader"))] = "auto"
+    features: Annotated[str, typer.Option(help=f"For FID and KID: {', '.join(FEATURES)}.", autocompletion=one_of(*FEATURES))] = "auto"
     features_weights: Annotated[Path | None, typer.Option(help="Weights of the features, where none are installed.")] = None
     reference: Annotated[Path | None, typer.Option(help="Folder of images, or statistics (.npz), for FID and KID; shapes renders its own.")] = None
     clip: Annotated[str | None, typer.Option(help="A CLIP for the CLIP score: hub id or folder.")] = None

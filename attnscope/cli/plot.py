@@ -24,21 +24,18 @@ def plot(
     as_json: o.AsJson = False,
 ) -> None:
     """Draw all figures of a run again, from its tables alone. Needs no model and no torch."""
-    from attnscope.cli.reports import ablation, bench, convergence, generation
+    from attnscope.cli.reports import report_of
     from attnscope.errors import InputError
     from attnscope.runs.folder import Run
 
     opened = Run(run)
-    if opened.command == "convergence":
-        part = o.THRESHOLD if threshold is None else threshold
-        convergence.report(opened, threshold=part, quiet=quiet, as_json=as_json)
-        return
-    reports = {"ablate": ablation.report, "bench": bench.report, "generate": generation.report}
-    if opened.command not in reports:
-        raise InputError(f"{str(run)!r} holds a run of '{opened.command}', which has no figures")
-    if threshold is not None:
+    report = report_of(opened)
+    if threshold is None:
+        report(opened, quiet=quiet, as_json=as_json)
+    elif opened.command == "convergence":
+        report(opened, quiet=quiet, as_json=as_json, threshold=threshold)
+    else:
         raise InputError(
             f"--threshold says when attention has converged, and {str(run)!r} holds a run of "
             f"'{opened.command}': leave it out"
         )
-    reports[opened.command](opened, quiet=quiet, as_json=as_json)

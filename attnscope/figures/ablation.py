@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from attnscope import plots
 from attnscope.figures.generation import read_image
 from attnscope.figures.layout import note, numbered, panels, shared_legend, title
+from attnscope.figures.registry import draws
 from attnscope.metrics.measures import DRAWN, MEASURES
 from attnscope.runs.columns import CELL, READ
 
@@ -19,10 +20,12 @@ _MOST_LINES = 24
 _OF_FIRST = ", of the first arm alone"
 
 
+@draws("ablate", "arms")
 def arms(table: pd.DataFrame) -> Figure:
     """The leading measures of every arm of the first cell, as differences to S where there are some."""
     table, cell = _first(table)
-    measures = [name for name in DRAWN if name in set(table["measure"]) and name != "psnr"][:4]
+    found = [name for name in DRAWN if name in set(table["measure"])]
+    measures = [name for name in found if not MEASURES[name].decibels][:4]
     names = list(table["arm"].drop_duplicates())
     figure, axes = panels(len(measures), columns=2, height=0.55 + 0.125 * len(names), extra=0.3)
     for index, (ax, measure) in enumerate(zip(axes, measures, strict=True)):
@@ -37,6 +40,7 @@ def arms(table: pd.DataFrame) -> Figure:
     return _told(figure, cell, table)
 
 
+@draws("ablate", "arms")
 def gates(table: pd.DataFrame) -> Figure | None:
     """The leading measures of the first cell against the gate, where there are many."""
     if table["gate"].nunique() < _FEWEST_GATES:
@@ -55,6 +59,7 @@ def gates(table: pd.DataFrame) -> Figure | None:
     return _told(figure, ", ".join(filter(None, (cell, interval))), table)
 
 
+@draws("ablate", "arms")
 def decided(table: pd.DataFrame) -> Figure | None:
     """When is each attribute decided? Alignment against the gate, over steps and over log-SNR.
 
@@ -94,6 +99,7 @@ def decided(table: pd.DataFrame) -> Figure | None:
     return figure
 
 
+@draws("ablate", "noise")
 def noise(table: pd.DataFrame) -> Figure | None:
     """Mean and norm of the guided prediction over the steps, a line per arm (Figure 3a)."""
     if table.empty:
@@ -116,6 +122,7 @@ def noise(table: pd.DataFrame) -> Figure | None:
     return _told(figure, cell, table)
 
 
+@draws("ablate", "pictures")
 def pictures(table: pd.DataFrame) -> Figure | None:
     """The images that trajectories hold on the way: a row per arm, a column per step (Figure 3b)."""
     if table.empty:
@@ -127,6 +134,7 @@ def pictures(table: pd.DataFrame) -> Figure | None:
     return _told(figure, cell, table)
 
 
+@draws("ablate", "images")
 def samples(table: pd.DataFrame) -> Figure:
     """Images of up to eight prompts: a row per arm, a column per prompt (Figures A1 and A6)."""
     table, cell = _first(table[table["frame"] == 0])
@@ -238,13 +246,3 @@ _REUSED = {
     "reference": "reference: other images of the reference set",
 }
 """What a trajectory's name means: of the text, and of self-attention."""
-
-FIGURES = {
-    "arms": ("arms", arms),
-    "gates": ("arms", gates),
-    "decided": ("arms", decided),
-    "noise": ("noise", noise),
-    "pictures": ("pictures", pictures),
-    "samples": ("images", samples),
-}
-"""File name to the table and the function that draws it."""

@@ -12,14 +12,16 @@ from matplotlib.figure import Figure
 
 from attnscope import plots
 from attnscope.figures.layout import note, panels
-from attnscope.metrics.measures import MEASURES
+from attnscope.figures.registry import draws
+from attnscope.metrics.measures import MEASURES, PANELS
 from attnscope.plots.letters import place_letters
 
-_PANELS, _MOST_PANELS = ("all", "kid", "clip", "ssim", "fid"), 3
+_MOST_PANELS = 3
 _NAME_WIDTH = 18
 """Characters of an arm's name in one line beside bars."""
 
 
+@draws("bench", "parts")
 def breakdown(table: pd.DataFrame) -> Figure:
     """Cross-attention, self-attention and the rest, of every arm."""
     table = table.assign(arm=[_in_lines(str(arm)) for arm in table["arm"]])
@@ -30,6 +32,7 @@ def breakdown(table: pd.DataFrame) -> Figure:
     return figure
 
 
+@draws("bench", "attribution")
 def attribution(table: pd.DataFrame) -> Figure | None:
     """What each part of the plan saves alone; ``None`` if it has no parts."""
     if table.empty:
@@ -41,9 +44,10 @@ def attribution(table: pd.DataFrame) -> Figure | None:
     return figure
 
 
+@draws("bench", "frontier")
 def frontier(table: pd.DataFrame) -> Figure | None:
     """Speed-up against three measures at most; ``None`` if no images were judged."""
-    measures = [name for name in _PANELS if name in set(table["measure"])][:_MOST_PANELS]
+    measures = [name for name in PANELS if name in set(table["measure"])][:_MOST_PANELS]
     if not measures:
         return None
     rows = -(-(table["arm"].nunique()) // 2)
@@ -90,11 +94,3 @@ def _label(table: pd.DataFrame, measure: str) -> str:
     if not row["features"]:
         return heading
     return f"{heading} ({row['features'].split(',')[0]}, n = {row['n']:,})"
-
-
-FIGURES = {
-    "breakdown": ("parts", breakdown),
-    "attribution": ("attribution", attribution),
-    "frontier": ("frontier", frontier),
-}
-"""File name to the table and the function that draws it."""

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from attnscope import plots
 from attnscope.figures.layout import panels, shared_legend
+from attnscope.figures.registry import draws
 from attnscope.kinds import KINDS
 
 _REPLAYED = "random-replayed"
@@ -28,6 +29,7 @@ _TIGHT = {
 }
 
 
+@draws("convergence", "controls", name="controls")
 def figure_controls(controls: pd.DataFrame) -> Figure:
     """Six panels: steps, steps per nat, the last step; random weights, captions, branches."""
     controls = controls.astype({"arm": str, "measure": str, "kind": str, "site": str})
@@ -121,7 +123,3 @@ def _room_below(ax: Axes, factor: float) -> None:
     """Room for a legend under the curves of a logarithmic axis."""
     low, _ = ax.get_ylim()
     ax.set_ylim(bottom=low * factor)
-
-
-FIGURES = {"controls": ("controls", figure_controls)}
-"""File name to the table and the function that draws it."""

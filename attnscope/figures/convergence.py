@@ -9,10 +9,12 @@ from matplotlib.figure import Figure
 
 from attnscope import plots
 from attnscope.figures.layout import note, panels, shared_legend
+from attnscope.figures.registry import draws
 
 _MOST_PANELS = 8
 
 
+@draws("convergence", "records", name="figure2")
 def figure_2(records: pd.DataFrame) -> Figure:
     """Mean distance between consecutive outputs over the steps, absolute and relative."""
     records = _moving(records)
@@ -24,6 +26,7 @@ def figure_2(records: pd.DataFrame) -> Figure:
     return figure
 
 
+@draws("convergence", "records", name="figureA4")
 def figure_a4(records: pd.DataFrame) -> Figure:
     """A panel for each of up to eight sites: of every kind some, spread over the data flow."""
     kinds = records.drop_duplicates("site").set_index("site")["kind"].astype(str)
@@ -56,6 +59,7 @@ def _spread(sites: pd.Series[str], count: int) -> list[str]:
     return [str(sites.index[place]) for place in places]
 
 
+@draws("convergence", "records")
 def heatmap(records: pd.DataFrame) -> Figure:
     """Relative change of all sites at all steps."""
     count = records["site"].nunique()
@@ -63,11 +67,3 @@ def heatmap(records: pd.DataFrame) -> Figure:
     figure, ax = plt.subplots(figsize=(plots.COLUMN_WIDTH, max(height, 1.6)))
     plots.convergence_heatmap(records, ax=ax)
     return figure
-
-
-FIGURES = {
-    "figure2": ("records", figure_2),
-    "figureA4": ("records", figure_a4),
-    "heatmap": ("records", heatmap),
-}
-"""File name to the table and the function that draws it."""

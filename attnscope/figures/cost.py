@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 from attnscope import plots
 from attnscope.figures import layout
 from attnscope.figures.layout import panels, shared_legend
+from attnscope.figures.registry import draws
 
 
+@draws("cost", "attribution")
 def attribution(table: pd.DataFrame, *, by: str = "convention") -> Figure:
     """Which part of a plan saves how much.
 
@@ -24,13 +26,16 @@ def attribution(table: pd.DataFrame, *, by: str = "convention") -> Figure:
     return figure
 
 
+@draws("cost", "scaling")
 def scaling(table: pd.DataFrame, *, title: str = "") -> Figure:
     """What a call costs against resolution and against the length of the text.
 
     Args:
-        table: of :func:`attnscope.cost.resolutions.scaling`.
-        title: above the figure.
+        table: of :func:`attnscope.cost.resolutions.scaling`; of a run, with the column ``model``.
+        title: above the figure; by default the model, where the table names it.
     """
+    if not title and "model" in table:
+        title = str(table["model"].iloc[0])
     figure, axes = panels(2, columns=1, height=1.7)
     for ax, axis in zip(axes, ("resolution", "tokens"), strict=True):
         plots.cost_scaling(table, axis=axis, ax=ax)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from attnscope import plots
 from attnscope.errors import InputError
 from attnscope.figures.layout import note
+from attnscope.figures.registry import draws
 from attnscope.figures.samples import sheet
 from attnscope.images import open_rgb
 
@@ -21,6 +22,7 @@ MOST_COLUMNS = 8
 _MOST_SAMPLES = 24
 
 
+@draws("generate", "images")
 def samples(images: pd.DataFrame) -> Figure:
     """The plan's images with their captions."""
     planned = images[(images["arm"] == "plan") & (images["frame"] == 0)]
@@ -31,6 +33,7 @@ def samples(images: pd.DataFrame) -> Figure:
     return figure
 
 
+@draws("generate", "images")
 def comparison(images: pd.DataFrame) -> Figure | None:
     """Without the plan, with it, and where they differ: a row for each of up to eight prompts.
 
@@ -96,7 +99,3 @@ def read_image(path: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         return np.asarray(open_rgb(Path(path)))
     except InputError as error:
         raise InputError(f"{path!r} of the run is gone or is no image any more") from error
-
-
-FIGURES = {"samples": ("images", samples), "comparison": ("images", comparison)}
-"""File name to the table and the function that draws it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib as mpl
@@ -10,26 +10,15 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from attnscope.figures import ablation, bench, controls, convergence, generation
+from attnscope.figures.registry import figures_of
 from attnscope.files import write_whole
 from attnscope.plots import paper_style
+from attnscope.runs.contents import CONTENTS
 from attnscope.runs.folder import Run
-
-Draw = Callable[[pd.DataFrame], Figure | None]
-FIGURES: Mapping[str, Mapping[str, tuple[str, Draw]]] = {
-    "ablate": ablation.FIGURES,
-    "bench": bench.FIGURES,
-    "convergence": {**convergence.FIGURES, **controls.FIGURES},
-    "generate": generation.FIGURES,
-}
-"""Command to its figures: file name to the table and the function that draws it."""
-
-_ON_REQUEST = ("controls", "frontier")
-"""Tables that a run may lack."""
 
 
 def save_figures(run: Run) -> list[Path]:
-    """Draw every figure that a run's tables have data for into its ``figures`` folder.
+    """Draw every figure that a run's tables have data for into its folder for them.
 
     Returns:
         The PNG files; a PDF of the same name stands beside each.
@@ -37,18 +26,21 @@ def save_figures(run: Run) -> list[Path]:
     Raises:
         InputError: the run has no table yet.
     """
-    folder = run.path / "figures"
-    written = []
+    written: list[Path] = []
+    figures = figures_of(run.command)
+    if not figures:
+        return written
+    folder = run.path / CONTENTS[run.command].figures
     mpl.use("agg")
     with paper_style():
-        for name, (table, draw) in FIGURES[run.command].items():
-            if table in _ON_REQUEST and not run.has_table(table):
+        for known in figures:
+            if known.on_request and not run.has_table(known.table):
                 continue
-            figure = draw(_read(run, table))
+            figure = known.draw(_read(run, known.table))
             if figure is None:
                 continue
             folder.mkdir(exist_ok=True)
-            png = folder / f"{name}.png"
+            png = folder / f"{known.name}.png"
             _write(figure, png.with_suffix(".pdf"), png)
             written.append(png)
     return written

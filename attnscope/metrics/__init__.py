@@ -1,8 +1,9 @@
 """How good images are: against references, as sets, against their text, and by which intervals.
 
-``images``, ``sets`` and ``text`` measure, by torchmetrics; ``features`` sees images as vectors and
-``feature_sets`` holds them; ``measures`` says what the tables hold; ``judging`` goes over the images
-of a run, ``summaries`` and ``verdicts`` over what it found; ``intervals`` is the statistics.
+``images``, ``sets`` and ``text`` measure, by torchmetrics; ``features`` sees images as vectors, by
+``networks``, and ``feature_sets`` holds them; ``measures`` says what is to be said of each and takes it;
+``judging`` goes over the images of a run, ``summaries`` and ``verdicts`` over what it found;
+``intervals`` is the statistics.
 """
 
 from __future__ import annotations

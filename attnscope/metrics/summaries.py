@@ -7,7 +7,7 @@ difference of two is tested.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from attnscope.metrics.intervals import LEVEL, Interval, bootstrap, differs, of_parts, paired
 from attnscope.metrics.intervals import over_seeds as spread_over_seeds
-from attnscope.metrics.measures import MEASURES
+from attnscope.metrics.measures import MEASURES, takers
 from attnscope.metrics.verdicts import FEWEST, single_best
 from attnscope.runs.columns import CELL, FULL, OF_ABLATION, PER_IMAGE, REFERENCE, Comparison
 
@@ -91,7 +91,7 @@ def summarise(
 def _of_images(table: pd.DataFrame, full: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Measures of single images: their means over prompts, paired with those of S."""
     for name in [name for name in MEASURES if name in table and table[name].notna().any()]:
-        if name == "psnr":
+        if MEASURES[name].decibels:
             value, difference = _decibels(_by_prompt(table, name)), _unknown()
         else:
             values, baseline = _by_prompt(table, name), _by_prompt(full, name)
@@ -107,7 +107,9 @@ def _best_of_images(arms: Mapping[str, pd.DataFrame]) -> dict[str, str | None]:
     for name in MEASURES:
         tables = {key: t for key, t in arms.items() if name in t and t[name].notna().any()}
         values = {key: _by_prompt(table, name) for key, table in tables.items()}
-        if name == "psnr":  # by its mean squared error, which counts images that are S's, too
+        if MEASURES[
+            name
+        ].decibels:  # by its mean squared error, which counts images that are S's, too
             values = {key: -(10 ** (-of_arm / 10)) for key, of_arm in values.items()}
         if values:
             means = {key: (float(np.nanmean(of_arm)), of_arm) for key, of_arm in values.items()}
@@ -134,7 +136,7 @@ def _by_prompt(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
 
 
 def _decibels(values: NDArray[np.float64]) -> Interval:
-    """PSNR of the squared error over all images: those that are S's to the bit count, too."""
+    """Decibels of the squared error over all images: those that are S's to the bit count, too."""
     error = bootstrap(10 ** (-values / 10))
     with np.errstate(divide="ignore"):
         value, high, low = -10 * np.log10([error.value, error.low, error.high])
@@ -151,7 +153,7 @@ def _of_sets(
     reference: Reference,
     parts: Sequence[NDArray[np.int64]],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """FID and KID of every set, by key.
+    """The measures of every set, by key.
 
     Args:
         sets: by key, all of the same length.
@@ -159,21 +161,9 @@ def _of_sets(
         reference: what they are compared with.
         parts: places of disjoint subsets, the same for all.
     """
-    from attnscope.metrics import fid, kid
-    from attnscope.metrics.feature_sets import FeatureSet
-
-    target = reference.features
-    measures: dict[str, Callable[[FeatureSet], float]] = {"fid": lambda made: fid(made, target)}
-    if isinstance(target, FeatureSet):
-        references = target
-        measures["kid"] = lambda made: kid(made, references)[0]
-    for name, measure in measures.items():
-        whole = {key: measure(made) for key, made in sets.items()}
-        split = {
-            key: np.array([measure(made[part]) for part in parts]) for key, made in sets.items()
-        }
-        best = None
-        if name == "kid":
+    for name, whole, split in _taken_of_sets(sets, reference, parts):
+        biased, best = MEASURES[name].biased, None
+        if not biased:
             values = {
                 key: (whole[key], (split[key], whole[key]))
                 for key in sets
@@ -185,12 +175,28 @@ def _of_sets(
             value = of_parts(split[key], whole[key], n)
             difference = of_parts(split[key] - split[full], whole[key] - whole[full], n)
             how = f"{len(parts)} disjoint subsets" if parts else "none: too few"
-            yield key, _row(name, value, _unknown(difference.value) if name == "fid" else difference) | {
-                "spread": f"{how}, biased" if name == "fid" and parts else how,
+            yield key, _row(name, value, _unknown(difference.value) if biased else difference) | {
+                "spread": f"{how}, biased" if biased and parts else how,
                 "features": f"{made.name}, {made.protocol}",
                 "reference": reference.source,
                 "best": key == best,
             }  # fmt: skip
+
+
+def _taken_of_sets(
+    sets: Mapping[str, FeatureSet], reference: Reference, parts: Sequence[NDArray[np.int64]]
+) -> Iterator[tuple[str, dict[str, float], dict[str, NDArray[np.float64]]]]:
+    """The measures that the references do for: of every set as a whole, and of its parts ``[parts]``."""
+    target = reference.features
+    for take in takers("sets"):
+        whole = {key: take(made, target) for key, made in sets.items()}
+        split = {key: [take(made[part], target) for part in parts] for key, made in sets.items()}
+        for name in next(iter(whole.values())):
+            yield (
+                name,
+                {key: float(found[name]) for key, found in whole.items()},
+                {key: np.array([part[name] for part in found]) for key, found in split.items()},
+            )
 
 
 def _parts(prompts: NDArray[np.int64]) -> list[NDArray[np.int64]]:

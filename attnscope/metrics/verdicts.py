@@ -23,8 +23,9 @@ FEWEST_OF_SETS = 2 * FEWEST
 """Of measures of sets: two disjoint subsets at least have to be as large."""
 FEW = 10_000
 """Of fewer images FID is too biased to be read by itself."""
-_DISTANCES = ("psnr", "ssim", "lpips")
-"""To S, so that they leave no difference to S to be tested."""
+_OF_SETS = [name for name, measure in MEASURES.items() if measure.of == "sets"]
+_UNTESTED = [name for name, measure in MEASURES.items() if measure.of == "pairs" or measure.biased]
+"""Distances to S, which leave no difference to S to be tested, and what is biased."""
 
 
 def single_best(
@@ -63,7 +64,7 @@ def untested(arms: pd.DataFrame) -> list[str]:
             f"nothing is tested with {prompts} prompt{'s' * (prompts != 1)}: whether a difference is "
             f"larger than chance is told from {FEWEST} on (of KID from {FEWEST_OF_SETS})"
         ]
-    own = arms[~arms["measure"].isin([*_DISTANCES, "fid"])]
+    own = arms[~arms["measure"].isin(_UNTESTED)]
     if own.empty:
         return [
             "no difference is tested: PSNR, SSIM and LPIPS are themselves distances to the images of "
@@ -71,7 +72,7 @@ def untested(arms: pd.DataFrame) -> list[str]:
         ]
     missing = own[own["difference"].notna() & own["difference_low"].isna()]
     return [
-        _reason(str(name), prompts if name == "kid" else int(table["n"].max()))
+        _reason(str(name), prompts if name in _OF_SETS else int(table["n"].max()))
         for name, table in missing.groupby("measure", sort=False)
     ]
 
@@ -103,12 +104,12 @@ def about_relation(table: pd.DataFrame) -> str | None:
 
 def _prompts(arms: pd.DataFrame) -> int:
     """How many prompts there are: as many as a measure of single images has that all have."""
-    of_images = arms[~arms["measure"].isin(["fid", "kid"])]
+    of_images = arms[~arms["measure"].isin(_OF_SETS)]
     return int((of_images if len(of_images) else arms)["n"].max())
 
 
 def _reason(name: str, n: int) -> str:
-    label, fewest = MEASURES[name].label, FEWEST_OF_SETS if name == "kid" else FEWEST
+    label, fewest = MEASURES[name].label, FEWEST_OF_SETS if name in _OF_SETS else FEWEST
     if n < fewest:
         return f"{label} is not tested: {n} prompts have it, and intervals hold from {fewest} on"
     return f"{label} is not tested: some of its values are not finite"

@@ -2,7 +2,11 @@ import contextlib
 import dataclasses
 import gc
 import itertools
+import shutil
+import subprocess
+import sys
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +18,8 @@ from diffusers import FirstBlockCacheConfig
 from attnscope.analyses.bench import breakdown, rivals, rounds, speedups
 from attnscope.analyses.bench.arms import Contender, arms_of
 from attnscope.analyses.bench.instruments import ModuleTimes, PeakMemory, Stopwatch
-from attnscope.analyses.bench.rivals import RIVALS, Rival, Task, twin
+from attnscope.analyses.bench.rivals import RIVALS, Rival, Task, registered, twin
+from attnscope.analyses.bench.rivals.caches import cached
 from attnscope.analyses.bench.rounds import Workload
 from attnscope.cost.counting import count_architecture
 from attnscope.cost.plans import cost_of
@@ -351,6 +356,50 @@ def test_no_pipeline_of_random_weights_is_made_up():
         random_weights.build(found)
 
 
+def test_rivals_take_turns_in_an_order_that_files_do_not_change():
+    """Packages, several at once, diffusers' own: settings of before name them so."""
+    assert list(RIVALS) == [
+        "tgate", "deepcache", "tome", "tgate+deepcache", "tgate+tome", "pab", "fastercache",
+        "firstblock",
+    ]  # fmt: skip
+
+
+def test_a_rival_is_a_file_that_nothing_else_names(tmp_path):
+    """Beside the others in a copy of their folder, in a process of its own, which loads no torch."""
+    own = tmp_path / "rivals"
+    shutil.copytree(Path(rivals.__file__).parent, own, ignore=shutil.ignore_patterns("__pycache__"))
+    (own / "another.py").write_text(
+        "import contextlib\n"
+        "from attnscope.analyses.bench.rivals.base import registered\n"
+        "@registered('another', 'Another', 'diffusers', about='')\n"
+        "@contextlib.contextmanager\n"
+        "def another(pipe, task):\n"
+        "    yield pipe\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c",
+         "import sys\n"
+         "from attnscope.analyses import bench\n"
+         f"bench.__path__.insert(0, {str(tmp_path)!r})\n"
+         "from attnscope.cli.bench import _chosen_rivals, bench as command\n"
+         "from attnscope.errors import InputError\n"
+         "assert 'torch' not in sys.modules and 'pandas' not in sys.modules\n"
+         "print([name for name, _ in _chosen_rivals('all')])\n"
+         "print(command.__annotations__['rivals'].__metadata__[0].help)\n"
+         "try:\n    _chosen_rivals('magic')\n"
+         "except InputError as error:\n    print(error)\n"],
+        capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    assert len(told) == 3
+    for line in told:
+        assert "tgate, another, deepcache, tome, tgate+deepcache" in line.replace("'", "")
+
+
+def test_two_rivals_of_one_name_are_a_mistake():
+    with pytest.raises(ValueError, match="two rivals 'tome'"):
+        registered("tome", "ToMe", "tomesd", about="")
+
+
 @pytest.mark.parametrize("name", [name for name in RIVALS if name != "firstblock"])
 def test_rivals_run_on_a_pipeline_of_their_own(name, found):
     on_transformers = name in ("pab", "fastercache")
@@ -424,7 +473,7 @@ def test_the_first_block_cache_skips_what_hardly_changes():
     before = toys.call_wan(pipe)
     computed = {}
     for threshold in (0.05, 100.0):
-        start = rivals.cached(lambda *_, at=threshold: FirstBlockCacheConfig(threshold=at))
+        start = cached(lambda *_, at=threshold: FirstBlockCacheConfig(threshold=at))
         with Rival("first-block cache", None, start).on(pipe, Task(PLAN)) as call:
             calls = []
             last = find_denoiser(call).blocks[-1].attn1

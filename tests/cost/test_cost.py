@@ -42,6 +42,7 @@ from attnscope.models.architectures import Architecture
 from attnscope.plans.base import Action, Plan
 from attnscope.plans.parts import Alone
 from attnscope.plans.text_form import parse
+from attnscope.sites.attention import find_denoiser
 
 
 def attention_block(positions, tokens, width, text):
@@ -429,7 +430,7 @@ class CalledError(Exception):
 
 def called(pipe, **keywords):
     """Shapes, but for the rows, of what a pipeline calls its denoiser on when it is told nothing."""
-    denoiser = attention.find_denoiser(pipe)
+    denoiser = find_denoiser(pipe)
     given = {}
 
     def stop(module, args, kwargs):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import importlib.util
 import itertools
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from PIL import Image
 from attnscope.errors import InputError
 from attnscope.metrics.feature_sets import Basis, FeatureSet, Statistics, comparable
 from attnscope.metrics.features import Extractor, image_paths
+from attnscope.metrics.networks import FEATURES, NETWORKS, registered
 from attnscope.models.names import SHAPES_FOLDER
 from attnscope.shapes.reader import load_reader
 
@@ -77,7 +82,7 @@ def test_arrays_pictures_and_files_give_the_same_features(tmp_path):
 def test_images_are_resized_to_256_with_antialiasing():
     (image,) = _images(1, 600)
     extractor = Extractor("reader")
-    extractor._resizes = True
+    extractor.kind = dataclasses.replace(extractor.kind, side=256, resizes=True)
     extractor.network = torch.nn.Flatten()
     ours = extractor.extract([image]).values.reshape(3, 256, 256)
     for channel, resized in enumerate(ours):
@@ -121,8 +126,41 @@ def test_efficientnet_without_its_package_says_what_to_install():
 
 
 def test_unknown_features_are_refused_with_those_there_are():
-    with pytest.raises(InputError, match=r"'vgg' \(choose inception, efficientnet-lite0, reader\)"):
+    with pytest.raises(InputError, match=r"'vgg' \(choose efficientnet-lite0, inception, reader\)"):
         Extractor("vgg")
+
+
+def test_features_that_a_command_offers_are_those_of_the_networks_that_are_registered():
+    assert FEATURES == ("auto", "none", "efficientnet-lite0", "inception", "reader")
+    assert set(FEATURES[2:]) == set(NETWORKS)
+    with pytest.raises(ValueError, match="two networks 'reader'"):
+        registered("reader")
+
+
+def test_a_network_is_registered_with_how_it_takes_images(monkeypatch, tmp_path):
+    monkeypatch.delitem(NETWORKS, "reader")
+
+    @registered("reader", side=32, resizes=False, file="small.bin")
+    def means(weights):
+        return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+
+    (tmp_path / "small.bin").write_bytes(b"7")
+    extractor = Extractor("reader", tmp_path)
+    (image,) = _images(1, 32)
+    found = extractor.extract([image])
+    np.testing.assert_allclose(found.values, image.reshape(-1, 3).mean(0)[None], rtol=1e-5)
+    assert found.protocol == "32 x 32, not resized"
+    assert found.name == f"reader {hashlib.sha256(b'7').hexdigest()[:8]}"
+    with pytest.raises(InputError, match="'reader' are of images of 32 x 32 pixels, not 64 x 64"):
+        extractor.extract(_images(1))
+
+
+def test_features_are_named_without_loading_torch():
+    subprocess.run(
+        [sys.executable, "-c", "import sys, attnscope.metrics.networks\n"
+         "assert not {'torch', 'pandas'} & set(sys.modules)"],
+        check=True,
+    )  # fmt: skip
 
 
 def test_given_weights_name_the_features_anew(tmp_path):

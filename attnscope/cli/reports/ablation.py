@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from attnscope.cli.reports import reports
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 _MOST_COLUMNS = 6
 
 
+@reports("ablate")
 def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     """Draw an ablation's figures, print its arms and which differences are larger than chance."""
     from attnscope.cli.console import messages, results, show_json

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from attnscope.cli.reports import reports
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -11,9 +14,9 @@ if TYPE_CHECKING:
     from attnscope.runs.folder import Run
 
 _TABLES = ("arms", "parts", "attribution")
-_APART = ("size", "fill", "color", "shape", "background")  # "attributes" and "all" stand for them
 
 
+@reports("bench")
 def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     """Draw a benchmark's figures and print its tables."""
     from attnscope.cli.console import results, show_json
@@ -142,8 +145,9 @@ def _show_frontier(table: pd.DataFrame) -> None:
     from attnscope.metrics.verdicts import FEW, about_relation, biased
 
     wide = table.pivot_table(index="arm", columns="measure", values="value", sort=False)
-    left_out = {*_APART, *(["fid"] if "kid" in wide else [])}  # what fits a terminal
-    names = [name for name in MEASURES if name in wide and name not in left_out]
+    names = [
+        name for name in MEASURES if name in wide and not _left_out(name, list(map(str, wide)))
+    ]
     speed = table.drop_duplicates("arm").set_index("arm")["speedup"]
     short = {name: re.sub(r" to S| \(dB\)|as asked ", "", MEASURES[name].heading) for name in names}
     shown = wide[names].rename(columns=short)
@@ -156,3 +160,13 @@ def _show_frontier(table: pd.DataFrame) -> None:
     small = table.loc[table["measure"] == "fid", "n"]
     if len(small) and small.max() < FEW:
         messages.print(f"note: {biased(int(small.max()), table)}")
+
+
+def _left_out(name: str, shown: Sequence[str]) -> bool:
+    """Whether another measure stands for one, so that the table fits a terminal."""
+    from attnscope.metrics.measures import MEASURES
+
+    measure = MEASURES[name]
+    others = [MEASURES[other] for other in shown if other in MEASURES]
+    replaced = measure.biased and any(o.of == measure.of and not o.biased for o in others)
+    return replaced or (measure.part_of is not None and measure.leading is None)

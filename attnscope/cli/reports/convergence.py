@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnscope.cli.options import THRESHOLD
+from attnscope.cli.reports import reports
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from attnscope.runs.folder import Run
 
 
-def report(run: Run, *, threshold: float, quiet: bool, as_json: bool) -> None:
+@reports("convergence")
+def report(run: Run, *, threshold: float = THRESHOLD, quiet: bool, as_json: bool) -> None:
     """Draw a convergence run's figures and print when its sites converged."""
     from attnscope.analyses.convergence.measure import converged_steps, still
     from attnscope.cli.console import messages, results, show_json, show_table

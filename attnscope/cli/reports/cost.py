@@ -1,75 +1,134 @@
-"""What ``attnscope cost`` prints."""
+"""What ``attnscope cost`` prints, from the settings and the tables of a run, written or not."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from attnscope.cli.reports import reports
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from attnscope.cost.counts import Convention, Counts
-    from attnscope.cost.plans import Cost
-    from attnscope.models.architectures import Architecture
+    from attnscope.cost.counts import Convention
+    from attnscope.runs.folder import Run
+
+Tables = Mapping[str, "pd.DataFrame"]
+"""By name, as of :func:`attnscope.analyses.cost.tables_of`."""
 
 
-def show_call(found: Architecture, counts: Counts) -> None:
+@reports("cost")
+def report(run: Run, *, quiet: bool, as_json: bool) -> None:
+    """Draw the figures of a run of ``cost`` and print what it says."""
+    from attnscope.cli.console import show_json
+    from attnscope.figures.saving import save_figures
+    from attnscope.runs.contents import CONTENTS
+
+    names = [name for name in CONTENTS["cost"].tables if run.has_table(name)]
+    tables = {name: run.read_table(name) for name in names}
+    figures = save_figures(run)
+    if as_json:
+        show_json({"run": run.path, "settings": run.settings, "figures": figures, **tables})
+    elif quiet:
+        print(run.path)
+    else:
+        show(run.settings, tables)
+        show_files(files_of(run, figures))
+
+
+def files_of(run: Run, figures: Sequence[Path]) -> list[Path]:
+    """What a run holds for people: every table as CSV, and the figure of it, if there is one."""
+    drawn = {path.stem: path for path in figures}
+    files = []
+    for name in ("steps", "attribution", "scaling"):
+        if run.has_table(name):
+            files.append(run.path / f"{name}.csv")
+            files += [drawn[name]] if name in drawn else []
+    return files
+
+
+def show(settings: Mapping[str, Any], tables: Tables) -> None:
+    """Print where the cost is, what the plan saves, and how it grows, if that was asked."""
+    _show_call(settings, tables["call"])
+    _show_run(settings, tables)
+    if "scaling" in tables:
+        _show_scaling(settings["model"], tables["scaling"])
+
+
+def _show_call(settings: Mapping[str, Any], call: pd.DataFrame) -> None:
     """Print where the multiply-accumulates of one call of the denoiser are."""
     import pandas as pd
 
     from attnscope.cli.console import show_table
-    from attnscope.cost.counts import counted
 
-    parts = pd.Series(counts.parts)
-    shown = pd.DataFrame({"part": parts.index, "MACs": [amount(macs) for macs in parts]})
+    shown = pd.DataFrame({"part": call["part"], "MACs": [amount(macs) for macs in call["macs"]]})
     columns: dict[Convention, str] = {"full": "of all", "paper": "of the paper's"}
     for convention, column in columns.items():
-        seen = counted(parts.index.to_series(), convention)
-        shown[column] = (parts.where(seen) / counts.macs(convention)).to_numpy()
-    last = pd.DataFrame(
-        {"part": ["all"], "MACs": [amount(counts.macs())], "of all": 1.0, "of the paper's": 1.0}
-    )
+        seen = _seen(call, convention)
+        shown[column] = call["macs"].where(seen) / _total(call, "macs", convention)
+    whole = amount(_total(call, "macs"))
+    last = pd.DataFrame({"part": ["all"], "MACs": [whole], "of all": 1.0, "of the paper's": 1.0})
     shown = pd.concat([shown, last], ignore_index=True)
-    text = "token" if found.tokens == 1 else "tokens" if found.makes_videos else "text tokens"
-    size = f"{found.width}x{found.height}, {found.tokens} {text}"
-    size += f", {found.frames} frames" if found.frames > 1 else ""
+    tokens, frames = settings["tokens"], settings["frames"]
+    text = "token" if tokens == 1 else "tokens" if settings["videos"] else "text tokens"
+    size = f"{settings['width']}x{settings['height']}, {tokens} {text}"
+    size += f", {frames} frames" if frames > 1 else ""
     title = (
-        f"{found.name} at {size}: one call of the denoiser on one row, "
-        f"{amount(counts.parameters)} parameters"
+        f"{settings['model']} at {size}: one call of the denoiser on one row, "
+        f"{amount(settings['parameters'])} parameters"
     )
     show_table(shown, title, dict.fromkeys(("of all", "of the paper's"), ".1%"))
 
 
-def show_run(run: Cost, *, with_plan: bool) -> None:
+def _show_run(settings: Mapping[str, Any], tables: Tables) -> None:
     """Print what a run costs, and what its plan saves, by part and by step."""
     import pandas as pd
 
     from attnscope.cli.console import results, show_table
-    from attnscope.cost.plans import attribution
 
-    trajectory = run.trajectory
-    guided = trajectory.guided_steps if run.guided else 0
-    several = f", {run.batch} at a time" if run.batch > 1 else ""
-    title = f"{trajectory.plan}: {trajectory.steps} steps, {guided} of them guided{several}"
-    if not with_plan:
-        both = f"{amount(run.macs())} MACs, {amount(run.macs('paper'))} in the paper's convention"
+    parts, steps, number = tables["parts"], tables["steps"], settings["steps"]
+    rows = steps.groupby("step")["rows"].first()
+    guided = int((rows > settings["batch"]).sum())
+    several = f", {settings['batch']} at a time" if settings["batch"] > 1 else ""
+    title = f"{settings['plan'] or 'baseline'}: {number} steps, {guided} of them guided{several}"
+    if settings["plan"] is None:
+        full, paper = amount(_total(parts, "plan")), amount(_total(parts, "plan", "paper"))
+        both = f"{full} MACs, {paper} in the paper's convention"
         results.print(f"{title}: {both}", soft_wrap=True)
         return
-    rows = [(part, run.baseline.parts[part], run.parts[part]) for part in run.counts.parts]
+    lines = list(parts[["part", "baseline", "plan"]].itertuples(index=False, name=None))
     totals: dict[Convention, str] = {"full": "all", "paper": "all, in the paper's convention"}
-    rows += [(name, run.baseline.macs(key), run.macs(key)) for key, name in totals.items()]
+    lines += [
+        (name, _total(parts, "baseline", key), _total(parts, "plan", key))
+        for key, name in totals.items()
+    ]
     shown = pd.DataFrame(
-        [(name, amount(before), amount(after), 1 - after / before) for name, before, after in rows],
+        [
+            (name, amount(before), amount(after), 1 - after / before)
+            for name, before, after in lines
+        ],
         columns=["part", "baseline", "plan", "saved"],
     )
     show_table(shown, title, {"saved": ".1%"})
-    show_table(_steps(run), "steps that cost the same", {"of a full step": ".1%"})
+    alike = _steps(steps, int(parts["baseline"].sum()) / number)
+    show_table(alike, "steps that cost the same", {"of a full step": ".1%"})
+    speedups = {key: _total(parts, "baseline", key) / _total(parts, "plan", key) for key in totals}
     results.print(
-        f"ideal speed-up: {run.speedup():.3f} (in the paper's convention {run.speedup('paper'):.3f})",
+        f"ideal speed-up: {speedups['full']:.3f} (in the paper's convention {speedups['paper']:.3f})",
         soft_wrap=True,
     )
-    results.print(f"kept in memory for reuse: {memory(run)}", soft_wrap=True)
-    table = attribution(run)
+    kept = memory(int(tables["kept"]["elements"].max()))
+    results.print(f"kept in memory for reuse: {kept}", soft_wrap=True)
+    _show_attribution(tables["attribution"])
+
+
+def _show_attribution(table: pd.DataFrame) -> None:
+    """Print which part of a plan saves how much."""
+    import pandas as pd
+
+    from attnscope.cli.console import show_table
+
     wide = table.pivot_table(
         index="saving", columns="convention", values=["share", "speedup"], sort=False
     )
@@ -86,22 +145,33 @@ def show_run(run: Cost, *, with_plan: bool) -> None:
     show_table(shown, "what saves it, and the ideal speed-up of each part alone", formats)
 
 
-def _steps(run: Cost) -> pd.DataFrame:
-    """A row for steps of the same cost."""
+def _seen(table: pd.DataFrame, convention: Convention) -> pd.Series[bool]:
+    from attnscope.cost.counts import counted
+
+    return counted(table["part"], convention)
+
+
+def _total(table: pd.DataFrame, column: str, convention: Convention = "full") -> int:
+    """The MACs of a column that a convention counts."""
+    return int(table.loc[_seen(table, convention), column].sum())
+
+
+def _steps(steps: pd.DataFrame, whole: float) -> pd.DataFrame:
+    """A row for steps of the same cost; ``whole`` is that of a step without the plan."""
     import pandas as pd
 
-    whole = sum(run.baseline.steps[0].values())
     alike: dict[tuple[int, int], list[int]] = {}
-    for step, parts in enumerate(run.steps):
-        alike.setdefault((run.rows(step), sum(parts.values())), []).append(step)
+    for step, parts in steps.groupby("step"):
+        cost = int(parts["rows"].iloc[0]), int(parts["macs"].sum())
+        alike.setdefault(cost, []).append(int(str(step)))
     rows = [
         {
-            "steps": ", ".join(_ranges(steps)),
+            "steps": ", ".join(_ranges(numbers)),
             "rows": rows,
             "MACs each": amount(macs),
             "of a full step": macs / whole,
         }
-        for (rows, macs), steps in alike.items()
+        for (rows, macs), numbers in alike.items()
     ]
     return pd.DataFrame(rows)
 
@@ -116,7 +186,7 @@ def _ranges(numbers: list[int]) -> list[str]:
     ]
 
 
-def show_scaling(found: Architecture, grid: pd.DataFrame) -> None:
+def _show_scaling(model: str, grid: pd.DataFrame) -> None:
     """Print what a model costs at other resolutions and lengths of the text."""
     import pandas as pd
 
@@ -141,7 +211,7 @@ def show_scaling(found: Architecture, grid: pd.DataFrame) -> None:
                 "in the paper's": amount(paper),
             }
         )
-    title = f"{found.name}: one call on one row, and what part of it is attention"
+    title = f"{model}: one call on one row, and what part of it is attention"
     show_table(pd.DataFrame(rows), title, {"self": ".1%", "cross": ".1%"})
     point = crossover(grid)
     results.print(
@@ -162,9 +232,8 @@ def show_files(files: list[Path]) -> None:
         results.print(f"{kind}: {path}{beside}", soft_wrap=True)
 
 
-def memory(run: Cost) -> str:
-    """What a plan keeps for reuse, at most."""
-    elements = max(run.kept)
+def memory(elements: int) -> str:
+    """What a plan keeps for reuse, at most, if that is so many elements."""
     return f"at most {2 * elements / 2**20:.1f} MB in 16 bits" if elements else "nothing"
 
 

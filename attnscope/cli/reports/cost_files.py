@@ -1,4 +1,4 @@
-"""What ``attnscope cost`` writes, and what it prints for machines."""
+"""What ``attnscope cost`` prints for machines."""
 
 from __future__ import annotations
 
@@ -10,39 +10,6 @@ if TYPE_CHECKING:
 
     from attnscope.cost.plans import Cost
     from attnscope.models.architectures import Architecture
-
-
-def written(
-    found: Architecture, run: Cost, grid: pd.DataFrame | None, out: Path | None, *, with_plan: bool
-) -> list[Path]:
-    """Write tables and figures, if a folder was given."""
-    if out is None:
-        return []
-    from attnscope.cost.plans import attribution
-    from attnscope.figures import cost as figures
-    from attnscope.figures.saving import save
-
-    files = [write_csv(out, "steps", run.table())]
-    if with_plan:
-        table = attribution(run)
-        png = out / "attribution.png"
-        files += [write_csv(out, "attribution", table), png]
-        save(lambda: figures.attribution(table), png, png.with_suffix(".pdf"))
-    if grid is not None:
-        png = out / "scaling.png"
-        files += [write_csv(out, "scaling", grid), png]
-        save(lambda: figures.scaling(grid, title=found.name), png, png.with_suffix(".pdf"))
-    return files
-
-
-def write_csv(folder: Path, name: str, table: pd.DataFrame) -> Path:
-    """Write a table into a folder, which is made if it is not there."""
-    from attnscope.files import write_whole
-
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{name}.csv"
-    write_whole(path, lambda partial: table.to_csv(partial, index=False))
-    return path
 
 
 def document(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnscope.cli.reports import reports
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from attnscope.runs.folder import Run
 
 
+@reports("generate")
 def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     """Draw a generate run's figures and print what was computed, reused and gained."""
     from attnscope.analyses.generation import speed_up

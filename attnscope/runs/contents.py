@@ -1,0 +1,54 @@
+"""What the run directory of a command holds: its tables, which is its main one, where figures stand.
+
+Said here once, asked by whoever lists runs, compares them or draws them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attnscope.runs.folder import Run
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The tables of a run.
+
+    Args:
+        main: the one that is written last, so that a run which has it is finished.
+        others: those that every finished run has, too.
+        on_request: those that it may lack.
+        figures: the folder in it where figures are written.
+    """
+
+    main: str
+    others: tuple[str, ...] = ()
+    on_request: tuple[str, ...] = ()
+    figures: str = "figures"
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """All that there may be."""
+        return (*self.others, self.main, *self.on_request)
+
+
+CONTENTS: dict[str, Contents] = {
+    "ablate": Contents("arms", ("prompts", "noise", "pictures", "images")),
+    "bench": Contents(
+        "arms", ("repetitions", "parts", "attribution"), on_request=("images", "frontier")
+    ),
+    "convergence": Contents("records", ("prompts",), on_request=("controls",)),
+    "cost": Contents(
+        "steps", ("call", "parts", "kept"), on_request=("attribution", "scaling"), figures="."
+    ),
+    "cost paper": Contents("paper", figures="."),
+    "generate": Contents("images", ("prompts", "calls", "times")),
+}
+"""By command."""
+
+
+def is_finished(run: Run) -> bool:
+    """Whether a run has all the tables that its command writes; of an unknown command, so it is said."""
+    return run.command not in CONTENTS or run.has_table(CONTENTS[run.command].main)
