@@ -14,6 +14,7 @@ from attnscope import plots
 from attnscope.figures.layout import note, panels
 from attnscope.metrics.measures import MEASURES
 from attnscope.plots.letters import place_letters
+from attnscope.runs.columns import arm_shown
 
 _PANELS, _MOST_PANELS = ("all", "kid", "clip", "ssim", "fid"), 3
 _NAME_WIDTH = 18
@@ -22,7 +23,7 @@ _NAME_WIDTH = 18
 
 def breakdown(table: pd.DataFrame) -> Figure:
     """Cross-attention, self-attention and the rest, of every arm."""
-    table = table.assign(arm=[_in_lines(str(arm)) for arm in table["arm"]])
+    table = table.assign(arm=[_in_lines(arm_shown(arm)) for arm in table["arm"]])
     lines = sum(arm.count("\n") + 1 for arm in table["arm"].unique())
     height = 0.9 + 0.12 * table["arm"].nunique() + 0.11 * lines
     figure, ax = plt.subplots(figsize=(plots.COLUMN_WIDTH, height))
@@ -46,6 +47,7 @@ def frontier(table: pd.DataFrame) -> Figure | None:
     measures = [name for name in _PANELS if name in set(table["measure"])][:_MOST_PANELS]
     if not measures:
         return None
+    table = table.assign(arm=table["arm"].map(arm_shown))
     rows = -(-(table["arm"].nunique()) // 2)
     figure, axes = panels(
         len(measures), columns=1, height=1.5, extra=0.3 + 0.13 * rows, sharex=True

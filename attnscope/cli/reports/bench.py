@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from attnscope.runs.columns import arm_shown
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -20,14 +22,10 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     from attnscope.figures.saving import save_figures
     from attnscope.metrics.verdicts import untested
 
-    figures = save_figures(run)
     if as_json:
-        names = [*_TABLES, *(["frontier"] if run.has_table("frontier") else [])]
-        tables = {name: run.read_table(name) for name in names}
-        told = {"untested": untested(tables["frontier"])} if "frontier" in tables else {}
-        about = {"run": run.path, "settings": run.settings, "figures": figures}
-        show_json({**about, **tables, **told})
+        show_json(document(run))
         return
+    figures = save_figures(run)
     if quiet:
         print(run.path)
         return
@@ -46,6 +44,19 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
 
 
+def document(run: Run) -> dict[str, Any]:
+    """The same for machines; the figures are drawn, too."""
+    from attnscope.figures.saving import save_figures
+    from attnscope.metrics.verdicts import untested
+
+    figures = save_figures(run)
+    names = [*_TABLES, *(["frontier"] if run.has_table("frontier") else [])]
+    tables = {name: run.read_table(name) for name in names}
+    told = {"untested": untested(tables["frontier"])} if "frontier" in tables else {}
+    about = {"run": run.path, "settings": run.settings, "figures": figures}
+    return {**about, **tables, **told}
+
+
 def _show_arms(arms: pd.DataFrame, settings: dict[str, Any], made: int | None) -> None:
     import pandas as pd
 
@@ -55,7 +66,7 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any], made: int | None) -
     ran = arms.dropna(subset=["seconds"])
     shown = pd.DataFrame(
         {
-            "arm": ran["arm"],
+            "arm": ran["arm"].map(arm_shown),
             "s/image": ran["seconds"],
             "speed-up (range)": [
                 f"{row['speedup']:.2f} ({row['speedup_low']:.2f}-{row['speedup_high']:.2f})"
@@ -83,7 +94,9 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any], made: int | None) -
     )
     show_table(shown, title, {"s/image": ".3g", "ideal": ".2f", "of ideal": ".2f"})
     for row in arms[arms["seconds"].isna()].to_dict("records"):
-        results.print(f"{row['arm']} did not run: {as_typed(row['note'])}", soft_wrap=True)
+        results.print(
+            f"{arm_shown(row['arm'])} did not run: {as_typed(row['note'])}", soft_wrap=True
+        )
 
 
 def _show_memory(arms: pd.DataFrame) -> None:
@@ -93,7 +106,9 @@ def _show_memory(arms: pd.DataFrame) -> None:
 
     ran = arms.dropna(subset=["seconds"])
     extra = ran["extra_mb"].round(1) + 0.0  # no -0.0
-    shown = pd.DataFrame({"arm": ran["arm"], "kept MB": ran["kept_mb"], "extra MB": extra})
+    shown = pd.DataFrame(
+        {"arm": ran["arm"].map(arm_shown), "kept MB": ran["kept_mb"], "extra MB": extra}
+    )
     title = (
         "memory: kept for reuse, from shapes, and how much higher the peak was than the baseline's"
     )
@@ -104,6 +119,7 @@ def _show_parts(parts: pd.DataFrame) -> None:
     from attnscope.cli.console import show_table
 
     wide = parts.pivot_table(index="arm", columns="part", values="seconds", sort=False)
+    wide = wide.rename(index=arm_shown)
     total = wide.sum(axis=1)
     shown = wide.div(total, axis=0)
     shown.insert(0, "s/image", total)
@@ -149,7 +165,7 @@ def _show_frontier(table: pd.DataFrame) -> None:
     shown = wide[names].rename(columns=short)
     shown.insert(0, "speed-up", speed)
     formats = {short[name]: MEASURES[name].form for name in names}
-    show_table(shown.reset_index(), f"speed and quality, {table['n'].max()} images an arm",
+    show_table(shown.rename(index=arm_shown).reset_index(), f"speed and quality, {table['n'].max()} images an arm",
                {"speed-up": ".2f", **formats})  # fmt: skip
     if relation := about_relation(table):
         results.print(relation)
