@@ -9,12 +9,33 @@ from copy import copy
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, get_args, get_type_hints
 
+from typer.core import TyperCommand, TyperGroup
 from typer.models import OptionInfo
 
 MEASURE, MODEL, CAPTIONS = "What to measure", "Model", "Captions"
 SAMPLING, QUALITY, OUTPUT = "Sampling", "Quality", "Output"
 PANELS = (MEASURE, MODEL, CAPTIONS, SAMPLING, QUALITY, OUTPUT)
 """What the help of a command sorts its options under, in this order."""
+
+
+class _PlainFlags:
+    """Shows no type beside flags, ``--help`` among them: they are given or not, and have no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """All arguments and options."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # of the command
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
+
+
+class Command(_PlainFlags, TyperCommand):
+    """A command of ``attnscope``."""
+
+
+class Commands(_PlainFlags, TyperGroup):
+    """``attnscope`` itself, or commands of it under one name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +64,13 @@ class Group:
 
 
 def _under(panel: str, annotation: Any) -> Any:
-    """An annotation whose option is shown under a panel, if it does not say under which.
-
-    Flags show no type.
-    """
+    """An annotation whose option is shown under a panel, if it does not say under which."""
     kind, *about = get_args(annotation) or (annotation,)
     placed = []
     for item in about:
         if isinstance(item, OptionInfo):
             item = copy(item)
             item.rich_help_panel = item.rich_help_panel or panel
-            if kind is bool:  # a flag is given or not: there is no value to name
-                item.metavar = ""
         placed.append(item)
     return Annotated[(kind, *placed)] if placed else annotation
 

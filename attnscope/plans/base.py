@@ -39,7 +39,7 @@ Text = Literal["prompt", "null"]
 KEPT: tuple[Kept, ...] = ("both", "uncond", "cond", "model's")
 TEXTS: tuple[Text, ...] = ("prompt", "null")
 """What :meth:`Plan.keeps` and :meth:`Plan.text` may answer."""
-_KINDS = ("cross", "self", "joint")
+KINDS = ("cross", "self", "joint")
 """Of attention, as in :mod:`attnscope.sites`, which needs torch."""
 _MOST_STEPS = 1000
 """Training timesteps, and so the most steps that there can be."""
@@ -182,10 +182,10 @@ def check_kinds(plan: Plan) -> None:
     """
     kinds: Any = plan.kinds
     listed = isinstance(kinds, (tuple, list, set, frozenset))
-    if not listed or any(kind not in _KINDS for kind in kinds):
+    if not listed or any(kind not in KINDS for kind in kinds):
         raise InputError(
             f"{whose(plan)}.kinds={kinds!r} are no kinds of attention: give a tuple of any of "
-            f"{', '.join(map(repr, _KINDS))}, such as ('cross',)"
+            f"{', '.join(map(repr, KINDS))}, such as ('cross',)"
         )
 
 
