@@ -78,7 +78,7 @@ def options(
 def main() -> None:
     """Entry point. Exit code 2 for what the user can mend, 1 for what only we can."""
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(prog_name="attnscope", standalone_mode=False))
     except InputError as error:
         from attnscope.cli.flags import as_typed
 
