@@ -23,7 +23,7 @@ _NAME_WIDTH = 18
 
 def breakdown(table: pd.DataFrame) -> Figure:
     """Cross-attention, self-attention and the rest, of every arm."""
-    table = table.assign(arm=[_in_lines(arm_shown(arm)) for arm in table["arm"]])
+    table = table.assign(arm=[_in_lines(str(arm)) for arm in table["arm"]])
     lines = sum(arm.count("\n") + 1 for arm in table["arm"].unique())
     height = 0.9 + 0.12 * table["arm"].nunique() + 0.11 * lines
     figure, ax = plt.subplots(figsize=(plots.COLUMN_WIDTH, height))

@@ -106,7 +106,7 @@ def test_the_package_of_the_authors_is_told_apart_from_the_plan(
     assert code == 0
     arms = [line.split("│")[1].strip() for line in out.splitlines() if line.startswith("│")]
     assert "tgate" not in arms
-    assert arms.count("tgate (authors' package)") == 3  # times, where they go, memory
+    assert arms.count("tgate (authors' package)") == 2  # times, and memory
     assert arms.count(PLAN) == 3
     assert "tgate (authors' package)" in (run / "arms.tex").read_text()
     assert "tgate" in set(pd.read_csv(run / "arms.csv")["arm"])  # as in runs of before

@@ -119,7 +119,6 @@ def _show_parts(parts: pd.DataFrame) -> None:
     from attnscope.cli.console import show_table
 
     wide = parts.pivot_table(index="arm", columns="part", values="seconds", sort=False)
-    wide = wide.rename(index=arm_shown)
     total = wide.sum(axis=1)
     shown = wide.div(total, axis=0)
     shown.insert(0, "s/image", total)
