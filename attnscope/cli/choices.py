@@ -10,8 +10,8 @@ from typing import Any
 
 import typer
 
-_NARROW = 32
-"""Characters of a type that leave room for what an option does."""
+_NARROW = 24
+"""Characters of a type that leave room for what an option does, in a terminal of 80."""
 
 
 def one_of(*choices: str) -> Callable[[str], list[str]]:

@@ -18,8 +18,16 @@ PANELS = (MEASURE, MODEL, CAPTIONS, SAMPLING, QUALITY, OUTPUT)
 """What the help of a command sorts its options under, in this order."""
 
 
-class _PlainFlags:
-    """Shows no type beside flags, ``--help`` among them: they are given or not, and have no value."""
+class _Shown:
+    """How help looks: paragraphs fill their lines, and flags show no type.
+
+    Flags, ``--help`` among them, are given or not: there is no value to name.
+    """
+
+    def __init__(self, *args: Any, help: str | None = None, **kwargs: Any) -> None:
+        paragraphs = (help or "").split("\n\n")
+        filled = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+        super().__init__(*args, help=filled, **kwargs)  # type: ignore[call-arg]  # of the command
 
     def get_params(self, ctx: Any) -> list[Any]:
         """All arguments and options."""
@@ -30,11 +38,11 @@ class _PlainFlags:
         return params
 
 
-class Command(_PlainFlags, TyperCommand):
+class Command(_Shown, TyperCommand):
     """A command of ``attnscope``."""
 
 
-class Commands(_PlainFlags, TyperGroup):
+class Commands(_Shown, TyperGroup):
     """``attnscope`` itself, or commands of it under one name."""
 
 

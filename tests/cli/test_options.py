@@ -189,6 +189,13 @@ def test_flags_show_no_type_and_help_is_a_flag(name):
 
 
 @pytest.mark.parametrize("name", HELPS)
+def test_the_paragraphs_of_help_fill_their_lines_at_any_width(name):
+    told = helped(name, "500")
+    for paragraph in dict(everything())[name].help.split("\n\n"):
+        assert paragraph in told
+
+
+@pytest.mark.parametrize("name", HELPS)
 def test_every_help_ends_with_an_example_of_what_it_helps_with(name):
     example = " ".join(helped(name).split()).rpartition("Example: ")[2]
     assert example.startswith(name)

@@ -1,6 +1,7 @@
 """Lists on the command line: every combination is an ordinary run, and they are set side by side."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -128,6 +129,22 @@ def test_json_of_several_runs_is_a_list_and_quiet_a_line_for_each(attnscope, fol
     assert attnscope(*command, "--quiet") == (0, "".join(paths), "")
     code, out, _ = attnscope(*generate(folder, "--out", tmp_path / "runs" / "seed-0"), "--json")
     assert json.loads(out) == first  # one run is no list
+
+
+def test_many_runs_stand_side_by_side_without_intervals(attnscope, folder, tmp_path):
+    command = generate(folder, "a square", "--tgate", "m=1", "--compare", "--out", tmp_path / "0")
+    assert attnscope(*command)[0] == 0
+    runs = [tmp_path / str(number) for number in range(7)]
+    for other in runs[1:]:
+        shutil.copytree(runs[0], other)
+    code, out, _ = attnscope("compare", *runs)
+    assert code == 0
+    row = next(line for line in out.splitlines() if "PSNR to S" in line)
+    cells = [cell.strip() for cell in row.split("│")[3:-1]]
+    assert len(cells) == 7
+    assert float(cells[0]) > 0
+    code, out, _ = attnscope("compare", *runs[:2])
+    assert f"{cells[0]} [" in out
 
 
 def test_what_cannot_be_is_refused_before_the_first_run_is_made(attnscope, folder, tmp_path):

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from attnscope.runs.folder import Run
 
+_MOST_WITH_INTERVALS = 6
+"""Runs side by side, for which a terminal has room."""
+
 
 def show_comparison(runs: Sequence[Run]) -> None:
     """Print where the settings of runs differ, and what came out of each."""
@@ -26,7 +29,12 @@ def show_comparison(runs: Sequence[Run]) -> None:
         results.print("the settings of these runs are the same")
     else:
         show_table(settings.rename(columns=letters), "Settings that differ")
-    show_table(_beside(found, letters), "What came out (95 % interval; of speed-ups, the range)")
+    if len(runs) > _MOST_WITH_INTERVALS:
+        found = found.assign(low=float("nan"), high=float("nan"))
+        title = "What came out ('attnscope compare' of fewer runs shows intervals)"
+    else:
+        title = "What came out (95 % interval; of speed-ups, the range)"
+    show_table(_beside(found, letters), title)
 
 
 def _letter(place: int) -> str:
