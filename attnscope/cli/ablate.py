@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from attnscope.analyses.ablation import ATTENTION
 from attnscope.cli import options as o
+from attnscope.cli.choices import choice
 from attnscope.cli.grouping import grouped
 from attnscope.cli.reports.ablation import report
 
@@ -14,19 +17,27 @@ if TYPE_CHECKING:
     from attnscope.analyses.ablation.arms import Subject
     from attnscope.models.chosen import ChosenModel
 
-_EMBEDDED_LIMIT = 100
+_INTERVAL = "5"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Captions(o.CaptionOptions):
+    """So many that differences show."""
+
+    embedded: ClassVar[int] = 100
+    limit: Annotated[int | None, o.limit(100)] = None
 
 
 @grouped
 def ablate(
     sampling: o.SeveralSamplings,
-    shown: o.CaptionOptions,
+    shown: _Captions,
     judged: o.QualityOptions,
     output: o.OutputOptions,
-    attention: Annotated[str, typer.Option(help="What to ablate: cross (by the encoding of \"\") or self (by reuse).", autocompletion=o.one_of("cross", "self"))] = "cross",
-    gates: Annotated[str, typer.Option("--gate", "--gates", help="m, one or several: 10, 40% of the steps, or 3,5,10.")] = "40%",
-    intervals: Annotated[str, typer.Option("--interval", "--intervals", help="k, one or several; of self-attention.")] = "5",
-    noise_scales: Annotated[str, typer.Option("--noise-scale", "--noise-scales", help="Factors on the noise levels visited; 4 undoes the shift of shapes.")] = "1",
+    attention: Annotated[str, choice(ATTENTION, help="What to ablate: cross by the encoding of \"\", self by reuse.")] = "cross",
+    gates: Annotated[str, typer.Option("--gate", "--gates", help="m, one or several: 10, 40% of the steps, or 3,5,10.", metavar="<int|%,…>")] = "40%",
+    intervals: Annotated[str | None, typer.Option("--interval", "--intervals", help="k, one or several; of self-attention.", metavar="<int,…>", show_default=_INTERVAL)] = None,
+    noise_scales: Annotated[str, typer.Option("--noise-scale", "--noise-scales", help="Factors on the noise levels visited; 4 undoes the shift of shapes.", metavar="<float,…>")] = "1",
 ) -> None:  # fmt: skip
     """Take attention away, early or late, and measure what that does to the images.
 
@@ -35,7 +46,7 @@ def ablate(
     run that was stopped goes on with the same command. Without arguments: the embedded model on 100
     held-out captions.
     """
-    from attnscope.analyses.ablation.arms import ATTENTION, AblationSettings, arms_of, idle
+    from attnscope.analyses.ablation.arms import AblationSettings, arms_of, idle
     from attnscope.analyses.ablation.run import carry_out
     from attnscope.cli import parsing, reading
     from attnscope.cli.console import Bars, messages, quiet_libraries
@@ -44,13 +55,19 @@ def ablate(
     from attnscope.runs.prompts import digest_of
 
     if attention not in ATTENTION:
-        raise InputError(f"--attention {attention!r} is not known (choose cross or self)")
+        raise InputError(
+            f"--attention {attention!r} is not known (choose {' or '.join(ATTENTION)})"
+        )
+    if attention != "self" and intervals is not None:
+        raise InputError(
+            "--interval is for --attention self: cross-attention is not reused in turns"
+        )
     parsing.check_sampling(sampling)
     size = parsing.batch_size(sampling.batch_size)
     seeds = parsing.whole_numbers("--seeds", sampling.seeds, least=0)
     names, schedulers = parsing.names("--models", sampling.models), _schedulers(sampling)
     prompts, given, source = reading.read_for_all(
-        names, shown, seeds[0], (sampling.height, sampling.width), embedded_limit=_EMBEDDED_LIMIT
+        names, shown, seeds[0], (sampling.height, sampling.width)
     )
     with quiet_libraries():
         models = [
@@ -61,7 +78,9 @@ def ablate(
         sizes = {(subject.height, subject.width) for subject in subjects}
         common = next(iter(sizes)) if len(sizes) == 1 else (None, None)
         intervals_of = (
-            parsing.whole_numbers("--intervals", intervals) if attention == "self" else ()
+            parsing.whole_numbers("--intervals", intervals or _INTERVAL)
+            if attention == "self"
+            else ()
         )
         settings = AblationSettings(
             subjects=subjects,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,38 +20,33 @@ from attnscope.cli import (
     runs,
     shapes,
 )
+from attnscope.cli.grouping import Command, Commands
 from attnscope.errors import InputError
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog='Example: attnscope generate "a large blue star" --tgate m=10,k=5 --compare',
 )
-app.command(epilog="Example: attnscope convergence --model sd21 --captions coco.txt --limit 200")(
-    convergence.convergence
-)
-app.command(
-    epilog="Example: attnscope ablate --attention self --gates 5,10 --intervals 3,5 --seeds 0,1,2"
-)(ablate.ablate)
-app.command(epilog='Example: attnscope generate "a large blue star" --tgate m=10,k=5 --compare')(
-    generate.generate
-)
-app.command(epilog="Example: attnscope plan --plan cross-reuse:m=10+guidance-cutoff:m=10")(
-    plan.plan
-)
-app.command(epilog="Example: attnscope cost --model sdxl --tgate m=10,k=5 --height 1024")(cost.cost)
-app.command(
-    epilog="Example: attnscope bench --model pixart --random-weights --height 256 --steps 8 --tgate m=3,k=2,w=0"
-)(bench.bench)
-app.command(epilog="Example: attnscope plot runs/convergence-shapes-1a2b3c4d --threshold 0.1")(
-    plot.plot
-)
-app.command(epilog="Example: attnscope runs --json")(runs.runs)
-app.command(
-    epilog="Example: attnscope compare runs/ablate-shapes-1a2b3c4d runs/ablate-sd21-5e6f7a8b"
-)(compare.compare)
-app.command(epilog="Example: attnscope models --json")(models.models)
+for _command, _example in (
+    (convergence.convergence, "--model sd21 --captions coco.txt --limit 200"),
+    (ablate.ablate, "--attention self --gates 5,10 --intervals 3,5 --seeds 0,1,2"),
+    (generate.generate, '"a large blue star" --tgate m=10,k=5 --compare'),
+    (plan.plan, "--plan cross-reuse:m=10+guidance-cutoff:m=10"),
+    (cost.cost, "--model sdxl --tgate m=10,k=5 --height 1024"),
+    (
+        bench.bench,
+        "--model pixart --random-weights --height 256 --steps 8 --tgate m=3,k=2,w=0",
+    ),
+    (plot.plot, "runs/convergence-shapes-1a2b3c4d --threshold 0.1"),
+    (runs.runs, "--json"),
+    (compare.compare, "runs/ablate-shapes-1a2b3c4d runs/ablate-sd21-5e6f7a8b"),
+    (models.models, "--json"),
+):
+    app.command(cls=Command, epilog=f"Example: attnscope {_command.__name__} {_example}")(_command)
 app.add_typer(shapes.app, name="shapes")
 
 _debug = False
@@ -83,14 +78,28 @@ def options(
 def main() -> None:
     """Entry point. Exit code 2 for what the user can mend, 1 for what only we can."""
     try:
-        app()
+        sys.exit(app(prog_name="attnscope", standalone_mode=False))
     except InputError as error:
         from attnscope.cli.flags import as_typed
 
         _fail(as_typed(str(error)), error, code=2)
+    except typer.Abort as error:
+        _fail("stopped", error, code=1)
     except Exception as error:
+        if hasattr(error, "format_message"):  # of the parser, which has classes of its own for it
+            _fail_usage(error)
         place = "" if _debug else " (attnscope --debug … shows where; please report it)"
         _fail(f"unexpected {type(error).__name__}: {error}{place}", error, code=1)
+
+
+def _fail_usage(error: Any) -> None:
+    """What was typed cannot be read: say what is wrong with it, and where help is."""
+    message = error.format_message()
+    if not message:  # nothing was typed, and the help is there already
+        sys.exit(2)
+    context = getattr(error, "ctx", None)
+    more = f" ('{context.command_path} --help' lists what there is)" if context else ""
+    _fail(f"{message.rstrip('.')}{more}", error, code=2)
 
 
 def _fail(message: str, error: Exception, code: int) -> None:

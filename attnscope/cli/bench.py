@@ -3,33 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
 from attnscope.analyses.bench.rivals import RIVALS
 from attnscope.cli import options as o
 from attnscope.cli.grouping import MODEL, SAMPLING, Group, grouped
-from attnscope.cli.reports.bench import report
+from attnscope.cli.reports.bench import document, report
 
 if TYPE_CHECKING:
+    from attnscope.cli.several import Job, Way
     from attnscope.models.names import Model
+    from attnscope.runs.folder import Run
 
 _PROMPT = "a photograph of an orange cat on a windowsill"
-_FRONTIER_LIMIT = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Captions(o.CaptionOptions):
+    """For ``--frontier``: so many that differences show."""
+
+    embedded: ClassVar[int] = 100
+    limit: Annotated[int | None, o.limit(100)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Batches(o.Batches):
+    """What is timed has its own number."""
+
+    batch_size: Annotated[str, o.batch_size("Images of --frontier made at once")] = "auto"
 
 
 @grouped
 def bench(
-    sampling: o.OneSampling,
-    shown: o.CaptionOptions,
+    sampling: o.SeveralRuns,
+    shown: _Captions,
     judged: o.QualityOptions,
+    planned: o.PlanOptions,
+    batches: _Batches,
     output: o.OutputOptions,
-    tgate: o.TGate = None,
-    other: o.OtherPlan = None,
     random_weights: Annotated[bool, typer.Option("--random-weights", help="The true architecture without a checkpoint: time does not depend on values.", rich_help_panel=MODEL)] = False,
-    batch: Annotated[int, typer.Option("--batch", "--batch-size", min=1, help="Images at a time.", rich_help_panel=SAMPLING)] = 1,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Images at a time that are timed.", rich_help_panel=SAMPLING)] = 1,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds of all arms, after one to warm up.")] = 5,
     rivals: Annotated[str, typer.Option(help=f"all, none, or some of {', '.join(RIVALS)}.", autocompletion=o.one_of("all", "none", *RIVALS))] = "all",
     watched: Annotated[bool, typer.Option("--watched", help="Also what an idle Trace and StepDistance on all sites cost.")] = False,
@@ -43,33 +60,31 @@ def bench(
     """
     from attnscope.analyses.bench.arms import BenchSettings
     from attnscope.analyses.bench.run import Pictured, carry_out, is_timed, machine_of
-    from attnscope.cli import parsing, reading
+    from attnscope.cli import parsing, reading, several
     from attnscope.cli.console import Bars, messages, quiet_libraries
     from attnscope.models import architectures
     from attnscope.models.chosen import RandomModel
     from attnscope.plans.reuse import paper_plan
     from attnscope.plans.trajectory import made
-    from attnscope.runs.folder import default_path
     from attnscope.runs.sampling import settled
 
-    wanted = _chosen_rivals(rivals)
-    _check_options(frontier, random_weights, sampling.scheduler, shown, judged)
+    wanted, plans = _chosen_rivals(rivals), several.chosen_plans(planned)
+    _check_options(frontier, random_weights, latents, sampling, batches, shown, judged, output)
     parsing.check_guidance(sampling.guidance)
-    with quiet_libraries():
-        found = architectures.find(sampling.model, offline=output.offline)
-        found = found.resized(sampling.height, sampling.width)
-        chosen = (
-            RandomModel(found, device=sampling.device, dtype=sampling.dtype)
-            if random_weights
-            else parsing.chosen_model(sampling, output)
-        )
-        described, size = chosen.described, (found.height, found.width)
-        expected = chosen.steps_made(sampling.steps or described.steps)
-        plan = parsing.chosen_plan(tgate, other) or paper_plan(expected)
+    size_at_once = parsing.batch_size(batches.batch_size)
+    ways = several.ways(sampling, plans)
+    inputs = reading.Inputs(shown)
+    progress = Bars(quiet=output.silent)
+
+    def job(way: Way) -> Job:
+        chosen = random or models.of(way.sampling)
+        described = chosen.described
+        expected = chosen.steps_made(way.sampling.steps or described.steps)
+        plan = way.plan or paper_plan(expected)
         made(plan, expected)
-        given = [] if random_weights else _given(described, shown, batch, sampling.seed, size)
+        given = [] if random_weights else _given(described, shown, batch, way.sampling.seed, size)
         settings = BenchSettings(
-            **settled(chosen, vars(sampling), size=size) | {"model": sampling.model},
+            **settled(chosen, vars(way.sampling), size=size) | {"model": sampling.model},
             plan=str(plan),
             batch=batch,
             repeats=repeats,
@@ -78,26 +93,35 @@ def bench(
             decoded=not (latents or random_weights),
             **machine_of(chosen.device),
         )
-        path = output.out or default_path("bench", sampling.model, settings)
-        if is_timed(path, settings):
-            messages.print("timed before: choose another --out to time again")
-        progress = Bars(quiet=output.silent)
+
         quality = pictured = None
         if frontier:
-            if shown.limit is None and shown.captions is None and shown.images is None:
-                shown = replace(shown, limit=_FRONTIER_LIMIT)
-            prompts, inputs, _ = reading.read(described, shown, sampling.seed, size)
-            pictured = Pictured(prompts, inputs)
-            reading.warn_of_world([described], prompts)
+            prompts, read, _ = inputs.of(described, way.sampling, size)
+            pictured = Pictured(prompts, read)
             quality = parsing.chosen_quality(
                 judged, [sampling.model], prompts, size, device=chosen.device,
                 offline=output.offline, progress=progress, digest=pictured.digest,
             )  # fmt: skip
-        run = carry_out(
-            path, chosen, found, settings, given, pictured=pictured, quality=quality,
-            progress=progress,
-        )  # fmt: skip
-    report(run, quiet=output.quiet, as_json=output.as_json)
+
+        def start(path: Path) -> Run:
+            if is_timed(path, settings):
+                messages.print("timed before: choose another --out to time again")
+            return carry_out(
+                path, chosen, found, settings, given, pictured=pictured, quality=quality,
+                batch_size=size_at_once, progress=progress,
+            )  # fmt: skip
+
+        return several.Job("bench", way, chosen, settings, start)
+
+    with quiet_libraries():
+        found = architectures.find(sampling.model, offline=output.offline)
+        found = found.resized(sampling.height, sampling.width)
+        size = found.height, found.width
+        models, random = several.Models(output), None
+        if random_weights:
+            random = RandomModel(found, device=sampling.device, dtype=sampling.dtype)
+        runs = several.carry_out([job(way) for way in ways], output.out)
+    several.tell(runs, output, report, document)
 
 
 def _chosen_rivals(text: str) -> tuple[tuple[str, str | None], ...]:
@@ -121,9 +145,12 @@ def _chosen_rivals(text: str) -> tuple[tuple[str, str | None], ...]:
 def _check_options(
     frontier: bool,
     random_weights: bool,
-    scheduler: str | None,
+    latents: bool,
+    sampling: o.SeveralRuns,
+    batches: _Batches,
     shown: o.CaptionOptions,
     judged: o.QualityOptions,
+    output: o.OutputOptions,
 ) -> None:
     """Refuse what does not go together."""
     from attnscope.cli.flags import flag
@@ -131,11 +158,22 @@ def _check_options(
 
     if frontier and random_weights:
         raise InputError("--frontier judges images of trained weights: leave --random-weights out")
+    if not frontier and _given_of(batches):
+        raise InputError(
+            "--batch-size: for the images of --frontier only, where it changes nothing in the result; "
+            "how many images at a time are timed is --batch"
+        )
     idle = [flag(name) for name in (*_given_of(shown), *_given_of(judged)) if name != "images"]
     if idle and not frontier:
         raise InputError(f"{' and '.join(idle)}: for --frontier only, so add it")
-    if random_weights and scheduler:
+    if not random_weights:
+        return
+    if sampling.schedulers:
         raise InputError("--random-weights brings its own scheduler: leave --scheduler out")
+    if latents:
+        raise InputError("--random-weights has no autoencoder to leave out: leave --latents out")
+    if output.allow_pickle:
+        raise InputError("--random-weights loads no weights: leave --allow-pickle out")
 
 
 def _given_of(group: Group) -> list[str]:

@@ -9,12 +9,41 @@ from copy import copy
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, get_args, get_type_hints
 
+from typer.core import TyperCommand, TyperGroup
 from typer.models import OptionInfo
 
 MEASURE, MODEL, CAPTIONS = "What to measure", "Model", "Captions"
 SAMPLING, QUALITY, OUTPUT = "Sampling", "Quality", "Output"
 PANELS = (MEASURE, MODEL, CAPTIONS, SAMPLING, QUALITY, OUTPUT)
 """What the help of a command sorts its options under, in this order."""
+
+
+class _Shown:
+    """How help looks: paragraphs fill their lines, and flags show no type.
+
+    Flags, ``--help`` among them, are given or not: there is no value to name.
+    """
+
+    def __init__(self, *args: Any, help: str | None = None, **kwargs: Any) -> None:
+        paragraphs = (help or "").split("\n\n")
+        filled = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+        super().__init__(*args, help=filled, **kwargs)  # type: ignore[call-arg]  # of the command
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """All arguments and options."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # of the command
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
+
+
+class Command(_Shown, TyperCommand):
+    """A command of ``attnscope``."""
+
+
+class Commands(_Shown, TyperGroup):
+    """``attnscope`` itself, or commands of it under one name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +72,13 @@ class Group:
 
 
 def _under(panel: str, annotation: Any) -> Any:
-    """An annotation whose option is shown under a panel, if it does not say under which.
-
-    Flags show no type.
-    """
+    """An annotation whose option is shown under a panel, if it does not say under which."""
     kind, *about = get_args(annotation) or (annotation,)
     placed = []
     for item in about:
         if isinstance(item, OptionInfo):
             item = copy(item)
             item.rich_help_panel = item.rich_help_panel or panel
-            if kind is bool:  # a flag is given or not: there is no value to name
-                item.metavar = ""
         placed.append(item)
     return Annotated[(kind, *placed)] if placed else annotation
 

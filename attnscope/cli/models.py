@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from attnscope.cli.grouping import grouped
+from attnscope.cli.grouping import OUTPUT, grouped
 
 
 @grouped
 def models(
-    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the list as JSON.", rich_help_panel=OUTPUT)
+    ] = False,
 ) -> None:
     """List the models that have a short name, and which of them are on this machine."""
     import pandas as pd

@@ -8,54 +8,47 @@ decides the images.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import typer
 
-from attnscope.cli.grouping import CAPTIONS, MODEL, OUTPUT, QUALITY, SAMPLING, Group
+from attnscope.cli.choices import choice, one_of
+from attnscope.cli.grouping import CAPTIONS, MEASURE, MODEL, OUTPUT, QUALITY, SAMPLING, Group
+from attnscope.errors import InputError
 from attnscope.metrics.networks import FEATURES
+from attnscope.models.loading import DTYPES
+from attnscope.models.names import MODELS
+from attnscope.models.schedulers import SCHEDULERS
 from attnscope.plans.text_form import PLANS
 
-
-def one_of(*choices: str) -> Callable[[str], list[str]]:
-    """What the shell completes an option to: one value, or the last of several with commas."""
-
-    def complete(incomplete: str) -> list[str]:
-        before, comma, last = incomplete.rpartition(",")
-        return [f"{before}{comma}{choice}" for choice in choices if choice.startswith(last)]
-
-    return complete
-
-
-def _models(incomplete: str) -> list[str]:
-    from attnscope.models.names import MODELS
-
-    return one_of(*MODELS)(incomplete)
-
-
-_PLANS = ", ".join(name for name in PLANS if name != "tgate")
-_SCHEDULERS = "dpm, euler, euler-a, ddim, pndm, heun, unipc, lcm"
+_DEVICES = ("auto", "cpu", "cuda", "mps")
+_THE_MODELS = "the model's"
+"""Stands for a default that is not the same for all models."""
 
 # --- options that stand alone -----------------------------------------------------------------
 
 Model = Annotated[
     str,
     typer.Option(
-        help="Short name (see 'attnscope models'), hub id or folder.",
+        help=f"{', '.join(MODELS)}; any hub id; or a folder.",
+        metavar="<name>",
         rich_help_panel=MODEL,
-        autocompletion=_models,
+        autocompletion=one_of(*MODELS),
     ),
 ]
-TGate = Annotated[str | None, typer.Option(help="T-GATE's values, such as m=10,k=5.")]
+TGate = Annotated[
+    str | None,
+    typer.Option(help="T-GATE's values, such as m=10,k=5.", metavar="<values>"),
+]
 OtherPlan = Annotated[
     str | None,
     typer.Option(
         "--plan",
-        help=f"Another trajectory: {_PLANS}, with its values, such as cross-reuse:m=10; several "
-        "with +; or module:Class, a plan of your own.",
+        help=f"Any plan with its values, such as cross-reuse:m=10: {', '.join(PLANS)}; several with "
+        "+; or module:Class, a plan of your own.",
+        metavar="<name:values>",
         autocompletion=one_of(*(f"{name}:" for name in PLANS if name != "baseline")),
     ),
 ]
@@ -63,8 +56,6 @@ THRESHOLD = 0.05
 Threshold = Annotated[
     float, typer.Option(min=0, max=1, help="Part of the first change that counts as converged.")
 ]
-STEPS_HELP = "Denoising steps; default: the model's."
-Steps = Annotated[int | None, typer.Option(min=1, help=STEPS_HELP)]
 Quiet = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="Print the run directory only.", rich_help_panel=OUTPUT),
@@ -77,6 +68,31 @@ AsJson = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+_EACH = "one or several: each is a run of its own"
+
+
+def limit(embedded: int) -> Any:
+    """The option for the number of captions.
+
+    Args:
+        embedded: how many it is of the embedded model's own, if none is said.
+    """
+    return typer.Option(
+        help="Use this many captions, drawn by --seed.",
+        show_default=f"all of a file, {embedded} of the embedded model's own",
+    )
+
+
+def batch_size(made: str) -> Any:
+    """The option for the size of batches that change nothing.
+
+    Args:
+        made: what is made in them.
+    """
+    return typer.Option(
+        help=f"{made}, 'auto' or a number; it changes nothing in the result.", metavar="<auto|int>"
+    )
+
 
 # --- groups -----------------------------------------------------------------------------------
 
@@ -89,43 +105,66 @@ class SamplingOptions(Group):
 
     panel: ClassVar[str] = SAMPLING
 
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=MODEL, autocompletion=one_of("auto", "cpu", "cuda", "mps"))] = "auto"
-    dtype: Annotated[str, typer.Option(help="auto, float32, float16, bfloat16.", rich_help_panel=MODEL, autocompletion=one_of("auto", "float32", "float16", "bfloat16"))] = "auto"
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; default: the model's.")] = None
-    height: Annotated[int | None, typer.Option(min=8, help="Of the images, in pixels.")] = None
-    width: Annotated[int | None, typer.Option(min=8, help="Of the images, in pixels.")] = None
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", metavar="<device>", rich_help_panel=MODEL, autocompletion=one_of(*_DEVICES))] = "auto"
+    dtype: Annotated[str, choice(("auto", *DTYPES), help="Of the weights.", rich_help_panel=MODEL)] = "auto"
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale.", show_default=_THE_MODELS)] = None
+    height: Annotated[int | None, typer.Option(min=8, help="Of the images, in pixels.", show_default=_THE_MODELS)] = None
+    width: Annotated[int | None, typer.Option(min=8, help="Of the images, in pixels.", show_default=_THE_MODELS)] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class OneSampling(SamplingOptions):
-    """One model, sampled one way."""
+    """One model, sampled one way: what is left of several ways where a run is made."""
 
-    model: Model = "shapes"
-    steps: Steps = None
-    scheduler: Annotated[str | None, typer.Option(help=f"{_SCHEDULERS}.", autocompletion=one_of(*_SCHEDULERS.split(", ")))] = None
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise and of the choice of captions.")] = 0
+    model: str
+    steps: int | None
+    scheduler: str | None
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batches(Group):
     """Batches that change nothing."""
 
-    batch_size: Annotated[str, typer.Option(help="'auto' or a number; it changes nothing in the result.")] = "auto"
+    panel: ClassVar[str] = SAMPLING
+
+    batch_size: Annotated[str, batch_size("Images made at once")] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchedSampling(OneSampling, Batches):
-    """One model, sampled one way, batch by batch."""
+class SeveralRuns(SamplingOptions):
+    """One model, sampled one way or several, as text: every combination is a run of its own."""
+
+    model: Model = "shapes"
+    steps: Annotated[str | None, typer.Option(help=f"Denoising steps, {_EACH}.", metavar="<int,…>", show_default=_THE_MODELS)] = None
+    schedulers: Annotated[str | None, choice(SCHEDULERS, "--scheduler", "--schedulers", several=True, help="Solver; each is a run of its own.", show_default=_THE_MODELS)] = None
+    seeds: Annotated[str, typer.Option("--seed", "--seeds", help=f"Of the noise and of the choice of captions, {_EACH}.", metavar="<int,…>")] = "0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeveralBatchedRuns(SeveralRuns, Batches):
+    """One model, sampled one way or several, batch by batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeveralSamplings(SamplingOptions, Batches):
     """Models, steps, schedulers and seeds to compare, as text: one value, or several with commas."""
 
-    models: Annotated[str, typer.Option("--model", "--models", help="Short names, hub ids or folders.", rich_help_panel=MODEL, autocompletion=_models)] = "shapes"
-    steps: Annotated[str | None, typer.Option(help="Denoising steps, one or several; default: the model's.")] = None
-    schedulers: Annotated[str | None, typer.Option("--scheduler", "--schedulers", help=f"One or several of {_SCHEDULERS}.", autocompletion=one_of(*_SCHEDULERS.split(", ")))] = None
-    seeds: Annotated[str, typer.Option("--seed", "--seeds", help="Of the noise, one or several; the first draws the captions.")] = "0"
+    models: Annotated[str, typer.Option("--model", "--models", help=f"One or several of {', '.join(MODELS)}, hub ids and folders.", metavar="<name,…>", rich_help_panel=MODEL, autocompletion=one_of(*MODELS))] = "shapes"
+    steps: Annotated[str | None, typer.Option(help="Denoising steps, one or several.", metavar="<int,…>", show_default=_THE_MODELS)] = None
+    schedulers: Annotated[str | None, choice(SCHEDULERS, "--scheduler", "--schedulers", several=True, help="Solver.", show_default=_THE_MODELS)] = None
+    seeds: Annotated[str, typer.Option("--seed", "--seeds", help="Of the noise, one or several; the first draws the captions.", metavar="<int,…>")] = "0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions(Group):
+    """What is done to a run: T-GATE or another plan, with one gate or several."""
+
+    panel: ClassVar[str] = MEASURE
+
+    tgate: TGate = None
+    other: OtherPlan = None
+    gates: Annotated[str | None, typer.Option("--gate", "--gates", help=f"m of the plan, {_EACH}; of T-GATE if no plan is named.", metavar="<int,…>")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,11 +172,13 @@ class CaptionOptions(Group):
     """What the images are to show."""
 
     panel: ClassVar[str] = CAPTIONS
+    embedded: ClassVar[int] = 64
+    """Captions of the embedded model's own, if no number is said."""
 
     captions: Annotated[Path | None, typer.Option(help="Text file, COCO JSON, JSON lines, CSV, TSV or Parquet.")] = None
     images: Annotated[Path | None, typer.Option(help="Folder of images, for svd instead of captions.")] = None
     column: Annotated[str | None, typer.Option(help="Column of a captions table.")] = None
-    limit: Annotated[int | None, typer.Option(help="Use this many captions, drawn by --seed.")] = None
+    limit: Annotated[int | None, limit(64)] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,11 +200,15 @@ class OutputOptions(Group):
 
     panel: ClassVar[str] = OUTPUT
 
-    out: Annotated[Path | None, typer.Option(help="Run directory; default: runs/COMMAND-MODEL-…")] = None
+    out: Annotated[Path | None, typer.Option(help="Run directory; of several runs, the folder of theirs.", show_default="runs/COMMAND-MODEL-…")] = None
     offline: Annotated[bool, typer.Option("--offline", help="Use only what is on this machine.")] = False
     allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="Also load weights that can run code.")] = False
     quiet: Quiet = False
     as_json: AsJson = False
+
+    def __post_init__(self) -> None:
+        if self.quiet and self.as_json:
+            raise InputError("--quiet prints the run directory only and --json the result: give one")
 
     @property
     def silent(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +20,8 @@ from attnscope.runs.words import warning_of_words
 from attnscope.shapes.words import unknown_to_world
 
 if TYPE_CHECKING:
-    from attnscope.cli.options import CaptionOptions
+    from attnscope.cli.options import CaptionOptions, OneSampling
 
-_EMBEDDED_LIMIT = 64
 _EMBEDDED_CAPTION = "a large striped red circle above a small blue square on a gray background"
 
 
@@ -55,6 +53,8 @@ def read(
             raise InputError(f"prompts on the command line go without {', '.join(extra)}")
         prompts = [Prompt(index, text) for index, text in enumerate(typed)]
         return prompts, list(typed), "command line"
+    if column is not None and captions is None:
+        raise InputError(f"--column {column!r} is of a captions table: give --captions, too")
     if model.task == "image":
         if images is None or captions is not None:
             raise InputError(f"{model.name} is conditioned on images: give --images FOLDER")
@@ -71,7 +71,7 @@ def read(
         raise InputError(f"--captions FILE is needed: {model.name} brings no captions of its own")
     from attnscope.shapes.scenes import caption, generate
 
-    count = _EMBEDDED_LIMIT if limit is None else limit
+    count = asked.embedded if limit is None else limit
     if count < 1:
         raise InputError(f"--limit {count} is out of range: choose 1 or more")
     scenes = islice(generate("test", seed), count)
@@ -79,25 +79,47 @@ def read(
     return prompts, [prompt.text for prompt in prompts], "shapes, test split"
 
 
+class Inputs:
+    """The prompts of runs of one model that differ in their seed; each seed draws its own once.
+
+    Args:
+        asked: what the options say of captions and images.
+        typed: prompts from the command line.
+    """
+
+    def __init__(self, asked: CaptionOptions, typed: Sequence[str] = ()) -> None:
+        self._asked, self._typed = asked, typed
+        self._read: dict[int, tuple[list[Prompt], list[Any], str]] = {}
+
+    def of(
+        self,
+        model: Model,
+        sampling: OneSampling,
+        size: tuple[int | None, int | None] | None = None,
+    ) -> tuple[list[Prompt], list[Any], str]:
+        """What :func:`read` reads for a run; the first time it warns of words that are not known.
+
+        ``size`` is that of the images, if it is not as the sampling says.
+        """
+        if sampling.seed not in self._read:
+            size = size or (sampling.height, sampling.width)
+            self._read[sampling.seed] = read(model, self._asked, sampling.seed, size, self._typed)
+            warn_of_world([model], self._read[sampling.seed][0])
+        return self._read[sampling.seed]
+
+
 def read_for_all(
     models: Sequence[str],
     asked: CaptionOptions,
     seed: int,
     size: tuple[int | None, int | None],
-    *,
-    embedded_limit: int,
 ) -> tuple[list[Prompt], list[Any], str]:
     """What :func:`read` reads, for several models that are given the same.
 
     Raises:
         InputError: they cannot be, or see :func:`read`.
     """
-    found = []
-    for model in models:
-        described = describe(model)
-        own = asked.limit is None and asked.captions is None and is_of_shapes(described)
-        here = replace(asked, limit=embedded_limit) if own else asked
-        found.append(read(described, here, seed, size))
+    found = [read(describe(model), asked, seed, size) for model in models]
     if len({describe(model).task for model in models}) > 1:
         raise InputError("one run cannot have models of captions and models of images: give two")
     return found[0]

@@ -7,25 +7,42 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="The embedded world: train its model, judge it.")
+from attnscope.cli.choices import choice
+from attnscope.cli.grouping import Command, Commands
+from attnscope.shapes.recipes import NAMES as TRAINED
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    help="The embedded world: train its model, judge it.",
+    epilog="Example: attnscope shapes score --limit 100",
+)
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog="Example: attnscope shapes train --model shapes-dit --out training --minutes 60",
+)
 def train(
     out: Annotated[Path, typer.Option(help="Training folder; the model lands in OUT/model.")],
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, choice(("cpu", "cuda"), help="Where to train.")] = "cpu",
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="On a CPU: processes of one thread; default: 1, 2 or 4."),
+        typer.Option(
+            min=1,
+            help="On a CPU: processes of one thread.",
+            show_default="1, 2 or 4, as there are cores",
+        ),
     ] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Stop after this long; the same command goes on.")
     ] = None,
     model: Annotated[
         str,
-        typer.Option(
-            help="What to train: 'shapes' (U-Net), 'shapes-dit' (transformer), 'shapes-lcm' (few "
-            "steps) or the 'reader' that judges them."
+        choice(
+            TRAINED,
+            help="What to train: a U-Net, a transformer, a U-Net of few steps, or the reader that "
+            "judges them all.",
         ),
     ] = "shapes",
     start: Annotated[
@@ -39,21 +56,29 @@ def train(
         str | None,
         typer.Option(
             help="OUT/state or OUT/model of a U-Net: shapes-dit learns from it, too; shapes-lcm is "
-            "distilled from it (default: 'shapes')."
+            "distilled from it.",
+            show_default="none; of shapes-lcm 'shapes'",
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of the denoiser's training; default: its own.")
+        int | None,
+        typer.Option(min=1, help="Steps of the denoiser's training.", show_default="its own"),
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Of the denoiser's training; default: 64.")
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Images in a step of the denoiser's training.", show_default="its own"
+        ),
     ] = None,
     scenes: Annotated[
         int, typer.Option(min=1, help="How many scenes are rendered beforehand.")
     ] = 50_000,
     noise_shift: Annotated[
-        float, typer.Option(min=0.1, help="Noise levels are Stable Diffusion's divided by this.")
-    ] = 4.0,
+        float | None,
+        typer.Option(
+            min=0.1, help="Noise levels are Stable Diffusion's divided by this.", show_default="4"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of scenes, weights and noise.")] = 0,
 ) -> None:
     """Train an embedded model. Stopped or killed, the same command goes on."""
@@ -73,14 +98,20 @@ def train(
         place = choose_device(device)
         kind = choose(model, from_nothing=start == "nothing")
         trained = None if start == "nothing" else start_folder(start)
-        recipe = kind(scenes=scenes, noise_shift=noise_shift, seed=seed)
+        if model == "reader" and noise_shift is not None:
+            raise InputError("--noise-shift is of denoisers: the reader is trained without noise")
+        if workers is not None and place != "cpu":
+            raise InputError(
+                f"--workers are processes on a CPU: leave it out with --device {place}"
+            )
+        recipe = kind(scenes=scenes, noise_shift=noise_shift or 4.0, seed=seed)
         if teacher is not None:
             if not isinstance(recipe, TransformerRecipe | ConsistencyRecipe):
                 raise InputError(
                     f"--teacher is for --model shapes-dit or shapes-lcm, not for {model!r}"
                 )
             recipe = replace(recipe, teacher=start_folder(teacher))
-        given = {"steps": steps, "batch": batch_size}
+        given = {"steps": steps, "batch": batch}
         changes = {name: value for name, value in given.items() if value is not None}
         recipe = replace(recipe, denoiser=replace(recipe.denoiser, **changes))
         cores = os.cpu_count() or 1
@@ -112,15 +143,23 @@ def reader_folder(model: str) -> Path:
     return Path(described.source)
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog="Example: attnscope shapes score --limit 100 --guidance 2,3,4 --sheet seen.png",
+)
 def score(
     model: Annotated[str, typer.Option(help="'shapes' or a folder with a reader.")] = "shapes",
     limit: Annotated[int, typer.Option(min=1, help="How many held-out captions.")] = 1000,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Denoising steps; default: the model's.")
+        int | None, typer.Option(min=1, help="Denoising steps.", show_default="the model's")
     ] = None,
     guidance: Annotated[
-        str | None, typer.Option(help="Guidance scale, or several: 2,4,7.5; default: the model's.")
+        str | None,
+        typer.Option(
+            help="Guidance scale, or several: 2,4,7.5.",
+            metavar="<float,…>",
+            show_default="the model's",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of captions and noise.")] = 0,
     sheet: Annotated[

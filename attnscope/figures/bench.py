@@ -15,6 +15,7 @@ from attnscope.figures.layout import note, panels
 from attnscope.figures.registry import draws
 from attnscope.metrics.measures import MEASURES, PANELS
 from attnscope.plots.letters import place_letters
+from attnscope.runs.columns import arm_shown
 
 _MOST_PANELS = 3
 _NAME_WIDTH = 18
@@ -50,6 +51,7 @@ def frontier(table: pd.DataFrame) -> Figure | None:
     measures = [name for name in PANELS if name in set(table["measure"])][:_MOST_PANELS]
     if not measures:
         return None
+    table = table.assign(arm=table["arm"].map(arm_shown))
     rows = -(-(table["arm"].nunique()) // 2)
     figure, axes = panels(
         len(measures), columns=1, height=1.5, extra=0.3 + 0.13 * rows, sharex=True

@@ -1,8 +1,9 @@
-"""How a ``Trace`` and an acceleration show what they are: one line, and a small table in notebooks."""
+"""How a ``Trace``, an acceleration and an observer show what they are: one line, and a table in notebooks."""
 
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,17 +22,22 @@ def as_line(name: str, trace: Trace) -> str:
 
 
 def as_html(name: str, trace: Trace) -> str:
-    """The same as an HTML table, a row each fact.
+    """The same as an HTML table.
 
     Args:
         name: what it is called.
         trace: its ``Trace``.
     """
+    return as_table(_title(name, trace), _facts(trace))
+
+
+def as_table(title: str, facts: Mapping[str, str]) -> str:
+    """An HTML table with a row for each fact."""
     rows = "".join(
         f"<tr><th>{html.escape(fact)}</th><td>{html.escape(value)}</td></tr>"
-        for fact, value in _facts(trace).items()
+        for fact, value in facts.items()
     )
-    return f"<table><caption>{html.escape(_title(name, trace))}</caption>{rows}</table>"
+    return f"<table><caption>{html.escape(title)}</caption>{rows}</table>"
 
 
 def _title(name: str, trace: Trace) -> str:

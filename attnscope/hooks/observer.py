@@ -16,6 +16,7 @@ import pandas as pd
 from torch import Tensor
 
 from attnscope.errors import InputError
+from attnscope.hooks.display import as_table
 from attnscope.hooks.moments import Denoising, Moment
 from attnscope.sites.attention import Site, matches, select_sites
 
@@ -81,9 +82,16 @@ class Observer(ABC):
 
     def __repr__(self) -> str:
         """How it was made, as far as it kept that under the names of its arguments."""
+        return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in self._made_of().items())})"
+
+    def _repr_html_(self) -> str:
+        served = {"served a Trace": "yes" if self._engaged else "not yet"}
+        return as_table(type(self).__name__, self._made_of() | served)
+
+    def _made_of(self) -> dict[str, str]:
         own = vars(self)
         given = [name for name in inspect.signature(type(self)).parameters if name in own]
-        return f"{type(self).__name__}({', '.join(f'{name}={own[name]!r}' for name in given)})"
+        return {name: repr(own[name]) for name in given}
 
 
 def as_observers(observers: Any) -> tuple[Observer, ...]:

@@ -124,3 +124,7 @@ class RandomModel:
         from attnscope.models.random_weights import build
 
         return build(self.found, device=self.device, dtype=self.dtype)
+
+    def forget(self) -> None:
+        """Let go of the pipeline, so that another model has its memory."""
+        self.__dict__.pop("pipe", None)

@@ -16,6 +16,9 @@ from attnscope.models import hub
 from attnscope.models.names import Model, describe, is_local, local_folder
 from attnscope.models.schedulers import set_scheduler
 
+DTYPES = ("float32", "float16", "bfloat16")
+"""Of weights, besides ``auto``."""
+
 
 def load(
     name: str = "shapes",
@@ -122,11 +125,10 @@ def precision_name(model: Model, dtype: str, device: str) -> str:
     Raises:
         InputError: the dtype is not known.
     """
-    known = ("float32", "float16", "bfloat16")
     if dtype == "auto":
         return "float16" if model.name != "shapes" and device.startswith("cuda") else "float32"
-    if dtype not in known:
-        raise InputError(f"no such dtype: {dtype!r} (choose auto, {', '.join(known)})")
+    if dtype not in DTYPES:
+        raise InputError(f"no such dtype: {dtype!r} (choose auto, {', '.join(DTYPES)})")
     return dtype
 
 

@@ -172,7 +172,8 @@ def _made(plan: str, values: str, text: str) -> Plan:
         if name in given:
             raise InputError(f"{key!r} is given twice in {text!r}")
         if not options[name].choices and not re.fullmatch(r"-?[0-9]+", value):
-            raise InputError(f"{part!r} in {text!r}: {value!r} is no whole number")
+            more = ": values are parted by commas, as in m=10,k=5" if "=" in value else ""
+            raise InputError(f"{part!r} in {text!r}: {value!r} is no whole number{more}")
         given[name] = value if options[name].choices else int(value)
     required = [field.name for field in fields(kind) if field.default is MISSING]
     missing = [options[name].named(name) for name in required if name not in given]

@@ -60,3 +60,12 @@ def of_the_old_reading(table: pd.DataFrame) -> bool:
     """
     names = set(table.columns) | set(table.get("measure", ()))
     return "relation" in names and "attributes" not in names
+
+
+def arm_shown(arm: str) -> str:
+    """An arm of a benchmark as people are shown it.
+
+    The authors' package is called ``tgate`` in tables, as it is on the command line, and the plan that
+    we carry out begins with the same word: where they stand below each other, one has to say which.
+    """
+    return "tgate (authors' package)" if arm == "tgate" else arm

@@ -29,6 +29,8 @@ from attnscope.families import of_denoiser
 from attnscope.kinds import AROUND, KINDS, Kind
 from attnscope.sites.names import is_named
 
+_DENOISERS = ("unet", "transformer", "transformer_2")
+"""What pipelines call them."""
 ATTENTION_CLASSES = (Attention, MochiAttention, AttentionModuleMixin)
 
 _TEXT_ARGUMENTS = frozenset(
@@ -74,7 +76,7 @@ def find_denoiser(pipe: Any) -> nn.Module:
     """
     found = [
         getattr(pipe, name)
-        for name in ("unet", "transformer", "transformer_2")
+        for name in _DENOISERS
         if isinstance(getattr(pipe, name, None), nn.Module)
     ]
     name = type(pipe).__name__
@@ -87,6 +89,13 @@ def find_denoiser(pipe: Any) -> nn.Module:
         raise InputError(f"{name} switches between two denoisers, which is not supported yet")
     denoiser: nn.Module = found[0]
     return denoiser
+
+
+def _no_module(value: Any) -> str:
+    """What to give instead of a pipeline, or of something else that is no denoiser."""
+    names = [name for name in _DENOISERS if isinstance(getattr(value, name, None), nn.Module)]
+    instead = f"give its denoiser, `pipe.{names[0]}`" if names else "give a pipeline's denoiser"
+    return f"{type(value).__name__} is no U-Net or transformer: {instead}"
 
 
 def find_sites(denoiser: nn.Module) -> tuple[Site, ...]:
@@ -103,8 +112,10 @@ def find_sites(denoiser: nn.Module) -> tuple[Site, ...]:
         Those that work on what is being denoised; attention that prepares a condition is left out.
 
     Raises:
-        InputError: the denoiser has no attention modules that diffusers knows.
+        InputError: the denoiser has no attention modules that diffusers knows, or it is none.
     """
+    if not isinstance(denoiser, nn.Module):
+        raise InputError(_no_module(denoiser))
     denoiser = unwrapped(denoiser)
     modules = dict(denoiser.named_modules())
     names = [

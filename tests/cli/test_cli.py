@@ -282,8 +282,15 @@ def test_plan_refuses_in_one_line(attnscope, options, message):
         (["--dtype", "float8"], "no such dtype"),
         (["--images", "."], "not on --images"),
         (["--column", "x"], "--column needs a table"),
+        (["--steps", "4,x"], "--steps '4,x' is not whole numbers from 2"),
+        (["--scheduler", "dpm,magic"], "no such scheduler: 'magic' (choose dpm, "),
+        (["--seed", "-1"], "--seed '-1' is not whole numbers from 0"),
+        (["--quiet", "--json"], "--quiet prints the run directory only and --json the result: give one"),
+        (["--threshold", "2"], "Invalid value for '--threshold'"),
+        (["--stes", "2"], "No such option: --stes (Possible options: "),
+        (["more"], "('attnscope convergence --help' lists what there is)"),
     ],
-)
+)  # fmt: skip
 def test_bad_input_is_one_line_and_code_2(attnscope, folder, captions, tmp_path, options, message):
     code, out, err = attnscope(*convergence(folder, captions, tmp_path / "run"), *options)
     assert code == 2
@@ -297,6 +304,23 @@ def test_bad_input_is_one_line_and_code_2(attnscope, folder, captions, tmp_path,
 def test_an_option_that_is_not_there_has_code_2(attnscope):
     assert attnscope("convergence", "--magic")[0] == 2
     assert attnscope("convergence", "--steps", "1")[0] == 2
+
+
+def test_a_column_without_a_table_is_refused(attnscope):
+    code, out, err = attnscope("generate", "--column", "text")
+    assert (code, out) == (2, "")
+    assert err == "error: --column 'text' is of a captions table: give --captions, too\n"
+
+
+def test_a_command_that_is_not_there_is_one_line_and_none_at_all_is_help(attnscope):
+    code, out, err = attnscope("convergance")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "error: No such command 'convergance'. Did you mean 'convergence'?" in err
+    for words in ([], ["shapes"]):
+        code, out, err = attnscope(*words)
+        assert (code, err) == (2, "")
+        assert "Usage: attnscope" in out
+        assert "Example: attnscope" in out
 
 
 def test_a_model_without_captions_asks_for_them(attnscope, folder):

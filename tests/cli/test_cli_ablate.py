@@ -163,6 +163,7 @@ def test_distances_name_their_features(attnscope, folder, captions, references, 
         (["--gate", "nan%"], "choose a part from 1% to 100%"),
         (["--guidance", "nan"], "choose 0 (none) or more"),
         (["--batch-size", "²"], "not 'auto' or a number"),
+        (["--interval", "5"], "--interval is for --attention self"),
         (["--attention", "joint"], "choose cross or self"),
         (["--attention", "self", "--interval", "0"], "not whole numbers from 1"),
         (["--noise-scale", "-1"], "choose positive numbers"),
@@ -342,13 +343,13 @@ def test_videos_are_ablated_frame_by_frame(attnscope, tokenizer_folder, tmp_path
     (tmp_path / "stills").mkdir()
     Image.new("RGB", (32, 32), "red").save(tmp_path / "stills" / "red.png")
     command = ["ablate", "--model", tmp_path / "svd", "--images", tmp_path / "stills", "--steps", 3,
-               "--gate", 1, "--interval", 2, "--height", 32, "--width", 32, "--device", "cpu",
+               "--gate", 1, "--height", 32, "--width", 32, "--device", "cpu",
                "--out", tmp_path / "run"]  # fmt: skip
     code, _, err = attnscope(*command)
     assert code == 2
     assert "text" in err
     assert not (tmp_path / "run").exists()
-    code, out, err = attnscope(*command, "--attention", "self")
+    code, out, err = attnscope(*command, "--attention", "self", "--interval", 2)
     assert code == 0
     assert err.count("would reuse nothing") == 2
     assert "frame distance" in out

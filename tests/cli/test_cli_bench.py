@@ -72,6 +72,54 @@ def test_the_frontier_sets_speed_beside_quality(attnscope, folder, captions, tmp
     assert (run / "figures" / "frontier.pdf").is_file()
 
 
+def test_the_batch_of_the_frontier_s_images_changes_nothing(
+    attnscope, folder, captions, tmp_path, monkeypatch
+):
+    from attnscope.analyses.bench import frontier
+
+    sizes, sample = [], frontier.sample_arms
+
+    def noted(*args, batch_size, **options):
+        sizes.append(batch_size)
+        return sample(*args, batch_size=batch_size, **options)
+
+    monkeypatch.setattr(frontier, "sample_arms", noted)
+    command = bench(folder, tmp_path / "run", "--frontier", "--captions", captions)
+    assert attnscope(*command, "--batch-size", 1)[0] == 0
+    images = {path: path.read_bytes() for path in tmp_path.rglob("run/images/**/*.png")}
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert (sizes, settings["batch"], len(images)) == ([1], 1, 2 * len(OURS))
+    assert attnscope(*command, "--batch-size", 2)[0] == 0  # the same run
+
+
+def test_the_package_of_the_authors_is_told_apart_from_the_plan(
+    attnscope, folder, tmp_path, monkeypatch
+):
+    @contextlib.contextmanager
+    def start(pipe, task):
+        yield pipe
+
+    rival = rivals.Rival("tgate", None, start)
+    monkeypatch.setitem(rivals.RIVALS, "tgate", rival)
+    run = tmp_path / "run"
+    code, out, _ = attnscope(*bench(folder, run, "--rivals", "tgate"))
+    assert code == 0
+    arms = [line.split("│")[1].strip() for line in out.splitlines() if line.startswith("│")]
+    assert "tgate" not in arms
+    assert arms.count("tgate (authors' package)") == 2  # times, and memory
+    assert arms.count(PLAN) == 3
+    assert "tgate (authors' package)" in (run / "arms.tex").read_text()
+    assert "tgate" in set(pd.read_csv(run / "arms.csv")["arm"])  # as in runs of before
+    code, out, _ = attnscope("compare", run, _copied(run, tmp_path / "other"))
+    assert code == 0
+    assert "│ tgate (authors' package) " in out
+
+
+def _copied(run, to):
+    shutil.copytree(run, to)
+    return to
+
+
 def test_images_of_other_captions_are_other_images(attnscope, folder, captions, tmp_path):
     run, other = tmp_path / "run", tmp_path / "other.txt"
     other.write_text("a tiny green square on a blue background\n")
@@ -237,6 +285,10 @@ def test_a_frontier_that_was_read_in_the_old_way_is_refused_or_judged_anew(attns
         (["--random-weights", "--scheduler", "ddim"], "leave --scheduler out"),
         (["--tgate", "m=2", "--plan", "baseline"], "not both"),
         (["--dtype", "float8"], "no such dtype"),
+        (["--batch-size", "4"], "how many images at a time are timed is --batch"),
+        (["--random-weights", "--latents"], "leave --latents out"),
+        (["--random-weights", "--allow-pickle"], "leave --allow-pickle out"),
+        (["--gate", "2"], "'m=3,k=2,w=0' has its own m"),
     ],
 )  # fmt: skip
 def test_bench_refuses_in_one_line(attnscope, folder, tmp_path, options, message):

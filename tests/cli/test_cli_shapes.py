@@ -20,7 +20,9 @@ from attnscope.models.names import SHAPES_FOLDER
             "--teacher is for --model shapes-dit or shapes-lcm, not for 'shapes'",
         ),
         (["--model", "shapes-dit", "--teacher", "nowhere"], "no such model: 'nowhere'"),
-        (["--batch-size", "3", "--workers", "2"], "cannot be shared evenly by 2 workers"),
+        (["--batch-size", "8"], "No such option: --batch-size (Possible options: --batch)"),
+        (["--model", "reader", "--noise-shift", "2"], "the reader is trained without noise"),
+        (["--batch", "3", "--workers", "2"], "cannot be shared evenly by 2 workers"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_one_line(attnscope, tmp_path, options, said):

@@ -1,14 +1,29 @@
 """Groups of options: written once, on the command line of every command that names them."""
 
+import inspect
+import os
+import re
+import subprocess
+import sys
 from dataclasses import dataclass, fields
-from typing import Annotated, ClassVar
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, ClassVar, get_type_hints
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from attnscope.analyses.ablation import ATTENTION
 from attnscope.cli import app, options
+from attnscope.cli.choices import choice
 from attnscope.cli.grouping import MEASURE, PANELS, SAMPLING, Group, grouped
+from attnscope.models.loading import DTYPES
+from attnscope.models.names import MODELS
+from attnscope.models.schedulers import SCHEDULERS
+from attnscope.plans.base import KINDS
+from attnscope.plans.text_form import PLANS
+from attnscope.shapes.recipes import NAMES
 
 COMMANDS = ("convergence", "ablate", "generate", "bench")
 
@@ -112,6 +127,8 @@ def completed(command, option, typed):
         ("bench", "--rivals", "pab,deep", ["pab,deepcache"]),
         ("bench", "--dtype", "b", ["bfloat16"]),
         ("plan", "--plan", "null", ["null-text-early:", "null-text-late:"]),
+        ("convergence", "--kinds", "cross,s", ["cross,self"]),
+        ("ablate", "--models", "shapes,sdx", ["shapes,sdxl"]),
     ],
 )
 def test_the_shell_completes_choices(command, option, typed, choices):
@@ -119,8 +136,130 @@ def test_the_shell_completes_choices(command, option, typed, choices):
 
 
 @pytest.mark.parametrize(
-    "command", ["convergence", "ablate", "generate", "bench", "plan", "cost", "plot", "runs"]
+    ("shell", "asked"),
+    [
+        ("bash", {"COMP_WORDS": "attnscope generate --scheduler dpm,eu", "COMP_CWORD": "3"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "attnscope generate --scheduler dpm,eu"}),
+        ("fish", {
+            "_TYPER_COMPLETE_ARGS": "attnscope generate --scheduler dpm,eu",
+            "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        }),
+    ],
+)  # fmt: skip
+def test_the_program_itself_answers_what_a_shell_asks(shell, asked):
+    asked = {**os.environ, **asked, "_ATTNSCOPE_COMPLETE": f"complete_{shell}"}
+    command = [sys.executable, "-m", "attnscope"]
+    out = subprocess.run(command, env=asked, capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r"[\w,-]*euler[\w-]*", out)) == {"dpm,euler", "dpm,euler-a"}
+
+
+def test_completion_can_be_shown_and_installed(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("shellingham.detect_shell", lambda: ("bash", "/bin/bash"))
+    shown = CliRunner().invoke(app.app, ["--show-completion"], prog_name="attnscope")
+    assert "_ATTNSCOPE_COMPLETE=complete_bash" in shown.stdout
+    done = CliRunner().invoke(app.app, ["--install-completion"], prog_name="attnscope")
+    assert done.exit_code == 0
+    (script,) = tmp_path.rglob("attnscope.sh")
+    assert script.read_text().strip() == shown.stdout.strip()
+    assert str(script) in (tmp_path / ".bashrc").read_text()
+
+
+def everything(command=None, name="attnscope"):
+    """Every command and group of commands, by what one types."""
+    command = command or typer.main.get_command(app.app)
+    yield name, command
+    for word, child in getattr(command, "commands", {}).items():
+        yield from everything(child, f"{name} {word}")
+
+
+HELPS = [name for name, _ in everything()]
+
+
+def helped(name, columns="200"):
+    words = name.split()[1:]
+    shown = CliRunner().invoke(app.app, [*words, "--help"], env={"COLUMNS": columns})
+    assert shown.exit_code == 0
+    return shown.stdout
+
+
+@pytest.mark.parametrize("name", HELPS)
+def test_flags_show_no_type_and_help_is_a_flag(name):
+    assert "<bool>" not in helped(name)
+
+
+@pytest.mark.parametrize("name", HELPS)
+def test_the_paragraphs_of_help_fill_their_lines_at_any_width(name):
+    told = helped(name, "500")
+    for paragraph in dict(everything())[name].help.split("\n\n"):
+        assert paragraph in told
+
+
+@pytest.mark.parametrize("name", HELPS)
+def test_every_help_ends_with_an_example_of_what_it_helps_with(name):
+    example = " ".join(helped(name).split()).rpartition("Example: ")[2]
+    assert example.startswith(name)
+
+
+@pytest.mark.parametrize("name", [name for name in HELPS if name != "attnscope cost"])
+def test_no_help_says_a_default_in_other_words_than_the_rest(name):
+    assert "default:" not in helped(name).replace("[default:", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("convergence", 64), ("ablate", 100), ("generate", 8), ("bench", 100)]
 )
-def test_flags_show_no_type(command):
-    shown = CliRunner().invoke(app.app, [command, "--help"], env={"COLUMNS": "200"}).stdout
-    assert [line.split()[1] for line in shown.splitlines() if "<bool>" in line] == ["--help"]
+def test_help_says_how_many_captions_there_are_by_default(name, count):
+    assert f"all of a file, {count} of the embedded model's own" in helped(f"attnscope {name}")
+    assert get_type_hints_of(name)["shown"].embedded == count
+
+
+def get_type_hints_of(name):
+    module = import_module(f"attnscope.cli.{name}")
+    return get_type_hints(inspect.unwrap(getattr(module, name)), include_extras=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "names"),
+    [
+        *((name, "schedulers", tuple(SCHEDULERS)) for name in COMMANDS),
+        *((name, "dtype", ("auto", *DTYPES)) for name in COMMANDS),
+        *((name, "model", tuple(MODELS)) for name in ("convergence", "generate", "bench")),
+        ("ablate", "models", tuple(MODELS)),
+        ("ablate", "attention", ATTENTION),
+        ("convergence", "kinds", KINDS),
+        ("plan", "other", tuple(PLANS)),
+        ("shapes train", "model", NAMES),
+    ],
+)
+def test_names_in_help_and_completion_are_those_that_are_registered(name, option, names):
+    commands = dict(everything())
+    found = next(p for p in commands[f"attnscope {name}"].params if p.name == option)
+    told = f"{found.metavar} {found.help}"
+    assert all(re.search(rf"(?<![\w-]){re.escape(each)}(?![\w-])", told) for each in names)
+    completed = {item.value.rstrip(":") for item in found.shell_complete(None, "")}
+    assert set(names) - {"baseline"} <= completed  # which has no values to go on with
+
+
+def test_no_name_of_a_scheduler_model_or_plan_is_typed_out_in_the_options():
+    source = Path(options.__file__).read_text("utf-8")
+    written = {
+        name
+        for name in (*SCHEDULERS, *MODELS, *PLANS)
+        if re.search(rf"\b{name}, |, {name}\b", source)
+    }
+    assert written == set()
+
+
+def test_kinds_of_attention_are_the_same_where_there_is_no_torch():
+    from attnscope.sites import attention
+
+    assert attention.KINDS == KINDS
+
+
+def test_few_names_stand_where_types_do_and_many_in_the_text():
+    few, many = choice(("a", "b"), help="Which."), choice([f"name{n}" for n in range(9)])
+    assert (few.metavar, few.help) == ("<a|b>", "Which.")
+    assert many.metavar == "<name>"
+    assert many.help.startswith("One of name0, name1")
+    assert choice(("a", "b"), several=True).help == "One or several of a, b."

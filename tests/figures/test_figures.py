@@ -277,6 +277,12 @@ def test_the_frontier_says_what_its_bars_are_and_names_its_baseline():
     assert "to S" not in said(figure)
 
 
+def test_the_frontier_tells_the_package_of_the_authors_from_the_plan():
+    told = said(bench.frontier(frontier())).replace("\n", " ")
+    assert "tgate (authors' package)" in told
+    assert "tgate:m=10,k=5,w=2,f=1" in told
+
+
 def test_an_arm_without_a_time_is_no_reference():
     table = frontier()
     table.loc[table["arm"] == "ToMe", ["speedup", "speedup_low", "speedup_high"]] = np.nan

@@ -88,6 +88,17 @@ def test_an_observer_shows_how_it_was_made():
     assert repr(BranchDistance()) == "BranchDistance(kinds=('cross', 'self'), sites=None)"
 
 
+def test_notebooks_show_a_table_of_an_observer_and_whether_it_served(sd):
+    observer = StepDistance(("cross",))
+    shown = observer._repr_html_()
+    assert shown.startswith("<table><caption>StepDistance</caption>")
+    assert "<tr><th>kinds</th><td>(&#x27;cross&#x27;,)</td></tr>" in shown
+    assert "<tr><th>served a Trace</th><td>not yet</td></tr>" in shown
+    with Trace(sd, observers=[observer]):
+        toys.call(sd)
+    assert "<tr><th>served a Trace</th><td>yes</td></tr>" in observer._repr_html_()
+
+
 def test_the_class_of_an_observer_is_no_observer(sd):
     with pytest.raises(InputError, match=r"the class StepDistance, .*: write StepDistance\(\)$"):
         Trace(sd, observers=[StepDistance])

@@ -141,6 +141,7 @@ def test_the_text_form(text, plan):
         ("m=10,q=3", r"'q=3'.*choose from m \(gate\), k \(interval\), w \(warmup\), f"),
         ("m=ten", "'ten' is no whole number"),
         ("m=2.5", "'2.5' is no whole number"),
+        ("m=2;k=2", "'2;k=2' is no whole number: values are parted by commas, as in m=10,k=5"),
         ("k=5", r"lacks m \(gate\)"),
         ("m=1,gate=2", "given twice"),
         ("teacache:m=3", f"no such plan: 'teacache'.*{', '.join(PLANS)}"),

@@ -23,6 +23,7 @@ from diffusers.models.embeddings import (
 from torch import nn
 
 from attnscope import CrossReuse, StepDistance, Trace, find_sites
+from attnscope.errors import InputError
 from attnscope.sites import denoiser as found_once
 from attnscope.sites.around import find_around
 from attnscope.sites.attention import ATTENTION_CLASSES, Site, confirmed_kind, select_sites
@@ -37,6 +38,17 @@ def test_stable_diffusion_has_self_and_cross_attention_in_pairs(sd):
     sites = find_sites(sd.unet)
     assert [site.kind for site in sites] == ["self", "cross"] * (len(sites) // 2)
     assert all(("attn2" in site.name) == (site.kind == "cross") for site in sites)
+
+
+def test_what_is_no_denoiser_is_refused_with_what_is_one(sd):
+    with pytest.raises(
+        InputError, match=r"^StableDiffusionPipeline is no .*: give .* `pipe\.unet`$"
+    ):
+        find_sites(sd)
+    with pytest.raises(
+        InputError, match=r"^str is no U-Net or transformer: give a pipeline's denoiser$"
+    ):
+        find_sites("shapes")
 
 
 def test_sites_stand_in_the_order_of_data_flow(sd):

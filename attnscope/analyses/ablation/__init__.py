@@ -8,3 +8,6 @@ cross-attention gated at m. All arms make the same prompts from the same initial
 disk, ``tables`` reads them back, ``run`` does all of it. How good they are is for
 :mod:`attnscope.metrics.judging`.
 """
+
+ATTENTION = ("cross", "self")
+"""Kinds of attention that can be ablated."""

@@ -19,8 +19,6 @@ from attnscope.plans.trajectory import made
 from attnscope.runs.columns import FULL, GATED, OWN, UNGUIDED
 from attnscope.runs.sampling import ModelUse, Sampling
 
-ATTENTION = ("cross", "self")
-"""What can be ablated."""
 PICTURED = 4
 """Of how many prompts the images on the way are kept."""
 _PICTURED_PARTS = (0.0, 0.1, 0.2, 0.4, 0.6, 1.0)

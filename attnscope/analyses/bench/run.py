@@ -80,6 +80,7 @@ def carry_out(
     *,
     pictured: Pictured | None = None,
     quality: Quality | None = None,
+    batch_size: int | None = None,
     progress: Progress = SILENT,
 ) -> Run:
     """Time what was not timed, and judge images of every arm, if some are wanted and were not yet.
@@ -92,6 +93,7 @@ def carry_out(
         given: what the pipeline is given while it is timed.
         pictured: what images are made of, if they are wanted.
         quality: what they are judged by.
+        batch_size: of these images, made at once; ``None`` fits it to the model and the device.
         progress: told how far it is.
 
     Returns:
@@ -116,7 +118,7 @@ def carry_out(
         _time(run, chosen, settings, cost, arms, given, progress)
     if judges is not None and quality is not None and pictured is not None:
         with quality.judging(path):
-            _judge(run, chosen, settings, arms, pictured, judges, progress)
+            _judge(run, chosen, settings, arms, pictured, judges, batch_size, progress)
     return run
 
 
@@ -244,6 +246,7 @@ def _judge(
     arms: Sequence[Contender],
     pictured: Pictured,
     judges: Judges,
+    batch_size: int | None,
     progress: Progress,
 ) -> None:
     """Images of every arm that runs, and how good they are."""
@@ -255,7 +258,7 @@ def _judge(
     with progress.stretch("images", len(running) * len(prompts)), torch.inference_mode():
         made = frontier.sample_arms(
             chosen.pipe, running, settings, prompts, pictured.given, run, digest=pictured.digest,
-            batch_size=default_batch_size(chosen.pipe, chosen.device), progress=progress,
+            batch_size=batch_size or default_batch_size(chosen.pipe, chosen.device), progress=progress,
             **chosen.described.options,
         )  # fmt: skip
     texts = {prompt.prompt_id: prompt.text for prompt in prompts}

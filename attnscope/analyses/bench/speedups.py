@@ -10,6 +10,7 @@ import pandas as pd
 from attnscope.analyses.bench.arms import BASELINE, Contender
 from attnscope.cost.plans import Cost
 from attnscope.plans.parts import SAVINGS
+from attnscope.runs.columns import arm_shown
 
 ALL = "all together"
 """Of an attribution: the whole plan."""
@@ -78,7 +79,7 @@ def as_latex(arms: pd.DataFrame) -> str:
     ran = arms.dropna(subset=["seconds"])
     shown = pd.DataFrame(
         {
-            "Arm": ran["arm"],
+            "Arm": ran["arm"].map(arm_shown),
             "s per image": [_with_range(row, "seconds", ".3g") for row in ran.to_dict("records")],
             "Speed-up": [_with_range(row, "speedup", ".3f") for row in ran.to_dict("records")],
             "Ideal": ran["ideal"],

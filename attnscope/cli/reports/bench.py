@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from attnscope.cli.reports import reports
+from attnscope.runs.columns import arm_shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,14 +24,10 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     from attnscope.figures.saving import save_figures
     from attnscope.metrics.verdicts import untested
 
-    figures = save_figures(run)
     if as_json:
-        names = [*_TABLES, *(["frontier"] if run.has_table("frontier") else [])]
-        tables = {name: run.read_table(name) for name in names}
-        told = {"untested": untested(tables["frontier"])} if "frontier" in tables else {}
-        about = {"run": run.path, "settings": run.settings, "figures": figures}
-        show_json({**about, **tables, **told})
+        show_json(document(run))
         return
+    figures = save_figures(run)
     if quiet:
         print(run.path)
         return
@@ -49,6 +46,19 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
 
 
+def document(run: Run) -> dict[str, Any]:
+    """The same for machines; the figures are drawn, too."""
+    from attnscope.figures.saving import save_figures
+    from attnscope.metrics.verdicts import untested
+
+    figures = save_figures(run)
+    names = [*_TABLES, *(["frontier"] if run.has_table("frontier") else [])]
+    tables = {name: run.read_table(name) for name in names}
+    told = {"untested": untested(tables["frontier"])} if "frontier" in tables else {}
+    about = {"run": run.path, "settings": run.settings, "figures": figures}
+    return {**about, **tables, **told}
+
+
 def _show_arms(arms: pd.DataFrame, settings: dict[str, Any], made: int | None) -> None:
     import pandas as pd
 
@@ -58,7 +68,7 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any], made: int | None) -
     ran = arms.dropna(subset=["seconds"])
     shown = pd.DataFrame(
         {
-            "arm": ran["arm"],
+            "arm": ran["arm"].map(arm_shown),
             "s/image": ran["seconds"],
             "speed-up (range)": [
                 f"{row['speedup']:.2f} ({row['speedup_low']:.2f}-{row['speedup_high']:.2f})"
@@ -86,7 +96,9 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any], made: int | None) -
     )
     show_table(shown, title, {"s/image": ".3g", "ideal": ".2f", "of ideal": ".2f"})
     for row in arms[arms["seconds"].isna()].to_dict("records"):
-        results.print(f"{row['arm']} did not run: {as_typed(row['note'])}", soft_wrap=True)
+        results.print(
+            f"{arm_shown(row['arm'])} did not run: {as_typed(row['note'])}", soft_wrap=True
+        )
 
 
 def _show_memory(arms: pd.DataFrame) -> None:
@@ -96,7 +108,9 @@ def _show_memory(arms: pd.DataFrame) -> None:
 
     ran = arms.dropna(subset=["seconds"])
     extra = ran["extra_mb"].round(1) + 0.0  # no -0.0
-    shown = pd.DataFrame({"arm": ran["arm"], "kept MB": ran["kept_mb"], "extra MB": extra})
+    shown = pd.DataFrame(
+        {"arm": ran["arm"].map(arm_shown), "kept MB": ran["kept_mb"], "extra MB": extra}
+    )
     title = (
         "memory: kept for reuse, from shapes, and how much higher the peak was than the baseline's"
     )
@@ -153,7 +167,7 @@ def _show_frontier(table: pd.DataFrame) -> None:
     shown = wide[names].rename(columns=short)
     shown.insert(0, "speed-up", speed)
     formats = {short[name]: MEASURES[name].form for name in names}
-    show_table(shown.reset_index(), f"speed and quality, {table['n'].max()} images an arm",
+    show_table(shown.rename(index=arm_shown).reset_index(), f"speed and quality, {table['n'].max()} images an arm",
                {"speed-up": ".2f", **formats})  # fmt: skip
     if relation := about_relation(table):
         results.print(relation)

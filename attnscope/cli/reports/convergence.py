@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attnscope.cli.options import THRESHOLD
 from attnscope.cli.reports import reports
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from attnscope.runs.folder import Run
@@ -16,26 +18,15 @@ if TYPE_CHECKING:
 @reports("convergence")
 def report(run: Run, *, threshold: float = THRESHOLD, quiet: bool, as_json: bool) -> None:
     """Draw a convergence run's figures and print when its sites converged."""
-    from attnscope.analyses.convergence.measure import converged_steps, still
+    from attnscope.analyses.convergence.measure import still
     from attnscope.cli.console import messages, results, show_json, show_table
     from attnscope.cli.reports.controls import report_controls
-    from attnscope.figures.saving import save_figures
 
-    records = run.read_table("records")
-    figures = save_figures(run)
-    table = converged_steps(records, threshold)
-    run.write_csv("converged", table)
     if as_json:
-        show_json(
-            {
-                "run": run.path,
-                "figures": figures,
-                "threshold": threshold,
-                "still": [{"kind": kind, "branch": branch} for kind, branch in still(records)],
-                "sites": table,
-            }
-        )
+        show_json(document(run, threshold=threshold))
         return
+    records = run.read_table("records")
+    figures, table = _drawn(run, records, threshold)
     if quiet:
         print(run.path)
         return
@@ -57,6 +48,32 @@ def report(run: Run, *, threshold: float = THRESHOLD, quiet: bool, as_json: bool
     results.print(f"run directory: {run.path}", soft_wrap=True)
     for figure in figures:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
+
+
+def document(run: Run, *, threshold: float) -> dict[str, Any]:
+    """The same for machines; the figures are drawn, too."""
+    from attnscope.analyses.convergence.measure import still
+
+    records = run.read_table("records")
+    figures, table = _drawn(run, records, threshold)
+    return {
+        "run": run.path,
+        "figures": figures,
+        "threshold": threshold,
+        "still": [{"kind": kind, "branch": branch} for kind, branch in still(records)],
+        "sites": table,
+    }
+
+
+def _drawn(run: Run, records: pd.DataFrame, threshold: float) -> tuple[list[Path], pd.DataFrame]:
+    """The figures, and a row per site, which is written, too."""
+    from attnscope.analyses.convergence.measure import converged_steps
+    from attnscope.figures.saving import save_figures
+
+    figures = save_figures(run)
+    table = converged_steps(records, threshold)
+    run.write_csv("converged", table)
+    return figures, table
 
 
 def _size(run: Run) -> str:

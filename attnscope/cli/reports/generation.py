@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attnscope.cli.reports import reports
 
@@ -20,25 +20,12 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     from attnscope.figures.generation import MOST_COLUMNS
     from attnscope.figures.saving import save_figures
 
+    if as_json:
+        show_json(document(run))
+        return
     images, calls, times = (run.read_table(name) for name in ("images", "calls", "times"))
     figures = save_figures(run)
-    planned = times[times["arm"] == "plan"].iloc[0]
-    ratios = speed_up(times)
-    if as_json:
-        show_json(
-            {
-                "run": run.path,
-                "plan": run.settings["plan"],
-                "calls": calls,
-                "steps": int(planned["steps"]),
-                "guided_steps": int(planned["guided_steps"]),
-                "times": times,
-                "speed_up": ratios,
-                "images": images,
-                "figures": figures,
-            }
-        )
-        return
+    planned, ratios = _planned(times), speed_up(times)
     if quiet:
         print(run.path)
         return
@@ -54,6 +41,31 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
     if images["prompt_id"].nunique() > MOST_COLUMNS and len(ratios):
         results.print(f"the comparison shows the first {MOST_COLUMNS} prompts")
+
+
+def document(run: Run) -> dict[str, Any]:
+    """The same for machines; the figures are drawn, too."""
+    from attnscope.analyses.generation import speed_up
+    from attnscope.figures.saving import save_figures
+
+    images, calls, times = (run.read_table(name) for name in ("images", "calls", "times"))
+    figures, planned = save_figures(run), _planned(times)
+    return {
+        "run": run.path,
+        "plan": run.settings["plan"],
+        "calls": calls,
+        "steps": int(planned["steps"]),
+        "guided_steps": int(planned["guided_steps"]),
+        "times": times,
+        "speed_up": speed_up(times),
+        "images": images,
+        "figures": figures,
+    }
+
+
+def _planned(times: pd.DataFrame) -> pd.Series[Any]:
+    """The first batch that was made by the plan."""
+    return times[times["arm"] == "plan"].iloc[0]
 
 
 def _size(images: pd.DataFrame) -> str:

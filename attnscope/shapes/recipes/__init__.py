@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from attnscope.errors import InputError
-from attnscope.shapes.recipes.binding import BindingRecipe
-from attnscope.shapes.recipes.dit import TransformerRecipe
-from attnscope.shapes.recipes.lcm import ConsistencyRecipe
-from attnscope.shapes.recipes.reader import ReaderRecipe
-from attnscope.shapes.recipes.unet import UNetRecipe
+
+if TYPE_CHECKING:
+    from attnscope.shapes.recipes.binding import BindingRecipe
+    from attnscope.shapes.recipes.dit import TransformerRecipe
+    from attnscope.shapes.recipes.lcm import ConsistencyRecipe
+    from attnscope.shapes.recipes.reader import ReaderRecipe
+    from attnscope.shapes.recipes.unet import UNetRecipe
 
 NAMES = ("shapes", "shapes-dit", "shapes-lcm", "reader")
 
@@ -24,6 +28,12 @@ def choose(
     Raises:
         InputError: there is no such model, or its recipe needs something to start from.
     """
+    from attnscope.shapes.recipes.binding import BindingRecipe
+    from attnscope.shapes.recipes.dit import TransformerRecipe
+    from attnscope.shapes.recipes.lcm import ConsistencyRecipe
+    from attnscope.shapes.recipes.reader import ReaderRecipe
+    from attnscope.shapes.recipes.unet import UNetRecipe
+
     match model, from_nothing:
         case "shapes", True:
             return UNetRecipe
