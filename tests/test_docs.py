@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ["README.md", "docs/findings.md", "docs/controls.md", "benchmarks/README.md",
-             "attnscope/shapes/model/README.md", "CONTRIBUTING.md", "docs/training/NOTES.md"]  # fmt: skip
+             "attnscope/shapes/models/shapes/README.md", "CONTRIBUTING.md", "docs/training/NOTES.md"]  # fmt: skip
 _NUMBER = re.compile(r"(?<![\w.])[-−+]?\d[\d,]*(?:\.\d+)?(?![\w.]*\w)")
 _UNIT = {"T": 1e12, "M": 1e6, "%": 0.01}
 
@@ -212,7 +212,7 @@ TABLES = [
     Table("docs/findings.md", "| | 10 steps, m = 4 |", of_grid, {
         "10 steps, m = 4": at(10), "15, m = 6": at(15), "25, m = 10": at(25), "50, m = 20": at(50),
     }),
-    Table("attnscope/shapes/model/README.md", "| noise levels |", in_order([1.0, 4.0]), {
+    Table("attnscope/shapes/models/shapes/README.md", "| noise levels |", in_order([1.0, 4.0]), {
         "S: text throughout": swept("S"), "S^F_5": swept("S^F", 5), "S^F_10": swept("S^F", 10),
         "S^L_5": swept("S^L", 5), "S^L_10": swept("S^L", 10),
     }),

@@ -61,6 +61,7 @@ def measure(
     *,
     batch_size: int = 50,
     progress: Progress = SILENT,
+    **options: Any,
 ) -> Result:
     """Sample captions of the test split and read the images.
 
@@ -70,6 +71,7 @@ def measure(
         settings: of the run.
         batch_size: images made at once.
         progress: told how many images were just made.
+        options: further keywords of the pipeline.
     """
     reader = load_reader(folder)
     scenes = list(islice(generate("test", settings.seed), settings.limit))
@@ -82,6 +84,7 @@ def measure(
             steps=settings.steps,
             guidance=settings.guidance,
             output_type="np",
+            **options,
         )
         return np.round(np.asarray(made) * 255).astype(np.uint8)
 

@@ -187,9 +187,10 @@ def _given(
 ) -> Sequence[Any]:
     """What the pipeline is given while it is timed: any prompt does."""
     from attnscope.cli import reading
+    from attnscope.models.names import is_of_shapes
 
     images = o.CaptionOptions(images=shown.images)
-    if described.task == "image" or described.name == "shapes":
+    if described.task == "image" or is_of_shapes(described):
         count = None if described.task == "image" else batch
         return reading.read(described, replace(images, limit=count), seed, size)[1]
     if images.images is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,7 +25,7 @@ def models(
     rows = [
         {
             "name": model.name,
-            "source": "embedded" if model.name == "shapes" else model.source,
+            "source": "embedded" if Path(model.source).is_dir() else model.source,
             "steps": model.steps,
             "guidance": model.guidance,
             "conditioned on": model.task,

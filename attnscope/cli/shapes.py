@@ -9,6 +9,7 @@ import typer
 
 from attnscope.cli.choices import choice
 from attnscope.cli.grouping import Command, Commands
+from attnscope.models.names import MODELS, describe, reader_folder
 from attnscope.shapes.recipes import NAMES as TRAINED
 
 app = typer.Typer(
@@ -129,18 +130,21 @@ def start_folder(name: str) -> Path:
     states = [part for part in ("unet", "transformer") if (folder / part).is_dir()]
     if states and (folder / "text_encoder").is_dir() and not (folder / "vae").is_dir():
         return folder
-    return reader_folder(name)
+    _reader_of(name)
+    return Path(describe(name).source)
 
 
-def reader_folder(model: str) -> Path:
-    """The folder of a model of the shapes world, which has a reader."""
+def _reader_of(model: str) -> Path:
+    """The folder with the reader of a model of the shapes world."""
     from attnscope.errors import InputError
-    from attnscope.models.names import describe, is_of_shapes
 
-    described = describe(model)
-    if not is_of_shapes(described):
-        raise InputError(f"{model!r} has no reader: choose 'shapes' or a folder that train made")
-    return Path(described.source)
+    folder = reader_folder(describe(model))
+    if folder is None:
+        choices = ", ".join(name for name in MODELS if reader_folder(MODELS[name]))
+        raise InputError(
+            f"{model!r} has no reader: choose {choices} or a folder that 'shapes train' made"
+        )
+    return folder
 
 
 @app.command(
@@ -183,11 +187,10 @@ def score(
     from attnscope.figures import samples
     from attnscope.figures.saving import save
     from attnscope.models.loading import load
-    from attnscope.models.names import describe
     from attnscope.runs.columns import READ
 
     described = describe(model)
-    folder = reader_folder(model)
+    folder = _reader_of(model)
     if sheet is not None and (sheet.suffix not in (".png", ".pdf") or not sheet.parent.is_dir()):
         raise InputError(f"--sheet {str(sheet)!r} is not a .png or .pdf in a folder that exists")
     try:
@@ -205,7 +208,9 @@ def score(
                 settings = AlignmentSettings(
                     limit=limit, steps=steps or described.steps, guidance=scale, seed=seed
                 )
-                results.append(measure(pipe, folder, settings, progress=progress))
+                results.append(
+                    measure(pipe, folder, settings, progress=progress, **described.options)
+                )
                 counts = {"n": limit, "n_relation": results[-1].n_relation}
                 known = {k: None if math.isnan(v) else v for k, v in results[-1].scores.items()}
                 rows.append({"guidance": scale, **counts, **known})

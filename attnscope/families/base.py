@@ -62,6 +62,7 @@ class Family:
         steps_both: whether the scheduler is handed both halves of a batch of two branches.
         never_batched: arguments whose first dimension is not the batch, though its length may
             happen to equal it. They are left alone in calls of every family.
+        short_captions: keywords of the pipeline for captions that are short and clean already.
         starts_from_images: whether it is conditioned on an image, in the place of text.
         makes_videos: whether the denoiser takes frames.
         guidance: scale that its authors recommend.
@@ -87,6 +88,7 @@ class Family:
     steps_both: ClassVar[bool] = False
     never_batched: ClassVar[frozenset[str]] = frozenset({"image_rotary_emb", "rotary_emb"})
     starts_from_images: ClassVar[bool] = False
+    short_captions: ClassVar[Mapping[str, Any]] = {}
     makes_videos: ClassVar[bool] = False
     guidance: ClassVar[float] = 7.5
 

@@ -14,6 +14,7 @@ class PixArt(Family):
     denoisers = ("PixArtTransformer2DModel",)
     pipelines = ("PixArtAlphaPipeline", "PixArtSigmaPipeline")
     null_text = "PixArt"
+    short_captions = {"clean_caption": False, "max_sequence_length": 24}
     tgate_loaders = {
         "PixArtAlphaPipeline": "TgatePixArtAlphaLoader",
         "PixArtSigmaPipeline": "TgatePixArtSigmaLoader",

@@ -188,11 +188,11 @@ def embedded_world(
         sides: heights and widths of the images; ``None`` is the model's own.
         progress: told what stands in the way.
     """
-    from attnscope.models.names import describe, is_of_shapes
+    from attnscope.models.names import describe, reader_folder
     from attnscope.shapes.scenes import RESOLUTION, scene_of
 
-    described = [describe(model) for model in models]
-    if not all(is_of_shapes(model) for model in described):
+    readers = [reader_folder(describe(model)) for model in models]
+    if not all(readers):
         return None
     if not set(sides) <= {None, RESOLUTION}:
         progress.say(
@@ -209,7 +209,7 @@ def embedded_world(
                 "world"
             )
             return None
-    return Path(described[0].source)
+    return readers[0]
 
 
 def _digest(path: Path) -> str:

@@ -18,7 +18,7 @@ from attnscope.errors import InputError
 from attnscope.families import CallSizes, Family, denoiser_named
 from attnscope.models import hub
 from attnscope.models.image_sizes import check_multiple, square
-from attnscope.models.names import MODELS, SHAPES_FOLDER
+from attnscope.models.names import MODELS
 
 _FILE = Path(__file__).with_suffix(".json")
 
@@ -131,7 +131,7 @@ class Architecture:
 
 def names() -> tuple[str, ...]:
     """The short names of models whose architecture is known."""
-    return ("shapes", *_known())
+    return (*(name for name in MODELS if Path(MODELS[name].source).is_dir()), *_known())
 
 
 def find(model: str, *, offline: bool = False) -> Architecture:
@@ -149,8 +149,8 @@ def find(model: str, *, offline: bool = False) -> Architecture:
         entry["config"] = json.dumps(entry["config"])
         steps = MODELS[model].steps if model in MODELS else 25
         return Architecture(name=model, **{"steps": steps, **entry})
-    if model == "shapes" or (model and Path(model).is_dir()):
-        folder = SHAPES_FOLDER if model == "shapes" else Path(model)
+    folder = Path(MODELS[model].source if model in MODELS else model)
+    if model and folder.is_dir():
         return _read(model, lambda name: (folder / name).read_text("utf-8"))
     if model.count("/") == 1 and not model.startswith((".", "/", "~")) and not model.endswith("/"):
         return _read(model, lambda name: _from_hub(model, name, offline))

@@ -13,11 +13,20 @@ from typing import Any
 
 from attnscope.errors import InputError
 from attnscope.models import hub
-from attnscope.models.names import Model, describe, is_local, local_folder
+from attnscope.models.names import (
+    Model,
+    describe,
+    is_local,
+    is_of_shapes,
+    local_folder,
+    part_folder,
+)
 from attnscope.models.schedulers import set_scheduler
 
 DTYPES = ("float32", "float16", "bfloat16")
 """Of weights, besides ``auto``."""
+_PART_CLASSES = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}
+"""Of diffusers, by the name of the part of a pipeline."""
 
 
 def load(
@@ -45,8 +54,8 @@ def load(
     Raises:
         InputError: the model is not known, not here, or not to be had.
     """
+    import diffusers
     import torch
-    from diffusers import DiffusionPipeline
 
     model = describe(name)
     place = choose_device(device)
@@ -61,20 +70,19 @@ def load(
         _loading_explained(model, offline=offline, allow_pickle=allow_pickle),
         _quiet(offline or is_local(model)),
     ):
-        config = DiffusionPipeline.load_config(model.source, local_files_only=offline)
+        config = diffusers.DiffusionPipeline.load_config(model.source, local_files_only=offline)
         if "safety_checker" in config:
             options |= {"safety_checker": None, "requires_safety_checker": False}
-        if model.unet:
-            from diffusers import UNet2DConditionModel
-
-            options["unet"] = UNet2DConditionModel.from_pretrained(
-                model.unet,
+        for part, source in model.parts.items():
+            options[part] = getattr(diffusers, _PART_CLASSES[part]).from_pretrained(
+                source,
+                subfolder=part if (Path(source) / part).is_dir() else None,
                 dtype=precision,
                 variant=variant,
                 local_files_only=offline,
                 use_safetensors=options["use_safetensors"],
             )
-        pipe = DiffusionPipeline.from_pretrained(model.source, variant=variant, **options)
+        pipe = diffusers.DiffusionPipeline.from_pretrained(model.source, variant=variant, **options)
     chosen = scheduler or model.scheduler
     if chosen:
         set_scheduler(pipe, chosen)
@@ -126,7 +134,7 @@ def precision_name(model: Model, dtype: str, device: str) -> str:
         InputError: the dtype is not known.
     """
     if dtype == "auto":
-        return "float16" if model.name != "shapes" and device.startswith("cuda") else "float32"
+        return "float16" if not is_of_shapes(model) and device.startswith("cuda") else "float32"
     if dtype not in DTYPES:
         raise InputError(f"no such dtype: {dtype!r} (choose auto, {', '.join(DTYPES)})")
     return dtype
@@ -176,11 +184,10 @@ def _explanation(model: Model, error: Exception, offline: bool, allow_pickle: bo
     if any(isinstance(cause, errors.RepositoryNotFoundError) for cause in causes):
         return hub.not_seen(model.source)
     missing = (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError)
-    if not Path(model.source).is_dir() and (
-        any(isinstance(cause, missing) for cause in causes) or local_folder(model) is None
-    ):
-        wanted = model.source if model.unet is None else model.unet
-        wanted = model.source if local_folder(model) is None else wanted
+    lacking = [source for part, source in model.parts.items() if part_folder(model, part) is None]
+    gone = local_folder(model) is None or any(isinstance(cause, missing) for cause in causes)
+    if lacking or (gone and not Path(model.source).is_dir()):
+        wanted = lacking[0] if lacking and local_folder(model) is not None else model.source
         return (
             f"{wanted!r} is not on this machine and {hub.out_of_reach(offline)}: "
             f"run 'hf download {wanted}' where there is a network; without any weights there are "

