@@ -43,6 +43,7 @@ def generate(
     from attnscope.cli.console import Bars, quiet_libraries
     from attnscope.errors import InputError
     from attnscope.plans.base import Baseline
+    from attnscope.plans.trajectory import made
     from attnscope.runs.prompts import digest_of
     from attnscope.runs.sampling import settled
 
@@ -64,7 +65,7 @@ def generate(
             plan=str(plan),
             compare=compare,
         )
-        plan.over(chosen.steps_made(settings.steps))
+        made(plan, chosen.steps_made(settings.steps))
         start = partial(
             carry_out, chosen=chosen, settings=settings, prompts=prompts, given=given,
             batch_size=size, progress=Bars(quiet=output.silent),
