@@ -7,48 +7,78 @@ from typing import Annotated, Any
 
 import typer
 
-from attnscope.cli import (
-    ablate,
-    bench,
-    compare,
-    convergence,
-    cost,
-    generate,
-    models,
-    plan,
-    plot,
-    runs,
-    shapes,
-)
-from attnscope.cli.grouping import Command, Commands
+from attnscope.cli.grouping import Commands
+from attnscope.cli.listed import Listed
 from attnscope.errors import InputError
 
+
+class _All(Commands):
+    """``attnscope`` itself: names, what help says of them, and what may follow them."""
+
+    listed = (
+        Listed(
+            "convergence",
+            "Measure when attention converges, and draw the paper's Figures 2 and A4.",
+            "--model sd21 --captions coco.txt --limit 200",
+        ),
+        Listed(
+            "ablate",
+            "Take attention away, early or late, and measure what that does to the images.",
+            "--attention self --gates 5,10 --intervals 3,5 --seeds 0,1,2",
+        ),
+        Listed(
+            "generate",
+            "Make images, by T-GATE or another plan, and say what was computed, reused and gained.",
+            '"a large blue star" --tgate m=10,k=5 --compare',
+        ),
+        Listed(
+            "plan",
+            "Show what a plan does at every step, as a picture in the terminal.",
+            "--plan cross-reuse:m=10+guidance-cutoff:m=10",
+        ),
+        Listed(
+            "cost",
+            "Tell what a model's attention costs and what a plan saves, in MACs, without any weights.",
+            "--model sdxl --tgate m=10,k=5 --height 1024",
+        ),
+        Listed(
+            "bench",
+            "Measure how much faster a plan is, what earned it, and what else there is to pick.",
+            "--model pixart --random-weights --height 256 --steps 8 --tgate m=3,k=2,w=0",
+        ),
+        Listed(
+            "plot",
+            "Draw all figures of a run again, from its tables alone. Needs no model and no torch.",
+            "runs/convergence-shapes-1a2b3c4d --threshold 0.1",
+        ),
+        Listed(
+            "runs",
+            "List the runs in a folder, the newest first, and whether they came to their end.",
+            "--json",
+        ),
+        Listed(
+            "compare",
+            "Set runs beside each other: where their settings differ, and what came out, with "
+            "intervals.",
+            "runs/ablate-shapes-1a2b3c4d runs/ablate-sd21-5e6f7a8b",
+        ),
+        Listed(
+            "models",
+            "List the models that have a short name, and which of them are on this machine.",
+            "--json",
+        ),
+        Listed("shapes", "The embedded world: train its model, judge it."),
+    )
+
+
 app = typer.Typer(
-    cls=Commands,
+    cls=_All,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog='Example: attnscope generate "a large blue star" --tgate m=10,k=5 --compare',
 )
-for _command, _example in (
-    (convergence.convergence, "--model sd21 --captions coco.txt --limit 200"),
-    (ablate.ablate, "--attention self --gates 5,10 --intervals 3,5 --seeds 0,1,2"),
-    (generate.generate, '"a large blue star" --tgate m=10,k=5 --compare'),
-    (plan.plan, "--plan cross-reuse:m=10+guidance-cutoff:m=10"),
-    (cost.cost, "--model sdxl --tgate m=10,k=5 --height 1024"),
-    (
-        bench.bench,
-        "--model pixart --random-weights --height 256 --steps 8 --tgate m=3,k=2,w=0",
-    ),
-    (plot.plot, "runs/convergence-shapes-1a2b3c4d --threshold 0.1"),
-    (runs.runs, "--json"),
-    (compare.compare, "runs/ablate-shapes-1a2b3c4d runs/ablate-sd21-5e6f7a8b"),
-    (models.models, "--json"),
-):
-    app.command(cls=Command, epilog=f"Example: attnscope {_command.__name__} {_example}")(_command)
-app.add_typer(shapes.app, name="shapes")
-
 _debug = False
 
 

@@ -45,6 +45,14 @@ class Command(_Shown, TyperCommand):
 class Commands(_Shown, TyperGroup):
     """``attnscope`` itself, or commands of it under one name."""
 
+    listed: ClassVar[tuple[Any, ...]] = ()
+    """Commands that are imported late (:class:`attnscope.cli.listed.Listed`)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for command in self.listed:
+            self.add_command(command)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Group:

@@ -12,15 +12,16 @@ from attnscope.cli.grouping import Command, Commands
 from attnscope.models.names import MODELS, describe, reader_folder
 from attnscope.shapes.recipes import NAMES as TRAINED
 
-app = typer.Typer(
+shapes = typer.Typer(
     cls=Commands,
+    add_completion=False,
     no_args_is_help=True,
     help="The embedded world: train its model, judge it.",
     epilog="Example: attnscope shapes score --limit 100",
 )
 
 
-@app.command(
+@shapes.command(
     cls=Command,
     epilog="Example: attnscope shapes train --model shapes-dit --out training --minutes 60",
 )
@@ -147,7 +148,7 @@ def _reader_of(model: str) -> Path:
     return folder
 
 
-@app.command(
+@shapes.command(
     cls=Command,
     epilog="Example: attnscope shapes score --limit 100 --guidance 2,3,4 --sheet seen.png",
 )

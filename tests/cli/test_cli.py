@@ -438,9 +438,12 @@ def test_models_lists_every_short_name(attnscope):
     assert listed["shapes"] is True
 
 
-def test_help_imports_nothing_heavy():
+def test_help_of_no_command_imports_anything_heavy():
     script = (
-        "import sys, attnscope.cli.app\n"
+        "import sys, typer\n"
+        "from attnscope.cli.app import app\n"
+        "assert [each.params for each in typer.main.get_command(app).commands.values()]\n"
+        "assert {'attnscope.cli.ablate', 'attnscope.cli.shapes'} <= set(sys.modules)\n"
         "heavy = {'torch', 'diffusers', 'transformers', 'pandas', 'numpy', 'matplotlib'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )

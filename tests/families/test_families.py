@@ -195,3 +195,52 @@ def test_an_architecture_that_is_named_is_one_that_can_be_called(tmp_path):
             assert Architecture("any", name, "{}", "", 8, 8, tokens=1).family is family
     with pytest.raises(InputError, match="diffusers has no Nothing"):
         building.build(Architecture("any", "Nothing", "{}", "", 8, 8, tokens=1))
+
+
+@pytest.mark.parametrize(
+    ("config", "side"),
+    [({}, 1), ({"patch_size": None}, 1), ({"patch_size": 2}, 2), ({"patch_size": [1, 2, 4]}, 4)],
+)
+def test_latents_are_whole_patches_a_side_by_the_general_rules(config, side):
+    assert GENERAL.latents_a_side(config) == side
+
+
+@pytest.mark.parametrize(
+    ("called", "encoder", "tokens"),
+    [
+        ({}, {}, 77),
+        ({}, {"max_position_embeddings": None}, 77),
+        ({}, {"max_position_embeddings": 32}, 32),
+        ({"max_sequence_length": 120}, {"max_position_embeddings": 32}, 120),
+    ],
+)
+def test_text_is_as_long_as_the_call_says_or_else_its_encoder(called, encoder, tokens):
+    assert GENERAL.tokens(called, encoder) == tokens
+
+
+@pytest.mark.parametrize(
+    ("called", "config", "frames"),
+    [
+        ({}, {}, 16),
+        ({"video_length": 8}, {}, 8),
+        ({"video_length": 8}, {"video_length": 5}, 5),
+        ({}, {"num_frames": 3, "video_length": 5}, 3),
+    ],
+)
+def test_frames_are_those_a_denoiser_is_made_for_or_else_its_pipelines(own, called, config, frames):
+    assert own().frames(called, config, {}) == frames
+    assert GENERAL.frames(called, config, {}) == 1
+
+
+def test_where_nothing_is_known_any_number_of_frames_will_do_and_guidance_has_its_usual_name():
+    assert GENERAL.frames_allowed({"num_frames": 3}) is None
+    assert GENERAL.guidance_keywords(3.0) == {"guidance_scale": 3.0}
+    assert GENERAL.pipeline_keywords(base.CallSizes(1, 1, 1), 2, "cpu") == {}
+    assert (GENERAL.guidance, GENERAL.keeps, base.CallSizes(1, 1, 1).frames) == (7.5, "uncond", 1)
+    with pytest.raises(InputError, match="no pipeline here for a Linear of random weights"):
+        GENERAL.pipeline(nn.Linear(1, 1), {}, 1)
+
+
+def test_a_stream_is_the_first_that_a_block_returns_but_where_the_text_comes_first():
+    assert Stream() == ("hidden_states", 0)
+    assert base.TEXT_FIRST == ("hidden_states", 1)
