@@ -25,8 +25,6 @@ from attnscope.models.schedulers import set_scheduler
 
 DTYPES = ("float32", "float16", "bfloat16")
 """Of weights, besides ``auto``."""
-_PART_CLASSES = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}
-"""Of diffusers, by the name of the part of a pipeline."""
 
 
 def load(
@@ -74,7 +72,7 @@ def load(
         if "safety_checker" in config:
             options |= {"safety_checker": None, "requires_safety_checker": False}
         for part, source in model.parts.items():
-            options[part] = getattr(diffusers, _PART_CLASSES[part]).from_pretrained(
+            options[part] = diffusers.AutoModel.from_pretrained(
                 source,
                 subfolder=part if (Path(source) / part).is_dir() else None,
                 dtype=precision,
