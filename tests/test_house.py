@@ -22,6 +22,7 @@ FLOORS = [
 ]
 """From the ground up: a room may import what stands below it, and itself."""
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+PRINTERS = ("results.print", "messages.print")
 
 
 def room(module):
@@ -62,3 +63,17 @@ def test_no_file_imports_from_a_room_above_or_beside_its_own(path):
         if room(module) in FLOOR and room(module) != here and FLOOR[room(module)] >= FLOOR[here]
     ]
     assert not wrong, f"attnscope/{path} imports from rooms that do not stand below it: {wrong}"
+
+
+def broken_by_the_terminal(path):
+    """Lines that print a sentence that the width of a terminal, or 80 columns in a pipe, would break."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in PRINTERS:
+            with_values = any(isinstance(part, ast.JoinedStr) for part in ast.walk(node))
+            if with_values and not any(keyword.arg == "soft_wrap" for keyword in node.keywords):
+                yield node.lineno
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "cli").rglob("*.py")), ids=lambda path: path.name)
+def test_a_printed_sentence_with_values_in_it_stays_one_line_to_search_for(path):
+    assert list(broken_by_the_terminal(path)) == []

@@ -97,7 +97,7 @@ def ablate(
         )
         arms_of(settings)  # refuses what cannot be
         for name in idle(settings):
-            messages.print(f"note: {name} would reuse nothing, and is left out")
+            messages.print(f"note: {name} would reuse nothing, and is left out", soft_wrap=True)
         reading.warn_of_world([model.described for model in models], prompts)
         path = output.out or default_path("ablate", names[0], settings)
         Run.check(path, "ablate", settings)

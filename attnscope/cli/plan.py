@@ -81,7 +81,7 @@ def show(trajectory: Trajectory, table: pd.DataFrame) -> None:
 
     from attnscope.cli.console import results
 
-    results.print(f"{trajectory.plan}, {trajectory.steps} steps", style="bold")
+    results.print(f"{trajectory.plan}, {trajectory.steps} steps", style="bold", soft_wrap=True)
     label = max(len(row) for row in table["row"]) + 2
     width = max(10, (results.width - label) // 10 * 10)
     for first in range(0, trajectory.steps, width):

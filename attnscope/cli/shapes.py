@@ -120,9 +120,13 @@ def train(
         count = (workers or max(n for n in (1, 2, 4) if n <= cores)) if place == "cpu" else 1
         done = train(out, recipe, workers=count, device=place, minutes=minutes, start=trained)
     if done:
-        messages.print(f"done: the model is in {out / 'model'}, the log in {out / 'log.csv'}")
+        messages.print(
+            f"done: the model is in {out / 'model'}, the log in {out / 'log.csv'}", soft_wrap=True
+        )
     else:
-        messages.print(f"time is up: the same command goes on; the log is {out / 'log.csv'}")
+        messages.print(
+            f"time is up: the same command goes on; the log is {out / 'log.csv'}", soft_wrap=True
+        )
 
 
 def start_folder(name: str) -> Path:

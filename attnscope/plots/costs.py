@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 
 from attnscope.cost.counts import Convention, counted
@@ -181,4 +182,5 @@ def _mark_crossover(where: float | None, ticks: list[int], ax: Axes) -> None:
         ax.annotate(
             f"cross-attention\nover half from\n{where:,.0f} tokens", (where, 0.03), xytext=(4, 0),
             xycoords=("data", "axes fraction"), textcoords="offset points", va="bottom", fontsize=SMALLEST_TEXT,
+            path_effects=[withStroke(linewidth=2, foreground="white")],  # curves pass behind it
         )  # fmt: skip

@@ -175,6 +175,10 @@ def test_scaling_draws_kinds_apart_and_marks_the_crossover():
     (mark,) = [line for line in ax.lines if line.get_color() == "black"]
     assert list(mark.get_xdata()) == [pytest.approx(35)] * 2
     assert "35 tokens" in ax.texts[0].get_text()
+    (outline,) = ax.texts[0].get_path_effects()
+    assert (
+        outline._gc["foreground"] == "white"
+    )  # curves that pass behind it do not strike it through
 
 
 def test_scaling_over_the_resolution_has_no_crossover():

@@ -50,7 +50,6 @@ from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
 from attnscope.tables import concatenate
 
-ARMS = ("trained", "other-caption", "random", "random-replayed")
 MEASURES = ("step", "final", "caption", "branches")
 GATE = 0.4
 """Part of the steps after which a summary looks: the paper's m = 10 of 25."""

@@ -39,14 +39,17 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     if len(seeds):
         _show_seeds(seeds)
     if relation := about_relation(arms):
-        results.print(relation)
+        results.print(relation, soft_wrap=True)
     for line in (*larger_than_chance(arms), *untested(arms)):
         results.print(line, soft_wrap=True)
     of_sets = arms.loc[arms["features"] != "", ["features", "reference", "n"]].drop_duplicates()
     for row in of_sets.to_dict("records"):
-        results.print(f"FID, KID: {row['n']} images against {row['reference']}; {row['features']}")
+        results.print(
+            f"FID, KID: {row['n']} images against {row['reference']}; {row['features']}",
+            soft_wrap=True,
+        )
         if row["n"] < FEW:
-            messages.print(f"note: {biased(row['n'], arms)}")
+            messages.print(f"note: {biased(row['n'], arms)}", soft_wrap=True)
     results.print(f"every value with its interval: {run.path / 'arms.csv'}", soft_wrap=True)
     results.print(f"run directory: {run.path}", soft_wrap=True)
     for figure in figures:

@@ -170,10 +170,10 @@ def _show_frontier(table: pd.DataFrame) -> None:
     show_table(shown.rename(index=arm_shown).reset_index(), f"speed and quality, {table['n'].max()} images an arm",
                {"speed-up": ".2f", **formats})  # fmt: skip
     if relation := about_relation(table):
-        results.print(relation)
+        results.print(relation, soft_wrap=True)
     small = table.loc[table["measure"] == "fid", "n"]
     if len(small) and small.max() < FEW:
-        messages.print(f"note: {biased(int(small.max()), table)}")
+        messages.print(f"note: {biased(int(small.max()), table)}", soft_wrap=True)
 
 
 def _left_out(name: str, shown: Sequence[str]) -> bool:

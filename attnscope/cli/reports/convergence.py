@@ -40,7 +40,8 @@ def report(run: Run, *, threshold: float = THRESHOLD, quiet: bool, as_json: bool
     for kind, branch in still(records):
         messages.print(
             f"note: {kind}-attention of the branch '{branch}' does not change over the steps at all: "
-            "all that it looks at is one value (a single token, or a text of zeros)"
+            "all that it looks at is one value (a single token, or a text of zeros)",
+            soft_wrap=True,
         )
     if run.has_table("controls"):
         report_controls(run)

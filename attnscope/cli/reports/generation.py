@@ -32,15 +32,15 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     about = f"{run.settings['model']}{_size(images)}, {run.settings['plan']}"
     title = f"{about}: calls of attention modules"
     show_table(calls, title)
-    results.print(f"guided steps: {planned['guided_steps']} of {planned['steps']}")
+    results.print(f"guided steps: {planned['guided_steps']} of {planned['steps']}", soft_wrap=True)
     for line in _times(times, ratios, images):
-        results.print(line)
+        results.print(line, soft_wrap=True)
     results.print(f"images: {run.path / 'images'}", soft_wrap=True)
     results.print(f"run directory: {run.path}", soft_wrap=True)
     for figure in figures:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
     if images["prompt_id"].nunique() > MOST_COLUMNS and len(ratios):
-        results.print(f"the comparison shows the first {MOST_COLUMNS} prompts")
+        results.print(f"the comparison shows the first {MOST_COLUMNS} prompts", soft_wrap=True)
 
 
 def document(run: Run) -> dict[str, Any]:
