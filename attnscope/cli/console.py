@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import rich.progress
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -98,7 +99,11 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def show_table(table: pd.DataFrame, title: str, formats: dict[str, str] | None = None) -> None:
-    """Print a DataFrame; ``formats`` gives format specifications by column."""
+    """Print a DataFrame; ``formats`` gives format specifications by column.
+
+    It keeps to the width of a terminal. What is piped or written to a file is as wide as it is, so that
+    paths and names can be searched for.
+    """
     results.print(title, style="bold", soft_wrap=True)
     shown = Table(header_style="bold")
     for name in table:
@@ -110,7 +115,12 @@ def show_table(table: pd.DataFrame, title: str, formats: dict[str, str] | None =
             spec = (formats or {}).get(str(name), "")
             cells.append(_cell(value, spec))
         shown.add_row(*cells)
-    results.print(shown)
+    if results.is_terminal:
+        results.print(shown)
+        return
+    unbounded = results.options.update(max_width=100_000)
+    width = Measurement.get(results, unbounded, shown).maximum
+    Console(highlight=False, markup=False, width=width).print(shown)
 
 
 def show_json(value: Any) -> None:

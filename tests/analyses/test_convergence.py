@@ -9,7 +9,7 @@ from attnscope.analyses.convergence.measure import (
     ConvergenceSettings,
     converged_steps,
     measure,
-    still,
+    unchanging,
 )
 from attnscope.runs.prompts import Prompt, image_seed
 
@@ -111,9 +111,9 @@ def test_attention_that_never_moves_is_named():
         ],
         columns=["kind", "branch", "relative"],
     )
-    assert still(table) == [("cross", "uncond")]
+    assert unchanging(table) == [("cross", "uncond")]
 
 
 def test_the_unconditional_text_of_sdxl_is_zeros_and_moves_nothing(tokenizer_folder):
     table = run(toys.stable_diffusion_xl(tokenizer_folder))
-    assert still(table) == [("cross", "uncond")]
+    assert unchanging(table) == [("cross", "uncond")]

@@ -160,4 +160,4 @@ def test_attention_that_never_moves_stands_in_the_json_too(
     args = command("convergence", tmp_path / "xl", captions, tmp_path / "run", "--json")
     code, out, _ = attnscope(*args)
     assert code == 0
-    assert json.loads(out)["still"] == [{"kind": "cross", "branch": "uncond"}]
+    assert json.loads(out)["unchanging"] == [{"kind": "cross", "branch": "uncond"}]

@@ -132,7 +132,7 @@ def converged_steps(records: pd.DataFrame, threshold: float = THRESHOLD) -> pd.D
     return pd.DataFrame(rows).astype({"step": "Int64", "stays": "boolean"})
 
 
-def still(records: pd.DataFrame) -> list[tuple[str, str]]:
+def unchanging(records: pd.DataFrame) -> list[tuple[str, str]]:
     """Kinds and branches of attention whose outputs do not change over the steps at all.
 
     They look at one value wherever they look: the single image token of Stable Video Diffusion, or

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @reports("convergence")
 def report(run: Run, *, threshold: float = THRESHOLD, quiet: bool, as_json: bool) -> None:
     """Draw a convergence run's figures and print when its sites converged."""
-    from attnscope.analyses.convergence.measure import still
+    from attnscope.analyses.convergence.measure import unchanging
     from attnscope.cli.console import messages, results, show_json, show_table
     from attnscope.cli.reports.controls import report_controls
 
@@ -37,7 +37,7 @@ def report(run: Run, *, threshold: float = THRESHOLD, quiet: bool, as_json: bool
     )
     formats = dict.fromkeys(("first", "last", "first change", "last change"), ".3f")
     show_table(shown, title, formats)
-    for kind, branch in still(records):
+    for kind, branch in unchanging(records):
         messages.print(
             f"note: {kind}-attention of the branch '{branch}' does not change over the steps at all: "
             "all that it looks at is one value (a single token, or a text of zeros)",
@@ -53,7 +53,7 @@ def report(run: Run, *, threshold: float = THRESHOLD, quiet: bool, as_json: bool
 
 def document(run: Run, *, threshold: float) -> dict[str, Any]:
     """The same for machines; the figures are drawn, too."""
-    from attnscope.analyses.convergence.measure import still
+    from attnscope.analyses.convergence.measure import unchanging
 
     records = run.read_table("records")
     figures, table = _drawn(run, records, threshold)
@@ -61,7 +61,7 @@ def document(run: Run, *, threshold: float) -> dict[str, Any]:
         "run": run.path,
         "figures": figures,
         "threshold": threshold,
-        "still": [{"kind": kind, "branch": branch} for kind, branch in still(records)],
+        "unchanging": [{"kind": kind, "branch": branch} for kind, branch in unchanging(records)],
         "sites": table,
     }
 
