@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from attnscope.errors import InputError
-from attnscope.metrics.feature_sets import Basis, FeatureSet, Statistics, comparable
+from attnscope.metrics.feature_sets import FeatureSet, Provenance, Statistics, comparable
 from attnscope.metrics.features import Extractor, image_paths
 from attnscope.metrics.networks import FEATURES, NETWORKS, registered
 from attnscope.models.names import SHAPES_FOLDER
@@ -56,7 +56,7 @@ def test_the_reader_sees_what_it_was_trained_on():
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 127.5 - 1
     expected = load_reader(SHAPES_FOLDER).features(pixels).numpy()
     np.testing.assert_allclose(features.values, expected, atol=1e-4)
-    assert features.basis == Basis("reader", "64 x 64, not resized", 3)
+    assert features.provenance == Provenance("reader", "64 x 64, not resized", 3)
 
 
 def test_features_do_not_depend_on_the_images_beside_them():
@@ -99,7 +99,9 @@ def test_efficientnet_features_are_what_its_own_classifier_reads():
     extractor = Extractor("efficientnet-lite0")
     features = extractor.extract([*noise, *flat])
     assert features.values.shape == (4, 1280)
-    assert features.basis == Basis("efficientnet-lite0", "256 x 256, antialiased bilinear", 4)
+    assert features.provenance == Provenance(
+        "efficientnet-lite0", "256 x 256, antialiased bilinear", 4
+    )
     network = extractor.network.network
     pixels = torch.from_numpy(np.stack([*noise, *flat])).permute(0, 3, 1, 2).float()
     expected = network((pixels - 127) / 128).numpy()
@@ -170,7 +172,7 @@ def test_given_weights_name_the_features_anew(tmp_path):
     np.testing.assert_array_equal(given.values, own.values)
     assert given.name.startswith("reader ")
     with pytest.raises(InputError, match="different features"):
-        comparable([given.basis, own.basis])
+        comparable([given.provenance, own.provenance])
 
 
 def test_weights_that_are_not_there_are_named(tmp_path):
@@ -194,7 +196,7 @@ def test_no_images_have_no_features():
 def test_some_of_a_set_keep_its_name(gaussian):
     part = gaussian[[4, 2]]
     np.testing.assert_array_equal(part.values, gaussian.values[[4, 2]])
-    assert part.basis == Basis(gaussian.name, gaussian.protocol, 2)
+    assert part.provenance == Provenance(gaussian.name, gaussian.protocol, 2)
 
 
 def test_statistics_are_mean_and_unbiased_covariance(gaussian):
@@ -213,7 +215,7 @@ def test_saved_statistics_are_what_they_were(gaussian, tmp_path):
     loaded = Statistics.load(tmp_path / "reference.npz")
     np.testing.assert_array_equal(loaded.mean, statistics.mean)
     np.testing.assert_array_equal(loaded.covariance, statistics.covariance)
-    assert loaded.basis == statistics.basis == gaussian.basis
+    assert loaded.provenance == statistics.provenance == gaussian.provenance
 
 
 def test_statistics_that_do_not_say_what_they_are_of_are_refused(tmp_path):
@@ -274,18 +276,18 @@ def test_a_folder_with_too_few_images_is_refused_with_their_number(folder):
 @pytest.mark.parametrize(
     ("other", "counts", "what"),
     [
-        (Basis("b", "p", 5), False, "features cannot be compared: a and b"),
-        (Basis("a", "q", 5), False, "resizing cannot be compared: p and q"),
-        (Basis("a", "p", 6), True, "numbers of images cannot be compared: 5 and 6"),
+        (Provenance("b", "p", 5), False, "features cannot be compared: a and b"),
+        (Provenance("a", "q", 5), False, "resizing cannot be compared: p and q"),
+        (Provenance("a", "p", 6), True, "numbers of images cannot be compared: 5 and 6"),
     ],
 )
 def test_different_sets_cannot_be_compared(other, counts, what):
     with pytest.raises(InputError, match=what):
-        comparable([Basis("a", "p", 5), other], counts=counts)
+        comparable([Provenance("a", "p", 5), other], counts=counts)
 
 
 def test_sets_that_were_measured_alike_can_be_compared():
-    comparable([Basis("a", "p", 5), Basis("a", "p", 6)])
-    comparable([Basis("a", "p", 5), Basis("a", "p", 5)], counts=True)
+    comparable([Provenance("a", "p", 5), Provenance("a", "p", 6)])
+    comparable([Provenance("a", "p", 5), Provenance("a", "p", 5)], counts=True)
     comparable([])
-    assert str(Basis("a", "p", 5000)) == "a, p, n = 5,000"
+    assert str(Provenance("a", "p", 5000)) == "a, p, n = 5,000"

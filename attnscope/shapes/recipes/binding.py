@@ -40,8 +40,8 @@ from attnscope.shapes.train import Recipe
 LAYOUT = Emphasis(pairs=0.9, early=0.75, window=(0.78, 1.0))
 """Two things, and noise in which things hardly show: log SNR below -1 in four of five steps."""
 
-EVERYTHING = Emphasis(pairs=0.75, early=0.4, window=(0.78, 1.0))
-"""For the last stage, in which fills and shapes, decided later, have to be kept and mended."""
+EVERYTHING = Emphasis(pairs=0.6, early=0.2, window=(0.78, 1.0))
+"""For the last stage: fills and shapes, decided later than places, have to be kept and mended."""
 
 
 class PlacedDenoising(UNetDenoising):
