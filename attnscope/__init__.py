@@ -7,94 +7,42 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnscope.lazy import load_from
+from attnscope.lazy import lazily
 
 if TYPE_CHECKING:
-    from attnscope import cost, intervals, metrics, plots
-    from attnscope.hooks.accelerate import Acceleration, accelerate
-    from attnscope.hooks.observer import Observer, SiteObserver
-    from attnscope.hooks.trace import Trace, disable
-    from attnscope.models.loading import load
-    from attnscope.observers.branches import BranchDistance
-    from attnscope.observers.captions import CaptionDistance
-    from attnscope.observers.final import FinalDistance
-    from attnscope.observers.maps import FeatureMaps
-    from attnscope.observers.noise import NoiseMean
-    from attnscope.observers.predictions import PredictionDistance
-    from attnscope.observers.steps import StepDistance
-    from attnscope.plans.base import Action, Baseline, Plan
-    from attnscope.plans.guidance import GuidanceCutoff
-    from attnscope.plans.null_text import NullTextEarly, NullTextLate
-    from attnscope.plans.reuse import CrossReuse, SelfReuseEarly, SelfReuseLate, TGate
-    from attnscope.plans.text_form import Combined
-    from attnscope.plans.trajectory import Trajectory
-    from attnscope.sites.attention import Site, find_sites
+    from attnscope import cost as cost
+    from attnscope import intervals as intervals
+    from attnscope import metrics as metrics
+    from attnscope import plots as plots
+    from attnscope.hooks.accelerate import Acceleration as Acceleration
+    from attnscope.hooks.accelerate import accelerate as accelerate
+    from attnscope.hooks.observer import Observer as Observer
+    from attnscope.hooks.observer import SiteObserver as SiteObserver
+    from attnscope.hooks.trace import Trace as Trace
+    from attnscope.hooks.trace import disable as disable
+    from attnscope.models.loading import load as load
+    from attnscope.observers.branches import BranchDistance as BranchDistance
+    from attnscope.observers.captions import CaptionDistance as CaptionDistance
+    from attnscope.observers.final import FinalDistance as FinalDistance
+    from attnscope.observers.maps import FeatureMaps as FeatureMaps
+    from attnscope.observers.noise import NoiseMean as NoiseMean
+    from attnscope.observers.predictions import PredictionDistance as PredictionDistance
+    from attnscope.observers.steps import StepDistance as StepDistance
+    from attnscope.plans.base import Action as Action
+    from attnscope.plans.base import Baseline as Baseline
+    from attnscope.plans.base import Plan as Plan
+    from attnscope.plans.guidance import GuidanceCutoff as GuidanceCutoff
+    from attnscope.plans.null_text import NullTextEarly as NullTextEarly
+    from attnscope.plans.null_text import NullTextLate as NullTextLate
+    from attnscope.plans.reuse import CrossReuse as CrossReuse
+    from attnscope.plans.reuse import SelfReuseEarly as SelfReuseEarly
+    from attnscope.plans.reuse import SelfReuseLate as SelfReuseLate
+    from attnscope.plans.reuse import TGate as TGate
+    from attnscope.plans.text_form import Combined as Combined
+    from attnscope.plans.trajectory import Trajectory as Trajectory
+    from attnscope.sites.attention import Site as Site
+    from attnscope.sites.attention import find_sites as find_sites
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "cost": [],
-    "intervals": [],
-    "metrics": [],
-    "plots": [],
-    "hooks.accelerate": ["Acceleration", "accelerate"],
-    "hooks.observer": ["Observer", "SiteObserver"],
-    "hooks.trace": ["Trace", "disable"],
-    "models.loading": ["load"],
-    "observers.branches": ["BranchDistance"],
-    "observers.captions": ["CaptionDistance"],
-    "observers.final": ["FinalDistance"],
-    "observers.maps": ["FeatureMaps"],
-    "observers.noise": ["NoiseMean"],
-    "observers.predictions": ["PredictionDistance"],
-    "observers.steps": ["StepDistance"],
-    "plans.base": ["Action", "Baseline", "Plan"],
-    "plans.guidance": ["GuidanceCutoff"],
-    "plans.null_text": ["NullTextEarly", "NullTextLate"],
-    "plans.reuse": ["CrossReuse", "SelfReuseEarly", "SelfReuseLate", "TGate"],
-    "plans.text_form": ["Combined"],
-    "plans.trajectory": ["Trajectory"],
-    "sites.attention": ["Site", "find_sites"],
-}
-
-__all__ = [
-    "Acceleration",
-    "Action",
-    "Baseline",
-    "BranchDistance",
-    "CaptionDistance",
-    "Combined",
-    "CrossReuse",
-    "FeatureMaps",
-    "FinalDistance",
-    "GuidanceCutoff",
-    "NoiseMean",
-    "NullTextEarly",
-    "NullTextLate",
-    "Observer",
-    "Plan",
-    "PredictionDistance",
-    "SelfReuseEarly",
-    "SelfReuseLate",
-    "Site",
-    "SiteObserver",
-    "StepDistance",
-    "TGate",
-    "Trace",
-    "Trajectory",
-    "__version__",
-    "accelerate",
-    "cost",
-    "disable",
-    "find_sites",
-    "intervals",
-    "load",
-    "metrics",
-    "plots",
-]
-
-__getattr__ = load_from(__name__, _HOMES)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazily(__name__, __file__)

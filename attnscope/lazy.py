@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import ast
+from collections.abc import Callable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 
-def load_from(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package (PEP 562).
+def lazily(
+    package: str, file: str
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """``__getattr__``, ``__dir__`` and ``__all__`` of a package (PEP 562), from what it shows type checkers.
+
+    Its public names are those that it imports as themselves under ``if TYPE_CHECKING:``
+    (``import Trace as Trace``), which is how type checkers are told, too: nothing stands twice.
 
     Args:
         package: its ``__name__``.
-        homes: modules below it to the public names that each defines; a module that is public
-            itself to nothing.
+        file: its ``__file__``.
     """
-    places = {name: home for home, names in homes.items() for name in names or [home]}
+    homes = dict(_shown(Path(file).read_text("utf-8")))
 
     def get(name: str) -> Any:
-        if name not in places:
+        if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        home = import_module(f"{package}.{places[name]}")
-        return home if places[name] == name else getattr(home, name)
+        home = homes[name]
+        if home == package:  # one of its own modules
+            return import_module(f"{package}.{name}")
+        return getattr(import_module(home), name)
 
-    return get
+    names = sorted(homes)
+    return get, lambda: names, names
+
+
+def _shown(source: str) -> Iterator[tuple[str, str]]:
+    """Names and the modules that they are imported from under ``if TYPE_CHECKING:``."""
+    for block in ast.parse(source).body:
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING":
+            for line in block.body:
+                assert isinstance(line, ast.ImportFrom)
+                assert line.module is not None
+                yield from (
+                    (alias.name, line.module) for alias in line.names if alias.asname == alias.name
+                )

@@ -9,49 +9,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnscope.lazy import load_from
+from attnscope.lazy import lazily
 
 if TYPE_CHECKING:
-    from attnscope.cost.counting import count_architecture
-    from attnscope.cost.counts import (
-        CONVENTIONS,
-        PARTS,
-        Convention,
-        Counts,
-        SiteCost,
-        counted,
-        summed,
-    )
-    from attnscope.cost.plans import Cost, attribution, cost_of, savings
-    from attnscope.cost.resolutions import counts_of, crossover, scaling
+    from attnscope.cost.counting import count_architecture as count_architecture
+    from attnscope.cost.counts import CONVENTIONS as CONVENTIONS
+    from attnscope.cost.counts import PARTS as PARTS
+    from attnscope.cost.counts import Convention as Convention
+    from attnscope.cost.counts import Counts as Counts
+    from attnscope.cost.counts import SiteCost as SiteCost
+    from attnscope.cost.counts import counted as counted
+    from attnscope.cost.counts import summed as summed
+    from attnscope.cost.plans import Cost as Cost
+    from attnscope.cost.plans import attribution as attribution
+    from attnscope.cost.plans import cost_of as cost_of
+    from attnscope.cost.plans import savings as savings
+    from attnscope.cost.resolutions import counts_of as counts_of
+    from attnscope.cost.resolutions import crossover as crossover
+    from attnscope.cost.resolutions import scaling as scaling
 
-_HOMES = {
-    "counts": ["CONVENTIONS", "PARTS", "Convention", "Counts", "SiteCost", "counted", "summed"],
-    "counting": ["count_architecture"],
-    "plans": ["Cost", "attribution", "cost_of", "savings"],
-    "resolutions": ["counts_of", "crossover", "scaling"],
-}
-
-__all__ = [
-    "CONVENTIONS",
-    "PARTS",
-    "Convention",
-    "Cost",
-    "Counts",
-    "SiteCost",
-    "attribution",
-    "cost_of",
-    "count_architecture",
-    "counted",
-    "counts_of",
-    "crossover",
-    "savings",
-    "scaling",
-    "summed",
-]
-
-__getattr__ = load_from(__name__, _HOMES)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazily(__name__, __file__)

@@ -10,23 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnscope.lazy import load_from
+from attnscope.lazy import lazily
 
 if TYPE_CHECKING:
-    from attnscope.metrics.images import frame_consistency, lpips, psnr, ssim
-    from attnscope.metrics.sets import fid, kid
-    from attnscope.metrics.text import clip_score
+    from attnscope.metrics.images import frame_consistency as frame_consistency
+    from attnscope.metrics.images import lpips as lpips
+    from attnscope.metrics.images import psnr as psnr
+    from attnscope.metrics.images import ssim as ssim
+    from attnscope.metrics.sets import fid as fid
+    from attnscope.metrics.sets import kid as kid
+    from attnscope.metrics.text import clip_score as clip_score
 
-_HOMES = {
-    "images": ["frame_consistency", "lpips", "psnr", "ssim"],
-    "sets": ["fid", "kid"],
-    "text": ["clip_score"],
-}
-
-__all__ = ["clip_score", "fid", "frame_consistency", "kid", "lpips", "psnr", "ssim"]
-
-__getattr__ = load_from(__name__, _HOMES)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazily(__name__, __file__)

@@ -9,51 +9,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnscope.lazy import load_from
+from attnscope.lazy import lazily
 
 if TYPE_CHECKING:
-    from attnscope.plans.base import Action, AnySite, Baseline, Plan
-    from attnscope.plans.guidance import GuidanceCutoff
-    from attnscope.plans.null_text import NullTextEarly, NullTextLate
-    from attnscope.plans.options import Option
-    from attnscope.plans.parts import Alone, Within
-    from attnscope.plans.reuse import CrossReuse, SelfReuseEarly, SelfReuseLate, TGate
-    from attnscope.plans.text_form import Combined, parse
-    from attnscope.plans.trajectory import Trajectory
+    from attnscope.plans.base import Action as Action
+    from attnscope.plans.base import AnySite as AnySite
+    from attnscope.plans.base import Baseline as Baseline
+    from attnscope.plans.base import Plan as Plan
+    from attnscope.plans.guidance import GuidanceCutoff as GuidanceCutoff
+    from attnscope.plans.null_text import NullTextEarly as NullTextEarly
+    from attnscope.plans.null_text import NullTextLate as NullTextLate
+    from attnscope.plans.options import Option as Option
+    from attnscope.plans.parts import Alone as Alone
+    from attnscope.plans.parts import Within as Within
+    from attnscope.plans.reuse import CrossReuse as CrossReuse
+    from attnscope.plans.reuse import SelfReuseEarly as SelfReuseEarly
+    from attnscope.plans.reuse import SelfReuseLate as SelfReuseLate
+    from attnscope.plans.reuse import TGate as TGate
+    from attnscope.plans.text_form import Combined as Combined
+    from attnscope.plans.text_form import parse as parse
+    from attnscope.plans.trajectory import Trajectory as Trajectory
 
-_HOMES = {
-    "base": ["Action", "AnySite", "Baseline", "Plan"],
-    "guidance": ["GuidanceCutoff"],
-    "null_text": ["NullTextEarly", "NullTextLate"],
-    "options": ["Option"],
-    "parts": ["Alone", "Within"],
-    "reuse": ["CrossReuse", "SelfReuseEarly", "SelfReuseLate", "TGate"],
-    "text_form": ["Combined", "parse"],
-    "trajectory": ["Trajectory"],
-}
-
-__all__ = [
-    "Action",
-    "Alone",
-    "AnySite",
-    "Baseline",
-    "Combined",
-    "CrossReuse",
-    "GuidanceCutoff",
-    "NullTextEarly",
-    "NullTextLate",
-    "Option",
-    "Plan",
-    "SelfReuseEarly",
-    "SelfReuseLate",
-    "TGate",
-    "Trajectory",
-    "Within",
-    "parse",
-]
-
-__getattr__ = load_from(__name__, _HOMES)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazily(__name__, __file__)

@@ -8,32 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnscope.lazy import load_from
+from attnscope.lazy import lazily
 
 if TYPE_CHECKING:
-    from attnscope.sites.around import find_around
-    from attnscope.sites.attention import Site, find_sites, select_sites
-    from attnscope.sites.denoiser import Denoiser
-    from attnscope.sites.names import short_site
+    from attnscope.sites.around import find_around as find_around
+    from attnscope.sites.attention import Site as Site
+    from attnscope.sites.attention import find_sites as find_sites
+    from attnscope.sites.attention import select_sites as select_sites
+    from attnscope.sites.denoiser import Denoiser as Denoiser
+    from attnscope.sites.names import short_site as short_site
 
-_HOMES = {
-    "attention": ["Site", "find_sites", "select_sites"],
-    "around": ["find_around"],
-    "denoiser": ["Denoiser"],
-    "names": ["short_site"],
-}
-
-__all__ = [
-    "Denoiser",
-    "Site",
-    "find_around",
-    "find_sites",
-    "select_sites",
-    "short_site",
-]
-
-__getattr__ = load_from(__name__, _HOMES)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazily(__name__, __file__)
