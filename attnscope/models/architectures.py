@@ -248,10 +248,8 @@ def _from_hub(model: str, name: str, offline: bool) -> str:
 
 
 def _not_here(model: str, name: str, offline: bool) -> InputError:
-    return InputError(
-        f"{name} of {model!r} is not on this machine and {hub.out_of_reach(offline)}: "
-        f"run 'hf download {model} --include \"*.json\"' where there is a network"
-    )
+    command = f'hf download {model} --include "*.json"'
+    return InputError(f"{name} of {model!r} is {hub.out_of_reach(offline, command)}")
 
 
 def _no_such_model(model: str) -> InputError:

@@ -13,6 +13,7 @@ def not_seen(source: str) -> str:
     return f"the hub has no model {source!r} that this login may see"
 
 
-def out_of_reach(offline: bool) -> str:
-    """Why what is not on this machine cannot be fetched."""
-    return "`offline=True` was given" if offline else "the hub cannot be reached"
+def out_of_reach(offline: bool, command: str) -> str:
+    """Why what is not on this machine cannot be fetched, and the command that fetches it elsewhere."""
+    why = "`offline=True` was given: leave it out, or" if offline else "the hub cannot be reached:"
+    return f"not on this machine and {why} run '{command}' where there is a network"

@@ -187,9 +187,8 @@ def _explanation(model: Model, error: Exception, offline: bool, allow_pickle: bo
     if lacking or (gone and not Path(model.source).is_dir()):
         wanted = lacking[0] if lacking and local_folder(model) is not None else model.source
         return (
-            f"{wanted!r} is not on this machine and {hub.out_of_reach(offline)}: "
-            f"run 'hf download {wanted}' where there is a network; without any weights there are "
-            "'attnscope cost' and 'attnscope bench' with `random_weights`"
+            f"{wanted!r} is {hub.out_of_reach(offline, f'hf download {wanted}')}; without any weights "
+            "there are 'attnscope cost' and 'attnscope bench' with `random_weights`"
         )
     if "safetensors" in reason and not allow_pickle:
         return (

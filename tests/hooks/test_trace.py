@@ -372,10 +372,10 @@ def test_no_device_memory_stays_after_a_trace(sd, fails):
         kept.extend(weakref.ref(output) for _, output in final._last.values())
         kept.extend(weakref.ref(numbers.values) for numbers in branches._halves.values())
         kept.extend(weakref.ref(output) for _, output in branches._other_call.values())
-        kept.extend(weakref.ref(moments) for _, moments in predictions._moments)
+        kept.extend(weakref.ref(moments) for _, moments in predictions._reduced.kept)
         kept.extend(weakref.ref(pace.previous) for pace in distance._paces.values())
         kept.extend(weakref.ref(pace.values) for pace in distance._paces.values())
-        kept.extend(weakref.ref(moments) for _, _, moments in noise._moments)
+        kept.extend(weakref.ref(moments) for _, moments in noise._reduced.kept)
         kept.extend(weakref.ref(output) for _, _, output in maps._kept)
         if fails and step == 2:
             raise KeyError("stop")
