@@ -546,6 +546,7 @@ def lumina() -> Made:
         num_attention_heads=3, num_kv_heads=3, multiple_of=16, norm_eps=1e-5,
         learn_sigma=False, qk_norm=True, cross_attention_dim=16,
     )  # fmt: skip
+    torch.nn.init.ones_(denoiser.pad_token)  # diffusers leaves it as memory was: now and then zero
     return denoiser, {
         "hidden_states": torch.randn(1, 4, 4, 4),
         "timestep": torch.ones(1),
