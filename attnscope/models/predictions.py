@@ -101,12 +101,8 @@ def noise_weights(
     check_prediction(scheduler)
     if _kind(scheduler) == "epsilon":
         return 1.0, 0.0
-    level = _level(scheduler, timestep, place)
-    of_clean, of_noise = _mixture(scheduler, level)
-    shared = level.signal * of_noise - level.noise * of_clean
-    if shared == 0:
-        return math.nan, math.nan
-    return level.signal / shared, -of_clean / shared
+    to_noise, _ = _inverse(scheduler, timestep, place)
+    return to_noise
 
 
 def clean_weights(
@@ -129,12 +125,21 @@ def clean_weights(
     check_noise_levels(scheduler)
     if _kind(scheduler) == "sample":
         return 1.0, 0.0
+    _, to_clean = _inverse(scheduler, timestep, place)
+    return to_clean
+
+
+def _inverse(
+    scheduler: Any, timestep: float, place: int | None
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Noise and x_0 as (a, b) of a * prediction + b * sample, both of which mix the two; NaN if alike."""
     level = _level(scheduler, timestep, place)
     of_clean, of_noise = _mixture(scheduler, level)
     shared = level.signal * of_noise - level.noise * of_clean
     if shared == 0:
-        return math.nan, math.nan
-    return -level.noise / shared, of_noise / shared
+        return (math.nan, math.nan), (math.nan, math.nan)
+    to_noise = level.signal / shared, -of_clean / shared
+    return to_noise, (-level.noise / shared, of_noise / shared)
 
 
 def log_snr(scheduler: Any, timesteps: ArrayLike) -> NDArray[np.float64]:

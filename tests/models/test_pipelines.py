@@ -78,7 +78,8 @@ def test_a_broken_folder_is_one_line(folder):
 
 def test_a_model_that_is_not_here_says_what_to_download():
     with pytest.raises(
-        InputError, match=r"`offline=True` was given: leave it out, or run 'hf download nobody/nothing'"
+        InputError,
+        match=r"`offline=True` was given: leave it out, or run 'hf download nobody/nothing'",
     ):
         load("nobody/nothing", device="cpu", offline=True)
 
