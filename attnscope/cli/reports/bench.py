@@ -41,7 +41,9 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
         for line in untested(table):
             results.print(line, soft_wrap=True)
         results.print(f"every value with its interval: {run.path / 'frontier.csv'}", soft_wrap=True)
-    results.print(f"run directory: {run.path} (tables as Parquet and CSV; arms.tex for LaTeX)", soft_wrap=True)
+    results.print(
+        f"run directory: {run.path} (tables as Parquet and CSV; arms.tex for LaTeX)", soft_wrap=True
+    )
     for figure in figures:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
 
