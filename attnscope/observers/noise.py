@@ -56,11 +56,13 @@ class NoiseMean(Observer):
         Raises:
             InputError: what the scheduler is given is not laid out like the latents.
         """
-        x = latents(sample)
-        flat = self._reduced.flat([prediction for _, prediction in predictions], guided, sample)
+        given, x = flat_prediction(guided, sample), latents(sample)
+        flat = self._reduced.flat([prediction for _, prediction in predictions], sample)
+        if flat is not None:
+            self._reduced.compare(flat, given, x)
         for (moment, _), rows in zip(predictions, flat or (), strict=flat is not None):
             self._reduced.keep((step, moment), _second_moments(rows, x))
-        self._reduced.keep((step, None), _second_moments(flat_prediction(guided, sample), x))
+        self._reduced.keep((step, None), _second_moments(given, x))
 
     def finish(self, run: Denoising) -> None:
         """Bring the moments to the host and combine them to noise.

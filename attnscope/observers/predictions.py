@@ -21,7 +21,7 @@ from attnscope.models.predictions import (
 )
 from attnscope.notices import warn
 from attnscope.observers.pairs import branch_layout, in_one_batch
-from attnscope.observers.reductions import Reductions, latents
+from attnscope.observers.reductions import Reductions, flat_prediction, latents
 from attnscope.observers.rows import distances, joined
 from attnscope.observers.steps import STEP_DISTANCES
 
@@ -71,11 +71,12 @@ class PredictionDistance(Observer):
         together = None if self._run is None else in_one_batch(self._run)
         if together is None or any(moment.rows != moment.batch for moment, _ in predictions):
             return
-        flat = self._reduced.flat([prediction for _, prediction in predictions], guided, sample)
+        flat = self._reduced.flat([prediction for _, prediction in predictions], sample)
         if flat is None:
             return
         first, second = flat[0].chunk(2) if together else flat
         x = latents(sample)
+        self._reduced.compare(flat, flat_prediction(guided, sample), x)
         squares = [
             (first - second).square(), first * first, first * x, second * second, second * x, x * x,
         ]  # fmt: skip

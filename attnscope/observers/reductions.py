@@ -39,24 +39,31 @@ class Reductions(Generic[Key]):
         """Whether there is anything to say when the run is over."""
         return bool(self.kept or self._unread)
 
-    def flat(self, predictions: list[Any], guided: Any, sample: Tensor) -> list[Tensor] | None:
-        """Predictions as :func:`flat_prediction` has them, their products kept.
+    def flat(self, predictions: list[Any], sample: Tensor) -> list[Tensor] | None:
+        """Predictions as :func:`flat_prediction` has them.
 
         Args:
             predictions: of one step, as the denoiser returned them.
-            guided: what the scheduler is given.
             sample: the latents.
 
         Returns:
             ``None`` where one cannot be read, which :meth:`read` then warns of.
         """
         try:
-            flat = [flat_prediction(prediction, sample) for prediction in predictions]
+            return [flat_prediction(prediction, sample) for prediction in predictions]
         except InputError as error:
             self._unread = str(error)
             return None
-        self._products.append(products(flat, flat_prediction(guided, sample), latents(sample)))
-        return flat
+
+    def compare(self, flat: list[Tensor], given: Tensor, x: Tensor) -> None:
+        """Keep what tells the sign of a step's predictions; see :func:`attnscope.models.signs.products`.
+
+        Args:
+            flat: of :meth:`flat`.
+            given: what the scheduler is given, as :func:`flat_prediction` has it.
+            x: of :func:`latents`.
+        """
+        self._products.append(products(flat, given, x))
 
     def keep(self, key: Key, values: Tensor) -> None:
         """Keep numbers, float32 of any shape, under a key that says what they are of."""
