@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from attnscope.errors import InputError
 from attnscope.families import CallSizes, Family, denoiser_named
 from attnscope.models import hub
 from attnscope.models.image_sizes import check_multiple, square
-from attnscope.models.names import MODELS
+from attnscope.models.names import MODELS, Model, describe, part_folder
 
 _FILE = Path(__file__).with_suffix(".json")
+_NO_LIMIT = 10**6  # transformers writes 1e30 where a tokenizer has none
 
 
 @dataclass(frozen=True)
@@ -149,9 +151,10 @@ def find(model: str, *, offline: bool = False) -> Architecture:
         entry["config"] = json.dumps(entry["config"])
         steps = MODELS[model].steps if model in MODELS else 25
         return Architecture(name=model, **{"steps": steps, **entry})
-    folder = Path(MODELS[model].source if model in MODELS else model)
-    if model and folder.is_dir():
-        return _read(model, lambda name: (folder / name).read_text("utf-8"))
+    if model and Path(MODELS[model].source if model in MODELS else model).is_dir():
+        described = describe(model)
+        found = _read(model, partial(_from_folder, described), described.options)
+        return replace(found, steps=described.steps)
     if model.count("/") == 1 and not model.startswith((".", "/", "~")) and not model.endswith("/"):
         return _read(model, lambda name: _from_hub(model, name, offline))
     raise _no_such_model(model)
@@ -163,8 +166,16 @@ def _known() -> dict[str, dict[str, Any]]:
     return known
 
 
-def _read(model: str, text: Callable[[str], str]) -> Architecture:
-    """From the configurations of a pipeline in a folder or on the hub."""
+def _read(
+    model: str, text: Callable[[str], str], options: Mapping[str, Any] = MappingProxyType({})
+) -> Architecture:
+    """From the configurations of a pipeline in a folder or on the hub.
+
+    Args:
+        model: its name.
+        text: of a file of it.
+        options: keywords that its pipeline's call is always given.
+    """
     index = _parsed(model, "model_index.json", text)
     part = next((part for part in ("unet", "transformer") if index.get(part)), None)
     if part is None:
@@ -176,7 +187,8 @@ def _read(model: str, text: Callable[[str], str]) -> Architecture:
     scale = vae.get("scale_factor_spatial") or 2 ** (levels - 1)
     side = config.get("sample_size") or 128
     height, width = side if isinstance(side, list) else (side, side)
-    family, called = denoiser_named(name), _call_defaults(str(index.get("_class_name")))
+    family = denoiser_named(name)
+    called = _call_defaults(str(index.get("_class_name"))) | options
     return Architecture(
         name=model,
         class_name=name,
@@ -184,11 +196,19 @@ def _read(model: str, text: Callable[[str], str]) -> Architecture:
         source=f"{model}, {part}/config.json",
         height=called.get("height", height * scale),
         width=called.get("width", width * scale),
-        tokens=family.tokens(called, _optional(model, "text_encoder/config.json", text)),
+        tokens=family.tokens(called, _text_encoder(model, text)),
         frames=family.frames(called, config, vae),
         scale=scale,
         guided=not _embeds_guidance(config) and called.get("true_cfg_scale", 2) > 1,  # as Flux's
     )
+
+
+def _text_encoder(model: str, text: Callable[[str], str]) -> dict[str, Any]:
+    """The configuration of the text encoder; one without a longest text, as T5, has the tokenizer's."""
+    longest = _optional(model, "tokenizer/tokenizer_config.json", text).get("model_max_length")
+    bounded = isinstance(longest, int) and longest < _NO_LIMIT
+    limit = {"max_position_embeddings": longest} if bounded else {}
+    return limit | _optional(model, "text_encoder/config.json", text)
 
 
 def _call_defaults(pipeline: str) -> dict[str, Any]:
@@ -204,6 +224,14 @@ def _call_defaults(pipeline: str) -> dict[str, Any]:
 
 def _embeds_guidance(config: dict[str, Any]) -> bool:
     return bool(config.get("time_cond_proj_dim") or config.get("guidance_embeds"))
+
+
+def _from_folder(model: Model, name: str) -> str:
+    """A file of a model on this machine, or of a part that it shares with another."""
+    part, _, rest = name.partition("/")
+    shared = part_folder(model, part) if part in model.parts else None
+    path = Path(model.source) / name if shared is None else shared / rest
+    return path.read_text("utf-8")
 
 
 def _optional(model: str, name: str, text: Callable[[str], str]) -> dict[str, Any]:
