@@ -1,6 +1,6 @@
 """Measure anew what the documents say of the models in the box: ``python benchmarks/findings.py shapes-dit``.
 
-Every study is one command of attnscope, the shortest first. A study that was stopped goes on where it was;
+Every study is one command of attnscope. A study that was stopped goes on where it was;
 what is finished is not measured again. CSV files of finished studies go to ``docs/findings/MODEL``.
 """
 
@@ -19,21 +19,21 @@ _IMAGES = "--dtype bfloat16"
 
 STUDIES = {
     "convergence": "convergence --controls --limit 64",
-    "seeds": f"ablate --gate 40% --seeds 0,1,2 --limit 200 {_IMAGES}",
-    "gates": f"ablate --gates 4%,8%,12%,20%,28%,40%,56%,80% --noise-scales 1,4 --limit 100 {_IMAGES}",
-    "grid": f"ablate --gate 40% --schedulers dpm,euler,ddim --steps 10,15,25,50 --limit 100 {_IMAGES}",
-    "cross": f"ablate --gate 40% --limit 1000 {_IMAGES}",
-    "self": f"ablate --attention self --gate 40% --interval 5 --limit 1000 {_IMAGES}",
-    "frontier": "bench --frontier --limit 200 --repeats 12 --tgate m=10,k=5",
+    "cross": f"ablate --gate 40% --limit 500 {_IMAGES}",
+    "self": f"ablate --attention self --gate 40% --interval 5 --limit 500 {_IMAGES}",
+    "gates": f"ablate --gates 4%,12%,20%,28%,40%,60% --noise-scales 1,4 --limit 60 {_IMAGES}",
+    "grid": f"ablate --gate 40% --schedulers dpm,euler,ddim --steps 10,25,50 --limit 40 {_IMAGES}",
+    "frontier": "bench --frontier --limit 100 --repeats 6 --tgate m=10,k=5",
+    "seeds": f"ablate --gate 40% --seeds 0,1,2 --limit 60 {_IMAGES}",
 }
-"""By the name of the folder and of the CSV files."""
+"""By the name of the folder and of the CSV files; what the documents need most goes first."""
 FEW_STEPS = STUDIES | {
-    "gates": f"ablate --gates 25%,50%,75% --limit 100 {_IMAGES}",
-    "grid": f"ablate --gate 50% --steps 2,4,8 --limit 100 {_IMAGES}",
-    "cross": f"ablate --gate 50% --limit 1000 {_IMAGES}",
-    "seeds": f"ablate --gate 50% --seeds 0,1,2 --limit 200 {_IMAGES}",
-    "self": f"ablate --attention self --gate 50% --interval 2 --limit 1000 {_IMAGES}",
-    "frontier": "bench --frontier --limit 200 --repeats 12 --tgate m=2,k=2,w=1",
+    "cross": f"ablate --gate 50% --limit 500 {_IMAGES}",
+    "self": f"ablate --attention self --gate 75% --interval 2 --limit 500 {_IMAGES}",
+    "gates": f"ablate --gates 25%,50%,75% --noise-scales 1,4 --limit 200 {_IMAGES}",
+    "grid": f"ablate --gate 50% --steps 2,4,8 --limit 200 {_IMAGES}",
+    "frontier": "bench --frontier --limit 100 --repeats 6 --tgate m=2,k=2,w=1",
+    "seeds": f"ablate --gate 50% --seeds 0,1,2 --limit 60 {_IMAGES}",
 }
 """Of a model whose four steps leave little."""
 AGAIN = {"cross": "efficientnet-lite0", "self": "efficientnet-lite0"}
