@@ -51,7 +51,8 @@ def encode_scenes(
     worker: Worker, folder: Path, autoencoder: AutoencoderKL, images: Any
 ) -> np.ndarray[Any, np.dtype[np.float16]]:
     """Encode all images, each worker its share: float16 ``[scenes, 4, 16, 16]``, unscaled."""
-    weights = torch.cat([p.detach().flatten().cpu() for p in autoencoder.encoder.parameters()])
+    encoding = (*autoencoder.encoder.parameters(), *autoencoder.quant_conv.parameters())
+    weights = torch.cat([p.detach().flatten().cpu() for p in encoding])
     stem = f"latents-{hashlib.sha256(weights.numpy().tobytes()).hexdigest()[:8]}-{worker.count}"
     paths = [folder / f"{stem}-{rank}.npy" for rank in range(worker.count)]
     mine = np.array_split(np.arange(len(images)), worker.count)[worker.rank]

@@ -27,6 +27,7 @@ from attnscope.shapes.recipes import choose
 from attnscope.shapes.recipes.binding import BindingRecipe, Imitating, PlacedDenoising
 from attnscope.shapes.recipes.dit import TransformerDenoising, TransformerRecipe, transformer
 from attnscope.shapes.recipes.lcm import STRENGTH_WIDTH, ConsistencyRecipe
+from attnscope.shapes.recipes.unet import UNetRecipe
 from attnscope.shapes.sampling import Sampler, in_order
 from attnscope.shapes.scenes import Scene, Thing, generate, render
 from attnscope.shapes.train import train
@@ -233,25 +234,36 @@ def test_a_recipe_is_chosen_by_the_models_name():
             choose(model, from_nothing=True)
 
 
-def test_binding_has_to_start_from_something(tmp_path):
-    with pytest.raises(InputError, match="`start='shapes'`"):
-        train(tmp_path / "t", BindingRecipe(scenes=2))
+def test_what_draws_is_trained_from_nothing(tmp_path):
+    with pytest.raises(InputError, match="leave `start` out"):
+        train(tmp_path / "t", UNetRecipe(scenes=2), start=SHAPES_FOLDER)
 
 
 @pytest.mark.slow
-def test_binding_leaves_a_u_net_with_a_t5_and_a_state_to_go_on_from(tmp_path):
+def test_from_nothing_to_a_u_net_with_a_t5_and_a_state_to_go_on_from(tmp_path):
+    drawing = UNetRecipe(autoencoder=short(2), reader=short(2), text=short(2), denoiser=short(2))
     stages = {"placed": short(2, 2), "text": short(2), "denoiser": short(2, 2)}
-    recipe = BindingRecipe(scenes=8, samples=6, **stages)
-    assert train(tmp_path / "t", recipe, start=SHAPES_FOLDER)
+    recipe = BindingRecipe(scenes=8, samples=6, drawing=drawing, **stages)
+    assert train(tmp_path / "t", recipe)
     log = pd.read_csv(tmp_path / "t" / "log.csv")
     assert log["stage"].tolist() == ["placed", "text", "denoiser"]
     assert log["order"].notna().tolist() == [True, False, True]
     assert 0 <= json.loads((tmp_path / "t" / "state" / "scores.json").read_text())["all"] <= 1
     from diffusers import StableDiffusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "t" / "model")
-    assert type(pipe.text_encoder).__name__ == "T5EncoderModel"
-    assert pipe("a large red circle on a white background", num_inference_steps=2).images
+    drawn, bound = (
+        StableDiffusionPipeline.from_pretrained(folder / "model")
+        for folder in (tmp_path / "t" / "drawing", tmp_path / "t")
+    )
+    assert type(drawn.text_encoder).__name__ == "CLIPTextModel"
+    assert type(bound.text_encoder).__name__ == "T5EncoderModel"
+    assert bound("a large red circle on a white background", num_inference_steps=2).images
+    for one, other in zip(drawn.vae.parameters(), bound.vae.parameters(), strict=True):
+        assert torch.equal(one, other)
+    # Latents are kept of the autoencoder before its channels were standardized, and after.
+    assert len(list((tmp_path / "t" / "drawing").glob("latents-*.npy"))) == 2
+    configs = (tmp_path / "t" / "model").rglob("*.json")
+    assert not any(str(tmp_path) in config.read_text() for config in configs)
     # From the state, whose encoder is a T5, only the last stage is left.
     assert train(tmp_path / "on", recipe, start=tmp_path / "t" / "state")
     assert pd.read_csv(tmp_path / "on" / "log.csv")["stage"].tolist() == ["denoiser"]

@@ -46,13 +46,11 @@ def test_training_ends_in_a_folder_that_diffusers_loads(tmp_path):
         os.killpg(doomed.pid, signal.SIGKILL)
     assert not (tmp_path / "t" / "model").exists()
     subprocess.run(command, check=True)
-    further = UNetRecipe(scenes=8, denoiser=Schedule(steps=1, batch=2, learning_rate=1e-3))
-    assert train(tmp_path / "further", further, start=tmp_path / "t" / "model")
-    configs = (tmp_path / "further" / "model").rglob("*.json")
+    configs = (tmp_path / "t" / "model").rglob("*.json")
     assert not any(str(tmp_path) in config.read_text() for config in configs)
     from diffusers import StableDiffusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "further" / "model")
+    pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "t" / "model")
     assert pipe("a large red circle on a white background", num_inference_steps=2).images
     log = (tmp_path / "t" / "log.csv").read_text()
     assert all(

@@ -11,14 +11,13 @@ if TYPE_CHECKING:
     from attnscope.shapes.recipes.dit import TransformerRecipe
     from attnscope.shapes.recipes.lcm import ConsistencyRecipe
     from attnscope.shapes.recipes.reader import ReaderRecipe
-    from attnscope.shapes.recipes.unet import UNetRecipe
 
 NAMES = ("shapes", "shapes-dit", "shapes-lcm", "reader")
 
 
 def choose(
     model: str, *, from_nothing: bool
-) -> type[UNetRecipe | BindingRecipe | TransformerRecipe | ConsistencyRecipe | ReaderRecipe]:
+) -> type[BindingRecipe | TransformerRecipe | ConsistencyRecipe | ReaderRecipe]:
     """The recipe of a model by its name.
 
     Args:
@@ -32,12 +31,9 @@ def choose(
     from attnscope.shapes.recipes.dit import TransformerRecipe
     from attnscope.shapes.recipes.lcm import ConsistencyRecipe
     from attnscope.shapes.recipes.reader import ReaderRecipe
-    from attnscope.shapes.recipes.unet import UNetRecipe
 
     match model, from_nothing:
-        case "shapes", True:
-            return UNetRecipe
-        case "shapes", False:
+        case "shapes", _:
             return BindingRecipe
         case "shapes-dit", False:
             return TransformerRecipe

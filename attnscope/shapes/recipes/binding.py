@@ -9,13 +9,14 @@ the order of two things at chance. Three stages give the tokens their place:
 2. ``text``: a T5 encoder, which reads both ways, learns to say all that by itself.
 3. ``denoiser``: it and the U-Net train jointly, with an auxiliary loss that keeps the places in.
 
-Started from a model whose text encoder is a T5 already, only the last stage runs.
+Started from a model whose text encoder is a T5 already, only the last stage runs; from nothing, the
+model that draws things is trained first, by :mod:`attnscope.shapes.recipes.unet`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from attnscope.shapes.exporting import Start, export
 from attnscope.shapes.fitting import Objective, Schedule, Worker, fit
 from attnscope.shapes.latents import encode_scenes, render_scenes
 from attnscope.shapes.places import PLACES
+from attnscope.shapes.recipes.unet import UNetRecipe
 from attnscope.shapes.sampling import Sampler
 from attnscope.shapes.scenes import Scene, generate
 from attnscope.shapes.train import Recipe
@@ -157,9 +159,12 @@ class BindingRecipe(Recipe):
 
     Args:
         telling: weight of the auxiliary loss in the last stage.
+        drawing: what trains the model that draws things, where there is none to start from; it runs
+            in ``drawing`` of the training folder, with this recipe's scenes and noise.
     """
 
     telling: float = 0.05
+    drawing: UNetRecipe = field(default_factory=UNetRecipe)
     placed: Schedule = field(
         default_factory=lambda: Schedule(
             steps=600, batch=64, learning_rate=1e-3, cooldown=0.1, evaluate_every=200
@@ -176,36 +181,45 @@ class BindingRecipe(Recipe):
 
     def run(self, worker: Worker, folder: Path, start: Path | None) -> None:
         """See :meth:`Recipe.run`."""
+        data = folder
         if start is None:
-            raise InputError("binding needs a model that draws things: choose `start='shapes'`")
+            data = folder / "drawing"
+            start = self._draw(worker, data)
         given = Start.read(start, "unet")
         if given.encoder is None:
             raise InputError(f"{str(start)!r} has no U-Net that draws things: choose 'shapes'")
-        images = render_scenes(worker, folder, self.scenes, self.seed)
+        images = render_scenes(worker, data, self.scenes, self.seed)
         scenes = list(islice(generate("train", self.seed), self.scenes))
-        latents = encode_scenes(worker, folder, given.autoencoder, images)
+        latents = encode_scenes(worker, data, given.autoencoder, images)
         tokenizer = architecture.tokenizer(folder / f"tokenizer-{worker.rank}")
         captions = Captions.of(scenes, tokenizer)
         sampler = Sampler(worker, folder, given.autoencoder, given.reader, count=self.samples)
-        data = (latents, captions, tokenizer)
-        settings: dict[str, Any] = {
-            "noise_shift": self.noise_shift, "dropout": self.dropout,
-        }  # fmt: skip
+        learnt = (latents, captions, tokenizer)
+        settings: dict[str, Any] = {"noise_shift": self.noise_shift, "dropout": self.dropout}
         encoder, unet = given.encoder, given.denoiser
         args = (worker, folder, self.seed)
         if isinstance(encoder, CLIPTextModel):
             placed = PlacedDenoising(
-                encoder, given.extras.get("vectors"), unet, *data, emphasis=LAYOUT, **settings
+                encoder, given.extras.get("vectors"), unet, *learnt, emphasis=LAYOUT, **settings
             )
             placed = fit("placed", placed, self.placed, *args, evaluate=sampler.score)
             imitating = Imitating(placed, captions, self.dropout, tokenizer)
             encoder = fit("text", imitating, self.text, *args).encoder.requires_grad_(True)
             unet = placed.unet
         denoising = UNetDenoising(
-            encoder, unet, *data, emphasis=EVERYTHING, telling=self.telling, **settings
+            encoder, unet, *learnt, emphasis=EVERYTHING, telling=self.telling, **settings
         )
         denoising.resume(given.extras)
         denoiser = fit("denoiser", denoising, self.denoiser, *args, evaluate=sampler.score)
         if worker.leads:
             export(folder / "model", denoiser, given.autoencoder, given.reader)
         worker.barrier()
+
+    def _draw(self, worker: Worker, folder: Path) -> Path:
+        """Train a model that draws things, as far as it is not trained yet; its folder."""
+        if worker.leads:
+            folder.mkdir(exist_ok=True)
+        worker.barrier()
+        same = {each.name: getattr(self, each.name) for each in fields(Recipe)}
+        replace(self.drawing, **same).run(worker, folder, None)
+        return folder / "model"

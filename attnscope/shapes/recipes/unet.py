@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from torch import nn
-
 from attnscope.errors import InputError
 from attnscope.shapes import architecture
 from attnscope.shapes.captions import Captions
 from attnscope.shapes.denoising import Emphasis, UNetDenoising
-from attnscope.shapes.exporting import Start, export
+from attnscope.shapes.exporting import export
 from attnscope.shapes.fitting import Schedule, Worker, fit
 from attnscope.shapes.latents import encode_scenes, render_scenes, standardize
 from attnscope.shapes.objectives import Autoencoding, ReadingObjective, Understanding
@@ -29,11 +27,7 @@ from attnscope.shapes.train import Recipe
 
 @dataclass(frozen=True)
 class UNetRecipe(Recipe):
-    """The stages: ``autoencoder``, ``text``, ``reader``, ``denoiser``.
-
-    With a folder to start from, the autoencoder and the reader are kept and its text encoder and
-    U-Net are trained further.
-    """
+    """The stages: ``autoencoder``, ``text``, ``reader``, ``denoiser``; all from nothing."""
 
     autoencoder: Schedule = field(
         default_factory=lambda: Schedule(steps=3600, batch=32, learning_rate=2e-3)
@@ -51,28 +45,27 @@ class UNetRecipe(Recipe):
     )
 
     def run(self, worker: Worker, folder: Path, start: Path | None) -> None:
-        """See :meth:`Recipe.run`."""
+        """See :meth:`Recipe.run`.
+
+        Raises:
+            InputError: there is something to start from.
+        """
+        if start is not None:
+            raise InputError(
+                "the drawing U-Net is trained from nothing: leave `start` out, or choose BindingRecipe"
+            )
         args = (worker, folder, self.seed)
         images = render_scenes(worker, folder, self.scenes, self.seed)
         scenes = list(islice(generate("train", self.seed), self.scenes))
         tokenizer = architecture.tokenizer(folder / f"tokenizer-{worker.rank}")
-        if start is None:
-            autoencoder = fit("autoencoder", Autoencoding(images), self.autoencoder, *args).model
-            encoder = fit("text", Understanding(tokenizer, scenes), self.text, *args).encoder
-            unet: nn.Module | None = None
-            latents = encode_scenes(worker, folder, autoencoder, images)
-            latents = standardize(autoencoder, latents)
-            reading = ReadingObjective(images, scenes, latents, autoencoder)
-            reader = fit("reader", reading, self.reader, *args).model
-        else:
-            given = Start.read(start, "unet")
-            autoencoder, reader = given.autoencoder, given.reader
-            if given.encoder is None:
-                raise InputError(f"{str(start)!r} has no U-Net to train further: choose 'shapes'")
-            encoder, unet = given.encoder, given.denoiser
-            latents = encode_scenes(worker, folder, autoencoder, images)
+        autoencoder = fit("autoencoder", Autoencoding(images), self.autoencoder, *args).model
+        encoder = fit("text", Understanding(tokenizer, scenes), self.text, *args).encoder
+        latents = encode_scenes(worker, folder, autoencoder, images)
+        latents = standardize(autoencoder, latents)
+        reading = ReadingObjective(images, scenes, latents, autoencoder)
+        reader = fit("reader", reading, self.reader, *args).model
         denoising = UNetDenoising(
-            encoder, unet, latents, Captions.of(scenes, tokenizer), tokenizer,
+            encoder, None, latents, Captions.of(scenes, tokenizer), tokenizer,
             noise_shift=self.noise_shift, dropout=self.dropout, emphasis=Emphasis(),
         )  # fmt: skip
         sampler = Sampler(worker, folder, autoencoder, reader, count=self.samples)
