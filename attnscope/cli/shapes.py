@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from attnscope.cli.choices import choice
+from attnscope.cli.choices import choice, one_of
 from attnscope.cli.grouping import Command, Commands
-from attnscope.models.names import MODELS, describe, reader_folder
+from attnscope.models.names import MODELS, describe, is_of_shapes, reader_folder
 from attnscope.shapes.recipes import NAMES as TRAINED
+
+OF_SHAPES = tuple(name for name, model in MODELS.items() if is_of_shapes(model))
 
 shapes = typer.Typer(
     cls=Commands,
     add_completion=False,
     no_args_is_help=True,
-    help="The embedded world: train its model, judge it.",
+    help="The embedded world: train its models, judge them.",
     epilog="Example: attnscope shapes score --limit 100",
 )
 
@@ -145,22 +148,35 @@ def _reader_of(model: str) -> Path:
 
     folder = reader_folder(describe(model))
     if folder is None:
-        choices = ", ".join(name for name in MODELS if reader_folder(MODELS[name]))
         raise InputError(
-            f"{model!r} has no reader: choose {choices} or a folder that 'shapes train' made"
+            f"{model!r} has no reader: choose {', '.join(OF_SHAPES)} or a folder that 'shapes train' made"
         )
     return folder
 
 
 @shapes.command(
     cls=Command,
-    epilog="Example: attnscope shapes score --limit 100 --guidance 2,3,4 --sheet seen.png",
+    epilog="Example: attnscope shapes score --model shapes,shapes-dit --limit 100 --sheet seen.png",
 )
 def score(
-    model: Annotated[str, typer.Option(help="'shapes' or a folder with a reader.")] = "shapes",
+    models: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "--models",
+            metavar="<name,…>",
+            help=f"One or several of {', '.join(OF_SHAPES)}, and folders with a reader.",
+            autocompletion=one_of(*OF_SHAPES),
+        ),
+    ] = "shapes",
     limit: Annotated[int, typer.Option(min=1, help="How many held-out captions.")] = 1000,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Denoising steps.", show_default="the model's")
+        str | None,
+        typer.Option(
+            metavar="<int,…>",
+            help="Denoising steps, one or several: 2,4,8.",
+            show_default="the model's",
+        ),
     ] = None,
     guidance: Annotated[
         str | None,
@@ -172,7 +188,10 @@ def score(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of captions and noise.")] = 0,
     sheet: Annotated[
-        Path | None, typer.Option(help="Write the first 48 samples as a PNG or PDF.")
+        Path | None,
+        typer.Option(
+            help="Write the first 48 samples as a PNG or PDF; of several columns the first 5 of each."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -185,48 +204,74 @@ def score(
 
     import pandas as pd
 
-    from attnscope.analyses.alignment import AlignmentSettings, measure
+    from attnscope.analyses.alignment import AlignmentSettings, Result, measure
     from attnscope.cli.console import Bars, quiet_libraries, show_json, show_table
-    from attnscope.cli.parsing import check_guidance
+    from attnscope.cli.parsing import check_guidance, names, whole_numbers
     from attnscope.errors import InputError
     from attnscope.figures import samples
     from attnscope.figures.saving import save
     from attnscope.models.loading import load
     from attnscope.runs.columns import READ
 
-    described = describe(model)
-    folder = _reader_of(model)
+    chosen = names("--model", models)
+    readers = [_reader_of(name) for name in chosen]
     if sheet is not None and (sheet.suffix not in (".png", ".pdf") or not sheet.parent.is_dir()):
         raise InputError(f"--sheet {str(sheet)!r} is not a .png or .pdf in a folder that exists")
     try:
-        scales = [float(part) for part in (guidance or str(described.guidance)).split(",")]
+        scales = [float(part) for part in names("--guidance", guidance)] if guidance else None
     except ValueError as error:
         raise InputError(f"--guidance {guidance!r} is not numbers with commas") from error
-    for scale in scales:
+    for scale in scales or ():
         check_guidance(scale)
-    rows, results = [], []
+    counts = whole_numbers("--steps", steps) if steps else None
+    rows: list[dict[str, Any]] = []
+    results: list[Result] = []
     with quiet_libraries():
-        pipe = load(model)
         progress = Bars(quiet=as_json)
-        with progress.stretch("images", limit * len(scales)):
-            for scale in scales:
-                settings = AlignmentSettings(
-                    limit=limit, steps=steps or described.steps, guidance=scale, seed=seed
-                )
-                results.append(
-                    measure(pipe, folder, settings, progress=progress, **described.options)
-                )
-                counts = {"n": limit, "n_relation": results[-1].n_relation}
-                known = {k: None if math.isnan(v) else v for k, v in results[-1].scores.items()}
-                rows.append({"guidance": scale, **counts, **known})
+        arms = len(chosen) * len(scales or "1") * len(counts or "1")
+        with progress.stretch("images", limit * arms):
+            for name, folder in zip(chosen, readers, strict=True):
+                described, pipe = describe(name), load(name)
+                for scale, count in product(
+                    scales or [described.guidance], counts or [described.steps]
+                ):
+                    settings = AlignmentSettings(
+                        limit=limit, steps=count, guidance=scale, seed=seed
+                    )
+                    found = measure(pipe, folder, settings, progress=progress, **described.options)
+                    about = {"model": name, "steps": count, "guidance": scale}
+                    known = {k: None if math.isnan(v) else v for k, v in found.scores.items()}
+                    rows.append({**about, "n": limit, "n_relation": found.n_relation, **known})
+                    results.append(found)
+    titles = _columns(rows)
     if as_json:
         show_json(rows)
     else:
-        counts = {"relation": results[0].n_relation}
-        shown = {"seen as asked": list(READ), "n": [counts.get(name, limit) for name in READ]}
-        scored = {f"guidance {row['guidance']:g}": [row[name] for name in READ] for row in rows}
+        of_two = {"relation": results[0].n_relation}
+        shown = {"seen as asked": list(READ), "n": [of_two.get(name, limit) for name in READ]}
+        scored = {
+            title: [row[name] for name in READ] for title, row in zip(titles, rows, strict=True)
+        }
         title = "Part of what the captions ask for that the reader sees (relation: of two things)"
         show_table(pd.DataFrame(shown | scored), title, dict.fromkeys(scored, ".3f"))
     if sheet is not None:
         first = results[0]
-        save(lambda: samples.sheet(list(first.images[:48]), first.captions[:48]), sheet)
+        if len(results) == 1:
+            save(lambda: samples.sheet(list(first.images[:48]), first.captions[:48]), sheet)
+        else:
+            made = {t: list(r.images[:5]) for t, r in zip(titles, results, strict=True)}
+            save(lambda: samples.rows(made, first.captions[:5]), sheet)
+
+
+def _columns(rows: list[dict[str, Any]]) -> list[str]:
+    """What each was made by, as far as they differ; the guidance of one alone."""
+    written = {"model": "{}", "steps": "{} steps", "guidance": "guidance {:g}"}
+    given = {
+        name
+        for name in written
+        if len({row[name] for row in rows if row["model"] == rows[0]["model"]}) > 1
+    }
+    if len({row["model"] for row in rows}) > 1:
+        given.add("model")
+    shown = [name for name in written if name in (given or {"guidance"})]
+    return [", ".join(written[name].format(row[name]) for name in shown) for row in rows]

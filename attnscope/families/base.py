@@ -204,6 +204,17 @@ class Family:
         """
         return {}
 
+    def check_steps(self, pipe: Any, steps: int) -> None:
+        """Refuse a number of steps that one of its pipelines cannot make.
+
+        Args:
+            pipe: the pipeline.
+            steps: that it is asked for.
+
+        Raises:
+            InputError: it cannot.
+        """
+
     def guidance_keywords(self, guidance: float) -> dict[str, float]:
         """The guidance scale as keywords of a pipeline's call."""
         return {"guidance_scale": guidance}

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from attnscope.errors import InputError
 from attnscope.families.base import CallSizes, Family, Noise
+
+_DMD = "PixArtAlphaPipeline"
 
 
 class PixArt(Family):
@@ -31,6 +36,23 @@ class PixArt(Family):
                 "aspect_ratio": noise(1) if told else None,
             },
         }
+
+    def check_steps(self, pipe: Any, steps: int) -> None:
+        """PixArt-alpha's pipeline takes the scheduler's guess of x_0 for a single step.
+
+        It was made for DMD; a scheduler whose step tells the next latents alone has none.
+        """
+        told = str(inspect.signature(pipe.scheduler.step).return_annotation)
+        if (
+            steps == 1
+            and type(pipe).__name__ == _DMD
+            and "SchedulerOutput" in re.findall(r"\w+", told)
+        ):
+            raise InputError(
+                f"{_DMD} makes a single step only by a scheduler that guesses x_0, which "
+                f"{type(pipe.scheduler).__name__} does not tell: choose 2 steps or more, or "
+                "`scheduler='lcm'`"
+            )
 
     def pipeline(self, denoiser: Any, parts: Mapping[str, Any], levels: int) -> Any:
         """That of alpha where the denoiser is told the image's size, else that of sigma."""

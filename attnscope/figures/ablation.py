@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from attnscope import plots
 from attnscope.figures.generation import read_image
-from attnscope.figures.layout import note, numbered, panels, shared_legend, title
+from attnscope.figures.layout import image_cells, note, numbered, panels, shared_legend, title
 from attnscope.figures.registry import draws
 from attnscope.metrics.measures import DRAWN, MEASURES
 from attnscope.runs.columns import CELL, READ
@@ -155,23 +155,10 @@ def _grid(
 ) -> Figure:
     """Images in rows of arms; ``more`` is room below them, in inches."""
     names = list(table["arm"].drop_duplicates())
-    cell = min(0.8, (plots.COLUMN_WIDTH - 0.75) / len(places))
-    figure, axes = plt.subplots(
-        len(names), len(places), squeeze=False,
-        figsize=(plots.COLUMN_WIDTH, 0.75 + (cell + 0.03) * len(names) + more),
-    )  # fmt: skip
-    for ax in axes.flat:
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
+    figure, axes = image_cells([_stacked(name) for name in names], titles, more=more)
     for row in table.itertuples():
         ax = axes[names.index(str(row.arm)), places.index(getattr(row, column))]
         ax.imshow(read_image(str(row.path)), interpolation="nearest")
-    for ax, name in zip(axes[:, 0], names, strict=True):
-        ax.set_ylabel(
-            _stacked(name), rotation=0, ha="right", va="center", fontsize=plots.SMALLEST_TEXT
-        )
-    for ax, heading in zip(axes[0], titles, strict=True):
-        ax.set_title(heading, fontsize=plots.SMALLEST_TEXT)
     return figure
 
 

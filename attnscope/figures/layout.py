@@ -43,6 +43,34 @@ def panels(
     return figure, list(axes.flat[:count])
 
 
+def image_cells(
+    rows: Sequence[str], columns: Sequence[str], *, more: float = 0.0
+) -> tuple[Figure, Any]:
+    """A figure of one column's width with named rows and columns of empty cells for images.
+
+    Args:
+        rows: their names, at the left.
+        columns: their names, above.
+        more: room below, in inches.
+
+    Returns:
+        The figure, and its axes ``[rows, columns]``.
+    """
+    cell = min(0.8, (plots.COLUMN_WIDTH - 0.75) / len(columns))
+    figure, axes = plt.subplots(
+        len(rows), len(columns), squeeze=False,
+        figsize=(plots.COLUMN_WIDTH, 0.75 + (cell + 0.03) * len(rows) + more),
+    )  # fmt: skip
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    for ax, name in zip(axes[:, 0], rows, strict=True):
+        ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=plots.SMALLEST_TEXT)
+    for ax, name in zip(axes[0], columns, strict=True):
+        ax.set_title(name, fontsize=plots.SMALLEST_TEXT)
+    return figure, axes
+
+
 def shared_legend(figure: Figure, axes: Sequence[Axes], *, columns: int, **options: Any) -> None:
     """One legend above the figure instead of one in every panel, each name once."""
     named: dict[str, Any] = {}

@@ -188,7 +188,7 @@ def _read(
     side = config.get("sample_size") or 128
     height, width = side if isinstance(side, list) else (side, side)
     family = denoiser_named(name)
-    called = _call_defaults(str(index.get("_class_name"))) | options
+    called = _call_defaults(str(index.get("_class_name"))) | dict(options)
     return Architecture(
         name=model,
         class_name=name,

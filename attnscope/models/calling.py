@@ -89,10 +89,12 @@ def call_options(
     """Keywords of a pipeline's call on a batch; see :func:`call` for the arguments.
 
     Raises:
-        InputError: the pipeline does not take the size.
+        InputError: the pipeline does not take the size or the number of steps.
     """
     import torch
 
+    family = of_pipeline(pipe)
+    family.check_steps(pipe, steps)
     options |= {
         "num_inference_steps": steps,
         "generator": [torch.Generator().manual_seed(seed) for seed in seeds],
@@ -105,7 +107,7 @@ def call_options(
         # PixArt would make the nearest of its own sizes, and knows none for latents of 16x16; where
         # no size is asked for, its default is one of them.
         options["use_resolution_binning"] = False
-    return options | size | of_pipeline(pipe).guidance_keywords(guidance)
+    return options | size | family.guidance_keywords(guidance)
 
 
 def images_of(result: Any) -> Any:

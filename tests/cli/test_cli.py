@@ -409,7 +409,7 @@ def test_scores_tell_places_apart_from_what_stands_there(attnscope):
     assert (code, err) == (0, "")
     scenes = list(islice(world.generate("test", 0), 5))
     (row,) = json.loads(out)
-    assert list(row) == ["guidance", "n", "n_relation", *READ]
+    assert list(row) == ["model", "steps", "guidance", "n", "n_relation", *READ]
     assert (row["n"], row["n_relation"]) == (5, sum(len(scene.things) == 2 for scene in scenes))
     alone = next(seed for seed in range(9) if len(next(world.generate("test", seed)).things) == 1)
     options = ["--steps", 1, "--limit", 1, "--seed", alone]

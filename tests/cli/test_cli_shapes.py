@@ -1,11 +1,13 @@
 """The command that trains: what it refuses, and what it starts from."""
 
+import json
 from itertools import islice
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from attnscope.cli.shapes import start_folder
+from attnscope.cli.shapes import _columns, start_folder
 from attnscope.models.names import SHAPES_FOLDER
 from attnscope.shapes import architecture
 from attnscope.shapes.captions import Captions
@@ -62,3 +64,41 @@ def test_a_training_starts_from_a_model_or_from_a_state(tmp_path):
     for part in ("unet", "text_encoder"):
         (tmp_path / "state" / part).mkdir(parents=True)
     assert start_folder(str(tmp_path / "state")) == tmp_path / "state"
+
+
+def test_models_and_steps_are_scored_side_by_side(attnscope, tmp_path):
+    options = ["--model", "shapes-lcm,shapes-dit", "--steps", "2,3", "--limit", 2]
+    sheet = tmp_path / "sheet.png"
+    code, out, err = attnscope("shapes", "score", *options, "--sheet", sheet)
+    assert code == 0, err
+    assert out.count("shapes-lcm") == out.count("shapes-dit") == 2
+    with Image.open(sheet) as image:
+        assert image.height < 1.5 * image.width
+    code, out, err = attnscope("shapes", "score", *options, "--json")
+    told = [(row["model"], row["steps"], row["n"]) for row in json.loads(out)]
+    assert told == [(m, s, 2) for m in ("shapes-lcm", "shapes-dit") for s in (2, 3)]
+
+
+@pytest.mark.parametrize("steps", ["0", "1,x", "1,,2.5"])
+def test_scores_need_whole_steps(attnscope, steps):
+    code, _, err = attnscope("shapes", "score", "--limit", 1, "--steps", steps)
+    assert code == 2
+    assert "is not whole numbers from 1" in err
+
+
+@pytest.mark.parametrize(
+    ("made_by", "said"),
+    [
+        ([("a", 4, 3.0)], ["guidance 3"]),
+        ([("a", 4, 3.0), ("a", 4, 4.5)], ["guidance 3", "guidance 4.5"]),
+        ([("a", 25, 3.0), ("b", 4, 2.0)], ["a", "b"]),
+        ([("a", 2, 3.0), ("a", 4, 3.0)], ["2 steps", "4 steps"]),
+        (
+            [("a", 2, 3.0), ("a", 4, 3.0), ("b", 2, 3.0), ("b", 4, 3.0)],
+            ["a, 2 steps", "a, 4 steps", "b, 2 steps", "b, 4 steps"],
+        ),
+    ],
+)
+def test_a_column_says_how_it_differs(made_by, said):
+    names = ("model", "steps", "guidance")
+    assert _columns([dict(zip(names, row, strict=True)) for row in made_by]) == said

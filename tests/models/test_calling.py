@@ -5,6 +5,7 @@ import pytest
 import toys
 from PIL import Image
 
+import attnscope
 from attnscope.errors import InputError
 from attnscope.models import architectures, random_weights
 from attnscope.models.calling import call, call_options
@@ -53,3 +54,16 @@ def test_more_steps_than_noise_levels_are_refused(sd, scheduler):
     set_scheduler(sd, scheduler)
     with pytest.raises(InputError, match="`steps=1001` is more than the 1000 noise levels"):
         steps_of(sd.scheduler, 1001)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_single_step_of_pixart_is_made_or_refused(scheduler):
+    """Its pipeline takes a single step's guess of x_0, which half of the schedulers do not tell."""
+    pipe = attnscope.load("shapes-dit", device="cpu")
+    set_scheduler(pipe, scheduler)
+    options = {"seeds": [0], "guidance": 3.0, "output_type": "latent", "max_sequence_length": 24}
+    if scheduler in ("dpm", "pndm", "unipc"):
+        with pytest.raises(InputError, match="choose 2 steps or more, or `scheduler='lcm'`"):
+            call(pipe, ["a red star"], steps=1, **options)
+    else:
+        call(pipe, ["a red star"], steps=1, **options)
