@@ -36,8 +36,8 @@ FEW_STEPS = STUDIES | {
     "seeds": f"ablate --gate 50% --seeds 0,1,2 --limit 60 {_IMAGES}",
 }
 """Of a model whose four steps leave little."""
-AGAIN = {"cross": "efficientnet-lite0", "self": "efficientnet-lite0"}
-"""Studies whose images are judged once more, by other features."""
+AGAIN = {"cross": "efficientnet-lite0"}
+"""A study whose images are judged once more, by other features."""
 
 
 def commands(model: str, runs: Path) -> list[tuple[str, list[str]]]:
