@@ -54,6 +54,14 @@ def commands(model: str, runs: Path) -> list[tuple[str, list[str]]]:
 
 def keep(folder: Path, name: str, model: str) -> None:
     """Copy the CSV files of a finished study to the documents: ``arms.csv`` of ``self`` as ``self-arms.csv``."""
+    plot = [
+        sys.executable,
+        "-m",
+        "attnscope",
+        "plot",
+        str(folder),
+    ]  # prints, and so writes, all of them
+    subprocess.run(plot, check=True, stdout=subprocess.DEVNULL)
     to = ROOT / "docs" / "findings" / model
     to.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.glob("*.csv")):
