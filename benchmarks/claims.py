@@ -1,7 +1,7 @@
 """What the paper claims, tested on each model in the box: ``python benchmarks/claims.py shapes shapes-dit``.
 
-Reads the runs that ``findings.py`` left and writes ``docs/findings/claims.csv``: a row per claim and
-model, with the estimate, its 95 % interval by bootstrap over captions, and a verdict. A claim holds where
+Reads the runs that ``findings.py`` left and writes ``docs/findings/claims.csv`` (and how settled every kind
+of output is at the gate, ``MODEL/settling.csv``): a row per claim and model, with the estimate, its 95 % interval by bootstrap over captions, and a verdict. A claim holds where
 the whole interval is on its side, does not where the whole interval is on the other, and cannot be told
 otherwise. What is claimed to cost nothing may cost :data:`MARGIN`.
 """
@@ -70,26 +70,50 @@ def difference(study: str, value: str, one: str, other: str) -> Callable[[Path],
     return estimate
 
 
-def left_to_go(folder: Path) -> pd.DataFrame:
-    """What part of its way an output has still to go at the gate: a row per caption, a column per kind.
+def distances(folder: Path, arm: str = "trained") -> pd.DataFrame:
+    """How far outputs are from what they will be at the last step: a row per caption and kind, a column a step.
 
-    Of the branch with the text, relative to what it has to go at the first step; the mean over sites is
-    taken first.
+    Of the branch with the text; the mean over sites is taken first.
     """
     table = pd.read_parquet(folder / "convergence" / "controls.parquet")
-    mine = (table["arm"] == "trained") & (table["measure"] == "final")
-    table = table[mine & (table["branch"] == "cond")]
-    gate = round(0.4 * (int(table["step"].max()) + 1))
+    mine = (table["arm"] == arm) & (table["measure"] == "final") & (table["branch"] == "cond")
     keys = ["prompt_id", "kind", "step"]
-    means = table.groupby(keys, observed=True)["relative"].mean().unstack("step")
-    return (means[gate] / means[means.columns.min()]).unstack("kind")
+    return table[mine].groupby(keys, observed=True)["relative"].mean().unstack("step")
+
+
+def gate_of(distances: pd.DataFrame) -> int:
+    """The paper's gate, after 40 % of the steps."""
+    return round(0.4 * (int(distances.columns.max()) + 1))
+
+
+def left_to_go(distances: pd.DataFrame) -> pd.DataFrame:
+    """What part of its way an output has still to go at the gate: a row per caption, a column per kind."""
+    return (distances[gate_of(distances)] / distances[distances.columns.min()]).unstack("kind")
+
+
+def settling(folder: Path) -> pd.DataFrame:
+    """How settled every kind is at the gate: its distance and the part of its way that is left, mean and sd."""
+    rows = []
+    for arm in ("trained", "random-replayed"):
+        far = distances(folder, arm)
+        left, gate = left_to_go(far), far[gate_of(far)].unstack("kind")
+        for kind in left.columns:
+            told = {"left": left[kind], "gate": gate[kind]}
+            values = {
+                name: value
+                for column, of in told.items()
+                for name, value in ((column, of.mean()), (f"{column}_sd", of.std()))
+            }
+            ahead = int((left["cross"] < left[kind]).sum())
+            rows.append({"arm": arm, "kind": kind, **values, "cross_ahead": ahead, "n": len(left)})
+    return pd.DataFrame(rows)
 
 
 def ahead_of(others: tuple[str, ...]) -> Callable[[Path], Interval]:
     """How much less cross-attention has still to go than the nearest of others."""
 
     def estimate(folder: Path) -> Interval:
-        left = left_to_go(folder)
+        left = left_to_go(distances(folder))
         return bootstrap((left["cross"] - left[list(others)].min(axis=1)).to_numpy())
 
     return estimate
@@ -190,6 +214,11 @@ def main() -> None:
             told = {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
             about = {"claim": claim.name, "source": claim.source, "measured": claim.measured}
             rows.append({**about, "model": model, **told, "verdict": claim.verdict(found)})
+    for model in given.models:
+        if (given.runs / model / "convergence" / "controls.parquet").exists():
+            path = ROOT / "docs" / "findings" / model / "settling.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            settling(given.runs / model).to_csv(path, index=False)
     table = pd.DataFrame(rows)
     table.to_csv(ROOT / "docs" / "findings" / "claims.csv", index=False)
     print(table.drop(columns=["source", "measured"]).to_string(index=False))
