@@ -1,7 +1,7 @@
 """What the paper claims, tested on each model in the box: ``python benchmarks/claims.py shapes shapes-dit``.
 
-Reads the runs that ``findings.py`` left and writes ``docs/findings/claims.csv`` (and how settled every kind
-of output is at the gate, ``MODEL/settling.csv``): a row per claim and model, with the estimate, its 95 % interval by bootstrap over captions, and a verdict. A claim holds where
+Reads the runs that ``findings.py`` left and writes ``docs/findings/claims.csv`` (and, as ``MODEL/settling.csv``
+and ``MODEL/curves.csv``, how outputs settle): a row per claim and model, with the estimate, its 95 % interval by bootstrap over captions, and a verdict. A claim holds where
 the whole interval is on its side, does not where the whole interval is on the other, and cannot be told
 otherwise. What is claimed to cost nothing may cost :data:`MARGIN`.
 """
@@ -83,12 +83,24 @@ def distances(folder: Path, arm: str = "trained") -> pd.DataFrame:
 
 def gate_of(distances: pd.DataFrame) -> int:
     """The paper's gate, after 40 % of the steps."""
-    return round(0.4 * (int(distances.columns.max()) + 1))
+    return round(
+        0.4 * (int(distances.columns.max()) + 2)
+    )  # the last step is not compared with itself
 
 
 def left_to_go(distances: pd.DataFrame) -> pd.DataFrame:
     """What part of its way an output has still to go at the gate: a row per caption, a column per kind."""
     return (distances[gate_of(distances)] / distances[distances.columns.min()]).unstack("kind")
+
+
+def curves(folder: Path) -> pd.DataFrame:
+    """Figure 2 in numbers: mean and sd over captions of the change from step to step, by kind and step."""
+    table = pd.read_parquet(folder / "convergence" / "records.parquet")
+    table = table[table["kind"].isin(["cross", "self"]) & (table["step"] > 0)]
+    keys = ["prompt_id", "kind", "step"]
+    means = table.groupby(keys, observed=True)[["l2", "relative"]].mean()
+    over = means.groupby(["kind", "step"], observed=True)
+    return over.mean().join(over.std(), rsuffix="_sd").reset_index()
 
 
 def settling(folder: Path) -> pd.DataFrame:
@@ -216,9 +228,10 @@ def main() -> None:
             rows.append({**about, "model": model, **told, "verdict": claim.verdict(found)})
     for model in given.models:
         if (given.runs / model / "convergence" / "controls.parquet").exists():
-            path = ROOT / "docs" / "findings" / model / "settling.csv"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            settling(given.runs / model).to_csv(path, index=False)
+            to = ROOT / "docs" / "findings" / model
+            to.mkdir(parents=True, exist_ok=True)
+            settling(given.runs / model).to_csv(to / "settling.csv", index=False)
+            curves(given.runs / model).to_csv(to / "curves.csv", index=False)
     table = pd.DataFrame(rows)
     table.to_csv(ROOT / "docs" / "findings" / "claims.csv", index=False)
     print(table.drop(columns=["source", "measured"]).to_string(index=False))

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
 
 from attnscope import plots
 from attnscope.figures.layout import panels, shared_legend
@@ -21,6 +22,8 @@ _CURVES = {
     ("trained", "step"): "step to step",
     ("other-caption", "step"): "step to step, other caption",
 }
+_WIDE = 1000.0
+"""Of a logarithmic axis, largest to smallest: more, and labels between its decades lie on each other."""
 _TIGHT = {
     "labelspacing": 0.15,
     "fontsize": plots.SMALLEST_TEXT,
@@ -121,5 +124,7 @@ def _branches(trained: pd.DataFrame, ax: Axes) -> None:
 
 def _room_below(ax: Axes, factor: float) -> None:
     """Room for a legend under the curves of a logarithmic axis."""
-    low, _ = ax.get_ylim()
+    low, high = ax.get_ylim()
     ax.set_ylim(bottom=low * factor)
+    if high / (low * factor) > _WIDE:
+        ax.yaxis.set_major_locator(LogLocator())
