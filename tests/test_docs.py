@@ -17,13 +17,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ["README.md", "docs/findings.md", "docs/controls.md", "benchmarks/README.md",
-             "attnscope/shapes/models/shapes/README.md", "CONTRIBUTING.md", "docs/training/NOTES.md"]  # fmt: skip
+             "CONTRIBUTING.md", "docs/training/NOTES.md",
+             *(f"attnscope/shapes/models/{name}/README.md"
+               for name in ("shapes", "shapes-dit", "shapes-lcm"))]  # fmt: skip
 _NUMBER = re.compile(r"(?<![\w.])[-−+]?\d[\d,]*(?:\.\d+)?(?![\w.]*\w)")
 _UNIT = {"T": 1e12, "M": 1e6, "%": 0.01}
 
 
 @cache
 def read(name):
+    """A CSV of the repository."""
     return pd.read_csv(ROOT / name, keep_default_na=True)
 
 
@@ -89,45 +92,130 @@ class Table:
     label: int = 1
 
 
-FINDINGS = "docs/findings/{}.csv".format
+MODELS = ("shapes", "shapes-dit", "shapes-lcm")
+FINDINGS = "docs/findings/{}/{}.csv".format
 _DIFFERENCE = ("difference", "difference_low", "difference_high")
+_GATES = {"shapes": 10, "shapes-dit": 10, "shapes-lcm": 2}
 
 
-def told(name, measure, *fields):
-    return lambda arm: [
-        one(FINDINGS(name), field, arm=arm, measure=measure) for field in fields or ("value",)
-    ]
+def told(study, measure, *fields):
+    """Values of an arm, of a key of a model and an arm; nothing where it has none."""
 
-
-def if_any(name, measure, *fields):
-    """Nothing where the arm has no row of the measure, or a missing value."""
-
-    def values(arm):
-        table = read(FINDINGS(name))
-        known = ((table["arm"] == arm) & (table["measure"] == measure)).any()
-        return told(name, measure, *fields)(arm) if known else []
+    def values(key):
+        model, arm = key
+        table = read(FINDINGS(model, study))
+        if not ((table["arm"] == arm) & (table["measure"] == measure)).any():
+            return []
+        fields_ = fields or ("value",)
+        return [one(FINDINGS(model, study), field, arm=arm, measure=measure) for field in fields_]
 
     return values
 
 
 def in_order(names):
-    return lambda index, cells: names[index]
+    """The keys of rows in their order; asked for when the table is read."""
+    return lambda index, cells: names()[index]
 
 
-_CROSS = ["S", "S^F m=10", "S^L m=10", "no guidance", "reference"]
-_SELF = ["S", "S^F m=10 k=5", "S^L m=10 k=5", "gate m=10", "S^F+gate m=10 k=5", "S^L+gate m=10 k=5"]
-_NEVER = lambda arm: []  # noqa: E731
+def of_arms(study):
+    """Every arm of every model, as the table of the study has them."""
+    names = []
+    for model in MODELS:
+        arms = read(FINDINGS(model, study))["arm"].drop_duplicates()
+        names += [(model, arm) for arm in arms if arm != "reference"]
+    return names
+
+
+def of_cross():
+    """S, S^F, S^L, no guidance and the reference of every model."""
+    return [
+        (model, arm)
+        for model in MODELS
+        for arm in ("S", f"S^F m={_GATES[model]}", f"S^L m={_GATES[model]}", "no guidance",
+                    "reference")
+        if told("cross-arms", "kid")((model, arm))
+    ]  # fmt: skip
+
+
+def claims():
+    return list(read("docs/findings/claims.csv")["claim"].drop_duplicates())
+
+
+def claimed(model):
+    """What was found for a claim on a model."""
+
+    def values(claim):
+        return [
+            one("docs/findings/claims.csv", field, claim=claim, model=model)
+            for field in ("value", "low", "high")
+        ]
+
+    return values
+
+
+def controls(model):
+    """First, gate with its deviation, last, of a measure and a kind."""
+
+    def values(key):
+        measure, kind = key
+        table = read(FINDINGS(model, "convergence-controls"))
+        if not ((table["measure"] == measure) & (table["kind"] == kind)).any():
+            return []
+        where = {"arm": "trained", "measure": measure, "kind": kind}
+        return [one(FINDINGS(model, "convergence-controls"), field, **where)
+                for field in ("first", "gate", "gate_sd", "last")]  # fmt: skip
+
+    return values
+
+
+def of_controls():
+    table = read(FINDINGS("shapes", "convergence-controls"))
+    table = table[(table["arm"] == "trained") & ~table["kind"].str.startswith("1 - cos")]
+    order = ("step", "step_per_nat", "final", "caption", "branches")
+    return [(name, kind) for name in order for kind in table[table["measure"] == name]["kind"]]
+
+
+def settled(model):
+    """What is left of a kind's way at the gate, and for how many captions cross-attention has less."""
+
+    def values(key):
+        arm, kind = key
+        fields = ("left", "left_sd", "cross_ahead", "n")[: 2 if kind == "cross" else 4]
+        return [one(FINDINGS(model, "settling"), field, arm=arm, kind=kind) for field in fields]
+
+    return values
+
+
+_SETTLED = [
+    (arm, kind)
+    for arm in ("trained", "random-replayed")
+    for kind in ("cross", "self", "feed-forward", "block")
+]
+
+
+def window(model, kind):
+    """The error of a window of the steps, in parts of a thousand."""
+
+    def values(start):
+        fields = ("error", "low", "high")
+        return [1e3 * one(FINDINGS(model, "windows"), f, kind=kind, start=start) for f in fields]
+
+    return values
+
+
+def of_windows(index, cells):
+    return int(re.match(r"(\d+)", cells[0]).group())
 
 
 def of_grid(index, cells):
-    return ("dpm", "euler", "ddim")[index % 3], ("S^F", "S^L")[index // 3]
+    return ("shapes", "shapes-dit")[index // 6], ("dpm", "euler", "ddim")[index % 3], ("S^F", "S^L")[index // 3 % 2]  # fmt: skip
 
 
 def at(steps):
     def values(key):
-        scheduler, trajectory = key
-        return [one(FINDINGS("grid"), field, scheduler=scheduler, trajectory=trajectory, steps=steps,
-                    measure="all") for field in _DIFFERENCE]  # fmt: skip
+        model, scheduler, trajectory = key
+        return [one(FINDINGS(model, "grid-arms"), field, scheduler=scheduler, trajectory=trajectory,
+                    steps=steps, measure="all") for field in _DIFFERENCE]  # fmt: skip
 
     return values
 
@@ -135,7 +223,7 @@ def at(steps):
 def swept(trajectory, gate=None):
     def values(scale):
         where = {"noise_scale": scale, "trajectory": trajectory} | ({"gate": gate} if gate else {})
-        return [one(FINDINGS("gates"), "value", measure="all", **where)]
+        return [one(FINDINGS("shapes", "gates-arms"), "value", measure="all", **where)]
 
     return values
 
@@ -153,7 +241,7 @@ _MODELS = [
     "PixArt-Σ",
     "SVD",
     "OpenSora",
-    "shapes",
+    *MODELS,
 ]
 
 
@@ -194,34 +282,42 @@ def published(column):
 
 
 TABLES = [
-    Table("docs/findings.md", "| | all as asked ↑ | difference to S | FID ↓ reader", in_order(_CROSS), {
-        "all as asked ↑": if_any("cross", "all"),
-        "difference to S": if_any("cross", "all", *_DIFFERENCE),
-        "FID ↓ reader": told("cross", "fid"), "KID ↓ reader": told("cross", "kid"),
-        "FID ↓ ImageNet": told("cross-efficientnet", "fid"),
-        "KID ↓ ImageNet": told("cross-efficientnet", "kid"),
-        "SSIM to S": if_any("cross", "ssim"),
+    Table("docs/findings.md", "| the claim |", in_order(claims),
+          {f"`{model}`": claimed(model) for model in MODELS}, label=2),
+    Table("docs/findings.md", "| | all as asked ↑ | difference to S | SSIM", in_order(of_cross), {
+        "all as asked ↑": told("cross-arms", "all"),
+        "difference to S": told("cross-arms", "all", *_DIFFERENCE),
+        "SSIM to S": told("cross-arms", "ssim"),
+        "FID ↓ ImageNet": told("cross-efficientnet-lite0-arms", "fid"),
+        "KID ↓ ImageNet": told("cross-efficientnet-lite0-arms", "kid"),
     }),
-    Table("docs/findings.md", "| | reused steps | all as asked ↑", in_order(_SELF), {
-        "reused steps": told("self", "all", "reused_steps"), "all as asked ↑": told("self", "all"),
-        "difference to S": told("self", "all", *_DIFFERENCE),
-        "KID ↓ ImageNet": told("self-efficientnet", "kid"),
-        "difference to S 2": told("self-efficientnet", "kid", *_DIFFERENCE),
-        "PSNR to S (dB)": if_any("self", "psnr"), "SSIM to S": if_any("self", "ssim"),
+    Table("docs/findings.md", "| | reused steps | all as asked ↑", in_order(lambda: of_arms("self-arms")), {
+        "reused steps": told("self-arms", "all", "reused_steps"),
+        "all as asked ↑": told("self-arms", "all"),
+        "difference to S": told("self-arms", "all", *_DIFFERENCE),
+        "PSNR to S (dB)": told("self-arms", "psnr"), "SSIM to S": told("self-arms", "ssim"),
+    }),
+    Table("docs/findings.md", "| reused at steps |", of_windows, {
+        f"`{model}`, {kind}": window(model, kind)
+        for model in ("shapes", "shapes-dit") for kind in ("self", "cross")
     }),
     Table("docs/findings.md", "| | 10 steps, m = 4 |", of_grid, {
-        "10 steps, m = 4": at(10), "15, m = 6": at(15), "25, m = 10": at(25), "50, m = 20": at(50),
+        "10 steps, m = 4": at(10), "25, m = 10": at(25), "50, m = 20": at(50),
     }),
-    Table("attnscope/shapes/models/shapes/README.md", "| noise levels |", in_order([1.0, 4.0]), {
+    Table("docs/controls.md", "| relative distance | of |", in_order(of_controls),
+          {f"`{model}`": controls(model) for model in MODELS}, label=2),
+    Table("docs/controls.md", "| part of the way left at the gate |", in_order(lambda: _SETTLED),
+          {f"`{model}`": settled(model) for model in MODELS}),
+    Table("attnscope/shapes/models/shapes/README.md", "| noise levels |", in_order(lambda: [1.0, 4.0]), {
         "S: text throughout": swept("S"), "S^F_5": swept("S^F", 5), "S^F_10": swept("S^F", 10),
         "S^L_5": swept("S^L", 5), "S^L_10": swept("S^L", 10),
     }),
-    Table("benchmarks/README.md", "| model | size | MACs of a call", in_order(_MODELS), {
+    Table("benchmarks/README.md", "| model | size | MACs of a call", in_order(lambda: _MODELS), {
         "MACs of a call": cost("macs", "macs_paper"), "self": cost("self"), "cross": cost("cross"),
         "all": cost("all"), "cut-off": cost("cutoff"), "cross reuse": cost("cross_reuse"),
         "self reuse": cost("self_reuse"),
     }, label=2),
-    Table("benchmarks/README.md", "| arm | speed-up | ideal | captions", in_order(_BENCH), {
+    Table("benchmarks/README.md", "| arm | speed-up | ideal | captions", in_order(lambda: _BENCH), {
         "speed-up": speedup, "ideal": frontier("all", "ideal"),
         "captions drawn as asked": frontier("all", "value"),
         "difference": frontier("all", *_DIFFERENCE), "SSIM to the baseline": frontier("ssim", "value"),
@@ -251,70 +347,57 @@ def test_the_numbers_of_a_table_are_those_of_its_csv(table):
     assert index + 1 == len(body)
 
 
-def moved(column, kind, *steps):
-    return [one(FINDINGS("convergence"), column, kind=kind, step=step) for step in steps]
+def moved(model, column, kind, *steps):
+    return [one(FINDINGS(model, "curves"), column, kind=kind, step=step) for step in steps]
 
 
-def control(measure, kind, *columns, arm="trained"):
+def control(model, measure, kind, *columns, arm="trained"):
     return [
-        one(FINDINGS("controls"), column, arm=arm, measure=measure, kind=kind) for column in columns
+        one(FINDINGS(model, "convergence-controls"), column, arm=arm, measure=measure, kind=kind)
+        for column in columns
     ]
 
 
-def spread(arm, measure="all", field="value"):
-    """Mean and standard deviation over seeds."""
-    table = [one(FINDINGS("seeds-spread"), name, arm=arm, measure=measure)
-             for name in (("value", "high") if field == "value" else ("difference", "difference_high"))]  # fmt: skip
-    return [table[0], table[1] - table[0]]
-
-
-def late(kind, column="relative"):
-    table = read(FINDINGS("convergence"))
-    after = table[(table["kind"] == kind) & (table["step"] > 10)][column]
-    return [after.min(), after.max()]
-
-
-def noise(arm, column, *steps):
-    return [one(FINDINGS("noise"), column, arm=arm, step=step) for step in steps]
-
-
-def below(step):
-    """How far S^F's norm of the predicted noise lies under S's."""
-    first, full = noise("S^F m=10", "norm", step)[0], noise("S", "norm", step)[0]
-    return 1 - first / full
+def far(model, kind):
+    """How far the conditional branch is from its end at the gate."""
+    return [
+        one(FINDINGS(model, "settling"), f, arm="trained", kind=kind) for f in ("gate", "gate_sd")
+    ]
 
 
 PROSE = [
-    ("docs/findings.md", r"S\^F lies (.*?) under S at the gate and (.*?) at the end, S\^L jumps from (.*?) to (.*?) when",
-     lambda: [[below(10)], [below(24)], *([v] for v in noise("S^L m=10", "norm", 9, 10))]),
-    ("docs/findings.md", r"moves by (\S+) at most, where its spread over prompts is (.*?)\. The norm",
-     lambda: [[read(FINDINGS("noise"))["mean"].abs().max()],
-              [read(FINDINGS("noise"))["mean_sd"].min(), read(FINDINGS("noise"))["mean_sd"].max()]]),
     ("README.md", r"cross-attention's distance falls from (.*?), self-attention's from (.*?)\.\*",
-     lambda: [moved("l2", "cross", 1, 10), moved("l2", "self", 1, 10)]),
-    ("docs/findings.md", r"outputs move by (.*?) of their norm at step 1, (.*?) at step 10 and (.*?) after it",
-     lambda: [moved("relative", "self", 1), moved("relative", "self", 10), late("self")]),
-    ("docs/findings.md", r"S (\S+ ± \S+), S\^F (\S+ ± \S+), S\^L (\S+ ± \S+), no guidance (\S+ ± \S+);",
-     lambda: [spread(arm) for arm in _CROSS[:4]]),
-    ("docs/findings.md", r"difference of S\^F to S is (\S+ ± \S+)\.",
-     lambda: [spread("S^F m=10", field="difference")]),
-    ("docs/findings.md", r"shapes \((\S+ \[.*?\]) without it\), fills\s+\((.*?\])\) and sizes \((.*?\])\)",
-     lambda: [told("cross", name, *_DIFFERENCE)("S^F m=10") for name in ("shape", "fill", "size")]),
-    ("docs/controls.md", r"cross-attention changes by (\S+) at step 1,.*?, (\S+) at the gate and (\S+) at the end",
-     lambda: [[v] for v in control("step_per_nat", "cross", "first", "gate", "last")]),
-    ("docs/controls.md", r"At the gate its output is (\S+ ± \S+) of its norm.*?; self-attention (\S+ ± \S+), blocks "
-     r"(\S+ ± \S+), feed-forwards (\S+ ± \S+), latents (\S+ ± \S+)\.",
-     lambda: [control("final", kind, "gate", "gate_sd")
-              for kind in ("cross", "self", "block", "feed-forward", "latent")]),
-    ("docs/controls.md", r"put cross-attention at (\S+ ± \S+) of its norm from its end at the gate",
-     lambda: [control("final", "cross", "gate", "gate_sd", arm="random-replayed")]),
-    ("docs/controls.md", r"another caption would change its output by (\S+ ± \S+) of its norm, at the last step "
-     r"still by (\S+) \((\S+) at step 0\)",
-     lambda: [control("caption", "cross", "gate", "gate_sd"), control("caption", "cross", "last"),
-              control("caption", "cross", "first")]),
-    ("docs/controls.md", r"outputs are (\S+) of the conditional one's norm apart at step 0, (\S+ ± \S+) at the gate",
-     lambda: [control("branches", "cross", "first"), control("branches", "cross", "gate", "gate_sd")]),
+     lambda: [moved("shapes", "l2", "cross", 1, 10), moved("shapes", "l2", "self", 1, 10)]),
+    ("docs/controls.md", r"On the U-Net from step 1 to the gate: cross-attention (.*?), self-attention (.*?), feed-forwards "
+     r"(.*?), blocks (.*?)\. On the transformer .*?least\*, (.*?), where self-attention falls (.*?)\. Panel",
+     lambda: [*(control("shapes", "step", kind, "first", "gate")
+                for kind in ("cross", "self", "feed-forward", "block")),
+              *(control("shapes-dit", "step", kind, "first", "gate") for kind in ("cross", "self"))]),
+    ("docs/controls.md", r"its conditional output of cross-attention is (\S+ ± \S+) of its norm from its end, that of "
+     r"self-attention (\S+ ± \S+)\.",
+     lambda: [far("shapes-dit", "cross"), far("shapes-dit", "self")]),
+    ("docs/controls.md", r"cross minus self (\S+), 95 % from (\S+) to (\S+)\)",
+     lambda: [[v] for v in claimed("shapes-lcm")("cross-attention settles before self-attention")]),
+    ("docs/controls.md", r"On the U-Net another caption would change its output by (\S+ ± \S+) of its norm at the gate, and by "
+     r"(\S+) at the last step \((\S+) at step 0\); on the transformer by (\S+ ± \S+) and (\S+) \((\S+)\)\.",
+     lambda: [values for model in ("shapes", "shapes-dit") for values in (
+         control(model, "caption", "cross", "gate", "gate_sd"), control(model, "caption", "cross", "last"),
+         control(model, "caption", "cross", "first"))]),
+    ("docs/controls.md", r"outputs are (\S+) of the conditional one's norm apart at step 0 on the U-Net, (\S+ ± \S+) at the gate",
+     lambda: [control("shapes", "branches", "cross", "first"),
+              control("shapes", "branches", "cross", "gate", "gate_sd")]),
+    ("docs/controls.md", r"of its norm at the gate on the U-Net, (\S+) on the transformer, both branches",
+     lambda: [control("shapes-dit", "final", "cross", "gate", arm="random-replayed")]),
 ]  # fmt: skip
+
+
+def test_a_claim_has_the_verdict_that_its_interval_has():
+    header, body = rows_of("docs/findings.md", "| the claim |")
+    table = read("docs/findings/claims.csv").set_index(["claim", "model"])["verdict"]
+    for cells, claim in zip(body, claims(), strict=True):
+        assert cells[0] == claim
+        for model, cell in zip(header[2:], cells[2:], strict=True):
+            assert cell.endswith(f"**{table[claim, model.strip('`')]}**"), (claim, model)
 
 
 @pytest.mark.parametrize(("document", "pattern", "values"), PROSE, ids=[p[1][:50] for p in PROSE])
@@ -357,7 +440,7 @@ def test_every_picture_and_table_of_the_documents_is_shown_or_named():
     for path in sorted((ROOT / "docs").rglob("*.png")):
         assert path.name in said, f"{path} stands in no document"
     checked = Path(__file__).read_text()
-    for path in sorted((ROOT / "docs/findings").glob("*.csv")):
+    for path in sorted((ROOT / "docs/findings").rglob("*.csv")):
         assert path.stem in checked or path.name in said, f"{path} stands behind no number"
 
 
