@@ -89,12 +89,18 @@ def quiet_libraries() -> Iterator[None]:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     huggingface_hub.utils.logging.set_verbosity(logging.ERROR)
+    said: set[str] = set()
+
+    def say_once(message: Warning | str, *where: Any, **more: Any) -> None:
+        """Python forgets what it said wherever filters change, as they do around every arm."""
+        if str(message) not in said:
+            said.add(str(message))
+            messages.print(f"warning: {message}", soft_wrap=True)
+
     with warnings.catch_warnings():
         for library in ("diffusers", "transformers", "huggingface_hub", "torch"):
             warnings.filterwarnings("ignore", module=rf"{library}\.")
-        warnings.showwarning = lambda message, *where: messages.print(
-            f"warning: {message}", soft_wrap=True
-        )
+        warnings.showwarning = say_once
         yield
 
 

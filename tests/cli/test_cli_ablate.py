@@ -372,3 +372,21 @@ def test_other_families_run_to_their_end(attnscope, tokenizer_folder, captions, 
     assert (code, err) == (0, "")
     assert len(pd.read_parquet(run / "pictures.parquet")) == 4 * 2 * 4
     assert set(pd.read_parquet(run / "noise.parquet")["branch"]) == {"uncond", "cond", "guided"}
+
+
+def test_a_warning_of_every_arm_is_said_once(attnscope, tmp_path):
+    options = [
+        "--gates",
+        "1,2",
+        "--noise-scales",
+        "4",
+        "--steps",
+        3,
+        "--limit",
+        1,
+        "--features",
+        "none",
+    ]
+    code, _, err = attnscope("ablate", *options, "--out", tmp_path / "run", "-q")
+    assert code == 0, err
+    assert err.count("lie beyond the schedule") == 1
