@@ -374,6 +374,7 @@ def test_other_families_run_to_their_end(attnscope, tokenizer_folder, captions, 
     assert set(pd.read_parquet(run / "noise.parquet")["branch"]) == {"uncond", "cond", "guided"}
 
 
+@pytest.mark.filterwarnings("always")
 def test_a_warning_of_every_arm_is_said_once(attnscope, tmp_path):
     options = [
         "--gates",
