@@ -241,7 +241,8 @@ _MODELS = [
     "PixArt-Σ",
     "SVD",
     "OpenSora",
-    *MODELS,
+    "shapes",
+    "shapes-dit",
 ]
 
 
