@@ -4,7 +4,7 @@ Table A5 of the paper reuses self-attention early in 5 steps and late in 12, wit
 costs mixes when with how often. Here one kind of attention, at all sites, is reused in one window of the steps
 alone, and windows of the same length follow each other through the whole run. Told is how far the final
 latents are from those of S, as relative squared error.
-Writes ``docs/findings/MODEL/windows.csv``.
+Writes ``docs/findings/MODEL/windows.csv`` and draws ``docs/findings/windows.png``.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
 
 import attnscope
+from attnscope import plots
 from attnscope.metrics.intervals import bootstrap
 from attnscope.models.calling import call
 from attnscope.models.names import MODELS
@@ -28,7 +30,7 @@ from attnscope.plans.base import AnySite
 from attnscope.runs.prompts import image_seed
 from attnscope.shapes.scenes import caption, generate
 
-ROOT = Path(__file__).parents[1]
+FINDINGS = Path(__file__).parents[1] / "docs" / "findings"
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,31 @@ def sample(pipe: Any, model: str, captions: list[str], plan: Plan | None) -> np.
     return np.concatenate(made)
 
 
+def draw(tables: dict[str, pd.DataFrame], path: Path) -> None:
+    """Error against the steps of the window, a panel a model."""
+    with plots.paper_style():
+        figure, axes = plt.subplots(
+            1, len(tables), sharey=True, squeeze=False, figsize=(plots.COLUMN_WIDTH, 1.9)
+        )
+        for ax, (model, table) in zip(axes.flat, tables.items(), strict=True):
+            for kind, mark in (("self", "s"), ("cross", "o")):
+                of = table[table["kind"] == kind]
+                middle = of["start"] + (of["reused"] - 1) / 2
+                color = plots.KIND_COLORS[kind]
+                ax.fill_between(middle, of["low"], of["high"], color=color, alpha=0.2, lw=0)
+                ax.plot(
+                    middle, of["error"], color=color, marker=mark, ms=3.5, label=f"{kind}-attention"
+                )
+            ax.set(yscale="log", title=model, xlabel="Steps of the window", xticks=range(0, 26, 5))
+        axes[0, 0].set_ylabel("Error of final latents")
+        axes[0, 0].legend()
+        figure.savefig(path)
+
+
 def main() -> None:
-    """Measure every window of every model that is asked for."""
+    """Measure every window of every model that is asked for, and draw what there is."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("models", nargs="+")
+    parser.add_argument("models", nargs="*", help="none: draw what was measured")
     parser.add_argument("--limit", type=int, default=48, help="captions")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -87,9 +110,11 @@ def main() -> None:
                              "low": found.low, "high": found.high,
                              "median": float(np.median(error)), "n": found.n})  # fmt: skip
                 print(rows[-1], flush=True)
-        folder = ROOT / "docs" / "findings" / model
+        folder = FINDINGS / model
         folder.mkdir(parents=True, exist_ok=True)
         pd.DataFrame(rows).to_csv(folder / "windows.csv", index=False)
+    there = {path.parent.name: pd.read_csv(path) for path in sorted(FINDINGS.glob("*/windows.csv"))}
+    draw({m: table for m, table in there.items() if len(table) > 8}, FINDINGS / "windows.png")
 
 
 if __name__ == "__main__":
