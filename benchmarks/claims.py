@@ -1,16 +1,18 @@
 """What the paper claims, tested on each model in the box: ``python benchmarks/claims.py shapes shapes-dit``.
 
-Reads the runs that ``findings.py`` left and writes ``docs/findings/claims.csv`` (and, as ``MODEL/settling.csv``
-and ``MODEL/curves.csv``, how outputs settle): a row per claim and model, with the estimate, its 95 % interval by bootstrap over captions, and a verdict. A claim holds where
+Reads the runs that ``findings.py`` left and writes ``docs/findings/claims.csv``: a row per claim and model,
+with the estimate, its 95 % interval by bootstrap over captions, and a verdict. A claim holds where
 the whole interval is on its side, does not where the whole interval is on the other, and cannot be told
-otherwise. What is claimed to cost nothing may cost :data:`MARGIN`.
+otherwise. ``MODEL/settling.csv`` and ``MODEL/curves.csv`` tell how outputs settle. The paper says "hardly" and "comparable" where this says less than :data:`MARGIN`.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +20,9 @@ import pandas as pd
 
 from attnscope.metrics.intervals import Interval, bootstrap
 
-ROOT = Path(__file__).parents[1]
+FINDINGS = Path(__file__).parents[1] / "docs" / "findings"
 MARGIN = 0.05
-"""Part of the captions that may be lost where the paper says that nothing is."""
+"""Part of the captions that may be lost where the paper says that hardly anything is."""
 NATS = 0.5
 """Log-SNR at which two noise schedules may cross and still be said to cross at the same."""
 _OTHERS = ("self", "feed-forward", "block")
@@ -29,43 +31,43 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper.
+    """A claim of the paper: that a value lies in a range.
 
     Args:
         name: short, as it stands in the table.
         source: where the paper makes it.
         measured: what the estimate is.
-        holds: the least value, or the largest one where ``below``, with which it holds.
-        below: whether it claims that a value is small.
-        estimate: from a model's folder of runs.
+        study: the folder of the run that it is estimated from.
+        estimate: from that folder.
+        above: the value is larger.
+        below: the value is smaller.
     """
 
     name: str
     source: str
     measured: str
-    holds: float
+    study: str
     estimate: Callable[[Path], Interval]
-    below: bool = False
+    above: float = -np.inf
+    below: float = np.inf
 
     def verdict(self, found: Interval) -> str:
-        """Holds, does not, or cannot tell."""
-        sign = -1 if self.below else 1
-        low, high = sorted((sign * (found.low - self.holds), sign * (found.high - self.holds)))
-        return "holds" if low > 0 else "does not" if high < 0 else "cannot tell"
+        """Holds if the whole interval is in the range, does not if all of it is outside."""
+        if np.isnan(found.low) or np.isnan(found.high):
+            return "cannot tell"
+        if self.above < found.low and found.high < self.below:
+            return "holds"
+        outside = found.high < self.above or self.below < found.low
+        return "does not" if outside else "cannot tell"
 
 
-def images(folder: Path, study: str, value: str) -> pd.DataFrame:
-    """A value of every image of an ablation: a row per caption, a column per trajectory and gate."""
-    table = pd.read_parquet(folder / study / "images.parquet")
-    return table.pivot_table(index="prompt_id", columns="trajectory", values=value, observed=True)
-
-
-def difference(study: str, value: str, one: str, other: str) -> Callable[[Path], Interval]:
-    """The mean difference of a value between two trajectories, image by image."""
+def difference(value: str, one: str, other: str) -> Callable[[Path], Interval]:
+    """The mean difference of a value between two trajectories of an ablation, image by image."""
 
     def estimate(folder: Path) -> Interval:
-        table = images(folder, study, value)
-        return bootstrap((table[one] - table[other]).to_numpy())
+        table = pd.read_parquet(folder / "images.parquet")
+        wide = table.pivot(index="prompt_id", columns="trajectory", values=value)
+        return bootstrap((wide[one] - wide[other]).to_numpy())
 
     return estimate
 
@@ -75,7 +77,7 @@ def distances(folder: Path, arm: str = "trained") -> pd.DataFrame:
 
     Of the branch with the text; the mean over sites is taken first.
     """
-    table = pd.read_parquet(folder / "convergence" / "controls.parquet")
+    table = pd.read_parquet(folder / "controls.parquet")
     mine = (table["arm"] == arm) & (table["measure"] == "final") & (table["branch"] == "cond")
     keys = ["prompt_id", "kind", "step"]
     return table[mine].groupby(keys, observed=True)["relative"].mean().unstack("step")
@@ -95,12 +97,12 @@ def left_to_go(distances: pd.DataFrame) -> pd.DataFrame:
 
 def curves(folder: Path) -> pd.DataFrame:
     """Figure 2 in numbers: mean and sd over captions of the change from step to step, by kind and step."""
-    table = pd.read_parquet(folder / "convergence" / "records.parquet")
+    table = pd.read_parquet(folder / "records.parquet")
     table = table[table["kind"].isin(["cross", "self"]) & (table["step"] > 0)]
     keys = ["prompt_id", "kind", "step"]
     means = table.groupby(keys, observed=True)[["l2", "relative"]].mean()
     over = means.groupby(["kind", "step"], observed=True)
-    return over.mean().join(over.std(), rsuffix="_sd").reset_index()
+    return over.mean().join(over.std().add_suffix("_sd")).reset_index()
 
 
 def settling(folder: Path) -> pd.DataFrame:
@@ -142,8 +144,8 @@ def crossings(folder: Path, over: str) -> Iterator[np.ndarray]:
         The value for all captions, then one for every resampling of them: the same ones for all scales;
         NaN where the curves do not cross.
     """
-    table = pd.read_parquet(folder / "gates" / "images.parquet")
-    arms = pd.read_csv(folder / "gates" / "arms.csv")
+    table = pd.read_parquet(folder / "images.parquet")
+    arms = pd.read_csv(folder / "arms.csv")
     table = table[table["trajectory"].isin(["S^F", "S^L"])]
     captions = sorted(table["prompt_id"].unique())
     rng = np.random.default_rng(0)
@@ -170,71 +172,96 @@ def _crossing(places: np.ndarray, gaps: np.ndarray) -> float:
 
 
 def apart(over: str) -> Callable[[Path], Interval]:
-    """How far apart two noise schedules cross; not known where one in twenty resamplings does not."""
+    """How far apart two noise schedules cross.
+
+    A resampling whose curves do not cross lies beyond either end of the interval: where these are more
+    than the interval leaves out, its ends are not known.
+    """
 
     def estimate(folder: Path) -> Interval:
         one, other = crossings(folder, over)
-        distances = np.abs(one - other)
-        n = len(pd.read_parquet(folder / "gates" / "prompts.parquet"))
-        if np.isnan(distances).mean() > 0.05:
-            return Interval(float(distances[0]), float("nan"), float("nan"), n)
-        low, high = np.nanquantile(distances[1:], [0.025, 0.975])
-        return Interval(float(distances[0]), float(low), float(high), n)
+        value, *resampled = one - other
+        n = pd.read_parquet(folder / "images.parquet")["prompt_id"].nunique()
+        ends = [
+            float(np.quantile(np.nan_to_num(resampled, nan=lost), part, method="nearest"))
+            for lost, part in ((-np.inf, 0.025), (np.inf, 0.975))
+        ]
+        low, high = (end if np.isfinite(end) else float("nan") for end in ends)
+        return Interval(float(value), low, high, n)
 
     return estimate
 
 
 CLAIMS = (
-    Claim("text after the gate hardly matters", "section 3.2, Table A1: S^F is like S",
-          "captions drawn as asked, S^F minus S", -MARGIN, difference("cross", "all", "S^F", "S")),
-    Claim("text before the gate matters most", "section 3.2, Table A1: S^L is far from S",
-          "captions drawn as asked, S^F minus S^L", MARGIN,
-          difference("cross", "all", "S^F", "S^L")),
+    Claim("text after the gate is worth less than 0.05", "section 3.2: S^F is like S",
+          "captions drawn as asked, S^F minus S", "cross",
+          difference("all", "S^F", "S"), above=-MARGIN),
+    Claim("text before the gate matters most", "section 3.2: S^L is far from S",
+          "captions drawn as asked, S^F minus S^L", "cross",
+          difference("all", "S^F", "S^L"), above=MARGIN),
     Claim("cross-attention settles before self-attention", "section 3.1, Figure 2",
-          "part of the way left at the gate, cross minus self", 0.0, ahead_of(("self",)),
-          below=True),
+          "part of the way left at the gate, cross minus self", "convergence",
+          ahead_of(("self",)), below=0.0),
     Claim("cross-attention settles before everything else", "section 3.1, Figure 2",
           "part of the way left at the gate, cross minus the nearest of self, feed-forward, block",
-          0.0, ahead_of(_OTHERS), below=True),
+          "convergence", ahead_of(_OTHERS), below=0.0),
     Claim("self-attention matters late, not early", "appendix B, Table A5",
-          "SSIM to S, reused early (S^L) minus reused late (S^F)", 0.0,
-          difference("self", "ssim", "S^L", "S^F")),
-    Claim("T-GATE loses nothing", "Tables 1 to 3",
-          "captions drawn as asked, T-GATE minus S", -MARGIN,
-          difference("self", "all", "S^L+gate", "S")),
+          "SSIM to S, reused early (S^L) minus reused late (S^F)", "self",
+          difference("ssim", "S^L", "S^F"), above=0.0),
+    Claim("T-GATE loses less than 0.05", "Tables 1 to 3",
+          "captions drawn as asked, T-GATE minus S", "self",
+          difference("all", "S^L+gate", "S"), above=-MARGIN),
     Claim("the gate is a step", "m is given in steps, everywhere",
-          "steps between the gates at which two noise schedules cross", 1.0, apart("gate"),
-          below=True),
+          "steps between the gates at which two noise schedules cross", "gates",
+          apart("gate"), above=-1.0, below=1.0),
     Claim("the gate is a noise level", "not claimed by the paper",
-          "nats of log-SNR between the same", NATS, apart("log_snr"), below=True),
+          "nats of log-SNR between the same", "gates",
+          apart("log_snr"), above=-NATS, below=NATS),
 )  # fmt: skip
 
 
+def steps_of(folder: Path) -> int:
+    """How many steps a run has."""
+    name = "controls" if (folder / "controls.parquet").exists() else "images"
+    table = pd.read_parquet(folder / f"{name}.parquet")
+    return int(table["step"].max()) + 1 if name == "controls" else int(table["steps"].iloc[0])
+
+
 def main() -> None:
-    """Test every claim on every model whose runs are there."""
+    """Test every claim on every model whose runs are there; what was found of others stays."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("models", nargs="+")
     parser.add_argument("--runs", type=Path, default=Path("runs/findings"))
     given = parser.parse_args()
     rows = []
-    for claim in CLAIMS:
-        for model in given.models:
-            try:
-                found = claim.estimate(given.runs / model)
-            except FileNotFoundError:
-                continue  # not measured yet
-            told = {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
-            about = {"claim": claim.name, "source": claim.source, "measured": claim.measured}
-            rows.append({**about, "model": model, **told, "verdict": claim.verdict(found)})
-    for model in given.models:
-        if (given.runs / model / "convergence" / "controls.parquet").exists():
-            to = ROOT / "docs" / "findings" / model
+    for claim, model in product(CLAIMS, given.models):
+        folder = given.runs / model / claim.study
+        if not any((folder / name).exists() for name in ("images.parquet", "controls.parquet")):
+            print(f"{folder} holds no finished run: nothing is said of {claim.name!r} on {model}")
+            continue
+        found = claim.estimate(folder)
+        rows.append({
+            "claim": claim.name, "source": claim.source, "measured": claim.measured, "model": model,
+            "steps": steps_of(folder), "value": found.value, "low": found.low, "high": found.high,
+            "n": found.n, "verdict": claim.verdict(found),
+        })  # fmt: skip
+        if claim.study == "convergence":
+            to = FINDINGS / model
             to.mkdir(parents=True, exist_ok=True)
-            settling(given.runs / model).to_csv(to / "settling.csv", index=False)
-            curves(given.runs / model).to_csv(to / "curves.csv", index=False)
+            settling(folder).to_csv(to / "settling.csv", index=False)
+            curves(folder).to_csv(to / "curves.csv", index=False)
+    if not rows:
+        sys.exit("nothing was tested: run benchmarks/findings.py first, or name its --runs")
     table = pd.DataFrame(rows)
-    table.to_csv(ROOT / "docs" / "findings" / "claims.csv", index=False)
     print(table.drop(columns=["source", "measured"]).to_string(index=False))
+    path = FINDINGS / "claims.csv"
+    if path.exists():
+        known = pd.read_csv(path)
+        table = pd.concat([table, known[known["claim"].isin([c.name for c in CLAIMS])]])
+        table = table.drop_duplicates(["claim", "model"])
+    order = {claim.name: number for number, claim in enumerate(CLAIMS)}
+    table["order"] = table["claim"].map(order)
+    table.sort_values(["order", "model"]).drop(columns="order").to_csv(path, index=False)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ import typer
 
 from attnscope.cli.choices import choice, one_of
 from attnscope.cli.grouping import Command, Commands
-from attnscope.models.names import MODELS, describe, is_of_shapes, reader_folder
+from attnscope.models.names import MODELS, READER, describe, is_of_shapes, reader_folder
 from attnscope.shapes.recipes import NAMES as TRAINED
 
 OF_SHAPES = tuple(name for name, model in MODELS.items() if is_of_shapes(model))
@@ -67,13 +67,11 @@ def train(
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Steps of the denoiser's training.", show_default="its own"),
+        typer.Option(min=1, help="Steps of the last stage.", show_default="its own"),
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Images in a step of the denoiser's training.", show_default="its own"
-        ),
+        typer.Option(min=1, help="Images in a step of the last stage.", show_default="its own"),
     ] = None,
     scenes: Annotated[
         int, typer.Option(min=1, help="How many scenes are rendered beforehand.")
@@ -122,14 +120,11 @@ def train(
         cores = os.cpu_count() or 1
         count = (workers or max(n for n in (1, 2, 4) if n <= cores)) if place == "cpu" else 1
         done = train(out, recipe, workers=count, device=place, minutes=minutes, start=trained)
-    if done:
-        messages.print(
-            f"done: the model is in {out / 'model'}, the log in {out / 'log.csv'}", soft_wrap=True
-        )
-    else:
-        messages.print(
-            f"time is up: the same command goes on; the log is {out / 'log.csv'}", soft_wrap=True
-        )
+    logs = [str(path) for path in (out / "log.csv", out / "drawing" / "log.csv") if path.exists()]
+    told = (
+        f"done: the model is in {out / 'model'}" if done else "time is up: the same command goes on"
+    )
+    messages.print("; the log is ".join([told, *logs[:1]]), soft_wrap=True)
 
 
 def start_folder(name: str) -> Path:
@@ -210,39 +205,48 @@ def score(
     from attnscope.errors import InputError
     from attnscope.figures import samples
     from attnscope.figures.saving import save
+    from attnscope.models.calling import check_steps
     from attnscope.models.loading import load
     from attnscope.runs.columns import READ
 
     chosen = names("--model", models)
-    readers = [_reader_of(name) for name in chosen]
+    reader = _one_reader(chosen)
     if sheet is not None and (sheet.suffix not in (".png", ".pdf") or not sheet.parent.is_dir()):
         raise InputError(f"--sheet {str(sheet)!r} is not a .png or .pdf in a folder that exists")
     try:
-        scales = [float(part) for part in names("--guidance", guidance)] if guidance else None
+        scales = (
+            [float(part) for part in names("--guidance", guidance)]
+            if guidance is not None
+            else None
+        )
     except ValueError as error:
         raise InputError(f"--guidance {guidance!r} is not numbers with commas") from error
     for scale in scales or ():
         check_guidance(scale)
-    counts = whole_numbers("--steps", steps) if steps else None
+    counts = None if steps is None else whole_numbers("--steps", steps)
     rows: list[dict[str, Any]] = []
     results: list[Result] = []
     with quiet_libraries():
+        pipes = {name: load(name) for name in chosen}
+        arms = [
+            (name, count, scale)
+            for name in chosen
+            for scale in scales or [describe(name).guidance]
+            for count in counts or [describe(name).steps]
+        ]
+        for name, count, _ in arms:
+            check_steps(pipes[name], count)
         progress = Bars(quiet=as_json)
-        arms = len(chosen) * len(scales or "1") * len(counts or "1")
-        with progress.stretch("images", limit * arms):
-            for name, folder in zip(chosen, readers, strict=True):
-                described, pipe = describe(name), load(name)
-                for scale, count in product(
-                    scales or [described.guidance], counts or [described.steps]
-                ):
-                    settings = AlignmentSettings(
-                        limit=limit, steps=count, guidance=scale, seed=seed
-                    )
-                    found = measure(pipe, folder, settings, progress=progress, **described.options)
-                    about = {"model": name, "steps": count, "guidance": scale}
-                    known = {k: None if math.isnan(v) else v for k, v in found.scores.items()}
-                    rows.append({**about, "n": limit, "n_relation": found.n_relation, **known})
-                    results.append(found)
+        with progress.stretch("images", limit * len(arms)):
+            for name, count, scale in arms:
+                settings = AlignmentSettings(limit=limit, steps=count, guidance=scale, seed=seed)
+                found = measure(
+                    pipes[name], reader, settings, progress=progress, **describe(name).options
+                )
+                about = {"model": name, "steps": count, "guidance": scale}
+                known = {k: None if math.isnan(v) else v for k, v in found.scores.items()}
+                rows.append({**about, "n": limit, "n_relation": found.n_relation, **known})
+                results.append(found)
     titles = _columns(rows)
     if as_json:
         show_json(rows)
@@ -263,15 +267,22 @@ def score(
             save(lambda: samples.rows(made, first.captions[:5]), sheet)
 
 
+def _one_reader(models: Sequence[str]) -> Path:
+    """The folder with the reader of all models; what other readers see stands not beside it."""
+    from attnscope.errors import InputError
+
+    folders = [_reader_of(model) for model in models]
+    for model, folder in zip(models, folders, strict=True):
+        if (folder / READER).read_bytes() != (folders[0] / READER).read_bytes():
+            raise InputError(
+                f"{model!r} has another reader than {models[0]!r}, so their scores cannot stand side "
+                "by side: score them apart"
+            )
+    return folders[0]
+
+
 def _columns(rows: list[dict[str, Any]]) -> list[str]:
     """What each was made by, as far as they differ; the guidance of one alone."""
     written = {"model": "{}", "steps": "{} steps", "guidance": "guidance {:g}"}
-    given = {
-        name
-        for name in written
-        if len({row[name] for row in rows if row["model"] == rows[0]["model"]}) > 1
-    }
-    if len({row["model"] for row in rows}) > 1:
-        given.add("model")
-    shown = [name for name in written if name in (given or {"guidance"})]
-    return [", ".join(written[name].format(row[name]) for name in shown) for row in rows]
+    differ = [name for name in written if len({row[name] for row in rows}) > 1] or ["guidance"]
+    return [", ".join(written[name].format(row[name]) for name in differ) for row in rows]

@@ -10,7 +10,7 @@ from typing import Any
 from attnscope.errors import InputError
 from attnscope.families.base import CallSizes, Family, Noise
 
-_DMD = "PixArtAlphaPipeline"
+_ALPHA = "PixArtAlphaPipeline"
 
 
 class PixArt(Family):
@@ -45,13 +45,12 @@ class PixArt(Family):
         told = str(inspect.signature(pipe.scheduler.step).return_annotation)
         if (
             steps == 1
-            and type(pipe).__name__ == _DMD
+            and type(pipe).__name__ == _ALPHA
             and "SchedulerOutput" in re.findall(r"\w+", told)
         ):
             raise InputError(
-                f"{_DMD} makes a single step only by a scheduler that guesses x_0, which "
-                f"{type(pipe.scheduler).__name__} does not tell: choose 2 steps or more, or "
-                "`scheduler='lcm'`"
+                f"{_ALPHA} makes a single step only by a scheduler that guesses x_0, which "
+                f"{type(pipe.scheduler).__name__} does not tell: choose 2 steps or more"
             )
 
     def pipeline(self, denoiser: Any, parts: Mapping[str, Any], levels: int) -> Any:

@@ -36,7 +36,8 @@ def rows(images: Mapping[str, Sequence[Any]], captions: Sequence[str]) -> Figure
         captions: of the columns.
     """
     numbers = [str(number) for number in range(1, len(captions) + 1)]
-    figure, axes = image_cells(list(images), numbers, more=0.11 * len(captions))
+    names = [name.replace(", ", "\n") for name in images]
+    figure, axes = image_cells(names, numbers, more=0.11 * len(captions))
     for line, made in zip(axes, images.values(), strict=True):
         for ax, image in zip(line, made, strict=True):
             ax.imshow(image, interpolation="nearest")

@@ -11,6 +11,7 @@ from PIL.Image import Image
 from attnscope.errors import InputError
 from attnscope.families import of_pipeline
 from attnscope.models.image_sizes import size_asked, size_made
+from attnscope.models.schedulers import steps_of
 
 
 def call(
@@ -108,6 +109,16 @@ def call_options(
         # no size is asked for, its default is one of them.
         options["use_resolution_binning"] = False
     return options | size | family.guidance_keywords(guidance)
+
+
+def check_steps(pipe: Any, steps: int) -> None:
+    """Refuse a number of steps before any image is made.
+
+    Raises:
+        InputError: the pipeline or its scheduler cannot make so many or so few.
+    """
+    of_pipeline(pipe).check_steps(pipe, steps)
+    steps_of(pipe.scheduler, steps)
 
 
 def images_of(result: Any) -> Any:

@@ -1,6 +1,7 @@
 """The command that trains: what it refuses, and what it starts from."""
 
 import json
+import shutil
 from itertools import islice
 
 import numpy as np
@@ -79,11 +80,34 @@ def test_models_and_steps_are_scored_side_by_side(attnscope, tmp_path):
     assert told == [(m, s, 2) for m in ("shapes-lcm", "shapes-dit") for s in (2, 3)]
 
 
-@pytest.mark.parametrize("steps", ["0", "1,x", "1,,2.5"])
-def test_scores_need_whole_steps(attnscope, steps):
-    code, _, err = attnscope("shapes", "score", "--limit", 1, "--steps", steps)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--steps", "0"], "is not whole numbers from 1"),
+        (["--steps", "1,x"], "is not whole numbers from 1"),
+        (["--steps", ""], "is empty"),
+        (["--guidance", ""], "is not numbers with commas"),
+        (["--guidance", "x"], "is not numbers with commas"),
+        (["--model", "shapes-lcm", "--steps", "60"], "is refused by the scheduler"),
+        (["--model", "shapes-lcm,shapes-dit", "--steps", "1"], "choose 2 steps or more"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_before_anything_is(attnscope, options, said):
+    code, out, err = attnscope("shapes", "score", "--limit", 1, *options)
+    assert (code, out) == (2, "")
+    assert said in " ".join(err.split())
+    assert "images" not in err
+
+
+def test_what_two_readers_see_does_not_stand_side_by_side(attnscope, tmp_path):
+    shutil.copytree(SHAPES_FOLDER, tmp_path / "mine")
+    with (tmp_path / "mine" / "reader.safetensors").open("ab") as file:
+        file.write(b" ")
+    code, _, err = attnscope(
+        "shapes", "score", "--limit", 1, "--model", f"shapes,{tmp_path / 'mine'}"
+    )
     assert code == 2
-    assert "is not whole numbers from 1" in err
+    assert "has another reader than 'shapes'" in " ".join(err.split())
 
 
 @pytest.mark.parametrize(
@@ -91,7 +115,8 @@ def test_scores_need_whole_steps(attnscope, steps):
     [
         ([("a", 4, 3.0)], ["guidance 3"]),
         ([("a", 4, 3.0), ("a", 4, 4.5)], ["guidance 3", "guidance 4.5"]),
-        ([("a", 25, 3.0), ("b", 4, 2.0)], ["a", "b"]),
+        ([("a", 25, 3.0), ("b", 25, 3.0)], ["a", "b"]),
+        ([("a", 25, 3.0), ("b", 4, 3.0)], ["a, 25 steps", "b, 4 steps"]),
         ([("a", 2, 3.0), ("a", 4, 3.0)], ["2 steps", "4 steps"]),
         (
             [("a", 2, 3.0), ("a", 4, 3.0), ("b", 2, 3.0), ("b", 4, 3.0)],
