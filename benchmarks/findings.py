@@ -1,7 +1,7 @@
 """Measure anew what the documents say of the models in the box: ``python benchmarks/findings.py shapes-dit``.
 
 Every study is one command of attnscope. A study that was stopped goes on where it was;
-what is finished is not measured again. CSV files of finished studies go to ``docs/findings/MODEL``.
+what is finished is not made again. CSV files of finished studies go to ``docs/findings/MODEL``.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def keep(folder: Path, name: str, model: str) -> None:
         "attnscope",
         "plot",
         str(folder),
-    ]  # prints, and so writes, all of them
+    ]  # writes what --quiet does not
     subprocess.run(plot, check=True, stdout=subprocess.DEVNULL)
     to = ROOT / "docs" / "findings" / model
     to.mkdir(parents=True, exist_ok=True)

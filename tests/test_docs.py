@@ -370,7 +370,7 @@ PROSE = [
     ("README.md", r"cross-attention's distance falls from (.*?), self-attention's from (.*?)\.\*",
      lambda: [moved("shapes", "l2", "cross", 1, 10), moved("shapes", "l2", "self", 1, 10)]),
     ("docs/controls.md", r"On the U-Net from step 1 to the gate: cross-attention (.*?), self-attention (.*?), feed-forwards "
-     r"(.*?), blocks (.*?)\. On the transformer .*?least\*, (.*?), where self-attention falls (.*?)\. Panel",
+     r"(.*?), blocks (.*?)\. On the transformer .*?less\* than every other kind of module, (.*?), where self-attention falls (.*?)\. Panel",
      lambda: [*(control("shapes", "step", kind, "first", "gate")
                 for kind in ("cross", "self", "feed-forward", "block")),
               *(control("shapes-dit", "step", kind, "first", "gate") for kind in ("cross", "self"))]),
