@@ -3,7 +3,8 @@
 Reads the runs that ``findings.py`` left and writes ``docs/findings/claims.csv``: a row per claim and model,
 with the estimate, its 95 % interval by bootstrap over captions, and a verdict. A claim holds where
 the whole interval is on its side, does not where the whole interval is on the other, and cannot be told
-otherwise. ``MODEL/settling.csv`` and ``MODEL/curves.csv`` tell how outputs settle. The paper says "hardly" and "comparable" where this says less than :data:`MARGIN`.
+otherwise. ``MODEL/settling.csv`` and ``MODEL/curves.csv`` tell how outputs settle, ``MODEL/decided.csv``
+when what is decided. The paper says "hardly" and "comparable" where this says less than :data:`MARGIN`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from attnscope.metrics.intervals import Interval, bootstrap
+from attnscope.runs.columns import READ
 
 FINDINGS = Path(__file__).parents[1] / "docs" / "findings"
 MARGIN = 0.05
@@ -133,12 +135,13 @@ def ahead_of(others: tuple[str, ...]) -> Callable[[Path], Interval]:
     return estimate
 
 
-def crossings(folder: Path, over: str) -> Iterator[np.ndarray]:
+def crossings(folder: Path, over: str, value: str = "all") -> Iterator[np.ndarray]:
     """Where text before the gate is worth as much as text after it, for each noise scale.
 
     Args:
-        folder: of a model's runs.
+        folder: of the ablation.
         over: ``gate``, in steps, or ``log_snr``.
+        value: what it is worth it for.
 
     Yields:
         The value for all captions, then one for every resampling of them: the same ones for all scales;
@@ -154,12 +157,12 @@ def crossings(folder: Path, over: str) -> Iterator[np.ndarray]:
     for _, scaled in table.groupby("noise_scale"):
         keys = scaled.drop_duplicates("key")
         known = arms.drop_duplicates("key").set_index("key")[over]
-        wide = scaled.pivot_table(index="prompt_id", columns=["trajectory", "gate"], values="all")
+        wide = scaled.pivot_table(index="prompt_id", columns=["trajectory", "gate"], values=value)
         gates = sorted(keys["gate"].unique())
-        gap = (wide["S^F"][gates] - wide["S^L"][gates]).loc[captions].to_numpy()
+        gap = (wide["S^F"][gates] - wide["S^L"][gates]).reindex(captions).to_numpy()
         first = keys[keys["trajectory"] == "S^F"].set_index("gate")["key"]
         places = np.array([known[first[gate]] for gate in gates])
-        yield np.array([_crossing(places, gap[rows].mean(axis=0)) for rows in samples])
+        yield np.array([_crossing(places, np.nanmean(gap[rows], axis=0)) for rows in samples])
 
 
 def _crossing(places: np.ndarray, gaps: np.ndarray) -> float:
@@ -169,6 +172,18 @@ def _crossing(places: np.ndarray, gaps: np.ndarray) -> float:
             part = -gaps[i - 1] / (gaps[i] - gaps[i - 1])
             return float(places[i - 1] + part * (places[i] - places[i - 1]))
     return float("nan")
+
+
+def decided(folder: Path) -> pd.DataFrame:
+    """When everything that the reader sees is decided: a row per attribute and noise scale."""
+    scales = sorted(pd.read_parquet(folder / "images.parquet")["noise_scale"].unique())
+    rows = []
+    for value in READ:
+        over = {name: list(crossings(folder, name, value)) for name in ("gate", "log_snr")}
+        for number, scale in enumerate(scales):
+            found = {name: each[number][0] for name, each in over.items()}
+            rows.append({"value": value, "noise_scale": scale, **found})
+    return pd.DataFrame(rows)
 
 
 def apart(over: str) -> Callable[[Path], Interval]:
@@ -250,6 +265,8 @@ def main() -> None:
             to.mkdir(parents=True, exist_ok=True)
             settling(folder).to_csv(to / "settling.csv", index=False)
             curves(folder).to_csv(to / "curves.csv", index=False)
+        if claim.study == "gates":
+            decided(folder).to_csv(FINDINGS / model / "decided.csv", index=False)
     if not rows:
         sys.exit("nothing was tested: run benchmarks/findings.py first, or name its --runs")
     table = pd.DataFrame(rows)
