@@ -453,3 +453,17 @@ def test_a_wrong_number_is_found():
     assert_told(
         "−0.059 [−0.078, +0.041] 1,024 5.5 %", [-0.0591, -0.0784, 0.0409, 1024, 0.0549], "here"
     )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_a_card_shows_in_python_runs(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / f"attnscope/shapes/models/{name}/README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        # The last expression is an image.
+        *lines, last = block.strip().split("\npipe(")
+        names = {}
+        exec(compile("\npipe(".join(lines), name, "exec"), names)
+        assert eval(f"pipe({last}", names).size == (64, 64)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attnscope.cli.shapes import _columns, start_folder
+from attnscope.cli.shapes import OF_SHAPES, _columns, start_folder
 from attnscope.models.names import SHAPES_FOLDER
 from attnscope.shapes import architecture
 from attnscope.shapes.captions import Captions
@@ -127,3 +127,25 @@ def test_what_two_readers_see_does_not_stand_side_by_side(attnscope, tmp_path):
 def test_a_column_says_how_it_differs(made_by, said):
     names = ("model", "steps", "guidance")
     assert _columns([dict(zip(names, row, strict=True)) for row in made_by]) == said
+
+
+@pytest.mark.parametrize("model", OF_SHAPES)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["convergence", "--limit", 1, "--steps", 3],
+        ["ablate", "--limit", 1, "--steps", 3, "--gate", 1, "--features", "none"],
+        ["ablate", "--limit", 1, "--steps", 8, "--attention", "self", "--gate", 5, "--interval", 2,
+         "--features", "none"],
+        ["generate", "--limit", 1, "--steps", 3, "--tgate", "m=2", "--compare"],
+        ["bench", "--steps", 3, "--tgate", "m=2", "--repeats", 1, "--rivals", "none"],
+        ["cost", "--tgate", "m=2,k=2"],
+    ],
+    ids=lambda command: " ".join(map(str, command[:1])),
+)  # fmt: skip
+def test_every_command_takes_every_model_in_the_box(attnscope, tmp_path, command, model):
+    options = ["--out", tmp_path / "run"]
+    code, out, err = attnscope(*command, "--model", model, *options)
+    assert code == 0, err
+    assert out
+    assert "alignment is left out" not in err
