@@ -203,6 +203,14 @@ def window(model, kind):
     return values
 
 
+def decided(model, over):
+    """Where text before the gate is worth as much as text after it, on both noise schedules."""
+    return lambda value: [
+        one(FINDINGS(model, "decided"), over, value=value, noise_scale=scale)
+        for scale in (1.0, 4.0)
+    ]
+
+
 def of_windows(index, cells):
     return int(re.match(r"(\d+)", cells[0]).group())
 
@@ -302,6 +310,10 @@ TABLES = [
         f"`{model}`, {kind}": window(model, kind)
         for model in ("shapes", "shapes-dit") for kind in ("self", "cross")
     }),
+    Table("docs/findings.md", "| decided at |", lambda index, cells: cells[0], {
+        f"`{model}`, {name}": decided(model, over)
+        for model in ("shapes", "shapes-dit") for name, over in (("step", "gate"), ("log-SNR", "log_snr"))
+    }),
     Table("docs/findings.md", "| | 10 steps, m = 4 |", of_grid, {
         "10 steps, m = 4": at(10), "25, m = 10": at(25), "50, m = 20": at(50),
     }),
@@ -367,6 +379,15 @@ def far(model, kind):
 
 
 PROSE = [
+    ("docs/findings.md", r"fills on the U-Net \((.*?\]) without it\) and shapes \((.*?\])\), shapes on the transformer \((.*?\])\)",
+     lambda: [told("cross-arms", name, *_DIFFERENCE)((model, "S^F m=10"))
+              for model, name in (("shapes", "fill"), ("shapes", "shape"), ("shapes-dit", "shape"))]),
+    ("docs/findings.md", r"tells no difference in KID \((.*?\]) and (.*?\])\)",
+     lambda: [told("cross-arms", "kid", *_DIFFERENCE)((model, "S^F m=10"))
+              for model in ("shapes", "shapes-dit")]),
+    ("docs/findings.md", r"two schedules disagree by (.*?\]) steps on the U-Net and by (.*?\]) on the transformer",
+     lambda: [[-claimed(model)("the gate is a step")[i] for i in (0, 2, 1)]
+              for model in ("shapes", "shapes-dit")]),
     ("README.md", r"cross-attention's distance falls from (.*?), self-attention's from (.*?)\.\*",
      lambda: [moved("shapes", "l2", "cross", 1, 10), moved("shapes", "l2", "self", 1, 10)]),
     ("docs/controls.md", r"On the U-Net from step 1 to the gate: cross-attention (.*?), self-attention (.*?), feed-forwards "
