@@ -39,6 +39,9 @@ FEW_STEPS = STUDIES | {
 AGAIN = {"cross": "efficientnet-lite0"}
 """A study whose images are judged once more, by other features."""
 
+KEPT = ("arms", "controls", "frontier")
+"""Tables of a run that stand behind the documents."""
+
 
 def commands(model: str, runs: Path) -> list[tuple[str, list[str]]]:
     """Names and arguments of all studies of a model, in the order in which they run."""
@@ -53,7 +56,7 @@ def commands(model: str, runs: Path) -> list[tuple[str, list[str]]]:
 
 
 def keep(folder: Path, name: str, model: str) -> None:
-    """Copy the CSV files of a finished study to the documents: ``arms.csv`` of ``self`` as ``self-arms.csv``."""
+    """Copy what the documents need of a finished study: ``arms.csv`` of ``self`` as ``self-arms.csv``."""
     plot = [
         sys.executable,
         "-m",
@@ -65,6 +68,8 @@ def keep(folder: Path, name: str, model: str) -> None:
     to = ROOT / "docs" / "findings" / model
     to.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.glob("*.csv")):
+        if path.stem not in KEPT:
+            continue
         shutil.copyfile(path, to / f"{name}-{path.name}")
 
 

@@ -254,36 +254,25 @@ _MODELS = [
 ]
 
 
-_BENCH = [
-    "baseline",
-    "tgate:m=10,k=5,w=2,f=1",
-    "guidance alone",
-    "cross alone",
-    "self alone",
-    "guidance-cutoff:m=10,keep=cond",
-    "tgate",
-    "DeepCache",
-    "ToMe",
-    "T-GATE with DeepCache",
-    "T-GATE with ToMe",
-]
+def of_frontier():
+    """Every arm of every model, as its benchmark has them; what did not run has no row."""
+    return [
+        (model, arm)
+        for model in MODELS
+        for arm in read(FINDINGS(model, "frontier-frontier"))["arm"].drop_duplicates()
+        if arm != "reference"
+    ]
 
 
-def frontier(measure, *fields):
-    def values(arm):
-        table = read("benchmarks/frontier.csv")
-        known = ((table["arm"] == arm) & (table["measure"] == measure)).any()
-        if not known:
-            return []
-        return [one("benchmarks/frontier.csv", field, arm=arm, measure=measure) for field in fields]
-
-    return values
-
-
-def speedup(arm):
+def speedup(key):
     """The baseline's is 1 by definition, and has no range."""
-    values = frontier("all", "speedup", "speedup_low", "speedup_high")(arm)
-    return values[: 1 if arm == "baseline" else 3]
+    values = told("frontier-frontier", "all", "speedup", "speedup_low", "speedup_high")(key)
+    return values[: 1 if key[1] == "baseline" else 3]
+
+
+def ideal(key):
+    model, arm = key
+    return [one(FINDINGS(model, "frontier-arms"), "ideal", arm=arm)]
 
 
 def published(column):
@@ -330,10 +319,11 @@ TABLES = [
         "all": cost("all"), "cut-off": cost("cutoff"), "cross reuse": cost("cross_reuse"),
         "self reuse": cost("self_reuse"),
     }, label=2),
-    Table("benchmarks/README.md", "| arm | speed-up | ideal | captions", in_order(lambda: _BENCH), {
-        "speed-up": speedup, "ideal": frontier("all", "ideal"),
-        "captions drawn as asked": frontier("all", "value"),
-        "difference": frontier("all", *_DIFFERENCE), "SSIM to the baseline": frontier("ssim", "value"),
+    Table("benchmarks/README.md", "| arm | speed-up | ideal | captions", in_order(of_frontier), {
+        "speed-up": speedup, "ideal": ideal,
+        "captions drawn as asked": told("frontier-frontier", "all"),
+        "difference": told("frontier-frontier", "all", *_DIFFERENCE),
+        "SSIM to the baseline": told("frontier-frontier", "ssim"),
     }),
     Table("benchmarks/README.md", "| table | row | published |", lambda index, cells: index, {
         "published": published("published"), "ours": published("paper"), "ratio": published("ratio"),
