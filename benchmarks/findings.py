@@ -29,7 +29,7 @@ STUDIES = {
 """By the name of the folder and of the CSV files; what the documents need most goes first."""
 FEW_STEPS = STUDIES | {
     "cross": f"ablate --gate 50% --limit 500 {_IMAGES}",
-    "self": f"ablate --attention self --steps 8 --gate 60% --interval 2 --limit 500 {_IMAGES}",
+    "self": f"ablate --attention self --steps 8 --gate 60% --interval 2 --limit 300 {_IMAGES}",
     "gates": f"ablate --gates 25%,50%,75% --noise-scales 1,4 --limit 60 {_IMAGES}",
     "grid": f"ablate --gate 50% --steps 2,4,8 --limit 60 {_IMAGES}",
     "frontier": "bench --frontier --limit 100 --repeats 6 --tgate m=2,k=2,w=1",
