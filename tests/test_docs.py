@@ -368,7 +368,19 @@ def far(model, kind):
     ]
 
 
+def four(scheduler, arm, field):
+    return one(FINDINGS("shapes", "four-arms"), field, scheduler=scheduler, arm=arm, measure="all")
+
+
 PROSE = [
+    ("docs/findings.md", r"are lost without text in the last two steps, in fills \((.*?\])\) and shapes \((.*?\])\)",
+     lambda: [told("cross-arms", name, *_DIFFERENCE)(("shapes-lcm", "S^F m=2"))
+              for name in ("fill", "shape")]),
+    ("docs/findings.md", r"asked for four steps itself, loses (.*?\]) of its (\S+) with DPM-Solver\+\+, and (.*?\]) of its (\S+) with",
+     lambda: [values for scheduler in ("dpm", "lcm") for values in (
+         [-100 * four(scheduler, "S^F m=2", field)
+          for field in ("difference", "difference_high", "difference_low")],
+         [100 * four(scheduler, "S", "value")])]),
     ("docs/findings.md", r"fills on the U-Net \((.*?\]) without it\) and shapes \((.*?\])\), shapes on the transformer \((.*?\])\)",
      lambda: [told("cross-arms", name, *_DIFFERENCE)((model, "S^F m=10"))
               for model, name in (("shapes", "fill"), ("shapes", "shape"), ("shapes-dit", "shape"))]),
