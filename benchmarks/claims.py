@@ -175,34 +175,39 @@ def _crossing(places: np.ndarray, gaps: np.ndarray) -> float:
 
 
 def decided(folder: Path) -> pd.DataFrame:
-    """When everything that the reader sees is decided: a row per attribute and noise scale."""
+    """At which log-SNR what the reader sees is decided: a row per attribute and noise scale, with its interval.
+
+    Not the background: text in the first steps alone settles it, and text long after them changes it.
+    """
     scales = sorted(pd.read_parquet(folder / "images.parquet")["noise_scale"].unique())
     rows = []
-    for value in READ:
-        over = {name: list(crossings(folder, name, value)) for name in ("gate", "log_snr")}
-        for number, scale in enumerate(scales):
-            found = {name: each[number][0] for name, each in over.items()}
-            rows.append({"value": value, "noise_scale": scale, **found})
+    for value in (name for name in READ if name != "background"):
+        for scale, found in zip(scales, crossings(folder, "log_snr", value), strict=True):
+            low, high = _interval(found[1:])
+            rows.append({
+                "value": value, "noise_scale": scale, "log_snr": found[0], "low": low, "high": high,
+            })  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def apart(over: str) -> Callable[[Path], Interval]:
-    """How far apart two noise schedules cross.
+def _interval(resampled: np.ndarray) -> tuple[float, float]:
+    """95 %; a resampling without a value lies beyond either end, and may leave it unknown."""
+    ends = (
+        float(np.quantile(np.nan_to_num(resampled, nan=lost), part, method="nearest"))
+        for lost, part in ((-np.inf, 0.025), (np.inf, 0.975))
+    )
+    low, high = (end if np.isfinite(end) else float("nan") for end in ends)
+    return low, high
 
-    A resampling whose curves do not cross lies beyond either end of the interval: where these are more
-    than the interval leaves out, its ends are not known.
-    """
+
+def apart(over: str) -> Callable[[Path], Interval]:
+    """How far apart two noise schedules cross."""
 
     def estimate(folder: Path) -> Interval:
         one, other = crossings(folder, over)
         value, *resampled = one - other
         n = pd.read_parquet(folder / "images.parquet")["prompt_id"].nunique()
-        ends = [
-            float(np.quantile(np.nan_to_num(resampled, nan=lost), part, method="nearest"))
-            for lost, part in ((-np.inf, 0.025), (np.inf, 0.975))
-        ]
-        low, high = (end if np.isfinite(end) else float("nan") for end in ends)
-        return Interval(float(value), low, high, n)
+        return Interval(float(value), *_interval(np.array(resampled)), n)
 
     return estimate
 

@@ -203,11 +203,11 @@ def window(model, kind):
     return values
 
 
-def decided(model, over):
-    """Where text before the gate is worth as much as text after it, on both noise schedules."""
+def decided(model, scale):
+    """The log-SNR at which text before the gate is worth as much as text after it."""
     return lambda value: [
-        one(FINDINGS(model, "decided"), over, value=value, noise_scale=scale)
-        for scale in (1.0, 4.0)
+        one(FINDINGS(model, "decided"), field, value=value, noise_scale=scale)
+        for field in ("log_snr", "low", "high")
     ]
 
 
@@ -299,9 +299,9 @@ TABLES = [
         f"`{model}`, {kind}": window(model, kind)
         for model in ("shapes", "shapes-dit") for kind in ("self", "cross")
     }),
-    Table("docs/findings.md", "| decided at |", lambda index, cells: cells[0], {
-        f"`{model}`, {name}": decided(model, over)
-        for model in ("shapes", "shapes-dit") for name, over in (("step", "gate"), ("log-SNR", "log_snr"))
+    Table("docs/findings.md", "| decided at a log-SNR of |", lambda index, cells: cells[0], {
+        f"`{model}`{name}": decided(model, scale)
+        for model in ("shapes", "shapes-dit") for name, scale in (("", 1.0), (", noisier", 4.0))
     }),
     Table("docs/findings.md", "| | 10 steps, m = 4 |", of_grid, {
         "10 steps, m = 4": at(10), "25, m = 10": at(25), "50, m = 20": at(50),
