@@ -122,13 +122,15 @@ def describe(name: str) -> Model:
 def _describe_folder(folder: Path) -> Model:
     try:
         index = json.loads((folder / "model_index.json").read_text("utf-8"))
+        if not isinstance(index, dict):
+            raise ValueError(f"it holds no JSON object, but a {type(index).__name__}")
         family = pipeline_named(str(index.get("_class_name")))
     except FileNotFoundError as error:
         raise InputError(
             f"folder {str(folder)!r} is no diffusers pipeline: it has no model_index.json"
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise InputError(f"{str(folder / 'model_index.json')!r} cannot be read: {error}") from error
+    except ValueError as error:  # also of what is no JSON, or no text
+        raise InputError(f"model_index.json of {str(folder)!r} cannot be read: {error}") from error
     task: Literal["text", "image"] = "image" if family.starts_from_images else "text"
     settings: dict[str, Any] = {"guidance": family.guidance}
     if (folder / READER).is_file():

@@ -126,8 +126,8 @@ def test_patches_count_in_what_a_pipeline_takes(tokenizer_folder):
     pipe = toys.pixart(tokenizer_folder)
     pipe.vae_scale_factor = 8  # as the true one's; patches of 2 x 2 latents
     with pytest.raises(InputError, match="height=40 is not a multiple of 16"):
-        calling.call_options(pipe, seeds=[0], steps=1, guidance=1.0, height=40)
-    assert calling.call_options(pipe, seeds=[0], steps=1, guidance=1.0, height=48)["width"] == 48
+        calling.call_options(pipe, seeds=[0], steps=2, guidance=1.0, height=40)
+    assert calling.call_options(pipe, seeds=[0], steps=2, guidance=1.0, height=48)["width"] == 48
 
 
 def test_an_image_of_another_size_than_was_asked_for_is_refused(sd, monkeypatch):
