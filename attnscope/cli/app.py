@@ -67,7 +67,7 @@ class _All(Commands):
             "List the models that have a short name, and which of them are on this machine.",
             "--json",
         ),
-        Listed("shapes", "The embedded world: train its model, judge it."),
+        Listed("shapes", "The embedded world: train its models, judge them."),
     )
 
 
