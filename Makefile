@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 .PHONY: demo test check mutants train clean
 
-demo: .venv/installed  ## Measure the embedded model and draw the paper's Figure 2.
+demo: .venv/installed  ## Measure the embedded U-Net and draw the paper's Figure 2.
 	$(BIN)/attnscope convergence --out runs/demo
 
 test: check  ## Format, lint, types and the whole suite.
@@ -19,7 +19,7 @@ mutants: .venv/installed  ## Faults that the tests of a module let pass: make mu
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[mutation]"
 	nice $(BIN)/python benchmarks/mutants.py $(MODULES)
 
-train: .venv/installed  ## Train the embedded model from nothing; resumes after a stop.
+train: .venv/installed  ## Train the embedded U-Net from nothing; resumes after a stop.
 	$(BIN)/attnscope shapes train --start nothing --out training
 
 .venv/installed: pyproject.toml constraints.txt

@@ -1,4 +1,4 @@
-"""Does the embedded model draw what its captions ask for? The reader judges."""
+"""Does an embedded model draw what its captions ask for? The reader judges."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def ablate(
 
     Cross-attention: S, S^F (the prompt in the first m steps only), S^L (only after them), and no
     guidance. Self-attention: S, S^F and S^L by reuse, alone and with cross-attention gated at m. A
-    run that was stopped goes on with the same command. Without arguments: the embedded model on 100
+    run that was stopped goes on with the same command. Without arguments: the embedded U-Net on 100
     held-out captions.
     """
     from attnscope.analyses.ablation.arms import AblationSettings, arms_of, idle

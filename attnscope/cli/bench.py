@@ -56,7 +56,7 @@ def bench(
     """Measure how much faster a plan is, what earned it, and what else there is to pick.
 
     The plan, its parts alone and its rivals take turns with the baseline; ratios are taken within a
-    round. Without arguments: the embedded model with the paper's plan.
+    round. Without arguments: the embedded U-Net with the paper's plan.
     """
     from attnscope.analyses.bench.arms import BenchSettings
     from attnscope.analyses.bench.run import Pictured, carry_out, is_timed, machine_of

@@ -32,7 +32,7 @@ def convergence(
 ) -> None:  # fmt: skip
     """Measure when attention converges, and draw the paper's Figures 2 and A4.
 
-    Without arguments: the embedded model on 64 held-out captions.
+    Without arguments: the embedded U-Net, shapes, on 64 held-out captions.
     """
     from attnscope.analyses.convergence.measure import ConvergenceSettings
     from attnscope.analyses.convergence.run import carry_out

@@ -35,7 +35,7 @@ def generate(
 ) -> None:  # fmt: skip
     """Make images, by T-GATE or another plan, and say what was computed, reused and gained.
 
-    Without prompts: the embedded model on 8 held-out captions. It knows coloured shapes and nothing
+    Without prompts: the embedded U-Net on 8 held-out captions. It knows coloured shapes and nothing
     else; words that a model does not know are named.
     """
     from attnscope.analyses.generation import GenerationSettings, carry_out

@@ -75,11 +75,11 @@ def limit(embedded: int) -> Any:
     """The option for the number of captions.
 
     Args:
-        embedded: how many it is of the embedded model's own, if none is said.
+        embedded: how many it is of an embedded model's own, if none is said.
     """
     return typer.Option(
         help="Use this many captions, drawn by --seed.",
-        show_default=f"all of a file, {embedded} of the embedded model's own",
+        show_default=f"all of a file, {embedded} of an embedded model's own",
     )
 
 
@@ -173,7 +173,7 @@ class CaptionOptions(Group):
 
     panel: ClassVar[str] = CAPTIONS
     embedded: ClassVar[int] = 64
-    """Captions of the embedded model's own, if no number is said."""
+    """Captions of an embedded model's own, if no number is said."""
 
     captions: Annotated[Path | None, typer.Option(help="Text file, COCO JSON, JSON lines, CSV, TSV or Parquet.")] = None
     images: Annotated[Path | None, typer.Option(help="Folder of images, for svd instead of captions.")] = None

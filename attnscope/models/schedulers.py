@@ -88,7 +88,7 @@ def scaled_timesteps(pipe: Any, steps: int, scale: float) -> list[int]:
     """The timesteps whose noise levels are a scheduler's own times a factor.
 
     A model of another resolution decides the same things at other noise levels: a factor of 4 undoes
-    the shift of the embedded model's schedule.
+    the shift of the embedded models' schedule.
 
     Args:
         pipe: a pipeline over a discrete noise schedule.

@@ -210,7 +210,7 @@ def test_no_help_says_a_default_in_other_words_than_the_rest(name):
     ("name", "count"), [("convergence", 64), ("ablate", 100), ("generate", 8), ("bench", 100)]
 )
 def test_help_says_how_many_captions_there_are_by_default(name, count):
-    assert f"all of a file, {count} of the embedded model's own" in helped(f"attnscope {name}")
+    assert f"all of a file, {count} of an embedded model's own" in helped(f"attnscope {name}")
     assert get_type_hints_of(name)["shown"].embedded == count
 
 
