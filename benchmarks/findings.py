@@ -36,6 +36,12 @@ FEW_STEPS = STUDIES | {
     "seeds": f"ablate --gate 50% --seeds 0,1,2 --limit 60 {_IMAGES}",
 }
 """Of a model whose four steps leave little; of self-attention they leave nothing to reuse, so it has eight."""
+ALONE = {
+    "shapes": {
+        "four": f"ablate --gate 50% --schedulers dpm,lcm --steps 4 --limit 200 --features none {_IMAGES}"
+    }
+}
+"""Studies of one model: here, whether it is its few steps that set the distilled model apart."""
 AGAIN = {"cross": "efficientnet-lite0"}
 """A study whose images are judged once more, by other features."""
 
@@ -45,7 +51,7 @@ KEPT = ("arms", "controls", "frontier")
 
 def commands(model: str, runs: Path) -> list[tuple[str, list[str]]]:
     """Names and arguments of all studies of a model, in the order in which they run."""
-    studies = FEW_STEPS if model.endswith("-lcm") else STUDIES
+    studies = (FEW_STEPS if model.endswith("-lcm") else STUDIES) | ALONE.get(model, {})
     made = []
     for name, text in studies.items():
         arguments = [*shlex.split(text), "--model", model, "--out", str(runs / model / name)]
@@ -57,13 +63,8 @@ def commands(model: str, runs: Path) -> list[tuple[str, list[str]]]:
 
 def keep(folder: Path, name: str, model: str) -> None:
     """Copy what the documents need of a finished study: ``arms.csv`` of ``self`` as ``self-arms.csv``."""
-    plot = [
-        sys.executable,
-        "-m",
-        "attnscope",
-        "plot",
-        str(folder),
-    ]  # writes what --quiet does not
+    # Without --quiet, so that every table is written.
+    plot = [sys.executable, "-m", "attnscope", "plot", str(folder)]
     subprocess.run(plot, check=True, stdout=subprocess.DEVNULL)
     to = ROOT / "docs" / "findings" / model
     to.mkdir(parents=True, exist_ok=True)

@@ -42,12 +42,10 @@ class PixArt(Family):
 
         It was made for DMD; a scheduler whose step tells the next latents alone has none.
         """
+        if steps != 1 or type(pipe).__name__ != _ALPHA:
+            return
         told = str(inspect.signature(pipe.scheduler.step).return_annotation)
-        if (
-            steps == 1
-            and type(pipe).__name__ == _ALPHA
-            and "SchedulerOutput" in re.findall(r"\w+", told)
-        ):
+        if "SchedulerOutput" in re.findall(r"\w+", told):
             raise InputError(
                 f"{_ALPHA} makes a single step only by a scheduler that guesses x_0, which "
                 f"{type(pipe.scheduler).__name__} does not tell: choose 2 steps or more"
