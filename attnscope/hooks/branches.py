@@ -74,3 +74,9 @@ def widened(output: Any, rows: int, times: int) -> Any:
     if isinstance(output, (list, tuple)):
         return type(output)(widened(part, rows, times) for part in output)
     return output
+
+
+def first_tensor(output: Any) -> Tensor:
+    """The prediction in what a denoiser returns: a tuple, or an output class of diffusers."""
+    prediction: Tensor = output[0] if isinstance(output, tuple) else output.sample
+    return prediction

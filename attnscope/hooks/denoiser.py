@@ -1,7 +1,7 @@
 """The hook on a denoiser: what a plan does to one call of it, and what observers see of it.
 
 Here a guidance branch is dropped and the text is replaced; attention has a hook of its own
-(:mod:`attnscope.hooks.attention`). Torch's hooks are used, since one of diffusers' ``HookRegistry``
+(:mod:`attnscope.hooks.site`). Torch's hooks are used, since one of diffusers' ``HookRegistry``
 on the denoiser dies after its first call under ``enable_model_cpu_offload``.
 """
 
@@ -14,13 +14,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from attnscope.hooks import refusals
-from attnscope.hooks.attention import left_out_of_graphs
-from attnscope.hooks.branches import narrowed, widened
+from attnscope.hooks.branches import first_tensor, narrowed, widened
 from attnscope.hooks.clock import Clock
 from attnscope.hooks.listening import contexts_heard, latents_heard
 from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.null_text import NullText
 from attnscope.hooks.observer import Observer
+from attnscope.hooks.site import left_out_of_graphs
 from attnscope.models.predictions import check_step
 from attnscope.plans.base import Baseline, Plan
 from attnscope.plans.trajectory import Trajectory
@@ -39,7 +39,9 @@ class DenoiserHook:
     3. Where the plan says so, the conditional branch is given the encoding of "" to read.
     4. Where the plan drops a guidance branch, its rows leave every argument that has them.
     5. The denoiser computes. Its output is kept until the step ends, for observers of the noise.
-    6. The branch that stayed is returned in the place of both, so the pipeline gets its rows.
+    6. The branch that stayed is returned in the place of both, so the pipeline gets its rows. Where
+       the plan goes on with the last guidance, the other branch's place holds the prediction less the
+       difference that both had when they last ran.
 
     When the scheduler ends the step, :meth:`end_step` shows observers the latents and the noise.
 
@@ -73,6 +75,7 @@ class DenoiserHook:
         self._control_rows: int | None = None
         self._times = 1  # that the output is to stand in what the pipeline gets
         self._given: Any = None
+        self._difference: Tensor | None = None
         self._predictions: list[tuple[Moment, Tensor]] = []
 
     @contextlib.contextmanager
@@ -104,7 +107,7 @@ class DenoiserHook:
 
     def forget(self) -> None:
         """Free what was kept for the step and for the run."""
-        self._given = None
+        self._given = self._difference = None
         self._predictions.clear()
         if self._null_text is not None:
             self._null_text.forget()
@@ -154,9 +157,34 @@ class DenoiserHook:
             return None
         moment = self._clock.moment
         if any(observer.watches_noise for observer in self._observers):
-            prediction = output[0] if isinstance(output, tuple) else output.sample
-            self._predictions.append((moment, prediction))
-        return None if self._times == 1 else widened(output, moment.rows, self._times)
+            self._predictions.append((moment, first_tensor(output)))
+        if self._times == 1:
+            self._keep_difference(moment, output)
+            return None
+        return self._guided_on(moment, widened(output, moment.rows, self._times))
+
+    def _keep_difference(self, moment: Moment, output: Any) -> None:
+        """Keep what guidance adds, conditional less unconditional, if a later step goes on with it."""
+        if self._trajectory is None or not any(self._trajectory.directions[moment.step :]):
+            return
+        run = self._clock.run
+        assert run is not None, "a call of the pipeline's belongs to a run"
+        rows = [run.rows_of(branch, moment.batch) for branch in ("cond", "uncond")]
+        if None not in rows and moment.rows == moment.batch:
+            cond, uncond = (first_tensor(output)[part] for part in rows)
+            self._difference = cond - uncond
+
+    def _guided_on(self, moment: Moment, output: Any) -> Any:
+        """The output with the unconditional branch where the last difference would have it."""
+        weight = self._carried_out.directions[moment.step]
+        run = self._clock.run
+        if not weight or self._difference is None or run is None:
+            return output
+        rows = run.rows_of("uncond", moment.batch)
+        if rows is not None:
+            prediction = first_tensor(output)  # its own memory, since it was just made of two
+            prediction[rows] -= weight * self._difference
+        return output
 
     def end_step(self, moment: Moment, guided: Tensor, sample: Tensor) -> None:
         """The scheduler is about to end the step.

@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 from torch import nn
 
 from attnscope.errors import InputError
-from attnscope.hooks.attention import needs_apart
+from attnscope.hooks.apart import adds_its_input
+from attnscope.kinds import KINDS, in_words
 from attnscope.notices import warn
 from attnscope.plans.base import Branch, Plan, check_kinds
 from attnscope.sites.attention import find_denoiser, unwrapped
@@ -192,25 +193,30 @@ def check_compiled(denoiser: nn.Module) -> bool:
 
 def _check_sites(plan: Plan, denoiser: Denoiser) -> None:
     name, sites = denoiser.class_name, denoiser.sites
-    acted = [site for site in sites if site.kind in plan.kinds]
+    everything = (*sites, *denoiser.around)
+    acted = [site for site in everything if site.kind in plan.kinds]
     joint = sum(site.kind == "joint" for site in sites)
     if not acted:
-        kinds = sorted({site.kind for site in sites})
+        kinds = sorted({site.kind for site in everything} - {"latent"})
         raise InputError(
-            f"{plan} acts on {' and '.join(plan.kinds)}-attention, but {name} has only "
-            f"{' and '.join(kinds)}-attention; joint attention is left alone"
+            f"{plan} acts on {' and '.join(map(in_words, plan.kinds))}, but {name} has only "
+            f"{', '.join(map(in_words, kinds))}"
+            + ("; joint attention is left alone" if joint else "")
         )
-    if joint and "joint" in plan.kinds:
+    missing = set(plan.modules) - {site.name for site in everything}
+    if missing:
         raise InputError(
-            f"{plan} acts on joint attention, whose outputs for text and image {name} makes at once "
-            "and which is not kept: leave 'joint' out of its kinds (cost_of counts what it would save)"
+            f"{plan} names {len(missing)} of {len(plan.modules)} modules that this {name} does not "
+            f"have, such as {min(missing)!r}: it was made for another model"
         )
-    if joint:
+    if joint and "joint" not in plan.kinds and {"cross", "self"} & {*plan.kinds}:
         warn(f"{name}: {plan} leaves its {joint} joint attention sites alone")
     for site in acted:
         module = denoiser.submodule(site)
+        if site.kind not in KINDS:
+            continue
         if "AddedKV" in type(getattr(module, "processor", None)).__name__ or (
-            needs_apart(module) and not hasattr(module, "rescale_output_factor")
+            adds_its_input(module) and not hasattr(module, "rescale_output_factor")
         ):
             raise InputError(
                 f"{name}: {site.name} adds its input to its output in a way that cannot be switched "

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from attnscope.hooks.attention import AttentionHook
 from attnscope.hooks.moments import Denoising
+from attnscope.hooks.site import SiteHook
 from attnscope.notices import warn
 from attnscope.plans.base import Plan
 from attnscope.plans.trajectory import Trajectory
 from attnscope.sites.denoiser import Denoiser
 
 
-def warn_of_block(runs: Sequence[Denoising], hooks: Sequence[AttentionHook]) -> None:
+def warn_of_block(runs: Sequence[Denoising], hooks: Sequence[SiteHook]) -> None:
     """Say it when a ``Trace`` saw no denoising, or some sites were never called.
 
     Args:
@@ -65,7 +65,7 @@ def warn_of_idleness(run: Denoising, carried_out: Trajectory, plan: Plan) -> Non
         warn(f"there was no guidance that {plan} could cut off")
 
 
-def warn_of_lost_sites(plan: Plan, denoiser: Denoiser, hooks: Sequence[AttentionHook]) -> None:
+def warn_of_lost_sites(plan: Plan, denoiser: Denoiser, hooks: Sequence[SiteHook]) -> None:
     """Say it when the calls have shown that a plan has no site of a kind it was to act on.
 
     Args:

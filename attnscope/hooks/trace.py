@@ -18,27 +18,22 @@ import pandas as pd
 from torch import Tensor, nn
 
 from attnscope.hooks import refusals, shortfalls
-from attnscope.hooks.around import watched
-from attnscope.hooks.attention import (
-    AttentionHook,
-    attended_from,
-    completed,
-    counted,
-    forget_child_registries,
-    hooked,
-    needs_apart,
-)
+from attnscope.hooks.apart import Given, first_of, way_of
 from attnscope.hooks.clock import Clock
 from attnscope.hooks.denoiser import DenoiserHook
 from attnscope.hooks.display import as_html, as_line
 from attnscope.hooks.encodings import Encodings
 from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import Observer, as_observers
+from attnscope.hooks.site import SiteHook, counted, forget_child_registries, hooked
+from attnscope.kinds import KINDS
+from attnscope.models.schedulers import levels_of
 from attnscope.plans.base import Action, Baseline, Plan
+from attnscope.plans.options import Levels
 from attnscope.plans.text_form import parse
 from attnscope.plans.trajectory import Trajectory, made
-from attnscope.sites.around import stream
-from attnscope.sites.attention import confirmed_kind, find_denoiser, unwrapped
+from attnscope.sites.around import LATENTS, stream
+from attnscope.sites.attention import Site, confirmed_kind, find_denoiser, unwrapped
 from attnscope.sites.denoiser import Denoiser
 
 _traced: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Trace]] = weakref.WeakKeyDictionary()
@@ -54,7 +49,7 @@ class Trace:
 
     What happens to one attention call:
 
-    1. Its :class:`~attnscope.hooks.attention.AttentionHook` asks :meth:`before`. The clock knows
+    1. Its :class:`~attnscope.hooks.site.SiteHook` asks :meth:`before`. The clock knows
        which run, step and guidance branch the call belongs to; calls of others pass untouched.
     2. Where the plan reuses the site's output at this step, what was stored is returned, averaged
        over guidance branches if one was dropped since. Steps 3 to 5 are left out.
@@ -104,7 +99,7 @@ class Trace:
         self._compiled = refusals.check_compiled(self.denoiser)
         self._model_keeps = refusals.model_keeps(self._of)
         self._encodings = Encodings(pipe)
-        self._hooks: list[AttentionHook] = []
+        self._hooks: list[SiteHook] = []
         self._trajectory: Trajectory | None = None
         self._undo = contextlib.ExitStack()
         self._entered = self._failed = False
@@ -125,13 +120,11 @@ class Trace:
                 observer.engage((*self.sites, *self._of.around))
                 undo.callback(observer.release)
             undo.callback(forget_child_registries, module)
-            for site in self.sites:  # every one, since the first call may show another kind
-                attention = self._of.submodule(site)
-                apart = bool(self.plan.kinds) and site.kind != "joint" and needs_apart(attention)
-                hook = AttentionHook(site, self, apart=apart)
-                undo.enter_context(hooked(attention, hook))
+            for site in self._hooked:
+                module_there = self._of.submodule(site)
+                hook = SiteHook(site, self, way_of(site, module_there, acts=bool(self.plan.kinds)))
+                undo.enter_context(hooked(module_there, hook))
                 self._hooks.append(hook)
-            undo.enter_context(watched(self._of, self.observers, self._clock))
             undo.enter_context(self._encodings.listening())
             undo.enter_context(self._denoiser_hook.hooked())
             undo.callback(self._forget)
@@ -152,62 +145,84 @@ class Trace:
         """Take every hook away, as leaving the block does; a second time does nothing."""
         self._undo.close()
 
-    def before(self, hook: AttentionHook, module: nn.Module, given: Tensor) -> Tensor | None:
-        """The output of an attention call that the plan reuses, or ``None`` to compute it."""
+    @property
+    def _hooked(self) -> tuple[Site, ...]:
+        """All attention, since the first call may show another kind, and what else is acted on or watched.
+
+        The latents are no module's: the hook on the denoiser shows them.
+        """
+        wanted = (
+            site
+            for site in self._of.around
+            if site != LATENTS
+            and (site.kind in self.plan.kinds or any(o.wants(site) for o in self.observers))
+        )
+        return *self.sites, *wanted
+
+    def before(self, hook: SiteHook, module: nn.Module, given: Given) -> Any | None:
+        """The output of a call that the plan leaves out, or ``None`` to compute it."""
         moment = self._clock.moment
-        reuses = hook.settled and hook.actions[moment.step] is Action.REUSE
-        if not reuses or self._clock.is_elsewhere:
+        computes = not hook.settled or hook.actions[moment.step].computes
+        if computes or self._clock.is_elsewhere:
             return None
-        output = hook.reuse(given, moment, self._clock.caller)
-        if hook.apart:
-            output = completed(module, output, given)
-        self._show(hook, output)
+        own = hook.reuse(first_of(*given), moment, self._clock.caller)
+        output = hook.way.completed(module, own, given)
+        self._show(hook, module, given, output)
         return output
 
-    def after(
-        self,
-        hook: AttentionHook,
-        module: nn.Module,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        result: Any,
-    ) -> Any:
-        """Store what an attention module computed if the plan says so, and show it to observers."""
+    def after(self, hook: SiteHook, module: nn.Module, given: Given, result: Any) -> Any:
+        """Store what a module computed if the plan says so, and show it to observers."""
+        output = hook.way.output(module, result, given)
         if self._clock.is_elsewhere:
-            return completed(module, result, attended_from(args, kwargs)) if hook.apart else result
+            return output
         if not hook.settled:
-            kind = confirmed_kind(hook.site, module, args, kwargs, result)
+            kind = hook.site.kind
+            if kind in KINDS:
+                kind = confirmed_kind(hook.site, module, *given, result)
             hook.settle(replace(hook.site, kind=kind), self.observers)
         hook.computed += 1
         moment = self._clock.moment
         if hook.actions[moment.step] is Action.STORE:
             # Graphs on a GPU write into the same memory again.
-            given = attended_from(args, kwargs)
-            hook.store(result, given, moment, self._clock.caller, copy=self._compiled)
-        if hook.apart:
-            result = completed(module, result, attended_from(args, kwargs))
-        if hook.watchers:
-            self._show(hook, stream(hook.site, result, module, args, kwargs))
-        return result
+            own = hook.way.own(module, result, given)
+            hook.store(own, first_of(*given), moment, self._clock.caller, copy=self._compiled)
+        self._show(hook, module, given, output)
+        return output
 
-    def _show(self, hook: AttentionHook, seen: Tensor) -> None:
-        for observer in hook.watchers:
-            observer.see(hook.site, self._clock.moment, seen)
+    def _show(self, hook: SiteHook, module: nn.Module, given: Given, output: Any) -> None:
+        if hook.watchers:
+            seen = stream(hook.site, output, module, *given)
+            for observer in hook.watchers:
+                observer.see(hook.site, self._clock.moment, seen)
 
     @property
-    def _all_hooks(self) -> tuple[AttentionHook | DenoiserHook, ...]:
+    def _all_hooks(self) -> tuple[SiteHook | DenoiserHook, ...]:
         return *self._hooks, self._denoiser_hook
 
     def _start(self, run: Denoising) -> None:
         run.reading = self._encodings.collected()
         self._compiled = refusals.check_run(self.plan, self.pipe, self._of)
-        if self._trajectory is None or self._trajectory.steps != run.steps:
-            self._trajectory = made(self.plan, run.steps, kept=self._model_keeps)
+        found = made(self.plan, run.steps, kept=self._model_keeps, levels=self._levels(run.steps))
+        if found != self._trajectory:
+            self._trajectory = found
             for hook in self._all_hooks:
                 hook.follow(self._trajectory)
         self._forget()
         for observer in self.observers:
             observer.start(run, self.pipe.scheduler)
+
+    def _levels(self, steps: int) -> Levels:
+        """Log-SNR at every step of the run that begins, for a plan that does anything.
+
+        A run that starts late, as image-to-image does, has its steps from there on.
+        """
+        if self.plan == Baseline():
+            return None
+        found = levels_of(self.pipe.scheduler)
+        if found is None:
+            return None
+        own = found[getattr(self.pipe.scheduler, "begin_index", None) or 0 :]
+        return (*own, *(found[-1:] * (steps - len(own))))
 
     def _end_step(self, moment: Moment, guided: Tensor, sample: Tensor) -> None:
         self._denoiser_hook.end_step(moment, guided, sample)

@@ -132,3 +132,20 @@ def known_scheduler(name: str | None) -> str | None:
     if name is not None and name not in SCHEDULERS:
         raise InputError(f"no such scheduler: {name!r} (choose {', '.join(SCHEDULERS)})")
     return name
+
+
+def levels_of(scheduler: Any) -> tuple[float, ...] | None:
+    """Log-SNR of x_t at every step that a scheduler is set to, in nats.
+
+    Args:
+        scheduler: after ``set_timesteps``.
+
+    Returns:
+        ``None`` where the scheduler does not tell (:func:`attnscope.models.predictions.log_snr`).
+    """
+    from attnscope.models.predictions import log_snr
+
+    try:
+        return tuple(map(float, log_snr(scheduler, scheduler.timesteps.cpu())))
+    except InputError:
+        return None

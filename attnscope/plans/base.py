@@ -16,7 +16,7 @@ Semantics: "Faster Diffusion via Temporal Attention Decomposition", sections 3 a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from typing import (
     TYPE_CHECKING,
@@ -28,8 +28,8 @@ from typing import (
 )
 
 from attnscope.errors import InputError
-from attnscope.kinds import KINDS
-from attnscope.plans.options import options_of
+from attnscope.kinds import ACTING
+from attnscope.plans.options import Levels, Nats, options_of
 
 if TYPE_CHECKING:
     from attnscope.plans.trajectory import Trajectory
@@ -40,7 +40,6 @@ Text = Literal["prompt", "null"]
 KEPT: tuple[Kept, ...] = ("both", "uncond", "cond", "model's")
 TEXTS: tuple[Text, ...] = ("prompt", "null")
 """What :meth:`Plan.keeps` and :meth:`Plan.text` may answer."""
-"""Of attention, as in :mod:`attnscope.sites`, which needs torch."""
 _MOST_STEPS = 1000
 """Training timesteps, and so the most steps that there can be."""
 
@@ -53,6 +52,15 @@ class Action(Enum):
     """Compute, and keep the result for later steps."""
     REUSE = "reuse"
     """Return what was kept, without computing."""
+    FORECAST = "forecast"
+    """Carry on, over log-SNR, along the line through the last two that were kept, without computing.
+
+    Where one alone was kept, or log-SNR is not known, what was kept is returned."""
+
+    @property
+    def computes(self) -> bool:
+        """Whether the module runs."""
+        return self in (Action.COMPUTE, Action.STORE)
 
 
 class AnySite(Protocol):
@@ -60,7 +68,7 @@ class AnySite(Protocol):
 
     @property
     def kind(self) -> str:
-        """``cross``, ``self`` or ``joint``."""
+        """One of :data:`attnscope.kinds.ACTING`, such as ``cross`` or ``feed-forward``."""
 
 
 PLANS: dict[str, type[Plan]] = {}
@@ -87,7 +95,13 @@ class Plan:
 
     name: ClassVar[str] = ""
     kinds: ClassVar[tuple[str, ...]] = ("cross", "self")
-    """The kinds of attention that the plan acts on."""
+    """The kinds of modules that the plan acts on, of :data:`attnscope.kinds.ACTING`."""
+    averages: ClassVar[bool] = True
+    """Whether what both branches stored is averaged for the one that stays, as T-GATE does.
+
+    If not, it goes on with what it stored itself."""
+    modules: ClassVar[tuple[str, ...]] = ()
+    """The modules that the plan names, all of which a denoiser must have; a rule by kinds has none."""
 
     def __post_init__(self) -> None:
         for name, option in options_of(type(self)).items():
@@ -108,6 +122,14 @@ class Plan:
     def text(self, step: int) -> Text:
         """What the conditional branch reads at a step: the prompt, or the encoding of ""."""
         return "prompt"
+
+    def direction(self, step: int) -> float:
+        """How much of the last guidance still counts at a step that keeps the conditional branch alone.
+
+        Guidance goes on along the difference of both branches' predictions when they last ran, times
+        this; 0 is none, and 1 leaves it as it was.
+        """
+        return 0.0
 
     def ever_drops(self) -> bool:
         """Whether a guidance branch is dropped at any step.
@@ -141,19 +163,38 @@ class Plan:
                 return True
         return False
 
-    def over(self, steps: int, *, kept: Branch = "uncond") -> Trajectory:
+    def over(self, steps: int, *, kept: Branch = "uncond", levels: Levels = None) -> Trajectory:
         """The plan made for a number of steps.
 
         Args:
             steps: how many there are.
             kept: the branch that stays where the plan leaves the choice to the model.
+            levels: log-SNR of x_t at every step in nats, rising; ``None`` where it is not known.
 
         Raises:
-            InputError: the plan's gate lies beyond the last step.
+            InputError: the plan's gate lies beyond the last step, or before the first where it is
+                said in nats.
         """
         from attnscope.plans.trajectory import Trajectory
 
-        return Trajectory(self, steps, kept)
+        return Trajectory(self.placed(levels), steps, kept, levels)
+
+    def placed(self, levels: Levels) -> Plan:
+        """The plan with steps in the place of what it says in nats of log-SNR.
+
+        Args:
+            levels: at every step, as of :meth:`over`.
+
+        Raises:
+            InputError: they are not known, or it says that a gate lies before the first.
+        """
+        options = options_of(type(self))
+        said = {n: v for n in options if isinstance(v := getattr(self, n), Nats)}
+        return (
+            replace(self, **{n: options[n].placed(n, v, levels) for n, v in said.items()})
+            if said
+            else self
+        )
 
     def __str__(self) -> str:
         own = self.name or type(self).__name__
@@ -175,17 +216,17 @@ class Baseline(Plan):
 
 
 def check_kinds(plan: Plan) -> None:
-    """Refuse a plan that acts on something else than kinds of attention.
+    """Refuse a plan that acts on something else than kinds of modules.
 
     Raises:
         InputError: with what they are and what they may be.
     """
     kinds: Any = plan.kinds
     listed = isinstance(kinds, (tuple, list, set, frozenset))
-    if not listed or any(kind not in KINDS for kind in kinds):
+    if not listed or any(kind not in ACTING for kind in kinds):
         raise InputError(
-            f"{whose(plan)}.kinds={kinds!r} are no kinds of attention: give a tuple of any of "
-            f"{', '.join(map(repr, KINDS))}, such as ('cross',)"
+            f"{whose(plan)}.kinds={kinds!r} are no kinds of modules: give a tuple of any of "
+            f"{', '.join(map(repr, ACTING))}, such as ('cross',)"
         )
 
 

@@ -44,7 +44,7 @@ class NullTextEarly(Plan):
 
     name: ClassVar[str] = "null-text-early"
     kinds: ClassVar[tuple[str, ...]] = ()
-    gate: Annotated[int, Option("m")]
+    gate: Annotated[int, Option("m", nats=True)]
 
     def text(self, step: int) -> Text:
         """What the conditional branch reads at a step."""

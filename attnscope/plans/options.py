@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from math import isfinite
 from typing import Any, get_type_hints
 
 from attnscope.errors import InputError
+
+Levels = tuple[float, ...] | None
+"""Log-SNR of x_t at every step in nats, rising; ``None`` where it is not known."""
+
+
+class Nats(float):
+    """A noise level in the place of a number of steps: log-SNR in nats, ``-1nat`` in the text form.
+
+    A gate belongs to a noise level rather than to a number of steps, so said like this it holds for
+    any number of them, and for any scheduler.
+    """
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return f"{float(self):g}nat"
 
 
 @dataclass(frozen=True)
@@ -19,11 +36,13 @@ class Option:
         letter: the paper's letter, or a word.
         least: the smallest whole number that it may be.
         choices: what it may be instead of a whole number.
+        nats: whether it may also be a noise level, :class:`Nats`.
     """
 
     letter: str
     least: int = 0
     choices: tuple[str, ...] = ()
+    nats: bool = False
 
     def named(self, name: str) -> str:
         """The option by its letter and the name of its field."""
@@ -41,14 +60,35 @@ class Option:
                 raise InputError(
                     f"{self.named(name)}={value!r}: choose {', '.join(most)} or {last}"
                 )
+        elif self.nats and isinstance(value, Nats) and isfinite(value):
+            pass
         elif isinstance(value, bool) or not isinstance(value, int) or value < self.least:
             raise InputError(
                 f"{self.named(name)}={value!r} is no whole number from {self.least} on"
             )
 
+    def placed(self, name: str, value: Nats, levels: Levels) -> int:
+        """How many steps lie before a noise level.
+
+        Raises:
+            InputError: the levels of the steps are not known, or too few lie before it.
+        """
+        if levels is None:
+            raise InputError(
+                f"{self.named(name)}={value} is a noise level, and those of the steps are not known "
+                "here: say it in steps, or use a scheduler that tells its own, such as `dpm`"
+            )
+        found = sum(level < value for level in levels)
+        if found < self.least:
+            raise InputError(
+                f"{self.named(name)}={value} lies before the first of the steps, which begins at "
+                f"{levels[0]:.3g}nat and ends at {levels[-1]:.3g}nat"
+            )
+        return found
+
 
 USUAL = {
-    "gate": Option("m", least=1),
+    "gate": Option("m", least=1, nats=True),
     "interval": Option("k", least=1),
     "warmup": Option("w"),
     "late_interval": Option("f", least=1),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from attnscope.errors import InputError
@@ -13,14 +13,30 @@ from attnscope.plans.base import (
     Plan,
     Text,
 )
+from attnscope.plans.options import Levels
 from attnscope.plans.text_form import parse
 
-Saving = Literal["guidance", "cross", "self", "joint"]
+Saving = Literal[
+    "guidance",
+    "cross",
+    "self",
+    "joint",
+    "feed-forward",
+    "block",
+    "resnet",
+    "transformer",
+    "sampler",
+]
 SAVINGS: dict[Saving, str] = {
     "guidance": "guidance cut-off",
     "cross": "cross-attention reuse",
     "self": "self-attention reuse",
     "joint": "joint attention reuse",
+    "feed-forward": "feed-forward reuse",
+    "block": "block reuse",
+    "resnet": "residual block reuse",
+    "transformer": "transformer reuse",
+    "sampler": "sampler reuse",
 }
 """The ways in which a plan saves."""
 
@@ -46,6 +62,24 @@ class Within(Plan):
         gate: int = getattr(self.plan, "gate", 0)
         return gate
 
+    @property
+    def averages(self) -> bool:  # type: ignore[override]
+        """What the whole plan says."""
+        return self.plan.averages
+
+    @property
+    def modules(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Those that the whole plan names."""
+        return self.plan.modules
+
+    def placed(self, levels: Levels) -> Plan:
+        """A part of the whole plan, placed."""
+        return replace(self, plan=self.plan.placed(levels))
+
+    def direction(self, step: int) -> float:
+        """What the whole plan says."""
+        return self.plan.direction(step)
+
     def action(self, site: AnySite, step: int) -> Action:
         """What the whole plan says."""
         return self.plan.action(site, step)
@@ -65,7 +99,7 @@ class Alone(Within):
 
     Args:
         plan: the whole plan, also in its text form.
-        saving: which part of it stays: ``guidance``, ``cross``, ``self`` or ``joint``.
+        saving: which part of it stays: ``guidance``, or a kind of modules such as ``cross``.
 
     Raises:
         InputError: there is no such plan or way.
@@ -81,7 +115,7 @@ class Alone(Within):
 
     @property
     def kinds(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The one kind of attention, if the plan acts on it."""
+        """The one kind of modules, if the plan acts on it."""
         return tuple(kind for kind in self.plan.kinds if kind == self.saving)
 
     def keeps(self, step: int) -> Kept:

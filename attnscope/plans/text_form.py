@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 from attnscope.errors import InputError
+from attnscope.kinds import in_words
 from attnscope.plans import guidance, null_text, reuse  # they register what they hold
 from attnscope.plans.base import (
     PLANS,
@@ -18,7 +19,7 @@ from attnscope.plans.base import (
     Text,
     check_kinds,
 )
-from attnscope.plans.options import options_of
+from attnscope.plans.options import Levels, Nats, options_of
 
 __all__ = ["PLANS", "Combined", "guidance", "null_text", "parse", "reuse"]
 
@@ -44,9 +45,7 @@ class Combined(Plan):
             check_kinds(plan)
         if len(self.plans) < 2:
             raise InputError("a combined plan needs two plans or more, as in 'cross-reuse:m=5+…'")
-        matters = {
-            f"{kind}-attention": [kind in p.kinds for p in self.plans] for kind in self.kinds
-        }
+        matters = {in_words(kind): [kind in p.kinds for p in self.plans] for kind in self.kinds}
         matters["guidance"] = [p.ever_drops() for p in self.plans]
         matters["the text"] = [p.ever_reads_null() for p in self.plans]
         for matter, acting in matters.items():
@@ -69,6 +68,24 @@ class Combined(Plan):
     def action(self, site: AnySite, step: int) -> Action:
         """What a site does at a step: what the plan says that acts on its kind."""
         return next(p for p in self.plans if site.kind in p.kinds).action(site, step)
+
+    @property
+    def averages(self) -> bool:  # type: ignore[override]
+        """Whether any of the plans that act on modules says so."""
+        return any(plan.averages for plan in self.plans if plan.kinds)
+
+    @property
+    def modules(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Those that any of the plans names."""
+        return tuple(name for plan in self.plans for name in plan.modules)
+
+    def placed(self, levels: Levels) -> Plan:
+        """The plans, placed."""
+        return Combined(tuple(plan.placed(levels) for plan in self.plans))
+
+    def direction(self, step: int) -> float:
+        """How much of the last guidance counts: as any of the plans says."""
+        return max(plan.direction(step) for plan in self.plans)
 
     def keeps(self, step: int) -> Kept:
         """Which guidance branches run at a step: fewer where any of the plans drops one."""
@@ -171,10 +188,14 @@ def _made(plan: str, values: str, text: str) -> Plan:
         name = names[key]
         if name in given:
             raise InputError(f"{key!r} is given twice in {text!r}")
-        if not options[name].choices and not re.fullmatch(r"-?[0-9]+", value):
+        level = re.fullmatch(r"(-?[0-9]*\.?[0-9]+) ?nats?", value) if options[name].nats else None
+        if level is None and not options[name].choices and not re.fullmatch(r"-?[0-9]+", value):
             more = ": values are parted by commas, as in m=10,k=5" if "=" in value else ""
             raise InputError(f"{part!r} in {text!r}: {value!r} is no whole number{more}")
-        given[name] = value if options[name].choices else int(value)
+        if level is not None:
+            given[name] = Nats(level.group(1))
+        else:
+            given[name] = value if options[name].choices else int(value)
     required = [field.name for field in fields(kind) if field.default is MISSING]
     missing = [options[name].named(name) for name in required if name not in given]
     if missing:

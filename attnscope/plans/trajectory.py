@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
+from attnscope.kinds import in_words
 from attnscope.plans.base import (
     KEPT,
     TEXTS,
@@ -21,6 +23,7 @@ from attnscope.plans.base import (
     check_kinds,
     whose,
 )
+from attnscope.plans.options import Levels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,21 +37,25 @@ class Trajectory:
         plan: what to do.
         steps: how many steps there are.
         kept: the branch that stays where the plan leaves the choice to the model.
+        levels: log-SNR of x_t at every step, as of :meth:`attnscope.plans.base.Plan.over`.
 
     Raises:
-        InputError: the plan's gate lies beyond the last step, there are no steps, or the plan's
-            kinds, or what it answers for a branch or the text, are none.
+        InputError: the plan's gate lies beyond the last step, there are no steps, there are not as
+            many levels, or the plan's kinds, or what it answers for a branch or the text, are none.
     """
 
     plan: Plan
     steps: int
     kept: Branch = "uncond"
+    levels: Levels = None
 
     def __post_init__(self) -> None:
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
             raise InputError(f"steps={self.steps!r} is no number of steps: choose 1 or more")
         if self.kept not in ("uncond", "cond"):
             raise InputError(f"kept={self.kept!r} is no guidance branch: choose 'uncond' or 'cond'")
+        if self.levels is not None and len(self.levels) != self.steps:
+            raise InputError(f"{len(self.levels)} noise levels do not fit {self.steps} steps")
         check_kinds(self.plan)
         gate = getattr(self.plan, "gate", 0)
         if isinstance(gate, (int, float)) and gate > self.steps:
@@ -103,18 +110,35 @@ class Trajectory:
         for step, action in enumerate(actions):
             if action is Action.STORE:
                 break
-            if action is Action.REUSE:
+            if not action.computes:
                 raise InputError(
                     f"{self.plan} reuses {_where(site)} at step {step} before it stored any: answer "
                     "Action.STORE at an earlier step"
                 )
-        wanted = False
+        wanted = 0  # of what was stored before
         for step in reversed(range(self.steps)):
             if actions[step] is Action.STORE:
                 actions[step] = Action.STORE if wanted else Action.COMPUTE
-                wanted = False
-            wanted = wanted or actions[step] is Action.REUSE
+                wanted = max(0, wanted - 1)
+            elif not actions[step].computes:
+                wanted = max(wanted, 2 if actions[step] is Action.FORECAST else 1)
         return tuple(actions)
+
+    def depth(self, site: AnySite) -> int:
+        """How many of the newest outputs of a site are kept: two where it forecasts."""
+        return 2 if Action.FORECAST in self.actions(site) else 1
+
+    def beyond(self, first: int, last: int, step: int) -> float:
+        """How far a step lies behind the last of two, in parts of what lies between these, over log-SNR.
+
+        Returns:
+            0 where log-SNR is not known, not finite or the same at both.
+        """
+        if self.levels is None:
+            return 0.0
+        before, here, there = (self.levels[number] for number in (first, last, step))
+        known = isfinite(before) and isfinite(here) and isfinite(there)
+        return (there - here) / (here - before) if known and here != before else 0.0
 
     def _answered(self, site: AnySite, step: int) -> Action:
         """What the plan answers for a site and a step."""
@@ -132,18 +156,21 @@ class Trajectory:
         if not isinstance(action, Action):
             raise InputError(
                 f"{whose(self.plan)}.action answers {action!r} for {_where(site)} at step {step}: "
-                "choose Action.COMPUTE, Action.STORE or Action.REUSE (attnscope.Action)"
+                "choose Action.COMPUTE, Action.STORE, Action.REUSE or Action.FORECAST (attnscope.Action)"
             )
         return action
 
     def last_reuses(self, site: AnySite) -> frozenset[int]:
         """The steps after which what a site stored is not needed any more."""
         actions = self.actions(site)
+        if Action.FORECAST in actions:  # what is stored next may be carried on from it
+            return frozenset({max(n for n, a in enumerate(actions) if not a.computes)})
         last, wanted = set(), False
         for step in reversed(range(self.steps)):
-            if actions[step] is Action.REUSE and not wanted:
+            reuses = not actions[step].computes
+            if reuses and not wanted:
                 last.add(step)
-            wanted = actions[step] is Action.REUSE or (wanted and actions[step] is Action.COMPUTE)
+            wanted = reuses or (wanted and actions[step] is Action.COMPUTE)
         return frozenset(last)
 
     def branches(self, step: int) -> tuple[Branch, ...]:
@@ -156,6 +183,19 @@ class Trajectory:
     def text(self, step: int) -> Text:
         """What the conditional branch reads at a step."""
         return self._texts[step]
+
+    @cached_property
+    def directions(self) -> tuple[float, ...]:
+        """How much of the last guidance counts at every step; see :meth:`attnscope.Plan.direction`."""
+        return tuple(
+            float(self.plan.direction(step)) if self.branches(step) == ("cond",) else 0.0
+            for step in range(self.steps)
+        )
+
+    @property
+    def averages(self) -> bool:
+        """Whether what both branches stored is averaged once one is dropped."""
+        return self.plan.averages
 
     @cached_property
     def guided_steps(self) -> int:
@@ -201,7 +241,7 @@ class _Example:
     kind: str
 
 
-def made(plan: Plan, steps: int, *, kept: Branch = "uncond") -> Trajectory:
+def made(plan: Plan, steps: int, *, kept: Branch = "uncond", levels: Levels = None) -> Trajectory:
     """A plan made for a number of steps by its own :meth:`Plan.over`.
 
     Everything that carries a plan out, counts it or shows it makes it here.
@@ -210,17 +250,18 @@ def made(plan: Plan, steps: int, *, kept: Branch = "uncond") -> Trajectory:
         plan: of any kind.
         steps: how many there are.
         kept: the branch that stays where the plan leaves the choice to the model.
+        levels: log-SNR of x_t at every step, where it is known.
 
     Raises:
         InputError: the plan does not fit the steps, or what it answers is none (:class:`Trajectory`),
             or it overrides ``over`` by something that makes no trajectory over these steps.
     """
-    found: Any = plan.over(steps, kept=kept)
+    found: Any = plan.over(steps, kept=kept, levels=levels)
     if type(found) is not Trajectory or found.steps != steps:
         given = f"one over {found.steps} steps" if type(found) is Trajectory else repr(found)
         raise InputError(
             f"{whose(plan)}.over answers {given}: leave it as it is, or answer "
-            f"Trajectory(plan, {steps}, kept) of another plan"
+            f"Trajectory(plan, {steps}, kept, levels) of another plan"
         )
     return found
 
@@ -228,4 +269,4 @@ def made(plan: Plan, steps: int, *, kept: Branch = "uncond") -> Trajectory:
 def _where(site: AnySite) -> str:
     """A site by its name and kind, or by its kind alone."""
     name = getattr(site, "name", None)
-    return f"{site.kind}-attention" if name is None else f"{name} ({site.kind}-attention)"
+    return in_words(site.kind) if name is None else f"{name} ({in_words(site.kind)})"

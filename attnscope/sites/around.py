@@ -1,26 +1,35 @@
-"""What stands around attention in a denoiser: what the curves of attention are compared with.
+"""What stands around attention in a denoiser: it is compared with that, and plans may act on it too.
 
 - ``block``: the module that an attention site belongs to, which is a transformer block in all but
   the oldest U-Nets. Its output is the residual stream behind it: attention, feed-forward and what
   came in. Where text and image are two streams it is the image's; where they are one sequence
   (AuraFlow's, Chroma's and Lumina 2's single blocks) it is all of it, text included.
 - ``feed-forward``: the feed-forwards of these blocks, before they are added to the stream.
+- ``resnet``: the residual blocks of a U-Net (``ResnetBlock2D``) that leave the resolution alone.
+- ``transformer``: the whole transformers of a U-Net (``Transformer2DModel``), projections included.
+- ``sampler``: what halves and doubles the resolution of a U-Net by a convolution.
 - ``latent``: x_t, as the denoiser is given it, that is after the scheduler's ``scale_model_input``.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from diffusers.hooks._helpers import TransformerBlockRegistry
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from attnscope.errors import InputError
 from attnscope.families import Stream, stream_of_block
-from attnscope.sites.attention import Site, unwrapped
+from attnscope.kinds import Kind
+from attnscope.sites.attention import Site, block_of, unwrapped
 
 LATENTS = Site("x_t", "latent", "latents", -1)
 """Stands for the latents, which no module returns."""
@@ -31,16 +40,16 @@ _OF_THE_TEXT = ("_context", "_t", "txt_mlp", "txt_ff")
 
 
 def find_around(denoiser: nn.Module, sites: Sequence[Site]) -> tuple[Site, ...]:
-    """Blocks with attention, their feed-forwards, and the latents.
+    """Blocks with attention, their feed-forwards, the other parts of a U-Net, and the latents.
 
     Args:
         denoiser: a U-Net or transformer of diffusers, compiled or not.
         sites: its attention sites.
 
     Returns:
-        In the order of data flow; the block and the index of each are those of the attention site
-        before it. A feed-forward of the text stream alone (``ff_context``, ``txt_mlp``) is left
-        out.
+        In the order of data flow; the index of each is that of the attention site before it, and
+        so is the block of those that belong to one. A feed-forward of the text stream alone
+        (``ff_context``, ``txt_mlp``) is left out.
     """
     modules = dict(unwrapped(denoiser).named_modules())
     found: dict[str, Site] = {}
@@ -55,11 +64,50 @@ def find_around(denoiser: nn.Module, sites: Sequence[Site]) -> tuple[Site, ...]:
                 path = f"{name}.{leaf}"
                 found[path] = Site(path, "feed-forward", site.block, site.index)
         found[name] = Site(name, "block", site.block, site.index)
-    return (*found.values(), LATENTS)
+    return (*found.values(), *_of_a_unet(modules, sites), LATENTS)
+
+
+def _of_a_unet(modules: dict[str, nn.Module], sites: Sequence[Site]) -> list[Site]:
+    """Residual blocks, whole transformers and samplers of the stages of a U-Net."""
+    places = sorted(
+        (match, name, kind)
+        for name, module in modules.items()
+        if (match := _stage(name)) and (kind := _kind_in_a_unet(module))
+    )
+    attended = [(_stage(site.name), site.index) for site in sites]
+    return [
+        Site(name, kind, block_of(name), max((i for at, i in attended if at <= place), default=0))
+        for place, name, kind in places
+    ]
+
+
+def _kind_in_a_unet(module: nn.Module) -> Kind | None:
+    if isinstance(module, ResnetBlock2D):
+        return "resnet" if module.upsample is None and module.downsample is None else None
+    if isinstance(module, Transformer2DModel):
+        return "transformer" if module.is_input_continuous else None
+    if isinstance(module, (Downsample2D, Upsample2D)):
+        return "sampler" if module.use_conv else None
+    return None
+
+
+def _stage(name: str) -> tuple[int, ...]:
+    """Where a module of a U-Net's stages stands in the order of data flow; empty elsewhere."""
+    match = re.match(
+        r"(down|mid|up)_blocks?\.(?:(\d+)\.)?(resnets|attentions|downsamplers|upsamplers)\.(\d+)",
+        name,
+    )
+    if match is None:
+        return ()
+    way, stage, part, number = match.groups()
+    rank = ("resnets", "attentions").index(part) if part in ("resnets", "attentions") else 2
+    place = 99 if rank == 2 else int(number)
+    # In the middle a residual block stands before the first transformer, and one behind each.
+    return ("down", "mid", "up").index(way), int(stage or 0), place, rank
 
 
 def stream(
-    site: Site, output: Any, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    site: Site, output: Any, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Tensor:
     """The image's part of what a module returns.
 
@@ -90,8 +138,8 @@ def stream(
     if len(tensors) == 1:
         return tensors[0]
     kind: Any = type(module)
-    argument, place = _stream(kind)
-    given = _argument(argument, module, args, kwargs)
+    name, place = stream_of(kind)
+    given = argument(name, module, args, kwargs)
     known = parts[place] if place < len(parts) else None
     fitting = [part for part in tensors if isinstance(given, Tensor) and part.shape == given.shape]
     if isinstance(known, Tensor) and (not fitting or known.shape == fitting[0].shape):
@@ -100,8 +148,8 @@ def stream(
 
 
 @lru_cache(maxsize=256)
-def _stream(kind: type[nn.Module]) -> Stream:
-    """What is recorded of a class or of one that it is derived from, here or in diffusers."""
+def stream_of(kind: type[nn.Module]) -> Stream:
+    """Where a module has the image's stream: as recorded of its class or a base, here or in diffusers."""
     for base in kind.__mro__:
         if (ours := stream_of_block(base)) is not None:
             return ours
@@ -113,7 +161,7 @@ def _stream(kind: type[nn.Module]) -> Stream:
     return Stream()
 
 
-def _argument(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def argument(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """An argument of a call by its name; else the first one."""
     if name in kwargs:
         return kwargs[name]

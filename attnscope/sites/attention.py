@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -130,7 +130,7 @@ def find_sites(denoiser: nn.Module) -> tuple[Site, ...]:
         )
     names.sort(key=_flow)
     sites = [
-        Site(name, _kind(name, modules), _block(name), index) for index, name in enumerate(names)
+        Site(name, _kind(name, modules), block_of(name), index) for index, name in enumerate(names)
     ]
     if _text_is_in_the_sequence(denoiser, sites):
         sites = [
@@ -236,7 +236,8 @@ def _flow(name: str) -> int:
     return 0
 
 
-def _block(name: str) -> str:
+def block_of(name: str) -> str:
+    """The stage that a module belongs to, such as ``down_blocks.0``."""
     match = re.match(r"[^.]+(\.\d+)?", name)
     return match.group(0) if match else name
 
@@ -274,7 +275,7 @@ def _text_is_in_the_sequence(denoiser: nn.Module, sites: Sequence[Site]) -> bool
 
 
 def confirmed_kind(
-    site: Site, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    site: Site, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
 ) -> Kind:
     """The kind of a site as one call shows it.
 

@@ -28,7 +28,7 @@ from attnscope.models import building
 from attnscope.models.architectures import Architecture
 from attnscope.models.calling import call_options
 from attnscope.plans.reuse import TGate
-from attnscope.sites.around import _stream
+from attnscope.sites.around import stream_of
 from attnscope.sites.denoiser import Denoiser
 
 GENERAL = Family()
@@ -128,7 +128,7 @@ def test_a_family_is_one_file_and_everybody_asks_it(own):
     vars(found)["sites"] = ()  # it has no attention, which matters not here
     assert model_keeps(found) == "cond"
     block = type("Derived", (type("OwnBlock", (nn.Module,), {}),), {})
-    assert _stream(block) == Stream("states", 1)
+    assert stream_of(block) == Stream("states", 1)
     kept = narrowed({"own_ids": [1, 2], "other": [1, 2]}, 2, slice(0, 1))
     assert kept["own_ids"] == [1, 2]
     habits = {"__module__": "diffusers.pipelines.own", "__call__": lambda self: None}

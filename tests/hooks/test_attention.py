@@ -11,8 +11,9 @@ from attnscope import (
     TGate,
     Trace,
 )
-from attnscope.hooks.attention import AttentionHook
+from attnscope.hooks.apart import Whole
 from attnscope.hooks.moments import Moment
+from attnscope.hooks.site import SiteHook
 from attnscope.sites.attention import Site
 
 PLANS = {
@@ -116,27 +117,27 @@ def test_lumina_under_a_plan_gives_what_it_gives_with_the_outputs_put_in_by_hand
 )
 def test_an_image_that_changes_its_size_within_a_run_is_an_error(name, plan):
     loop = denoisers.Loop(name)
-    message = r"of \[1, 4, \d+\] and is now called on \[1, 8, \d+\]: the batch or the image changed"
+    message = r"of \[1, 4, \d+\] and is now called on \[1, 8, \d+\]: the batch, the image or the guidance changed"
     with pytest.raises(RuntimeError, match=message), Trace(loop, plan=plan):
         loop(4, grow_at=2)
 
 
 def test_a_result_whose_rows_are_no_batch_has_no_mean_of_branches():
-    hook = AttentionHook(Site("attn", "cross", "blocks.0", 0), None, apart=False)
+    hook = SiteHook(Site("attn", "cross", "blocks.0", 0), None, Whole())
     given, turned = torch.zeros(4, 6, 8), torch.zeros(6, 4, 8)
     both, one = Moment(0, 0, 4, 4), Moment(1, 0, 4, 2)
-    hook.store(turned, given, both, 0, copy=False)
+    hook.store((turned,), given, both, 0, copy=False)
     assert hook.reuse(given, Moment(1, 0, 4, 4), 0) is not None
     with pytest.raises(RuntimeError, match=r"made \[6, 4, 8\] of \[4, 6, 8\]: which rows"):
         hook.reuse(given[:2], one, 0)
 
 
 def test_the_mean_of_branches_is_taken_once_and_fits_the_smaller_batch():
-    hook = AttentionHook(Site("attn", "cross", "blocks.0", 0), None, apart=False)
+    hook = SiteHook(Site("attn", "cross", "blocks.0", 0), None, Whole())
     given, result = torch.zeros(4, 6, 8), torch.randn(4, 6, 2, 4)
-    hook.store(result, given, Moment(0, 0, 4, 4), 0, copy=False)
+    hook.store((result,), given, Moment(0, 0, 4, 4), 0, copy=False)
     mean = (result[:2] + result[2:]) / 2
     for step in (1, 2):
-        assert torch.equal(hook.reuse(given[:2], Moment(step, 0, 4, 2), 0), mean)
+        assert torch.equal(hook.reuse(given[:2], Moment(step, 0, 4, 2), 0)[0], mean)
     with pytest.raises(RuntimeError, match=r"of \[2, 6, 8\] and is now called on \[4, 6, 8\]"):
         hook.reuse(given, Moment(3, 0, 4, 4), 0)

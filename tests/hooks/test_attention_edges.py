@@ -11,8 +11,9 @@ from diffusers.hooks import HookRegistry, ModelHook
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 
-from attnscope.hooks.attention import AttentionHook, attended_from, completed, hooked, needs_apart
+from attnscope.hooks.apart import SelfAdding, Whole, adds_its_input, first_of
 from attnscope.hooks.moments import Moment
+from attnscope.hooks.site import SiteHook, hooked
 from attnscope.plans.base import Action
 from attnscope.plans.reuse import TGate
 from attnscope.sites.attention import Site
@@ -41,10 +42,10 @@ class Conductor:
         self.instead, self.given, self.results = instead, [], []
 
     def before(self, hook, module, given):
-        self.given.append(given)
+        self.given.append(first_of(*given))
         return self.instead
 
-    def after(self, hook, module, args, kwargs, result):
+    def after(self, hook, module, given, result):
         self.results.append(result)
         return result
 
@@ -71,8 +72,8 @@ class Around(ModelHook):
         return self.fn_ref.original_forward(*args, **kwargs) + self.number
 
 
-def hook_of(conductor, apart=False):
-    return AttentionHook(Site("attn", "self", "block", 0), conductor, apart=apart)
+def hook_of(conductor, way=None):
+    return SiteHook(Site("attn", "self", "block", 0), conductor, way or Whole())
 
 
 def state(module):
@@ -85,16 +86,16 @@ def state(module):
 def test_a_result_taken_apart_is_completed_to_what_the_module_gives(residual, factor):
     module = Attention(residual, factor)
     conductor = Conductor()
-    with hooked(module, hook_of(conductor, apart=True)):
+    with hooked(module, hook_of(conductor, SelfAdding())):
         alone = module(GIVEN)
         assert (module.residual_connection, module.rescale_output_factor) == (residual, factor)
     assert torch.equal(alone, 2 * GIVEN)
-    assert torch.equal(completed(module, alone, GIVEN), module(GIVEN))
+    assert torch.equal(SelfAdding().output(module, alone, ((GIVEN,), {})), module(GIVEN))
 
 
 def test_a_module_that_fails_has_its_switches_back():
     module = Attention(True, 2.0)
-    with hooked(module, hook_of(Conductor(), apart=True)), pytest.raises(TypeError):
+    with hooked(module, hook_of(Conductor(), SelfAdding())), pytest.raises(TypeError):
         module("no tensor")
     assert (module.residual_connection, module.rescale_output_factor) == (True, 2.0)
     assert torch.equal(module(GIVEN), 1.5 * GIVEN)
@@ -112,7 +113,7 @@ def test_a_module_that_fails_has_its_switches_back():
     ids=["neither", "residual", "halved", "doubled", "without switches"],
 )
 def test_results_are_taken_apart_where_there_is_something_to_take(module, apart):
-    assert needs_apart(module) is apart
+    assert adds_its_input(module) is apart
 
 
 def test_a_result_is_whole_where_nothing_is_taken_apart():
@@ -133,10 +134,11 @@ def test_what_is_returned_instead_is_not_computed(by_name):
 
 
 def test_a_module_attends_from_its_first_argument():
-    assert attended_from((GIVEN, 1), {}) is GIVEN
-    assert attended_from((), {"hidden_states": GIVEN}) is GIVEN
-    assert attended_from((GIVEN,), {"hidden_states": None}) is GIVEN
-    assert attended_from((), {}) is None
+    assert first_of((GIVEN, 1), {}) is GIVEN
+    assert first_of((), {"hidden_states": GIVEN}) is GIVEN
+    assert first_of((), {"input_tensor": GIVEN}) is GIVEN
+    assert first_of((GIVEN,), {"hidden_states": None}) is GIVEN
+    assert first_of((), {}) is None
 
 
 def test_a_module_is_restored_to_the_letter():
@@ -246,25 +248,25 @@ def at(step, batch=1, rows=None):
 def test_what_is_kept_is_the_result_itself_or_a_copy_of_it():
     for copy in (False, True):
         hook, result = hook_of(None), GIVEN.clone()
-        hook.store(result, GIVEN, at(0), 0, copy=copy)
-        kept = hook.reuse(GIVEN, at(1), 0)
+        hook.store((result,), GIVEN, at(0), 0, copy=copy)
+        (kept,) = hook.reuse(GIVEN, at(1), 0)
         assert torch.equal(kept, GIVEN)
         assert (kept.data_ptr() == result.data_ptr()) is not copy
 
 
 def test_a_copy_outlives_what_it_was_copied_from():
     hook, result = hook_of(None), GIVEN.clone()
-    hook.store(result, GIVEN, at(0), 0, copy=True)
+    hook.store((result,), GIVEN, at(0), 0, copy=True)
     result.zero_()
-    assert torch.equal(hook.reuse(GIVEN, at(1), 0), GIVEN)
+    assert torch.equal(hook.reuse(GIVEN, at(1), 0)[0], GIVEN)
 
 
 @pytest.mark.parametrize("inference", [False, True])
 def test_a_result_that_was_changed_in_place_is_not_reused(inference):
     with torch.inference_mode(inference):
         hook, result = hook_of(None), GIVEN.clone()
-        hook.store(result, GIVEN, at(0), 0, copy=False)
-        assert torch.equal(hook.reuse(GIVEN, at(1), 0), GIVEN)
+        hook.store((result,), GIVEN, at(0), 0, copy=False)
+        assert torch.equal(hook.reuse(GIVEN, at(1), 0)[0], GIVEN)
         if inference:  # such tensors do not count their changes
             return
     result.add_(1)
@@ -275,32 +277,32 @@ def test_a_result_that_was_changed_in_place_is_not_reused(inference):
 def test_what_is_kept_has_no_gradient():
     hook, result = hook_of(None), (GIVEN.clone().requires_grad_() * 2)
     for copy, caller in ((False, "cond"), (True, "uncond")):
-        hook.store(result, GIVEN, at(0), caller, copy=copy)
-        assert not hook.reuse(GIVEN, at(1), caller).requires_grad
+        hook.store((result,), GIVEN, at(0), caller, copy=copy)
+        assert not hook.reuse(GIVEN, at(1), caller)[0].requires_grad
 
 
 def test_what_was_stored_for_fewer_rows_than_the_call_has_is_an_error():
     hook = hook_of(None)
-    hook.store(GIVEN.repeat(4, 1, 1), GIVEN.repeat(4, 1, 1), at(0, 4), 0, copy=False)
+    hook.store((GIVEN.repeat(4, 1, 1),), GIVEN.repeat(4, 1, 1), at(0, 4), 0, copy=False)
     with pytest.raises(RuntimeError, match=r"of \[4, 3, 2\] and is now called on \[1, 3, 2\]"):
         hook.reuse(GIVEN, at(1, 2, 1), 0)
 
 
 def test_a_module_that_is_called_twice_in_a_step_is_an_error():
     hook = hook_of(None)
-    hook.store(GIVEN, GIVEN, at(0), 0, copy=False)
-    hook.store(GIVEN, GIVEN, at(0), 1, copy=False)  # another call of the denoiser
+    hook.store((GIVEN,), GIVEN, at(0), 0, copy=False)
+    hook.store((GIVEN,), GIVEN, at(0), 1, copy=False)  # another call of the denoiser
     with pytest.raises(RuntimeError, match="attn is called several times in a step"):
-        hook.store(GIVEN, GIVEN, at(0), 0, copy=False)
-    hook.store(2 * GIVEN, GIVEN, at(1), 0, copy=False)
-    assert torch.equal(hook.reuse(GIVEN, at(2), 0), 2 * GIVEN)
-    assert torch.equal(hook.reuse(GIVEN, at(2), 1), GIVEN)
+        hook.store((GIVEN,), GIVEN, at(0), 0, copy=False)
+    hook.store((2 * GIVEN,), GIVEN, at(1), 0, copy=False)
+    assert torch.equal(hook.reuse(GIVEN, at(2), 0)[0], 2 * GIVEN)
+    assert torch.equal(hook.reuse(GIVEN, at(2), 1)[0], GIVEN)
 
 
 def test_what_is_stored_and_reused_is_counted():
     hook = hook_of(None)
     for step, stored in enumerate((1, 2)):
-        hook.store(GIVEN, GIVEN, at(step), 0, copy=False)
+        hook.store((GIVEN,), GIVEN, at(step), 0, copy=False)
         assert (hook.computed, hook.stored, hook.reused) == (0, stored, 0)
     for step, reused in ((2, 1), (3, 2)):
         hook.reuse(GIVEN, at(step), 0)
@@ -308,24 +310,24 @@ def test_what_is_stored_and_reused_is_counted():
 
 
 def test_a_hook_does_what_the_trajectory_says_and_keeps_nothing_longer_than_it_needs():
-    hook = AttentionHook(Site("attn", "cross", "block", 0), None, apart=False)
+    hook = SiteHook(Site("attn", "cross", "block", 0), None, Whole())
     hook.follow(TGate(2).over(4))
     assert hook.actions == (Action.COMPUTE, Action.STORE, Action.REUSE, Action.REUSE)
     assert hook.last_reuses == {3}
-    hook.store(GIVEN, GIVEN, at(1), 0, copy=False)
+    hook.store((GIVEN,), GIVEN, at(1), 0, copy=False)
     for step in (2, 3):
-        assert torch.equal(hook.reuse(GIVEN, at(step), 0), GIVEN)
+        assert torch.equal(hook.reuse(GIVEN, at(step), 0)[0], GIVEN)
     with pytest.raises(RuntimeError, match="attn is to reuse its output at step 3, but"):
         hook.reuse(GIVEN, at(3), 0)
 
 
 def test_a_hook_forgets_what_it_stored_and_when():
     hook = hook_of(None)
-    hook.store(GIVEN, GIVEN, at(0), 0, copy=False)
+    hook.store((GIVEN,), GIVEN, at(0), 0, copy=False)
     hook.forget()
     with pytest.raises(RuntimeError, match="did not call it at the step that stores it"):
         hook.reuse(GIVEN, at(1), 0)
-    hook.store(GIVEN, GIVEN, at(0), 0, copy=False)  # of the next run, which begins at this step too
+    hook.store((GIVEN,), GIVEN, at(0), 0, copy=False)  # of the next run, which begins at this step too
 
 
 class Meeting(Attention):
@@ -345,7 +347,7 @@ class Meeting(Attention):
 @pytest.mark.parametrize(("apart", "seconds"), [(False, 20), (True, 0.1)])
 def test_threads_wait_for_one_another_only_where_a_module_has_its_switches_turned(apart, seconds):
     module = Meeting(seconds)
-    with hooked(module, hook_of(Conductor(), apart)):
+    with hooked(module, hook_of(Conductor(), SelfAdding() if apart else Whole())):
         threads = [threading.Thread(target=module, args=(GIVEN,)) for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -370,9 +372,9 @@ def test_hooks_of_ours_within_the_module_stay(later):
 def test_of_all_that_a_hook_does_the_attention_alone_becomes_a_graph():
     class Busy(Conductor):
         def before(self, hook, module, given):
-            self.given.append(given + 1)
+            self.given.append(first_of(*given) + 1)
 
-        def after(self, hook, module, args, kwargs, result):
+        def after(self, hook, module, given, result):
             return result + 1
 
     torch._dynamo.reset()

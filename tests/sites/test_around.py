@@ -13,7 +13,7 @@ from diffusers.models.transformers.transformer_flux import FluxTransformerBlock
 from torch import nn
 
 from attnscope import FeatureMaps, StepDistance, Trace, find_sites
-from attnscope.sites.around import _stream, find_around, stream
+from attnscope.sites.around import find_around, stream, stream_of
 from attnscope.sites.attention import Site
 
 IMAGE = 4
@@ -164,7 +164,7 @@ def test_the_place_of_the_images_stream_is_what_the_source_of_every_block_says()
     for kind in classes_of_diffusers(lambda kind: issubclass(kind, nn.Module)):
         returned = returned_names(kind)
         if {"hidden_states", "encoder_hidden_states"} <= set(returned):
-            assert _stream(kind).place == returned.index("hidden_states"), kind
+            assert stream_of(kind).place == returned.index("hidden_states"), kind
             checked.add(kind.__name__)
     assert {"FluxTransformerBlock", "BriaTransformerBlock", "CogVideoXBlock"} <= checked
     assert len(checked) > 30
@@ -219,5 +219,5 @@ def test_a_class_derived_from_a_known_one_is_known():
     class Derived(FluxTransformerBlock):
         pass
 
-    assert _stream(Derived).place == 1
-    assert _stream(nn.Module).place == 0
+    assert stream_of(Derived).place == 1
+    assert stream_of(nn.Module).place == 0

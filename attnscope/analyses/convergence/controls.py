@@ -51,6 +51,8 @@ from attnscope.runs.prompts import Prompt
 from attnscope.tables import concatenate
 
 MEASURES = ("step", "final", "caption", "branches")
+_BESIDE = ("feed-forward", "block", "latent")
+"""What attention is compared with."""
 GATE = 0.4
 """Part of the steps after which a summary looks: the paper's m = 10 of 25."""
 
@@ -137,16 +139,16 @@ class _Batch:
     """Measures all arms on a batch of prompts."""
 
     def __init__(self, pipe: Any, settings: ConvergenceSettings, options: dict[str, Any]) -> None:
-        from attnscope.kinds import AROUND
         from attnscope.sites.attention import select_sites
         from attnscope.sites.denoiser import Denoiser
 
         self.pipe, self.settings, self.options = pipe, settings, options
         denoiser = Denoiser.of(pipe)
         chosen = select_sites(denoiser.sites, kinds=settings.kinds, pattern=settings.sites)
-        self.kinds = (*settings.kinds, *AROUND)
+        self.kinds = (*settings.kinds, *_BESIDE)
         self.modules = tuple(kind for kind in self.kinds if kind != "latent")
-        self.names = [site.name for site in (*chosen, *denoiser.around)]
+        beside = [site for site in denoiser.around if site.kind in _BESIDE]
+        self.names = [site.name for site in (*chosen, *beside)]
 
     def measure(self, batch: Sequence[tuple[Prompt, Any, Any]]) -> pd.DataFrame:
         """The rows of all arms."""

@@ -1,4 +1,4 @@
-"""The hook on an attention module: how its output comes about, and putting the hook on and off.
+"""The hook on a module: how its output comes about, and putting the hook on and off.
 
 There is one hook. It asks what the plan says, computes, computes and stores, or returns what was
 stored; observers see what comes out, whichever way it came. Modules are hooked rather than their
@@ -18,16 +18,17 @@ import torch
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
+from attnscope.hooks.apart import Given, Own, SelfAdding, Whole
 from attnscope.hooks.moments import Moment
 from attnscope.hooks.observer import Observer
-from attnscope.kinds import KINDS
+from attnscope.kinds import ACTING
 from attnscope.plans.base import Action
 from attnscope.plans.trajectory import Trajectory
 from attnscope.sites.attention import Site
 
 _NAME = "attnscope"
 _COMPILED_WHOLE = (
-    "attnscope acts between attention calls, so a graph cannot span them: "
+    "attnscope acts between calls of modules, so a graph cannot span them: "
     "compile without fullgraph=True"
 )
 
@@ -50,81 +51,84 @@ def _between_graphs(function: AnyFunction) -> AnyFunction:
 class Conductor(Protocol):
     """What a hook asks at every call; :class:`attnscope.Trace` is one."""
 
-    def before(self, hook: AttentionHook, module: nn.Module, given: Tensor) -> Any | None:
+    def before(self, hook: SiteHook, module: nn.Module, given: Given) -> Any | None:
         """The output of a call that need not be computed, or ``None``."""
 
-    def after(
-        self,
-        hook: AttentionHook,
-        module: nn.Module,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        result: Any,
-    ) -> Any:
+    def after(self, hook: SiteHook, module: nn.Module, given: Given, result: Any) -> Any:
         """The output of a call that was computed."""
 
 
 @dataclass
 class _Kept:
-    """A stored result, its version when stored, and the rows and the input of the call it is from.
+    """What a module added, the versions when stored, and the rows and the input of the call it is from.
 
     A result need not be laid out as its input is (Lumina's has a dimension of heads), so whether it
     fits a later call is told by the inputs of both.
     """
 
-    result: Tensor
+    own: Own
     rows: int
     given: tuple[int, ...]
-    version: int
+    step: int
+    versions: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.versions = tuple(map(_version, self.own))
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether nobody has written into it."""
+        return self.versions == tuple(map(_version, self.own))
 
 
-class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no types
-    """The hook on one attention module, what it keeps and what it counts.
+class SiteHook(ModelHook):  # type: ignore[misc]  # diffusers ships no types
+    """The hook on one module, what it keeps and what it counts.
 
-    What is kept is the module's result before its own residual connection and rescaling, which
-    are applied to the fresh input when it is reused.
+    What is kept is what the module adds to the stream that passes it (:mod:`attnscope.hooks.apart`);
+    when it is reused, it is added to the fresh one.
 
     Args:
-        site: the module's; its kind is settled at the first call.
+        site: the module's; the kind of attention is settled at the first call.
         conductor: who decides, and shows outputs to observers.
-        apart: whether to take the residual connection and the rescaling apart from the result.
+        way: how the module is taken apart.
     """
 
-    def __init__(self, site: Site, conductor: Conductor, *, apart: bool) -> None:
+    def __init__(self, site: Site, conductor: Conductor, way: Whole) -> None:
         super().__init__()
-        self.site, self.conductor, self.apart = site, conductor, apart
+        self.site, self.conductor, self.way = site, conductor, way
         self.settled = False
         self._trajectory: Trajectory | None = None
         self.actions: tuple[Action, ...] = ()
         self.last_reuses: frozenset[int] = frozenset()
+        self._forecasts: frozenset[int] = frozenset()
+        self._averages = True
         self.watchers: tuple[Observer, ...] = ()
         self.computed = self.stored = self.reused = 0
         # A module's switches are its own, and others may call it from their threads.
-        self._alone = threading.RLock() if apart else contextlib.nullcontext()
-        self._kept: dict[str | int, _Kept] = {}
+        switches = isinstance(way, SelfAdding)
+        self._alone = threading.RLock() if switches else contextlib.nullcontext()
+        self._kept: dict[str | int, list[_Kept]] = {}
         self._last: dict[str | int, int] = {}
 
-    # The attention itself becomes a graph of its own, and no graph depends on the step.
+    # The module itself becomes a graph of its own, and no graph depends on the step.
     @_between_graphs
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Stands in for the module's ``forward``."""
+        given = args, kwargs
         with self._alone:
-            output = self._before(module, args, kwargs)
+            output = self._before(module, given)
             if output is not None:
                 return output
-            with _taken_apart(module) if self.apart else contextlib.nullcontext():
-                result = self.fn_ref.original_forward(*args, **kwargs)
-            return self._after(module, args, kwargs, result)
+            result = self.way.compute(module, self.fn_ref.original_forward, given)
+            return self._after(module, given, result)
 
     @left_out_of_graphs
-    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return self.conductor.before(self, module, attended_from(args, kwargs))
+    def _before(self, module: nn.Module, given: Given) -> Any:
+        return self.conductor.before(self, module, given)
 
     @left_out_of_graphs
-    def _after(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
-    ) -> Any:
-        return self.conductor.after(self, module, args, kwargs, result)
+    def _after(self, module: nn.Module, given: Given, result: Any) -> Any:
+        return self.conductor.after(self, module, given, result)
 
     def settle(self, site: Site, observers: Sequence[Observer]) -> None:
         """The first call has shown what kind of site this is, and so what is to be done there.
@@ -135,7 +139,7 @@ class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no type
         """
         self.site = site
         self.watchers = tuple(observer for observer in observers if observer.wants(site))
-        assert self._trajectory is not None, "a run starts before any attention is called"
+        assert self._trajectory is not None, "a run starts before any module is called"
         self.follow(self._trajectory)
         self.settled = True
 
@@ -144,6 +148,9 @@ class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no type
         self._trajectory = trajectory
         self.actions = trajectory.actions(self.site)
         self.last_reuses = trajectory.last_reuses(self.site)
+        steps = range(len(self.actions))
+        self._forecasts = frozenset(n for n in steps if self.actions[n] is Action.FORECAST)
+        self._averages = trajectory.averages
 
     def forget(self) -> None:
         """Free what was stored."""
@@ -151,16 +158,16 @@ class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no type
         self._last.clear()
 
     def store(
-        self, result: Tensor, given: Tensor, moment: Moment, caller: str | int, *, copy: bool
+        self, own: Own, given: Tensor, moment: Moment, caller: str | int, *, copy: bool
     ) -> None:
-        """Keep a result for later steps.
+        """Keep what a module added for later steps.
 
         Args:
-            result: ``[moment.rows * positions, ...]``.
+            own: each ``[moment.rows * positions, ...]``.
             given: the module's input, ``[moment.rows * positions, ...]``.
             moment: of the call.
             caller: what tells the calls of a step apart.
-            copy: whether the memory of ``result`` is not the module's to give away.
+            copy: whether the memory of ``own`` is not the module's to give away.
 
         Raises:
             RuntimeError: the module is called several times in one call of the denoiser.
@@ -168,59 +175,92 @@ class AttentionHook(ModelHook):  # type: ignore[misc]  # diffusers ships no type
         if self._last.get(caller) == moment.step:
             raise RuntimeError(
                 f"{self.site.name} is called several times in a step, so what it reuses would not be "
-                "its own: this denoiser is not supported by plans that reuse attention"
+                "its own: this denoiser is not supported by plans that reuse it"
             )
         self._last[caller] = moment.step
-        result = result.detach().clone() if copy else result.detach()
-        shape = tuple(given.shape)
-        self._kept[caller] = _Kept(result, moment.rows, shape, _version(result))
+        kept = tuple(
+            part if part is None else part.detach().clone() if copy else part.detach()
+            for part in own
+        )
+        before = self._kept.get(caller, [])[-1:] if self._forecasts else []
+        newest = _Kept(kept, moment.rows, tuple(given.shape), moment.step)
+        self._kept[caller] = [*before, newest]
         self.stored += 1
 
-    def reuse(self, given: Tensor, moment: Moment, caller: str | int) -> Tensor:
-        """What was stored, averaged over guidance branches if one was dropped since.
+    def reuse(self, given: Tensor, moment: Moment, caller: str | int) -> Own:
+        """What was stored, of the branch that stays or averaged over both if one was dropped since.
+
+        At a step that forecasts, it is carried on along the line through the last two that were
+        stored, over log-SNR; where there is one alone, or no finite log-SNR, it is repeated.
 
         Raises:
             RuntimeError: nothing was stored, or what was does not fit the input.
         """
-        kept = self._kept.get(caller)
-        if kept is None:
+        stored = self._kept.get(caller)
+        if not stored:
             raise RuntimeError(
                 f"{self.site.name} is to reuse its output at step {moment.step}, but the pipeline "
                 "did not call it at the step that stores it"
             )
-        if _version(kept.result) != kept.version:
+        for place, kept in enumerate(stored):
+            if not kept.unchanged:
+                raise RuntimeError(
+                    f"what {self.site.name} stored was changed in place by the model: this denoiser "
+                    "is not supported by plans that reuse it"
+                )
+            if kept.rows == moment.batch != moment.rows:
+                stored[place] = self._narrowed(kept, moment)
+        if tuple(given.shape) != stored[-1].given:
             raise RuntimeError(
-                f"what {self.site.name} stored was changed in place by the model: this denoiser is "
-                "not supported by plans that reuse attention"
-            )
-        if kept.rows == moment.batch != moment.rows:
-            kept = self._kept[caller] = self._averaged(kept, moment)
-        if tuple(given.shape) != kept.given:
-            raise RuntimeError(
-                f"{self.site.name} stored what it made of an input of {list(kept.given)} and is now "
-                f"called on {list(given.shape)}: the batch or the image changed its size within a run"
+                f"{self.site.name} stored what it made of an input of {list(stored[-1].given)} and is "
+                f"now called on {list(given.shape)}: the batch, the image or the guidance changed "
+                "within a run"
             )
         self.reused += 1
         if moment.step in self.last_reuses:
             del self._kept[caller]
-        return kept.result
+        if moment.step in self._forecasts:
+            return self._forecast(stored, moment.step)
+        return stored[-1].own
 
-    def _averaged(self, kept: _Kept, moment: Moment) -> _Kept:
-        """The mean over guidance branches of what was stored, as if from a call on one of them."""
+    def _forecast(self, stored: Sequence[_Kept], step: int) -> Own:
+        """On the line through the last two that were stored."""
+        assert self._trajectory is not None, "what is stored is stored within a run"
+        weight = 0.0
+        if len(stored) > 1 and stored[-2].given == stored[-1].given:
+            weight = self._trajectory.beyond(stored[-2].step, stored[-1].step, step)
+        if weight == 0:
+            return stored[-1].own
+        pairs = zip(stored[-2].own, stored[-1].own, strict=True)
+        return tuple(
+            last if before is None or last is None else torch.lerp(before, last, 1 + weight)
+            for before, last in pairs
+        )
+
+    def _narrowed(self, kept: _Kept, moment: Moment) -> _Kept:
+        """What was stored of both branches, as if from a call on the one that stays."""
         branches = moment.batch // moment.rows
         rows, *rest = kept.given
-        if len(kept.result) != rows:
+        if any(part is not None and len(part) != rows for part in kept.own):
+            shapes = " and ".join(str(list(part.shape)) for part in kept.own if part is not None)
             raise RuntimeError(
-                f"{self.site.name} made {list(kept.result.shape)} of {list(kept.given)}: which rows "
-                "of its output are of which guidance branch is not known, so plans that drop one "
-                "while they reuse attention are not supported by this denoiser"
+                f"{self.site.name} made {shapes} of {list(kept.given)}: which rows of its output are "
+                "of which guidance branch is not known, so plans that drop one while they reuse it "
+                "are not supported by this denoiser"
             )
-        mean = torch.stack(kept.result.chunk(branches)).mean(0)
-        return _Kept(mean, moment.rows, (rows // branches, *rest), _version(mean))
+
+        def narrow(part: Tensor) -> Tensor:
+            if self._averages:
+                return torch.stack(part.chunk(branches)).mean(0)
+            each = rows // kept.rows
+            return part[moment.first * each : (moment.first + moment.rows) * each].clone()
+
+        own = tuple(part if part is None else narrow(part) for part in kept.own)
+        return _Kept(own, moment.rows, (rows // branches, *rest), kept.step)
 
 
-def counted(hooks: Sequence[AttentionHook]) -> pd.DataFrame:
-    """What the calls of hooked modules did so far, one row per kind of attention.
+def counted(hooks: Sequence[SiteHook]) -> pd.DataFrame:
+    """What the calls of hooked modules did so far, one row per kind.
 
     Args:
         hooks: one a site.
@@ -230,7 +270,7 @@ def counted(hooks: Sequence[AttentionHook]) -> pd.DataFrame:
         :meth:`attnscope.Trace.calls`.
     """
     rows = []
-    for kind in KINDS:
+    for kind in ACTING:
         alike = [hook for hook in hooks if hook.site.kind == kind]
         if alike:
             counts = [(hook.computed, hook.stored, hook.reused) for hook in alike]
@@ -238,46 +278,9 @@ def counted(hooks: Sequence[AttentionHook]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "computed", "stored", "reused"])
 
 
-@contextlib.contextmanager
-def _taken_apart(module: Any) -> Iterator[None]:
-    """Switch a module's residual connection and rescaling off."""
-    own = module.residual_connection, module.rescale_output_factor
-    module.residual_connection, module.rescale_output_factor = False, 1.0
-    try:
-        yield
-    finally:
-        module.residual_connection, module.rescale_output_factor = own
-
-
-def needs_apart(module: nn.Module) -> bool:
-    """Whether an attention module adds its input to its result or rescales the sum itself."""
-    residual: bool = getattr(module, "residual_connection", False)
-    return residual or getattr(module, "rescale_output_factor", 1.0) != 1.0
-
-
-def completed(module: Any, result: Tensor, given: Tensor) -> Tensor:
-    """A result with the module's own residual connection and rescaling applied.
-
-    Args:
-        module: of a class that has both switches.
-        result: as computed without them.
-        given: the module's input.
-    """
-    if module.residual_connection:
-        result = result + given
-    rescaled: Tensor = result / module.rescale_output_factor
-    return rescaled
-
-
-def attended_from(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What a module attends from."""
-    given: Any = args[0] if args else kwargs.get("hidden_states")
-    return given
-
-
-def _version(tensor: Tensor) -> int:
+def _version(tensor: Tensor | None) -> int:
     """How often a tensor was changed in place; inference tensors do not count it."""
-    return 0 if tensor.is_inference() else tensor._version
+    return 0 if tensor is None or tensor.is_inference() else tensor._version
 
 
 @contextlib.contextmanager
