@@ -7,7 +7,7 @@ own counter takes it apart on some devices and misses it on others.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from attnscope.cost.counts import Counts, SiteCost
+from attnscope.cost.counts import Counts, PartCost, SiteCost
 from attnscope.errors import InputError
 from attnscope.sites.attention import confirmed_kind
 from attnscope.sites.denoiser import Denoiser
@@ -57,6 +57,14 @@ def count(denoiser: nn.Module, call: Callable[[], Any]) -> Counts:
         elsewhere=dict(watch.elsewhere),
         parameters=_parameters(found.module),
         modules=dict(watch.modules),
+        around=tuple(
+            PartCost(
+                site.name, site.kind, site.block, site.index,
+                watch.parts_of(site.name), watch.outputs[site.name],
+            )
+            for site in found.around
+            if site.name in watch.within
+        ),
     )  # fmt: skip
 
 
@@ -107,6 +115,8 @@ class _Watch(TorchFunctionMode):
         self.names = {module: name for name, module in denoiser.module.named_modules()}
         self.by_name = {site.name: site for site in denoiser.sites}
         self.kinds: dict[str, str] = {}
+        self.around = {site.name for site in denoiser.around}
+        self.within: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.inside: Counter[tuple[str, str]] = Counter()
         self.outputs: Counter[str] = Counter()
         self.elsewhere: Counter[str] = Counter()
@@ -159,14 +169,33 @@ class _Watch(TorchFunctionMode):
         site = next((name for name in reversed(names) if name in self.by_name), None)
         if not products and names:
             self.modules[names[-1]] += macs
-        if site is not None:
-            self.inside[site, "products" if products else "projections"] += macs
-        elif any(isinstance(module, FeedForward) for module in self._stack):
-            self.elsewhere["feed-forward"] += macs
-        elif self._stack and isinstance(self._stack[-1], _CONVOLUTIONS):
-            self.elsewhere["convolution"] += macs
+        if site is None:
+            part = self._part()
+            self.elsewhere[part] += macs
         else:
-            self.elsewhere["rest"] += macs
+            # Its kind, which the part is named by, is known when the call is over.
+            part = "products" if products else "projections"
+            self.inside[site, part] += macs
+            part = f"{site} {part}"
+        if not names[-1:] or not names[-1].endswith(".conv_shortcut"):
+            for name in self.around.intersection(names):
+                self.within[name][part] += macs
+
+    def _part(self) -> str:
+        """What is multiplied outside of attention."""
+        if any(isinstance(module, FeedForward) for module in self._stack):
+            return "feed-forward"
+        if self._stack and isinstance(self._stack[-1], _CONVOLUTIONS):
+            return "convolution"
+        return "rest"
+
+    def parts_of(self, name: str) -> dict[str, int]:
+        """What a part of the denoiser computes, by part, now that the call is over."""
+        found: Counter[str] = Counter()
+        for part, macs in self.within[name].items():
+            site, _, what = part.rpartition(" ")
+            found[f"{self.kinds[site]} {what}" if site else part] += macs
+        return dict(found)
 
     def _enter(self, module: nn.Module, args: Any) -> None:
         self._stack.append(module)
@@ -177,7 +206,16 @@ class _Watch(TorchFunctionMode):
         name = self.names[module]
         if name in self.by_name:
             self.kinds[name] = confirmed_kind(self.by_name[name], module, args, kwargs, output)
-            self.outputs[name] = output.numel() if isinstance(output, Tensor) else 0
+        if name in self.by_name or name in self.around:
+            self.outputs[name] = sum(part.numel() for part in _tensors(output))
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    """The streams that a module returns."""
+    if isinstance(output, Tensor):
+        return [output]
+    parts = output.values() if isinstance(output, dict) else output
+    return [part for part in parts if isinstance(part, Tensor)]
 
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d)

@@ -74,6 +74,31 @@ class SiteCost:
 
 
 @dataclass(frozen=True)
+class PartCost:
+    """What a part of a denoiser costs in one call on one row, all that stands in it included.
+
+    Args:
+        name: as of :class:`attnscope.Site`, like the three that follow.
+        kind: one of :data:`attnscope.kinds.AROUND`.
+        block: the stage it belongs to.
+        index: position in the order of data flow.
+        parts: MACs by part that reuse leaves out: all but those of a shortcut.
+        outputs: elements of its output, which is what reuse keeps.
+    """
+
+    name: str
+    kind: str
+    block: str
+    index: int
+    parts: Mapping[str, int]
+    outputs: int
+
+    def macs(self, convention: Convention) -> int:
+        """All that reuse leaves out."""
+        return summed(self.parts, convention)
+
+
+@dataclass(frozen=True)
 class Counts:
     """What one call of a denoiser costs on one row of its batch.
 
@@ -82,12 +107,19 @@ class Counts:
         elsewhere: MACs outside attention by part: ``convolution``, ``feed-forward``, ``rest``.
         parameters: of the whole denoiser.
         modules: MACs, products left out, by the name of the module that computes them.
+        around: what else a plan may act on, each with all that stands in it.
     """
 
     sites: tuple[SiteCost, ...]
     elsewhere: Mapping[str, int]
     parameters: int
     modules: Mapping[str, int]
+    around: tuple[PartCost, ...] = ()
+
+    @property
+    def acting(self) -> tuple[SiteCost | PartCost, ...]:
+        """All that a plan may act on."""
+        return *self.sites, *self.around
 
     @cached_property
     def parts(self) -> dict[str, int]:

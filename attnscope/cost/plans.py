@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from attnscope.cost.counts import CONVENTIONS, Convention, Counts, SiteCost, summed
+from attnscope.cost.counts import CONVENTIONS, Convention, Counts, PartCost, SiteCost, summed
 from attnscope.plans.base import Action, Baseline, Plan, check_kinds
+from attnscope.plans.options import Levels
 from attnscope.plans.parts import SAVINGS, Alone, Saving
 from attnscope.plans.text_form import parse
 from attnscope.plans.trajectory import Trajectory, made
@@ -39,17 +39,28 @@ class Cost:
         return self.batch * (len(self.trajectory.branches(step)) if self.guided else 1)
 
     @cached_property
+    def left_out(self) -> tuple[tuple[SiteCost | PartCost, ...], ...]:
+        """What every step reuses; of what stands within another that it reuses, the outermost."""
+        acting = [site for site in self.counts.acting if site.kind in self.trajectory.plan.kinds]
+        names = {site.name for site in acting}
+        within = {site.name: names.intersection(_ancestors(site.name)) for site in acting}
+        actions = {site.name: self.trajectory.actions(site) for site in acting}
+        found = []
+        for step in range(self.trajectory.steps):
+            out = {name for name in names if not actions[name][step].computes}
+            found.append(tuple(s for s in acting if s.name in out and not within[s.name] & out))
+        return tuple(found)
+
+    @cached_property
     def steps(self) -> tuple[dict[str, int], ...]:
         """MACs by part at every step."""
-        computed = [Counter(self.counts.elsewhere) for _ in range(self.trajectory.steps)]
-        for site in self.counts.sites:
-            for parts, action in zip(computed, self.trajectory.actions(site), strict=True):
-                if action is not Action.REUSE:
-                    parts.update(site.parts)
-        return tuple(
-            {part: self.rows(step) * parts[part] for part in self.counts.parts}
-            for step, parts in enumerate(computed)
-        )
+        found = []
+        for step, left_out in enumerate(self.left_out):
+            parts = Counter(self.counts.parts)
+            for site in left_out:
+                parts.subtract(site.parts)
+            found.append({part: self.rows(step) * parts[part] for part in self.counts.parts})
+        return tuple(found)
 
     @cached_property
     def parts(self) -> dict[str, int]:
@@ -64,20 +75,22 @@ class Cost:
     def kept(self) -> tuple[int, ...]:
         """Elements that are kept for reuse when a step is over, for every step (Table A13)."""
         kept = [0] * self.trajectory.steps
-        for site in self.counts.sites:
-            rows, last = 0, self.trajectory.last_reuses(site)
+        for site in self.counts.acting:
+            depth, last = self.trajectory.depth(site), self.trajectory.last_reuses(site)
+            rows: list[int] = []  # of every output that is kept, the newest last
             for step, action in enumerate(self.trajectory.actions(site)):
                 if action is Action.STORE:
-                    rows = self.rows(step)
-                elif action is Action.REUSE:  # the mean over branches, once one was dropped
-                    rows = 0 if step in last else min(rows, self.rows(step))
-                kept[step] += rows * site.outputs
+                    rows = [*rows, self.rows(step)][-depth:]
+                elif not action.computes:  # of one branch, once the other was dropped
+                    now = self.rows(step)
+                    rows = [] if step in last else [min(number, now) for number in rows]
+                kept[step] += sum(rows) * site.outputs
         return tuple(kept)
 
     @cached_property
     def baseline(self) -> Cost:
         """The same run with everything computed."""
-        everything = Trajectory(Baseline(), self.trajectory.steps)
+        everything = Trajectory(Baseline(), self.trajectory.steps, levels=self.trajectory.levels)
         return Cost(self.counts, everything, self.guided, self.batch)
 
     def speedup(self, convention: Convention = "full") -> float:
@@ -97,7 +110,13 @@ class Cost:
 
 
 def cost_of(
-    counts: Counts, plan: Plan | str, steps: int, *, guided: bool = True, batch: int = 1
+    counts: Counts,
+    plan: Plan | str,
+    steps: int,
+    *,
+    guided: bool = True,
+    batch: int = 1,
+    levels: Levels = None,
 ) -> Cost:
     """What a plan costs over a number of steps.
 
@@ -107,13 +126,14 @@ def cost_of(
         steps: how often the denoiser is called.
         guided: whether the model runs with guidance.
         batch: images at a time.
+        levels: log-SNR of x_t at every step, for plans that go by it.
 
     Raises:
         InputError: there is no such plan, it is longer than the steps, or one of one's own answers
             something that is no action, branch or text.
     """
-    trajectory = made(parse(plan), steps)
-    for site in counts.sites:
+    trajectory = made(parse(plan), steps, levels=levels)
+    for site in counts.acting:
         trajectory.actions(site)  # what is wrong is said here and not where a number is asked for
     return Cost(counts, trajectory, guided, batch)
 
@@ -125,7 +145,7 @@ def savings(plan: Plan, counts: Counts, *, guided: bool = True) -> tuple[Saving,
         InputError: its kinds, or what it answers of guidance, are none.
     """
     check_kinds(plan)
-    here = {site.kind for site in counts.sites}.intersection(plan.kinds)
+    here = {site.kind for site in counts.acting}.intersection(plan.kinds)
     dropped = {"guidance"} if guided and plan.ever_drops() else set()
     return tuple(saving for saving in SAVINGS if saving in here | dropped)
 
@@ -147,9 +167,12 @@ def attribution(cost: Cost) -> pd.DataFrame:
     plan, steps = cost.trajectory.plan, cost.trajectory.steps
     ways = savings(plan, cost.counts, guided=cost.guided)
     alone = {
-        way: cost_of(cost.counts, Alone(plan, way), steps, guided=cost.guided, batch=cost.batch)
+        way: cost_of(
+            cost.counts, Alone(plan, way), steps,
+            guided=cost.guided, batch=cost.batch, levels=cost.trajectory.levels,
+        )
         for way in ways
-    }
+    }  # fmt: skip
     rows = []
     for convention in CONVENTIONS:
         whole = cost.baseline.macs(convention)
@@ -172,13 +195,13 @@ def _saved(cost: Cost, saving: Saving, convention: Convention) -> int:
         return dropped * cost.counts.macs(convention)
     return sum(
         cost.rows(step) * site.macs(convention)
-        for site, step in _reused(cost)
+        for step, left_out in enumerate(cost.left_out)
+        for site in left_out
         if site.kind == saving
     )
 
 
-def _reused(cost: Cost) -> Iterator[tuple[SiteCost, int]]:
-    for site in cost.counts.sites:
-        for step, action in enumerate(cost.trajectory.actions(site)):
-            if action is Action.REUSE:
-                yield site, step
+def _ancestors(name: str) -> set[str]:
+    """The modules that a module stands in."""
+    parts = name.split(".")
+    return {".".join(parts[:length]) for length in range(1, len(parts))}

@@ -10,6 +10,7 @@ from typing import Any
 
 from attnscope.hooks.moments import Denoising
 from attnscope.hooks.site import SiteHook
+from attnscope.kinds import KINDS
 from attnscope.notices import warn
 from attnscope.plans.base import Plan
 from attnscope.plans.trajectory import Trajectory
@@ -23,7 +24,7 @@ def warn_of_block(runs: Sequence[Denoising], hooks: Sequence[SiteHook]) -> None:
         runs: of the block.
         hooks: one a site.
     """
-    silent = [hook.site.name for hook in hooks if not hook.settled]
+    silent = [hook.site.name for hook in hooks if not hook.settled and hook.site.kind in KINDS]
     if not runs:
         warn("this Trace saw no denoising: call its own pipeline inside the block")
     elif silent:

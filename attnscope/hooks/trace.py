@@ -202,9 +202,9 @@ class Trace:
     def _start(self, run: Denoising) -> None:
         run.reading = self._encodings.collected()
         self._compiled = refusals.check_run(self.plan, self.pipe, self._of)
-        found = made(self.plan, run.steps, kept=self._model_keeps, levels=self._levels(run.steps))
-        if found != self._trajectory:
-            self._trajectory = found
+        levels, before = self._levels(run.steps), self._trajectory
+        if before is None or (before.steps, before.levels) != (run.steps, levels):
+            self._trajectory = made(self.plan, run.steps, kept=self._model_keeps, levels=levels)
             for hook in self._all_hooks:
                 hook.follow(self._trajectory)
         self._forget()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from attnscope.plans.reuse import TGate as TGate
     from attnscope.plans.text_form import Combined as Combined
     from attnscope.plans.text_form import parse as parse
+    from attnscope.plans.timetable import Timetable as Timetable
     from attnscope.plans.trajectory import Trajectory as Trajectory
 
 __getattr__, __dir__, __all__ = lazily(__name__, __file__)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from attnscope.errors import InputError
 from attnscope.kinds import in_words
-from attnscope.plans import guidance, null_text, reuse  # they register what they hold
+from attnscope.plans import guidance, null_text, reuse, timetable  # they register what they hold
 from attnscope.plans.base import (
     PLANS,
     Action,
@@ -105,7 +105,8 @@ def parse(text: str | Plan) -> Plan:
     """A plan from its text form; a plan is returned as it is.
 
     Args:
-        text: ``name:key=value,…``, or the values alone for T-GATE; several with ``+``. Keys are the
+        text: ``name:key=value,…``, or the values alone for T-GATE; several with ``+``; or the file of a
+            plan, ``plan.json``. Keys are the
             letters of the paper (m, k, w, f) or the full names (gate, interval, warmup,
             late_interval, keep).
 
@@ -116,6 +117,8 @@ def parse(text: str | Plan) -> Plan:
         return text
     if not isinstance(text, str):
         raise InputError(f"{text!r} is no plan: give a text such as 'm=10,k=5' or a Plan")
+    if timetable.is_file(text):
+        return timetable.read(text)
     parts = _parts(text)
     if len(parts) > 1:
         return Combined(tuple(parse(part) for part in parts))
@@ -140,7 +143,7 @@ def find(text: str) -> Plan:
     Raises:
         InputError: there is no such plan, module or class, or the class is no plan.
     """
-    parts = _parts(text)
+    parts = [] if timetable.is_file(text) else _parts(text)
     if len(parts) > 1:
         return Combined(tuple(find(part) for part in parts))
     name, _, rest = text.strip().partition(":")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from inspect import signature
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -256,14 +257,15 @@ def made(plan: Plan, steps: int, *, kept: Branch = "uncond", levels: Levels = No
         InputError: the plan does not fit the steps, or what it answers is none (:class:`Trajectory`),
             or it overrides ``over`` by something that makes no trajectory over these steps.
     """
-    found: Any = plan.over(steps, kept=kept, levels=levels)
+    known = "levels" in signature(plan.over).parameters  # a plan of one's own may not ask for them
+    found: Any = plan.over(steps, kept=kept, **({"levels": levels} if known else {}))
     if type(found) is not Trajectory or found.steps != steps:
         given = f"one over {found.steps} steps" if type(found) is Trajectory else repr(found)
         raise InputError(
             f"{whose(plan)}.over answers {given}: leave it as it is, or answer "
             f"Trajectory(plan, {steps}, kept, levels) of another plan"
         )
-    return found
+    return found if known else replace(found, levels=levels)
 
 
 def _where(site: AnySite) -> str:

@@ -88,7 +88,7 @@ def test_an_action_that_is_none_names_site_step_value_and_choices(sd, action, fr
         message = str(caught.value)
         assert f"Own.action answers {action!r}" in message, name
         assert f"at step {from_step}" in message, name
-        assert "Action.COMPUTE, Action.STORE or Action.REUSE" in message, name
+        assert "Action.COMPUTE, Action.STORE, Action.REUSE or Action.FORECAST" in message, name
         assert "attn" in message or "cross-attention" in message, name
         assert "\n" not in message
     assert toys.call(sd, steps=2) is not None  # nothing of it stays
@@ -152,7 +152,7 @@ def test_what_is_reused_before_it_was_stored_is_named(sd):
 
 
 @pytest.mark.parametrize(
-    "kinds", ["cross", "self", "", None, 3, ("crossed",), ("cross", "feed-forward")]
+    "kinds", ["cross", "self", "", None, 3, ("crossed",), ("cross", "latent")]
 )
 def test_kinds_that_are_none_are_refused(sd, kinds):
     class Own(Plan):

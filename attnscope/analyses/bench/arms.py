@@ -123,7 +123,10 @@ class Contender:
         if self.rival is not None and not self.rival.by_plan:
             return None
         steps = tested.trajectory.steps
-        return cost_of(tested.counts, self.plan, steps, guided=tested.guided, batch=tested.batch)
+        return cost_of(
+            tested.counts, self.plan, steps,
+            guided=tested.guided, batch=tested.batch, levels=tested.trajectory.levels,
+        )  # fmt: skip
 
 
 def arms_of(cost: Cost, *, rivals: Sequence[str] = (), watched: bool = False) -> list[Contender]:
