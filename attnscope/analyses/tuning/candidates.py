@@ -1,0 +1,169 @@
+"""What plans make of images: every promising one is measured against S on prompts of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from attnscope.analyses.tuning.budget import Budget
+from attnscope.analyses.tuning.modules import Group, timetable
+from attnscope.analyses.tuning.replay import relative_error
+from attnscope.analyses.tuning.search import Damages, Schedule, as_row
+from attnscope.cost.plans import cost_of
+from attnscope.hooks.trace import Trace
+from attnscope.plans.base import Plan
+from attnscope.plans.timetable import Timetable
+from attnscope.runs.progress import SILENT, Progress
+from attnscope.runs.prompts import Prompt
+from attnscope.runs.sampling import Sampling
+
+if TYPE_CHECKING:
+    from attnscope.cost.counts import Counts
+
+VALUES = ("ssim", "psnr", "damage")
+
+
+@dataclass
+class Candidates:
+    """Measures plans on prompts, and remembers what it measured.
+
+    Args:
+        pipe: the pipeline.
+        settings: how images are sampled.
+        prompts: one per image.
+        given: what the pipeline is given for each.
+        groups: all modules that plans act on.
+        levels: log-SNR of x_t at every step.
+        counts: of one call of the denoiser on one row.
+        guided: whether there is guidance.
+        batch_size: images made at once.
+        damages: for what is predicted.
+        known: what was measured before: of :attr:`table`.
+        progress: given every plan that is measured.
+        options: further keywords of the pipeline.
+    """
+
+    pipe: Any
+    settings: Sampling
+    prompts: Sequence[Prompt]
+    given: Sequence[Any]
+    groups: Sequence[Group]
+    levels: tuple[float, ...]
+    counts: Counts
+    guided: bool
+    batch_size: int
+    damages: Damages
+    known: Sequence[pd.DataFrame] = ()
+    progress: Progress = SILENT
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rows = pd.concat(self.known).to_dict("records") if self.known else []
+        self._rows: dict[tuple[str, str, str], dict[str, Any]] = {
+            (row["letters"], row["guidance"], row["apart"]): {str(k): v for k, v in row.items()}
+            for row in rows
+        }
+        self._order = list(self._rows)
+
+    def plan(self, schedule: Schedule, **about: object) -> Timetable:
+        """A schedule as a plan."""
+        apart = dict(schedule.apart)
+        letters = [apart.get(group.name, schedule.letters) for group in self.groups]
+        return timetable(
+            self.groups, self.levels, letters,
+            guidance=schedule.branches, directions=schedule.directions, **about,
+        )  # fmt: skip
+
+    def speedup(self, schedule: Schedule) -> float:
+        """Of a schedule, if time were proportional to multiply-accumulates."""
+        return self._speedup(self.plan(schedule))
+
+    def _speedup(self, plan: Plan) -> float:
+        cost = cost_of(self.counts, plan, len(self.levels), guided=self.guided, levels=self.levels)
+        return cost.speedup()
+
+    def measure(self, schedule: Schedule) -> dict[str, Any]:
+        """What a schedule makes of the images, from before where it was measured.
+
+        Returns:
+            ``letters``, ``guidance``, ``apart``, ``ideal``, ``predicted`` (damage), and of each of
+            :data:`VALUES` the mean and, with ``_error``, its standard error over images.
+        """
+        row = as_row(schedule)
+        key = row["letters"], row["guidance"], row["apart"]
+        if key not in self._rows:
+            plan = self.plan(schedule)
+            row |= {"ideal": self._speedup(plan), "predicted": self.damages.of(schedule)}
+            row |= self.compared(plan)
+            self._rows[key] = row
+            self._order.append(key)
+            self.progress.part(pd.DataFrame([row]))
+            self.progress.advance()
+        return self._rows[key]
+
+    def compared(self, plan: Plan) -> dict[str, float]:
+        """Means and standard errors of a plan's images compared with those of S."""
+        from attnscope.metrics import psnr, ssim
+
+        values: dict[str, list[float]] = {name: [] for name in VALUES}
+        for (start, stop), (latents, images) in zip(self._batches, self._reference, strict=True):
+            made, pictures = self._made(plan, start, stop)
+            values["damage"] += relative_error(made, latents).tolist()
+            values["ssim"] += list(map(float, ssim(pictures, images)))
+            values["psnr"] += [min(value, 99.0) for value in map(float, psnr(pictures, images))]
+        found = {}
+        for name, each in values.items():
+            found[name] = float(np.mean(each))
+            found[f"{name}_error"] = float(np.std(each, ddof=1) / np.sqrt(len(each)))
+        return found
+
+    def margin(self, schedule: Schedule, budget: Budget) -> float:
+        """By how much a schedule keeps to a budget; measures it."""
+        row = self.measure(schedule)
+        return budget.margin(row[budget.measure], row[f"{budget.measure}_error"])
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """All that was measured, in that order."""
+        return pd.DataFrame([self._rows[key] for key in self._order])
+
+    @property
+    def count(self) -> int:
+        """How many plans were measured."""
+        return len(self._rows)
+
+    @cached_property
+    def _batches(self) -> list[tuple[int, int]]:
+        size, total = self.batch_size, len(self.prompts)
+        return [(start, min(start + size, total)) for start in range(0, total, size)]
+
+    @cached_property
+    def _reference(self) -> list[tuple[Tensor, list[Any]]]:
+        return [self._made(None, start, stop) for start, stop in self._batches]
+
+    def _made(self, plan: Plan | None, start: int, stop: int) -> tuple[Tensor, list[Any]]:
+        ids = [prompt.prompt_id for prompt in self.prompts[start:stop]]
+        with Trace(self.pipe, plan=plan):
+            latents = self.settings.call(
+                self.pipe,
+                list(self.given[start:stop]),
+                ids,
+                **{**self.options, "output_type": "latent"},
+            )
+        return latents, decoded(self.pipe, latents)
+
+
+def decoded(pipe: Any, latents: Tensor) -> list[Any]:
+    """Images of latents, as the pipelines of latent diffusion decode them."""
+    vae = pipe.vae
+    shift = getattr(vae.config, "shift_factor", None) or 0.0
+    given = (latents / vae.config.scaling_factor + shift).to(vae.dtype)
+    pictures = vae.decode(given, return_dict=False)[0]
+    images: list[Any] = pipe.image_processor.postprocess(pictures.detach(), output_type="pil")
+    return images

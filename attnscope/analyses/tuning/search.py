@@ -1,0 +1,359 @@
+"""Plans made of what was measured of windows and single steps, by arithmetic alone.
+
+All modules share the steps at which they compute, and guidance runs to a gate. What a window of stale
+steps does to the final latents is what it does to the latents behind it times what is left of that in
+the end; what several windows do is added up as amplitudes, since they push the latents the same way.
+For every gate and every price of damage, dynamic programming finds the refresh steps that cost least.
+The outcome is a list of promising plans, not of good ones: each of them is measured afterwards
+(:mod:`attnscope.analyses.tuning.candidates`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from attnscope.analyses.tuning.calibration import LONGEST
+from attnscope.plans.timetable import COMPUTE, FORECAST, REUSE
+
+_PRICES = np.geomspace(1e-2, 3e4, 48)
+"""Of damage as an amplitude, in steps that compute everything."""
+GUIDED, DROPPED, CONTINUED = "b", "c", "d"
+"""A step with both branches; the conditional one alone; the same along the last direction."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What all modules share.
+
+    Args:
+        letters: a letter a step, of :mod:`attnscope.plans.timetable`.
+        guidance: a letter a step: :data:`GUIDED`, :data:`DROPPED` or :data:`CONTINUED`.
+        apart: groups of modules with letters of their own, by name.
+    """
+
+    letters: str
+    guidance: str
+    apart: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def branches(self) -> str:
+        """The guidance letters of a timetable."""
+        return self.guidance.replace(CONTINUED, DROPPED)
+
+    @property
+    def directions(self) -> tuple[float, ...]:
+        """How much of the last guidance counts at every step."""
+        return tuple(float(letter == CONTINUED) for letter in self.guidance)
+
+    @property
+    def refreshes(self) -> list[int]:
+        """The steps that compute."""
+        return [step for step, letter in enumerate(self.letters) if letter == COMPUTE]
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a step costs, in parts of one that computes everything on both branches.
+
+    Args:
+        computed: with both branches and with one.
+        stale: the same of a step at which all modules are stale.
+    """
+
+    computed: tuple[float, float] = (1.0, 0.5)
+    stale: tuple[float, float] = (0.1, 0.05)
+
+    def of(self, schedule: Schedule) -> float:
+        """Of all steps of a schedule, groups apart left aside."""
+        return sum(
+            (self.computed if letter == COMPUTE else self.stale)[branch != GUIDED]
+            for letter, branch in zip(schedule.letters, schedule.guidance, strict=True)
+        )
+
+
+class Damages:
+    """What was measured, as amplitudes of the final latents.
+
+    Args:
+        table: of :func:`attnscope.analyses.tuning.calibration.measured`.
+        levels: log-SNR of x_t at every step.
+    """
+
+    def __init__(self, table: pd.DataFrame, levels: Sequence[float]) -> None:
+        self.steps, self.levels = len(levels), np.asarray(levels)
+        means = table.groupby(["what", "group", "letter", "step", "length"])["damage"].mean()
+        keys = (tuple(key) for key in means.index)
+        self._mean: dict[Any, float] = dict(zip(keys, map(float, means), strict=True))
+        self.guided = any(key[0] == "guidance" for key in self._mean)
+
+    @cached_property
+    def left(self) -> NDArray[np.float64]:
+        """What is left in the end of damage to the latents before a step: ``[steps + 1]``, as amplitude.
+
+        Between the steps at which it was measured, by its logarithm.
+        """
+        measured = sorted(key[3] for key in self._mean if key[0] == "final" and key[4] == 0)
+        ratios = [
+            self._mean["final", "", REUSE, step, 0]
+            / max(self._mean["final", "", REUSE, step, 1], 1e-30)
+            for step in measured
+        ]
+        at = np.arange(self.steps + 1)
+        logs = np.interp(at, np.array(measured) + 1, np.log(np.maximum(ratios, 1e-30)))
+        found: NDArray[np.float64] = np.exp(logs / 2)
+        found[-1] = 1.0
+        return found
+
+    def window(self, letter: str, first: int, length: int, gap: int) -> float:
+        """Of a window of stale steps.
+
+        Args:
+            letter: repeated or forecast.
+            first: its first step.
+            length: how many there are.
+            gap: steps between the last two that were computed, from which a forecast is made: it was
+                measured with 1, and what a line misses grows with how far it is drawn.
+        """
+        if letter == FORECAST and first < 2:
+            return np.inf
+        damage = self._mean.get(("window", "", letter, first, length))
+        if damage is None:
+            return np.inf
+        amplitude = float(np.sqrt(damage) * self.left[first + length])
+        if letter == FORECAST and gap > 1:
+            here = self.levels[first - 1]
+            end = self.levels[min(first + length - 1, self.steps - 1)]
+            near, far = self.levels[first - 2], self.levels[max(first - 1 - gap, 0)]
+            grown = (end - far) / (end - near)
+            if np.isfinite(grown) and np.isfinite(here):
+                amplitude *= float(grown)
+        return amplitude
+
+    @cached_property
+    def cheapest(self) -> dict[tuple[int, int, int], tuple[str, float]]:
+        """The better way through every window, and its amplitude, by first step, length and gap."""
+        found = {}
+        for first in range(1, self.steps):
+            for length in range(1, min(LONGEST, self.steps - first) + 1):
+                for gap in range(1, LONGEST + 2):
+                    ways = {x: self.window(x, first, length, gap) for x in (REUSE, FORECAST)}
+                    way = min(ways, key=lambda letter: ways[letter])
+                    found[first, length, gap] = way, ways[way]
+        return found
+
+    @cached_property
+    def _gates(self) -> dict[str, NDArray[np.float64]]:
+        """Of guidance that is dropped or continued from every step on to the end: ``[steps + 1]``."""
+        found = {}
+        for letter in (DROPPED, CONTINUED):
+            at = sorted(key[3] for key in self._mean if key[0] == "gate" and key[2] == letter)
+            logs = [np.log(max(self._mean["gate", "", letter, step, 0], 1e-30)) / 2 for step in at]
+            found[letter] = np.exp(np.interp(np.arange(self.steps), at, logs))
+        return found
+
+    def guidance(self, letters: str) -> float:
+        """Of the guidance of a whole run: as measured from a gate on, else step by step."""
+        gate = (
+            len(letters.rstrip(DROPPED))
+            if letters[-1] == DROPPED
+            else len(letters.rstrip(CONTINUED))
+        )
+        if not self.guided or letters == GUIDED * len(letters):
+            return 0.0
+        if gate and letters[:gate] == GUIDED * gate:
+            return float(self._gates[letters[-1]][gate])
+        pairs = enumerate(letters)
+        return sum(self.without_guidance(x, step) for step, x in pairs if x != GUIDED)
+
+    def without_guidance(self, letter: str, step: int) -> float:
+        """Of one step without guidance, dropped or continued."""
+        damage = self._mean.get(("guidance", "", letter, step, 1))
+        return np.inf if damage is None else float(np.sqrt(damage) * self.left[step + 1])
+
+    def of(self, schedule: Schedule) -> float:
+        """Of a whole schedule, |x' - x|² / |x|², if amplitudes add up."""
+        total = sum(self._windows(schedule)) + self.guidance(schedule.guidance)
+        return float((total + self._exceptions(schedule)) ** 2)
+
+    def _exceptions(self, schedule: Schedule) -> float:
+        """Of groups that are stale where the others are not: each by itself, one step old."""
+        steps = self.steps
+        return sum(
+            self.alone(name, step)
+            for name, letters in schedule.apart
+            for step in range(1, steps)
+            if letters[step] != COMPUTE and schedule.letters[step] == COMPUTE
+        )
+
+    def alone(self, group: str, step: int) -> float:
+        """Of the modules of a group that are stale by one step, nothing else is."""
+        at, logs = self._alone.get(group, ([], []))
+        if not len(at):
+            return 0.0
+        return float(np.exp(np.interp(step, at, logs)) * self.left[step + 1])
+
+    @cached_property
+    def _alone(self) -> dict[str, tuple[list[int], list[float]]]:
+        found: dict[str, tuple[list[int], list[float]]] = {}
+        for (what, group, _, step, _), damage in sorted(self._mean.items()):
+            if what == "module":
+                at, logs = found.setdefault(group, ([], []))
+                at.append(step)
+                logs.append(float(np.log(max(damage, 1e-30)) / 2))
+        return found
+
+    def _windows(self, schedule: Schedule) -> Iterator[float]:
+        at = [*schedule.refreshes, self.steps]
+        gap = 1
+        for here, there in zip(at, at[1:], strict=False):
+            if there - here > 1:
+                letter = schedule.letters[here + 1]
+                yield self.window(letter, here + 1, there - here - 1, gap)
+            gap = there - here
+
+
+def promising(damages: Damages, price: Price) -> list[Schedule]:
+    """Schedules none of which is predicted to be worse and dearer than another, the cheapest first.
+
+    Args:
+        damages: as measured.
+        price: of steps.
+    """
+    found: dict[Schedule, tuple[float, float]] = {}
+    for guidance in guidances(damages):
+        for worth in _PRICES:
+            schedule = _best(damages, price, guidance, float(worth))
+            found[schedule] = price.of(schedule), damages.of(schedule)
+    kept: list[Schedule] = []
+    lowest = np.inf
+    for schedule, (_, damage) in sorted(found.items(), key=lambda item: (item[1], item[0].letters)):
+        if damage < lowest:
+            kept.append(schedule)
+            lowest = damage
+    return kept
+
+
+def guidances(damages: Damages) -> list[str]:
+    """Guidance to every gate, dropped or continued from there on; all of it where there is none."""
+    steps = damages.steps
+    if not damages.guided:
+        return [GUIDED * steps]
+    return [GUIDED * steps] + [
+        GUIDED * gate + letter * (steps - gate)
+        for gate in range(1, steps)
+        for letter in (DROPPED, CONTINUED)
+    ]
+
+
+def _best(damages: Damages, price: Price, guidance: str, worth: float) -> Schedule:
+    """The refresh steps that cost least, damage counted at a price.
+
+    The states are the last step that computed and how long before it the one before was.
+    """
+    steps = damages.steps
+    one = [branch != GUIDED for branch in guidance]
+    stale = np.concatenate([[0.0], np.cumsum([price.stale[single] for single in one])])
+    best: dict[tuple[int, int], tuple[float, str]] = {(0, 1): (price.computed[one[0]], COMPUTE)}
+    ended: tuple[float, str] = (np.inf, "")
+    for here in range(steps):
+        for gap in range(1, LONGEST + 2):
+            if (here, gap) not in best:
+                continue
+            spent, letters = best[here, gap]
+            for there in range(here + 1, min(here + LONGEST + 1, steps) + 1):
+                length = there - here - 1
+                way, damage = "", 0.0
+                if length:
+                    way, damage = damages.cheapest[here + 1, length, gap]
+                total = spent + worth * damage + float(stale[there] - stale[here + 1])
+                row = letters + way * length
+                if there == steps:
+                    ended = min(ended, (total, row))
+                    continue
+                total += price.computed[one[there]]
+                key = (there, there - here)
+                if total < best.get(key, (np.inf, ""))[0]:
+                    best[key] = total, row + COMPUTE
+    return Schedule(ended[1], guidance)
+
+
+Move = tuple[str, Schedule]
+"""What is done to a schedule, in words, and what it is then."""
+
+
+def moves(schedule: Schedule) -> Iterator[Move]:
+    """Schedules that differ from one by little and cost less: a refresh or a guided step fewer."""
+    steps = len(schedule.letters)
+    for step in reversed(schedule.refreshes[1:]):
+        for letter in (FORECAST, REUSE):
+            yield (
+                f"{letter} {step}",
+                replace(schedule, letters=_with(schedule.letters, step, letter)),
+            )
+    guided = [step for step in range(steps) if schedule.guidance[step] == GUIDED]
+    for step in {*guided[-1:], *guided[:1]}:
+        for letter in (CONTINUED, DROPPED):
+            other = _with(schedule.guidance, step, letter)
+            yield f"{letter} {step}", replace(schedule, guidance=other)
+
+
+def exceptions(schedule: Schedule, groups: Sequence[str]) -> Iterator[Move]:
+    """Schedules in which modules of one group leave out a refresh of the others.
+
+    Args:
+        schedule: to begin with.
+        groups: by name.
+    """
+    apart = dict(schedule.apart)
+    for group in groups:
+        own = apart.get(group, schedule.letters)
+        for step in [step for step in range(1, len(own)) if own[step] == COMPUTE]:
+            letters = _with(own, step, FORECAST if FORECAST in own[:step] else REUSE)
+            yield (
+                f"{group} {step}",
+                replace(schedule, apart=tuple(sorted((apart | {group: letters}).items()))),
+            )
+
+
+def shifts(schedule: Schedule) -> Iterator[Move]:
+    """Schedules that cost the same: a refresh a step earlier or later, a window done the other way."""
+    letters = schedule.letters
+    for step in schedule.refreshes[1:]:
+        for other in (step - 1, step + 1):
+            if 0 < other < len(letters) and letters[other] != COMPUTE:
+                moved = _with(_with(letters, step, letters[other]), other, COMPUTE)
+                yield f"{step} to {other}", replace(schedule, letters=moved)
+    at = [*schedule.refreshes, len(letters)]
+    for here, there in zip(at, at[1:], strict=False):
+        if there - here > 1:
+            letter = REUSE if letters[here + 1] == FORECAST else FORECAST
+            turned = letters[: here + 1] + letter * (there - here - 1) + letters[there:]
+            yield f"{letter} from {here + 1}", replace(schedule, letters=turned)
+    swapped = schedule.guidance.translate(str.maketrans(CONTINUED + DROPPED, DROPPED + CONTINUED))
+    if swapped != schedule.guidance:
+        yield "guidance", replace(schedule, guidance=swapped)
+
+
+def uniform(steps: int, start: int, every: int, gate: int) -> Schedule:
+    """Everything to a step, then every few steps; guidance to a gate: what is set by hand."""
+    letters = "".join(
+        COMPUTE if step < start or (step - start) % every == 0 else REUSE for step in range(steps)
+    )
+    return Schedule(letters, GUIDED * gate + DROPPED * (steps - gate))
+
+
+def _with(row: str, step: int, letter: str) -> str:
+    return row[:step] + letter + row[step + 1 :]
+
+
+def as_row(schedule: Schedule) -> dict[str, Any]:
+    """A schedule as the cells of a table."""
+    apart = ";".join(f"{name}={letters}" for name, letters in schedule.apart)
+    return {"letters": schedule.letters, "guidance": schedule.guidance, "apart": apart}
