@@ -188,6 +188,17 @@ def _of_generation(run: Run) -> Iterator[Row]:
         yield str(arm), "seconds an image", seconds, float("nan"), float("nan"), 1
 
 
+@reads("tune")
+def _of_tuning(run: Run) -> Iterator[Row]:
+    """How fast every plan is, and what it does to the images that it was chosen on."""
+    images = int(run.settings["measured"])
+    for row in run.read_table("plans").to_dict("records"):
+        nothing = float("nan"), float("nan")
+        yield row["budget"], "ideal speed-up", row["ideal"], *nothing, 1
+        for measure in ("ssim", "psnr", "damage"):
+            yield row["budget"], measure, row[measure], *nothing, images
+
+
 @reads("cost")
 def _of_cost(run: Run) -> Iterator[Row]:
     """What a run of the denoiser costs, and how much faster its plan would be."""

@@ -47,6 +47,11 @@ class _All(Commands):
             "--model pixart --random-weights --height 256 --steps 8 --tgate m=3,k=2,w=0",
         ),
         Listed(
+            "tune",
+            "Find the plan that saves most within a budget of quality, or the best one at a speed.",
+            '--model shapes --budget "ssim>=0.98"',
+        ),
+        Listed(
             "plot",
             "Draw all figures of a run again, from its tables alone. Needs no model and no torch.",
             "runs/convergence-shapes-1a2b3c4d --threshold 0.1",

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
+from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -269,7 +270,7 @@ def _bounds(levels: tuple[float, ...]) -> tuple[float, ...]:
     """Where the noise levels of every step begin: in the middle between it and the one before."""
     middles = (
         (before + after) / 2 if isfinite(before) and isfinite(after) else after
-        for before, after in zip(levels, levels[1:], strict=False)
+        for before, after in pairwise(levels)
     )
     return (float("-inf"), *middles)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -212,7 +213,7 @@ class Damages:
     def _windows(self, schedule: Schedule) -> Iterator[float]:
         at = [*schedule.refreshes, self.steps]
         gap = 1
-        for here, there in zip(at, at[1:], strict=False):
+        for here, there in pairwise(at):
             if there - here > 1:
                 letter = schedule.letters[here + 1]
                 yield self.window(letter, here + 1, there - here - 1, gap)
@@ -331,7 +332,7 @@ def shifts(schedule: Schedule) -> Iterator[Move]:
                 moved = _with(_with(letters, step, letters[other]), other, COMPUTE)
                 yield f"{step} to {other}", replace(schedule, letters=moved)
     at = [*schedule.refreshes, len(letters)]
-    for here, there in zip(at, at[1:], strict=False):
+    for here, there in pairwise(at):
         if there - here > 1:
             letter = REUSE if letters[here + 1] == FORECAST else FORECAST
             turned = letters[: here + 1] + letter * (there - here - 1) + letters[there:]

@@ -1,0 +1,140 @@
+"""``attnscope tune``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import typer
+
+from attnscope.cli import options as o
+from attnscope.cli.grouping import MEASURE, Group, grouped
+from attnscope.cli.reports.tuning import document, report
+
+if TYPE_CHECKING:
+    from attnscope.cli.several import Job, Way
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Captions(o.CaptionOptions):
+    """Those to calibrate on, and those that plans are measured on."""
+
+    limit: ClassVar[int | None] = None  # type: ignore[misc]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wanted(Group):
+    """What the plan is to keep to, and how long it is looked for."""
+
+    panel: ClassVar[str] = MEASURE
+
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="What the images have to keep to, compared with those of the pipeline as it is: ssim>=…, psnr>=… or damage<=…, of the final latents; several with commas.",
+            metavar="<measure>=bound,…>",
+            show_default="ssim>=0.98",
+        ),
+    ] = None
+    speedup: Annotated[
+        float | None,
+        typer.Option(
+            help="Instead: the best plan that is so much faster, by multiply-accumulates.",
+            metavar="<float>",
+        ),
+    ] = None
+    frontier: Annotated[
+        bool,
+        typer.Option(
+            "--frontier",
+            help="Instead: six plans, from one that changes hardly anything to a fast one.",
+        ),
+    ] = False
+    calibrate: Annotated[
+        int, typer.Option(min=1, help="Captions on which it is measured what staleness does.")
+    ] = 8
+    measure: Annotated[int, typer.Option(min=2, help="Captions on which plans are measured.")] = 16
+    most: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Plans that are measured for a budget, beyond a few to begin with."
+        ),
+    ] = 40
+    modules: Annotated[
+        bool,
+        typer.Option(
+            "--modules",
+            help="Calibrate every kind of module by itself, too, stage by stage: which matters when.",
+        ),
+    ] = False
+
+
+@grouped
+def tune(
+    sampling: o.SeveralBatchedRuns,
+    wanted: _Wanted,
+    shown: _Captions,
+    output: o.OutputOptions,
+) -> None:
+    """Find the plan that saves most within a budget of quality, or the best one at a speed.
+
+    It measures on a few captions what it does when modules are stale or guidance is missing at a noise
+    level, searches plans by that, and measures each on other captions. What it leaves, plan.json, goes to
+    generate, bench and attnscope.accelerate. Without arguments: the embedded U-Net, ssim>=0.98.
+    """
+    from attnscope.analyses.tuning.budget import parse
+    from attnscope.analyses.tuning.run import FRONTIER, TuneSettings, carry_out
+    from attnscope.cli import parsing, reading, several
+    from attnscope.cli.console import Bars, quiet_libraries
+    from attnscope.cost.counting import count_architecture
+    from attnscope.errors import InputError
+    from attnscope.models import architectures
+    from attnscope.runs.prompts import digest_of
+    from attnscope.runs.sampling import settled
+
+    said = [wanted.budget is not None, wanted.speedup is not None, wanted.frontier]
+    if sum(said) > 1:
+        raise InputError("give one of --budget, --speedup and --frontier")
+    if wanted.speedup is not None and not wanted.speedup > 1:
+        raise InputError(f"--speedup {wanted.speedup:g} is out of range: choose more than 1")
+    budgets = parsing.names("--budget", wanted.budget or "ssim>=0.98")
+    budgets = FRONTIER if wanted.frontier else () if wanted.speedup is not None else budgets
+    budgets = tuple(str(parse(text)) for text in budgets)
+    parsing.check_sampling(sampling)
+    size = parsing.batch_size(sampling.batch_size)
+    ways = several.ways(sampling)
+    count = wanted.calibrate + wanted.measure
+    models = several.Models(output)
+    inputs = reading.Inputs(o.CaptionOptions(**(vars(shown) | {"limit": count})))
+
+    def job(way: Way) -> Job:
+        chosen = models.of(way.sampling)
+        prompts, given, source = inputs.of(chosen.described, way.sampling)
+        if len(prompts) < count:
+            raise InputError(
+                f"there are {len(prompts)} captions, and {count} are needed: {wanted.calibrate} to "
+                f"--calibrate and {wanted.measure} to --measure"
+            )
+        settings = TuneSettings(
+            **settled(chosen, vars(way.sampling)),
+            captions=source,
+            prompts_digest=digest_of(prompts, given),
+            budgets=budgets,
+            speedup=wanted.speedup,
+            calibrated=wanted.calibrate,
+            measured=wanted.measure,
+            most=wanted.most,
+            modules=wanted.modules,
+        )
+        found = architectures.find(sampling.model, offline=output.offline)
+        counts = count_architecture(found.resized(settings.height, settings.width))
+        start = partial(
+            carry_out, chosen=chosen, settings=settings, counts=counts, prompts=prompts, given=given,
+            batch_size=size, progress=Bars(quiet=output.silent),
+        )  # fmt: skip
+        return several.Job("tune", way, chosen, settings, start)
+
+    with quiet_libraries():
+        runs = several.carry_out([job(way) for way in ways], output.out)
+    several.tell(runs, output, report, document)
