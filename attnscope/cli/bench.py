@@ -49,6 +49,7 @@ def bench(
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images at a time that are timed.", rich_help_panel=SAMPLING)] = 1,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds of all arms, after one to warm up.")] = 5,
     rivals: Annotated[str, typer.Option(help=f"all, none, or some of {', '.join(RIVALS)}.", autocompletion=o.one_of("all", "none", *RIVALS))] = "all",
+    against: Annotated[str | None, typer.Option(help="Further plans, and steps=15 for fewer steps; several with blanks.", metavar="<plan> <plan>…")] = None,
     watched: Annotated[bool, typer.Option("--watched", help="Also what an idle Trace and StepDistance on all sites cost.")] = False,
     latents: Annotated[bool, typer.Option("--latents", help="Stop at the latents: leave the autoencoder out.")] = False,
     frontier: Annotated[bool, typer.Option("--frontier", help="Also images of every arm, and how good they are.")] = False,
@@ -90,6 +91,7 @@ def bench(
             repeats=repeats,
             rivals=wanted,
             watched=watched,
+            against=tuple(against.split()) if against else None,
             decoded=not (latents or random_weights),
             **machine_of(chosen.device),
         )

@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from attnscope.analyses.bench.rivals import RIVALS, Call, Rival, Task
@@ -15,6 +16,9 @@ from attnscope.errors import InputError
 from attnscope.plans.base import Baseline, Plan
 from attnscope.plans.guidance import GuidanceCutoff
 from attnscope.plans.parts import Alone, Saving
+from attnscope.plans.reuse import TGate
+from attnscope.plans.text_form import parse
+from attnscope.plans.timetable import Timetable
 from attnscope.runs.sampling import Sampling
 
 BASELINE, INACTIVE, WATCHED = "baseline", "inactive Trace", "StepDistance on all sites"
@@ -36,6 +40,7 @@ class BenchSettings(Sampling):
         device: its name.
         threads: of the CPU.
         versions: of what computes.
+        against: further plans in their text forms, and ``steps=15`` for fewer steps; ``None`` is none.
     """
 
     height: int
@@ -49,6 +54,7 @@ class BenchSettings(Sampling):
     device: str
     threads: int
     versions: tuple[tuple[str, str], ...]
+    against: tuple[str, ...] | None = None
     seed: int = 0
 
 
@@ -65,6 +71,7 @@ class Contender:
         optional: whether nobody asked for it, so that others go on where it cannot run.
         traced: whether a ``Trace`` is on the pipeline.
         observed: whether it watches all sites.
+        steps: that the pipeline is asked for instead of those of the others.
     """
 
     name: str
@@ -75,6 +82,7 @@ class Contender:
     optional: bool = False
     traced: bool = True
     observed: bool = False
+    steps: int | None = None
 
     @property
     def key(self) -> str:
@@ -96,7 +104,9 @@ class Contender:
         from attnscope.hooks.trace import Trace
         from attnscope.observers.steps import StepDistance
 
-        if self.rival is not None:
+        if self.steps is not None:
+            yield partial(_with_steps, pipe, self.steps)
+        elif self.rival is not None:
             with self.rival.on(pipe, Task(self.plan, self.guided)) as call:
                 yield call
         elif self.traced:
@@ -112,7 +122,7 @@ class Contender:
             tested: cost of the plan under test.
         """
         own = self.cost(tested)
-        return float("nan") if own is None else own.speedup()
+        return float("nan") if own is None else tested.baseline.macs() / own.macs()
 
     def cost(self, tested: Cost) -> Cost | None:
         """What it costs; ``None`` if that is not known.
@@ -122,6 +132,10 @@ class Contender:
         """
         if self.rival is not None and not self.rival.by_plan:
             return None
+        if self.steps is not None:
+            return cost_of(
+                tested.counts, Baseline(), self.steps, guided=tested.guided, batch=tested.batch
+            )
         steps = tested.trajectory.steps
         return cost_of(
             tested.counts, self.plan, steps,
@@ -129,13 +143,28 @@ class Contender:
         )  # fmt: skip
 
 
-def arms_of(cost: Cost, *, rivals: Sequence[str] = (), watched: bool = False) -> list[Contender]:
+def _with_steps(pipe: Any, steps: int, *args: Any, **kwargs: Any) -> Any:
+    return pipe(*args, **{**kwargs, "num_inference_steps": steps})
+
+
+def arms_of(
+    cost: Cost,
+    *,
+    rivals: Sequence[str] = (),
+    watched: bool = False,
+    against: Sequence[str] = (),
+) -> list[Contender]:
     """All arms, the baseline first. Parts of the plan that save nothing over its steps are left out.
 
     Args:
         cost: of the plan under test.
         rivals: names of :data:`attnscope.analyses.bench.rivals.RIVALS`.
         watched: with a ``Trace`` that does nothing, and with one that watches everything.
+        against: further plans in their text forms, and ``steps=15`` for fewer steps. Rivals that carry
+            out T-GATE are told the first of them that is one, if the plan under test is none.
+
+    Raises:
+        InputError: there is no such plan, or a number of steps is none.
     """
     plan = cost.trajectory.plan
     made = [Contender(BASELINE, Baseline(), traced=False)]
@@ -143,19 +172,37 @@ def arms_of(cost: Cost, *, rivals: Sequence[str] = (), watched: bool = False) ->
         made += [Contender(INACTIVE, Baseline()), Contender(WATCHED, Baseline(), observed=True)]
     if not isinstance(plan, Baseline):
         made.append(Contender(str(plan), plan))
-    ways = savings(plan, cost.counts, guided=cost.guided)
+    apart = not isinstance(
+        plan, Timetable
+    )  # which saves in too many ways: attnscope cost tells them
+    ways = savings(plan, cost.counts, guided=cost.guided) if apart else ()
     parts = [Contender(f"{way} alone", Alone(plan, way), part=way) for way in ways]
     saving = [part for part in parts if part.ideal(cost) > 1]
     made += saving if len(saving) > 1 else []
-    gate = getattr(plan, "gate", 0)
+    others = [_against(text) for text in against]
+    made += others
+    t_gate = next((arm.plan for arm in others if isinstance(arm.plan, TGate)), plan)
+    told = plan if isinstance(plan, TGate) else t_gate
+    gate = getattr(cost.trajectory.plan, "gate", 0)
     if cost.guided and gate and not isinstance(plan, GuidanceCutoff):
         adaptive = GuidanceCutoff(gate)
         made.append(Contender(str(adaptive), adaptive, optional=True))
     made += [
-        Contender(RIVALS[name].name, plan, rival=RIVALS[name], guided=cost.guided, optional=True)
+        Contender(RIVALS[name].name, told, rival=RIVALS[name], guided=cost.guided, optional=True)
         for name in rivals
     ]
     return made
+
+
+def _against(text: str) -> Contender:
+    """A further arm: a plan, or the pipeline as it is with another number of steps."""
+    name, _, number = text.partition("=")
+    if name.strip() != "steps":
+        plan = parse(text)
+        return Contender(str(plan), plan)
+    if not number.strip().isdecimal() or int(number) < 1:
+        raise InputError(f"{text!r} is no number of steps: write steps=15")
+    return Contender(f"{int(number)} steps", Baseline(), traced=False, steps=int(number))
 
 
 def reason_of(error: Exception) -> str:

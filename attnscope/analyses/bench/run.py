@@ -109,7 +109,10 @@ def carry_out(
         return Run(path)
     judges = None if judged or quality is None else quality.judges()
     cost = _checked_cost(chosen, found, settings, pictured, progress)
-    arms = arms_of(cost, rivals=[name for name, _ in settings.rivals], watched=settings.watched)
+    arms = arms_of(
+        cost, rivals=[name for name, _ in settings.rivals], watched=settings.watched,
+        against=settings.against or (),
+    )  # fmt: skip
     run = Run.open(
         path, "bench", settings, device=chosen.device,
         scheduler=type(chosen.pipe.scheduler).__name__, steps=cost.trajectory.steps,
@@ -165,7 +168,9 @@ def _time(
     bytes_each = getattr(torch, settings.dtype).itemsize
     table = speedups.by_arm(repetitions, arms, cost, bytes_each=bytes_each)
     running, passes = _running(table, arms), min(_PASSES, settings.repeats)
-    broken_down = [arm for arm in running if arm.rival is None and not arm.only_watches]
+    broken_down = [
+        arm for arm in running if arm.rival is None and arm.steps is None and not arm.only_watches
+    ]
     with progress.stretch("where the time goes: calls", len(broken_down) * passes):
         parts = breakdown.measure_breakdown(
             chosen.pipe, broken_down, workload, passes=passes, stopwatch=stopwatch,
