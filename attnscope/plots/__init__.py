@@ -55,6 +55,11 @@ from attnscope.plots.times import (
     saved_alone,
     time_breakdown,
 )
+from attnscope.plots.tuning import (
+    candidates,
+    stale_modules,
+    staleness,
+)
 from attnscope.sites.names import short_site
 
 __all__ = [
@@ -72,6 +77,7 @@ __all__ = [
     "arm_looks",
     "by_arm",
     "by_gate",
+    "candidates",
     "controls",
     "convergence",
     "convergence_by_site",
@@ -89,6 +95,8 @@ __all__ = [
     "plan",
     "saved_alone",
     "short_site",
+    "stale_modules",
+    "staleness",
     "time_breakdown",
     "wrapped",
 ]

@@ -45,9 +45,7 @@ from attnscope.runs.sampling import Sampling
 
 LONGEST = 8
 """Stale steps of a window, at most."""
-COLUMNS = (
-    "what", "group", "letter", "step", "length", "prompt_id", "damage",
-)  # fmt: skip
+COLUMNS = ("what", "group", "letter", "step", "log_snr", "length", "prompt_id", "damage")
 
 
 @dataclass(frozen=True)
@@ -187,6 +185,7 @@ class Calibration:
     def measure(self, part: Part) -> pd.DataFrame:
         """What a part does to the latents: a row a length and image, with :data:`COLUMNS`.
 
+        ``log_snr`` is that of x_t at the first step that is stale or without guidance, in nats.
         ``length`` is the number of stale steps behind which the latents were read; of ``final`` there
         are several rows a step: of length 1, and of length 0 what is left in the end.
         """
@@ -200,7 +199,8 @@ class Calibration:
         for step, length in reads:
             errors = relative_error(seen[step], self._before[step])
             for prompt, error in zip(self.prompts, errors.tolist(), strict=True):
-                rows.append((*part.key, length, prompt.prompt_id, error))
+                level = self.levels[part.step]
+                rows.append((*part.key, level, length, prompt.prompt_id, error))
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
     def _run(self, plan: Plan | None, computed: Collection[int] = ()) -> list[Tensor]:

@@ -1,0 +1,218 @@
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from attnscope import Trace
+from attnscope.analyses.tuning import budget, replay, search
+from attnscope.analyses.tuning.calibration import Calibration, measured
+from attnscope.analyses.tuning.modules import fine_groups, groups_of, outermost, timetable
+from attnscope.errors import InputError
+from attnscope.runs.prompts import Prompt
+from attnscope.runs.sampling import Sampling
+from attnscope.sites.denoiser import Denoiser
+
+STEPS = 6
+PROMPTS = [Prompt(0, "a circle"), Prompt(1, "a large blue star")]
+
+
+def settings(**options):
+    return Sampling(model="toy", weights=None, dtype="float32", guidance=5.0, height=32, width=32,
+                    **{"steps": STEPS, "scheduler": None, "seed": 0, **options})  # fmt: skip
+
+
+def calibration(pipe, **options):
+    return Calibration(pipe, settings(**options), PROMPTS, [p.text for p in PROMPTS])
+
+
+def groups_in(pipe):
+    return groups_of(outermost(Denoiser.of(pipe)))
+
+
+def latents(pipe, plan=None, **options):
+    with Trace(pipe, plan=plan):
+        return settings(**options).call(
+            pipe, [p.text for p in PROMPTS], [0, 1], output_type="latent"
+        )
+
+
+@pytest.fixture
+def counting(sd):
+    """How often the U-Net of the pipeline really computed."""
+    calls = []
+    sd.unet.conv_in.register_forward_pre_hook(lambda *_: calls.append(1))
+    return sd, calls
+
+
+@pytest.mark.parametrize("computed", [(), (0,), (2, 3), range(STEPS)], ids=str)
+def test_a_replayed_run_computes_what_it_is_told_and_comes_to_the_same(counting, computed):
+    pipe, calls = counting
+    kept = []
+    with replay.answers_kept(pipe, kept):
+        whole = latents(pipe)
+    calls.clear()
+    with replay.answers_replayed(pipe, kept, STEPS, computed):
+        again = latents(pipe)
+    assert torch.equal(again, whole)
+    assert len(calls) == len(computed)
+    assert "forward" not in vars(pipe.unet)
+
+
+def test_a_run_of_more_steps_cannot_be_replayed(sd):
+    kept = []
+    with replay.answers_kept(sd, kept):
+        latents(sd)
+    with (
+        replay.answers_replayed(sd, kept, STEPS, ()),
+        pytest.raises(RuntimeError, match="more than the 6 times"),
+    ):
+        latents(sd, steps=STEPS + 1)
+    assert "forward" not in vars(sd.unet)
+
+
+def test_the_outermost_modules_are_all_there_is_to_reuse_and_stand_in_none_another(pipe):
+    denoiser = Denoiser.of(pipe)
+    names = [name for group in groups_in(pipe) for name in group.names]
+    acting = [site.name for site in (*denoiser.sites, *denoiser.around) if site.kind != "latent"]
+    for name in acting:
+        assert sum(name == one or name.startswith(f"{one}.") for one in names) == 1, name
+
+
+def test_fine_groups_say_of_every_kind_what_it_is_worth(sd):
+    kinds = {group.kind for group in fine_groups(Denoiser.of(sd))}
+    assert kinds == {"self", "cross", "feed-forward", "resnet", "sampler"}
+
+
+@pytest.mark.parametrize("what", ["window", "final", "guidance", "gate", "module"])
+def test_what_is_measured_without_computing_it_all_is_what_a_whole_run_shows(sd, what):
+    """Without replay: the plan of a part carried out from the first step to the last."""
+    found = calibration(sd)
+    parts = [part for part in found.parts(groups_in(sd)) if part.what == what]
+    for part in parts[:: max(1, len(parts) // 4)]:
+        table = found.measure(part).groupby("length")["damage"].mean()
+        seen = replay.Trajectory()
+        with Trace(sd, plan=part.plan, observers=[seen]):
+            final = settings().call(
+                sd, ["a circle", "a large blue star"], [0, 1], output_type="latent"
+            )
+        after, before = [*seen.seen, final], found._before
+        for length, damage in table.items():
+            step = STEPS if length == 0 else part.step + length
+            whole = replay.relative_error(after[step], before[step]).mean()
+            assert damage == pytest.approx(float(whole), rel=1e-4), (part.key, length)
+
+
+def test_a_scheduler_that_does_not_tell_its_noise_levels_is_refused(sd):
+    from diffusers import KDPM2DiscreteScheduler
+
+    sd.scheduler = KDPM2DiscreteScheduler.from_config(sd.scheduler.config)
+    with pytest.raises(InputError, match="does not tell the noise levels"):
+        calibration(sd)
+
+
+def test_what_was_measured_before_is_not_measured_again(counting):
+    pipe, calls = counting
+    found = calibration(pipe)
+    parts = list(found.parts(groups_in(pipe)))[:6]
+    first = measured(found, parts[:4])
+    calls.clear()
+    whole = measured(found, parts, done=[first])
+    assert len(calls) == sum(len(part.computed) for part in parts[4:])
+    pd.testing.assert_frame_equal(whole, measured(found, parts))
+
+
+@pytest.fixture
+def damages(sd):
+    found = calibration(sd)
+    table = measured(found, list(found.parts(groups_in(sd), stride=1)))
+    return search.Damages(table, found.levels)
+
+
+def test_dynamic_programming_finds_what_trying_all_finds(damages):
+    price = search.Price((1, 0.5), (0.1, 0.05))
+    rows = ["".join(rest) for rest in itertools.product("#.~", repeat=STEPS - 1)]
+    guidance = "bbbbcc"
+
+    def spent(letters, worth):
+        schedule = search.Schedule(letters, guidance)
+        return price.of(schedule) + worth * sum(damages._windows(schedule))
+
+    whole = [
+        f"#{row}"
+        for row in rows
+        if not any(pair in f"#{row}" for pair in (".~", "~."))  # a window is done in one way
+    ]
+    for worth in (0.1, 3.0, 30.0, 1000.0):
+        found = search._best(damages, price, guidance, worth)
+        least = min(spent(letters, worth) for letters in whole)
+        assert spent(found.letters, worth) == pytest.approx(least), worth
+
+
+def test_what_is_promising_is_dearer_the_better_it_is(damages):
+    price = search.Price((1, 0.5), (0.1, 0.05))
+    found = search.promising(damages, price)
+    assert len(found) > 5
+    costs = [price.of(schedule) for schedule in found]
+    lost = [damages.of(schedule) for schedule in found]
+    assert costs == sorted(costs)
+    assert lost == sorted(lost, reverse=True)
+    assert found == search.promising(damages, price)
+
+
+def test_moves_cost_less_and_shifts_the_same(damages):
+    price = search.Price((1, 0.5), (0.1, 0.05))
+    schedule = search.Schedule("##.#.~"[:STEPS], "bbbccc")
+    for name, other in search.moves(schedule):
+        assert price.of(other) < price.of(schedule), name
+    for name, other in search.shifts(schedule):
+        assert price.of(other) == pytest.approx(price.of(schedule)), name
+        assert other != schedule
+    for name, other in search.exceptions(schedule, ["resnet down_blocks.0"]):
+        ((group, letters),) = other.apart
+        assert group == "resnet down_blocks.0"
+        assert letters.count("#") == schedule.letters.count("#") - 1, name
+
+
+def test_a_schedule_is_carried_out_as_it_is_written(sd):
+    groups = groups_in(sd)
+    levels = calibration(sd).levels
+    plan = timetable(groups, levels, "##.#..", guidance="bbbccc")
+    with Trace(sd, plan=plan) as trace:
+        settings().call(sd, ["a circle"], [0], output_type="latent")
+    calls = trace.calls().set_index("kind")
+    modules = {kind: sum(len(g.names) for g in groups if g.kind == kind) for kind in calls.index}
+    for kind in ("resnet", "transformer", "sampler"):
+        assert calls.loc[kind, "computed"] == 3 * modules[kind]
+        assert calls.loc[kind, "reused"] == 3 * modules[kind]
+    assert trace.runs[-1].guided_steps == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "measure", "bound"),
+    [("ssim>=0.98", "ssim", 0.98), (" psnr >= 35 ", "psnr", 35), ("damage<=1e-2", "damage", 0.01)],
+)
+def test_a_budget_is_read_and_written(text, measure, bound):
+    found = budget.parse(text)
+    assert (found.measure, found.bound) == (measure, bound)
+    assert budget.parse(str(found)) == found
+
+
+@pytest.mark.parametrize("text", ["", "ssim", "ssim<=0.9", "damage>=0.1", "fid<=3", "ssim>=much"])
+def test_what_is_no_budget_says_what_one_is(text):
+    with pytest.raises(InputError, match="ssim>="):
+        budget.parse(text)
+
+
+def test_a_budget_is_kept_to_with_one_standard_error():
+    assert budget.parse("ssim>=0.98").margin(0.985, 0.004) == pytest.approx(0.001)
+    assert budget.parse("ssim>=0.98").margin(0.985, 0.006) < 0
+    assert budget.parse("damage<=0.01").margin(0.008, 0.001) == pytest.approx(0.001)
+    assert budget.parse("damage<=0.01").margin(0.0095, 0.001) < 0
+
+
+def test_the_distance_of_latents_is_relative_and_by_sample():
+    before = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    after = torch.tensor([[1.0, 0.5], [0.0, 2.0]])
+    assert np.allclose(replay.relative_error(after, before), [0.25, 0.0])

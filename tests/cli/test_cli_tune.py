@@ -1,0 +1,114 @@
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from attnscope.analyses.tuning import candidates
+from attnscope.plans.timetable import read
+
+FOUR = "".join(
+    f"a {size} {colour} circle\n" for size in ("small", "large") for colour in ("red", "blue")
+)
+
+
+@pytest.fixture
+def four(tmp_path):
+    path = tmp_path / "four.txt"
+    path.write_text(FOUR)
+    return path
+
+
+def tune(folder, captions, out, *more):
+    return ["tune", "--model", folder, "--captions", captions, "--steps", 5, "--height", 32,
+            "--calibrate", 2, "--measure", 2, "--most", 3, "--device", "cpu", "--out", out, *more]  # fmt: skip
+
+
+def test_tune_leaves_a_plan_that_generate_carries_out(attnscope, folder, four, tmp_path):
+    run = tmp_path / "run"
+    code, out, err = attnscope(*tune(folder, four, run, "--budget", "ssim>=0.5", "--modules"))
+    assert (code, err) == (0, "")
+    assert "ssim>=0.5" in out
+    assert f"attnscope bench --model {folder} --plan {run / 'plan.json'} --frontier" in out
+    plan = read(run / "plan.json")
+    assert plan.about["budget"] == "ssim>=0.5"
+    assert plan.about["measured"]["ssim"] >= 0.5
+    (found,) = pd.read_csv(run / "plans.csv").to_dict("records")
+    assert found["ideal"] == plan.about["ideal_speedup"] > 1
+    assert {path.stem for path in (run / "figures").glob("*.png")} == {
+        "staleness", "stale_modules", "candidates",
+    }  # fmt: skip
+    made = tmp_path / "made"
+    code, out, err = attnscope("generate", "a small red circle", "--model", folder, "--steps", 5,
+                               "--height", 32, "--plan", run / "plan.json", "--out", made)  # fmt: skip
+    assert code == 0, err
+    calls = pd.read_parquet(made / "calls.parquet").set_index("kind")
+    assert calls["reused"].sum() > 0
+
+
+def test_the_same_command_finds_the_same_plan_and_goes_on_where_it_was_killed(
+    attnscope, folder, four, tmp_path, monkeypatch
+):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert attnscope(*tune(folder, four, whole))[0] == 0
+    compared, count = candidates.Candidates.compared, 0
+
+    def killed(self, plan):
+        nonlocal count
+        count += 1
+        if count > 3:
+            raise KeyboardInterrupt
+        return compared(self, plan)
+
+    monkeypatch.setattr(candidates.Candidates, "compared", killed)
+    assert attnscope(*tune(folder, four, parts))[0] != 0
+    assert len(list((parts / "parts").glob("candidates-*"))) == 3
+    calibration = (parts / "calibration.parquet").read_bytes()
+    again = []
+    monkeypatch.setattr(
+        candidates.Candidates,
+        "compared",
+        lambda self, plan: again.append(1) or compared(self, plan),
+    )
+    assert attnscope(*tune(folder, four, parts))[0] == 0
+    assert (parts / "calibration.parquet").read_bytes() == calibration
+    assert len(again) == len(pd.read_csv(whole / "candidates.csv")) - 3
+    assert (parts / "plan.json").read_text() == (whole / "plan.json").read_text()
+
+
+def test_a_budget_that_cannot_be_kept_names_the_nearest(attnscope, folder, four, tmp_path):
+    code, out, err = attnscope(*tune(folder, four, tmp_path / "run", "--budget", "psnr>=98.9"))
+    assert code == 2
+    assert "psnr>=98.9" in err
+    assert "the nearest" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--budget", "ssim<=0.9"], "cannot be kept to"),
+        (["--budget", "ssim>=0.9", "--speedup", "2"], "give one of --budget, --speedup and"),
+        (["--speedup", "0.5"], "choose more than 1"),
+        (["--calibrate", "9"], "there are 4 captions, and 11 are needed"),
+    ],
+)
+def test_what_cannot_be_tuned_is_said_in_one_line(attnscope, folder, four, tmp_path, more, message):
+    code, out, err = attnscope(*tune(folder, four, tmp_path / "run", *more))
+    assert code == 2
+    assert message in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_speed_is_reached_and_several_budgets_have_a_plan_each(attnscope, folder, four, tmp_path):
+    run = tmp_path / "fast"
+    code, out, err = attnscope(*tune(folder, four, run, "--speedup", "1.8", "--json"))
+    assert (code, err) == (0, "")
+    (plan,) = json.loads(out)["plans"]
+    assert plan["ideal"] >= 1.8
+    shutil.rmtree(run)
+    code, out, err = attnscope(*tune(folder, four, run, "--budget", "damage<=0.5,damage<=0.9"))
+    assert (code, err) == (0, "")
+    files = pd.read_csv(run / "plans.csv")["file"].tolist()
+    assert set(files) <= {"plan-damage-0.5.json", "plan-damage-0.9.json"}
+    assert all((run / name).exists() for name in files)
