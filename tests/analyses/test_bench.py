@@ -484,6 +484,58 @@ def test_the_first_block_cache_skips_what_hardly_changes():
     assert torch.equal(toys.call_wan(pipe), before)
 
 
+def test_a_cache_that_idles_is_not_timed(measure, cost):
+    def idling(pipe, task):
+        return contextlib.nullcontext(pipe)
+
+    arms = [arms_of(cost)[0], rivalling("idle", idling, caches=True),
+            rivalling("no cache", idling),
+            rivalling("by values", idling, caches=True, by_values=True)]  # fmt: skip
+    told = measure(arms).arms.set_index("arm")
+    assert told["seconds"].notna().tolist() == [True, False, True, False]
+    assert told.loc["idle", "note"] == (
+        "it leaves nothing out here: every one of 4 calls of the denoiser computes all attention"
+    )
+    told = measure(arms, values_matter=False).arms.set_index("arm")
+    assert "values, which are random" in told.loc["by values", "note"]
+
+
+def test_attention_is_counted_while_nothing_is_timed(measure, cost, monkeypatch):
+    counted = []
+
+    @contextlib.contextmanager
+    def counting(pipe):
+        counted.append(pipe)
+        yield
+
+    monkeypatch.setattr("attnscope.analyses.bench.rivals.base._refused_if_it_idles", counting)
+    idle = rivalling("idle", lambda pipe, task: contextlib.nullcontext(pipe), caches=True)
+    assert measure([arms_of(cost)[0], idle]).arms["seconds"].notna().all()
+    assert len(counted) == 1  # of a warm-up and two rounds
+
+
+def test_a_rival_keeps_what_it_found_out(measure, cost):
+    seen = []
+
+    @contextlib.contextmanager
+    def learning(pipe, task):
+        seen.append(len(task.learned))
+        task.learned[f"call {len(seen)}"] = True
+        yield pipe
+
+    measure([arms_of(cost)[0], rivalling("learning", learning), rivalling("other", learning)])
+    assert sorted(seen) == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_pipeline_that_does_not_name_its_branches_is_said_to_lack_them():
+    found = toys.latte_architecture()
+    pipe = random_weights.build(found)
+    keywords = random_weights.call_keywords(pipe, found, steps=4, guidance=5.0)
+    refused = pytest.raises(InputError, match="guidance branch, which LattePipeline does not name")
+    with refused, RIVALS["firstblock"].on(pipe, Task(PLAN)) as call:
+        call(**keywords)
+
+
 def test_on_a_gpu_time_is_between_events_and_read_after_it_is_done(monkeypatch):
     """What a GPU does, by a pretended one: work is given out at once and done when it is waited for."""
     done, log = [0.0], []

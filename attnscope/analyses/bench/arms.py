@@ -6,7 +6,7 @@ import contextlib
 import random
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from attnscope.analyses.bench.rivals import RIVALS, Call, Rival, Task
@@ -65,6 +65,7 @@ class Contender:
         optional: whether nobody asked for it, so that others go on where it cannot run.
         traced: whether a ``Trace`` is on the pipeline.
         observed: whether it watches all sites.
+        learned: what the rival found out about the pipeline, for all its calls.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Contender:
     optional: bool = False
     traced: bool = True
     observed: bool = False
+    learned: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def key(self) -> str:
@@ -87,17 +89,23 @@ class Contender:
         return self.name in (INACTIVE, WATCHED)
 
     @contextlib.contextmanager
-    def on(self, pipe: Any) -> Iterator[Call]:
+    def on(self, pipe: Any, *, idling: bool = True) -> Iterator[Call]:
         """The arm at work.
 
+        Args:
+            pipe: the pipeline.
+            idling: whether a rival that caches may leave nothing out; if not, it is an error at the
+                end, and its time is not to be taken.
+
         Raises:
-            InputError: it cannot run on the pipeline.
+            InputError: it cannot run on the pipeline, or idled.
         """
         from attnscope.hooks.trace import Trace
         from attnscope.observers.steps import StepDistance
 
         if self.rival is not None:
-            with self.rival.on(pipe, Task(self.plan, self.guided)) as call:
+            task = Task(self.plan, self.guided, self.learned)
+            with self.rival.on(pipe, task, idling=idling) as call:
                 yield call
         elif self.traced:
             with Trace(pipe, plan=self.plan, observers=[StepDistance()] if self.observed else []):

@@ -19,19 +19,54 @@ def cached(config: Callable[[Any, Task], Any]) -> Start:
 
     @contextlib.contextmanager
     def start(pipe: Any, task: Task) -> Iterator[Call]:
-        from attnscope.sites.attention import find_denoiser
-
-        denoiser: Any = find_denoiser(pipe)
-        if not hasattr(denoiser, "enable_cache"):
-            raise InputError(f"diffusers offers no caches for {type(denoiser).__name__}")
-        denoiser.enable_cache(config(pipe, task))
-        yield pipe
+        with _explained(pipe):
+            _enable(pipe, config(pipe, task))
+            yield pipe
 
     return start
 
 
+def _enable(pipe: Any, config: Any) -> Any:
+    """Switch a cache on.
+
+    Returns:
+        The denoiser.
+
+    Raises:
+        InputError: diffusers does not know its blocks, or finds nothing in it to cache.
+    """
+    from attnscope.sites.attention import find_denoiser
+
+    denoiser: Any = find_denoiser(pipe)
+    kind = type(denoiser).__name__
+    if not hasattr(denoiser, "enable_cache"):
+        raise InputError(f"diffusers offers no caches for {kind}")
+    try:
+        denoiser.enable_cache(config)
+    except ValueError as error:
+        raise InputError(f"diffusers cannot cache {kind}: {error}") from error
+    registries = [getattr(module, "_diffusers_hook", None) for module in denoiser.modules()]
+    if not any(registry.hooks for registry in registries if registry is not None):
+        raise InputError(f"it finds no module in {kind} by the names that it looks for")
+    return denoiser
+
+
+@contextlib.contextmanager
+def _explained(pipe: Any) -> Iterator[None]:
+    """Say what it means that a cache that goes by the guidance branch was told of none."""
+    try:
+        yield
+    except ValueError as error:
+        if "cache context" not in str(error):
+            raise
+        raise InputError(
+            f"it goes by the guidance branch, which {type(pipe).__name__} does not name "
+            "(by a `cache_context`)"
+        ) from error
+
+
 @registered(
-    "pab", "Pyramid Attention Broadcast", None,
+    "pab", "Pyramid Attention Broadcast", None, caches=True,
     about="spatial 2, temporal 4, cross 6, at timesteps 100 to 800",
 )  # fmt: skip
 @cached
@@ -48,7 +83,7 @@ def broadcast(pipe: Any, task: Task) -> Any:
 
 
 @registered(
-    "fastercache", "FasterCache", None,
+    "fastercache", "FasterCache", None, caches=True,
     about="spatial and temporal 2, the unconditional branch in 1 of 5 steps, below timestep 681 and 641",
 )  # fmt: skip
 @cached
@@ -69,7 +104,9 @@ def faster(pipe: Any, task: Task) -> Any:
     )
 
 
-@registered("firstblock", "first-block cache", None, by_values=True, about="threshold 0.05")
+@registered(
+    "firstblock", "first-block cache", None, by_values=True, caches=True, about="threshold 0.05"
+)  # fmt: skip
 @cached
 def first_block(pipe: Any, task: Task) -> Any:
     """All blocks are left out where the first one changes little."""
