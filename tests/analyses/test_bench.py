@@ -1,6 +1,7 @@
 import contextlib
 import dataclasses
 import gc
+import inspect
 import itertools
 import shutil
 import subprocess
@@ -8,12 +9,13 @@ import sys
 import weakref
 from pathlib import Path
 
+import denoisers
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import toys
-from diffusers import FirstBlockCacheConfig
+from diffusers import FirstBlockCacheConfig, FlowMatchHeunDiscreteScheduler, MagCacheConfig
 
 from attnscope.analyses.bench import breakdown, rivals, rounds, speedups
 from attnscope.analyses.bench.arms import Contender, arms_of
@@ -360,7 +362,7 @@ def test_rivals_take_turns_in_an_order_that_files_do_not_change():
     """Packages, several at once, diffusers' own: settings of before name them so."""
     assert list(RIVALS) == [
         "tgate", "deepcache", "tome", "tgate+deepcache", "tgate+tome", "pab", "fastercache",
-        "firstblock",
+        "firstblock", "taylorseer", "magcache",
     ]  # fmt: skip
 
 
@@ -400,7 +402,8 @@ def test_two_rivals_of_one_name_are_a_mistake():
         registered("tome", "ToMe", "tomesd", about="")
 
 
-@pytest.mark.parametrize("name", [name for name in RIVALS if name != "firstblock"])
+@pytest.mark.parametrize("name", [n for n, rival in RIVALS.items() if not rival.by_values
+                                  and n != "taylorseer"])  # fmt: skip
 def test_rivals_run_on_a_pipeline_of_their_own(name, found):
     on_transformers = name in ("pab", "fastercache")
     if RIVALS[name].version() is None:
@@ -484,6 +487,14 @@ def test_the_first_block_cache_skips_what_hardly_changes():
     assert torch.equal(toys.call_wan(pipe), before)
 
 
+@contextlib.contextmanager
+def calls_of(module):
+    """Counts how often what is inside a module is computed; caches stand around modules."""
+    layer, calls = next(m for m in module.modules() if isinstance(m, torch.nn.Linear)), []
+    with layer.register_forward_hook(lambda *_: calls.append(1)):
+        yield calls
+
+
 def test_a_cache_that_idles_is_not_timed(measure, cost):
     def idling(pipe, task):
         return contextlib.nullcontext(pipe)
@@ -527,6 +538,32 @@ def test_a_rival_keeps_what_it_found_out(measure, cost):
     assert sorted(seen) == [0, 0, 1, 1, 2, 2]
 
 
+@pytest.mark.parametrize("name", ["taylorseer", "magcache"])
+def test_caches_of_transformers_refuse_u_nets(bare, name):
+    why = "no caches for UNet2DCondition"
+    with pytest.raises(InputError, match=why), RIVALS[name].on(bare, Task(PLAN)):
+        pass
+
+
+def test_caches_of_diffusers_refuse_what_they_cannot_take_part_in():
+    latte = random_weights.build(toys.latte_architecture())
+    for name, pipe, why in [
+        ("taylorseer", toys.wan(), "finds no module in WanTransformer3DModel by the names"),
+        ("magcache", latte, "over space and over time of LatteTransformer3DModel take turns"),
+        ("magcache", toys.pixart(None), "no caches for PixArtTransformer2DModel"),
+    ]:
+        with pytest.raises(InputError, match=why), RIVALS[name].on(pipe, Task(PLAN)):
+            pass
+
+
+def test_blocks_in_no_record_of_diffusers_are_said_to_be():
+    pipe = toys.flux()
+    pipe.transformer, _ = denoisers.chroma()
+    refused = pytest.raises(InputError, match=r"cannot cache ChromaTransf.*ChromaTransformerBlock")
+    with refused, RIVALS["magcache"].on(pipe, Task(PLAN)):
+        pass
+
+
 def test_a_pipeline_that_does_not_name_its_branches_is_said_to_lack_them():
     found = toys.latte_architecture()
     pipe = random_weights.build(found)
@@ -534,6 +571,70 @@ def test_a_pipeline_that_does_not_name_its_branches_is_said_to_lack_them():
     refused = pytest.raises(InputError, match="guidance branch, which LattePipeline does not name")
     with refused, RIVALS["firstblock"].on(pipe, Task(PLAN)) as call:
         call(**keywords)
+
+
+def test_taylor_seer_computes_attention_at_some_steps():
+    """The first 3, then every fifth; attention alone."""
+    pipe = toys.flux()
+    before = toys.call_flux(pipe)
+    with RIVALS["taylorseer"].on(pipe, Task(PLAN, guided=False), idling=False) as call:
+        block = find_denoiser(call).transformer_blocks[0]
+        with calls_of(block.attn) as attended, calls_of(block.ff) as others:
+            other = toys.call_flux(call)
+    assert (len(attended), len(others)) == (3 + 2, 12)
+    assert not torch.equal(other, before)
+    assert torch.equal(toys.call_flux(pipe), before)
+
+
+@pytest.mark.parametrize("kind", ["flux", "wan"])
+def test_mag_cache_measures_its_ratios_once(kind, capfd):
+    """In the first call, for all of later ones, and prints none of it; with Wan for two branches."""
+    pipe, called, calls_a_step = (
+        (toys.flux(), toys.call_flux, 1) if kind == "flux"
+        else (toys.wan(), lambda pipe: toys.call_wan(pipe, steps=12), 2)
+    )  # fmt: skip
+    before = called(pipe)
+    task = Task(PLAN, guided=kind == "wan")
+    images, computed = [], []
+    for _ in range(2):
+        with RIVALS["magcache"].on(pipe, task, idling=False) as call:
+            handed_over = inspect.getclosurevars(call).nonlocals["pipe"]
+            block = next(m for name, m in handed_over.transformer.named_modules()
+                         if name.endswith("blocks.0"))  # fmt: skip
+            with calls_of(block) as calls:
+                images.append(called(call))
+        computed.append(len(calls))
+    assert 12 * calls_a_step > computed[1] > 12 * calls_a_step // 5
+    assert computed[0] == computed[1] + 12 * calls_a_step
+    assert torch.equal(*images)
+    assert not torch.equal(images[0], before)
+    (ratios,) = task.learned.values()
+    assert (len(ratios), ratios[0]) == (12, 1.0)
+    assert torch.equal(called(pipe), before)
+    assert capfd.readouterr().out == ""
+
+
+def test_mag_cache_takes_the_ratios_of_the_branch_that_is_called_first(capfd):
+    """Of Wan, that of the prompt."""
+    measuring, task = toys.wan(), Task(PLAN)
+    config = MagCacheConfig(calibrate=True, num_inference_steps=12)
+    measuring.transformer.enable_cache(config)
+    toys.call_wan(measuring, steps=12)
+    told = [line for line in capfd.readouterr().out.splitlines() if line.startswith("[1.0")]
+    assert len(set(told)) == 2
+    with RIVALS["magcache"].on(toys.wan(), task) as call:
+        toys.call_wan(call, steps=12)
+    assert list(map(str, task.learned.values())) == told[:1]
+
+
+def test_mag_cache_refuses_schedulers_of_other_steps():
+    pipe = toys.wan()
+    pipe.scheduler = FlowMatchHeunDiscreteScheduler()
+    refused = pytest.raises(
+        InputError, match="FlowMatchHeunDiscreteScheduler MagCache counts other"
+    )
+    with refused, RIVALS["magcache"].on(pipe, Task(PLAN)) as call:
+        toys.call_wan(call)
 
 
 def test_on_a_gpu_time_is_between_events_and_read_after_it_is_done(monkeypatch):

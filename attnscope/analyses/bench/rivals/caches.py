@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import inspect
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from attnscope.analyses.bench.rivals.base import Call, Start, Task, registered
@@ -113,3 +115,99 @@ def first_block(pipe: Any, task: Task) -> Any:
     import diffusers
 
     return diffusers.FirstBlockCacheConfig(threshold=0.05)
+
+
+@registered(
+    "taylorseer", "TaylorSeer", None, caches=True,
+    about="every fifth step after the first 3, order 1",
+)  # fmt: skip
+@cached
+def taylor_seer(pipe: Any, task: Task) -> Any:
+    """Attention is carried on along its first derivative between steps that compute it.
+
+    With the settings of its reference. Unless it is told names, it looks for modules that are
+    called ``attn``, as in Flux; where they are ``attn1`` and ``attn2`` it finds none.
+    """
+    import diffusers
+
+    return diffusers.TaylorSeerCacheConfig()
+
+
+@registered(
+    "magcache", "MagCache", None, by_values=True, caches=True,
+    about="threshold 0.06, up to 3 steps in a row after the first fifth; ratios of a first run",
+)  # fmt: skip
+@contextlib.contextmanager
+def mag_cache(pipe: Any, task: Task) -> Iterator[Call]:
+    """All blocks are left out while the magnitude of what they add is foreseen.
+
+    It is foreseen by ratios that belong to a checkpoint, a scheduler and a number of steps. They are
+    measured in the first call, as its guide says, by a run that leaves nothing out; calls after it
+    are not held up.
+    """
+    import diffusers
+
+    def settings(**more: Any) -> Any:
+        return diffusers.MagCacheConfig(**more)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        steps = kwargs.get("num_inference_steps") or _usual_steps(pipe)
+        key = f"{steps} steps"
+        if key not in task.learned:
+            with _switched_on(pipe, settings(calibrate=True, num_inference_steps=steps)):
+                task.learned[key] = _measured_ratios(pipe, steps, args, kwargs)
+        ratios = task.learned[key]
+        with _switched_on(pipe, settings(mag_ratios=ratios, num_inference_steps=steps)):
+            return pipe(*args, **kwargs)
+
+    with _switched_on(pipe, settings(calibrate=True)) as denoiser:
+        if hasattr(denoiser, "temporal_transformer_blocks"):
+            raise InputError(
+                "it takes blocks to follow one another, and those over space and over time of "
+                f"{type(denoiser).__name__} take turns"
+            )
+    yield call
+
+
+@contextlib.contextmanager
+def _switched_on(pipe: Any, config: Any) -> Iterator[Any]:
+    denoiser = _enable(pipe, config)
+    try:
+        yield denoiser
+    finally:
+        denoiser.disable_cache()
+
+
+def _usual_steps(pipe: Any) -> int:
+    return int(inspect.signature(type(pipe).__call__).parameters["num_inference_steps"].default)
+
+
+def _measured_ratios(
+    pipe: Any, steps: int, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> list[float]:
+    """What a run prints that measures the ratios, which diffusers tells in no other way.
+
+    Where there is a call for each guidance branch, there are ratios of each: the guide takes the first.
+
+    Raises:
+        InputError: the scheduler makes other steps than it was asked for.
+    """
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        pipe(*args, **{name: _copied(value) for name, value in kwargs.items()})
+    lines = [line for line in printed.getvalue().splitlines() if line.startswith("[1.0")]
+    if not lines or len(pipe.scheduler.timesteps) != steps:
+        raise InputError(
+            f"with {type(pipe.scheduler).__name__} MagCache counts other steps than the scheduler "
+            "makes: choose another `scheduler`"
+        )
+    return [float(ratio) for ratio in lines[0].strip("[]").split(",")]
+
+
+def _copied(value: Any) -> Any:
+    """A generator that goes on from where one is, so that this one stays there."""
+    import torch
+
+    if isinstance(value, list | tuple):
+        return [_copied(each) for each in value]
+    return value.clone_state() if isinstance(value, torch.Generator) else value
