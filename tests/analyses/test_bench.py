@@ -3,6 +3,7 @@ import dataclasses
 import gc
 import inspect
 import itertools
+import os
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from attnscope.cost.plans import cost_of
 from attnscope.errors import InputError
 from attnscope.hooks.trace import Trace
 from attnscope.models import architectures, random_weights
+from attnscope.models.loading import load
 from attnscope.models.schedulers import set_scheduler
 from attnscope.plans.base import Baseline
 from attnscope.plans.reuse import TGate, paper_plan
@@ -361,8 +363,8 @@ def test_no_pipeline_of_random_weights_is_made_up():
 def test_rivals_take_turns_in_an_order_that_files_do_not_change():
     """Packages, several at once, diffusers' own: settings of before name them so."""
     assert list(RIVALS) == [
-        "tgate", "deepcache", "tome", "tgate+deepcache", "tgate+tome", "pab", "fastercache",
-        "firstblock", "taylorseer", "magcache",
+        "tgate", "cache-dit", "deepcache", "tome", "tgate+deepcache", "tgate+tome", "pab",
+        "fastercache", "firstblock", "taylorseer", "magcache",
     ]  # fmt: skip
 
 
@@ -394,7 +396,9 @@ def test_a_rival_is_a_file_that_nothing_else_names(tmp_path):
     ).stdout.splitlines()  # fmt: skip
     assert len(told) == 3
     for line in told:
-        assert "tgate, another, deepcache, tome, tgate+deepcache" in line.replace("'", "")
+        assert "tgate, another, cache-dit, deepcache, tome, tgate+deepcache" in line.replace(
+            "'", ""
+        )
 
 
 def test_two_rivals_of_one_name_are_a_mistake():
@@ -495,6 +499,102 @@ def calls_of(module):
         yield calls
 
 
+def call_shapes_dit(pipe, steps=25):
+    return pipe(
+        "a red circle above a blue square", num_inference_steps=steps, guidance_scale=3.0,
+        output_type="latent", use_resolution_binning=False, clean_caption=False,
+        max_sequence_length=24, generator=torch.Generator().manual_seed(0),
+    ).images  # fmt: skip
+
+
+def test_cache_dit_leaves_blocks_out_and_nothing_of_it_stays():
+    """On the transformer in the box, whose guidance branches come in one batch."""
+    pytest.importorskip("cache_dit")
+    pipe = load("shapes-dit", device="cpu")
+    before = call_shapes_dit(pipe)
+    kind = type(pipe)
+    own = {name: value for name, value in vars(kind).items() if name != "__slotnames__"}
+    with RIVALS["cache-dit"].on(pipe, Task(PLAN), idling=False) as call:
+        blocks = find_denoiser(call).transformer_blocks
+        with calls_of(blocks[0].attn1) as first, calls_of(blocks[-1].attn1) as last:
+            other = call_shapes_dit(call)
+    assert len(first) == 25
+    assert 8 <= len(last) < 20  # 8 steps without a cache
+    assert not torch.equal(other, before)
+    assert (other - before).abs().mean() < 0.05 * before.abs().mean()
+    assert {k: v for k, v in vars(kind).items() if k != "__slotnames__"} == own
+    assert torch.equal(call_shapes_dit(pipe), before)
+
+
+def test_cache_dit_does_not_print_what_it_does():
+    """In a process of its own: it is told when it loads, and by a variable that is gone again."""
+    if RIVALS["cache-dit"].version() is None:
+        pytest.skip("cache-dit is not installed")
+    told = subprocess.run(
+        [sys.executable, "-c",
+         "import os, sys, toys\n"
+         "from attnscope.analyses.bench.rivals import RIVALS, Task\n"
+         "from attnscope.plans.base import Baseline\n"
+         "os.environ.pop('CACHE_DIT_LOG_LEVEL', None)\n"
+         "with RIVALS['cache-dit'].on(toys.pixart(None), Task(Baseline())) as call:\n"
+         "    toys.call(call)\n"
+         "assert 'cache_dit' in sys.modules and 'CACHE_DIT_LOG_LEVEL' not in os.environ\n"],
+        capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )  # fmt: skip
+    assert told.stdout == ""
+    assert "Cache-DiT" not in told.stderr
+
+
+@pytest.mark.parametrize(("blocks", "always"), [(8, 1), (9, 8)])
+def test_cache_dit_computes_its_first_blocks_unless_they_are_all(blocks, always):
+    """What random weights compute changes little enough from step to step."""
+    pytest.importorskip("cache_dit")
+    pipe = toys.pixart(None, num_layers=blocks)
+    with RIVALS["cache-dit"].on(pipe, Task(PLAN)) as call, contextlib.ExitStack() as stack:
+        counted = [
+            stack.enter_context(calls_of(block)) for block in find_denoiser(call).transformer_blocks
+        ]
+        toys.call(call, steps=12)
+    computed = [len(calls) for calls in counted]
+    assert computed[:always] == [12] * always
+    assert all(8 <= calls < 12 for calls in computed[always:])
+
+
+def test_cache_dit_counts_single_calls_without_guidance():
+    """Of a pipeline that calls its denoiser for each branch; in pairs, 12 calls were 6 steps."""
+    pytest.importorskip("cache_dit")
+    pipe = toys.wan()
+    with RIVALS["cache-dit"].on(pipe, Task(PLAN, guided=False), idling=False) as call:
+        toys.call_wan(call, guidance=1.0, steps=12)
+    with RIVALS["cache-dit"].on(pipe, Task(PLAN), idling=False) as call:
+        toys.call_wan(call, steps=12)
+
+
+def test_a_cache_that_computes_everything_all_the_same_is_refused():
+    """Cache-DiT by itself, on as many blocks as it computes always: it counts 8 steps as cached."""
+    cache_dit = pytest.importorskip("cache_dit")
+    pipe = load("shapes-dit", device="cpu")
+
+    @contextlib.contextmanager
+    def by_itself(pipe, task):
+        cache_dit.enable_cache(pipe, cache_config=cache_dit.DBCacheConfig())
+        try:
+            yield pipe
+            (stats, *_) = cache_dit.summary(pipe, logging=False)
+            assert len(stats.cached_steps) > 0
+        finally:
+            cache_dit.disable_cache(pipe)
+
+    rival = Rival("by itself", "cache-dit", by_itself, caches=True)
+    with rival.on(pipe, Task(PLAN)) as call:
+        cached = call_shapes_dit(call)
+    assert torch.equal(cached, call_shapes_dit(pipe))
+    refused = pytest.raises(InputError, match="nothing out here: every one of 25 calls")
+    with refused, rival.on(pipe, Task(PLAN), idling=False) as call:
+        call_shapes_dit(call)
+
+
 def test_a_cache_that_idles_is_not_timed(measure, cost):
     def idling(pipe, task):
         return contextlib.nullcontext(pipe)
@@ -538,9 +638,13 @@ def test_a_rival_keeps_what_it_found_out(measure, cost):
     assert sorted(seen) == [0, 0, 1, 1, 2, 2]
 
 
-@pytest.mark.parametrize("name", ["taylorseer", "magcache"])
+@pytest.mark.parametrize("name", ["cache-dit", "taylorseer", "magcache"])
 def test_caches_of_transformers_refuse_u_nets(bare, name):
-    why = "no caches for UNet2DCondition"
+    if RIVALS[name].version() is None:
+        pytest.skip(f"{RIVALS[name].package} is not installed")
+    why = (
+        "knows no blocks of StableDiff" if name == "cache-dit" else "no caches for UNet2DCondition"
+    )
     with pytest.raises(InputError, match=why), RIVALS[name].on(bare, Task(PLAN)):
         pass
 
