@@ -17,6 +17,8 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     LCMScheduler,
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
@@ -283,6 +285,31 @@ def wan() -> WanPipeline:
     return _quiet(pipe)
 
 
+def flux() -> FluxPipeline:
+    """A Flux pipeline without text encoders, which names the one branch that it calls."""
+    torch.manual_seed(0)
+    transformer = FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=2,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=32,
+        axes_dims_rope=(4, 4, 8),
+    )
+    pipe = FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=_vae(),
+        text_encoder=None,
+        tokenizer=None,
+        text_encoder_2=None,
+        tokenizer_2=None,
+        transformer=transformer,
+    )
+    return _quiet(pipe)
+
+
 def latte_architecture() -> Architecture:
     """A Latte, which makes videos and takes the caches of diffusers."""
     config = {
@@ -336,6 +363,20 @@ def call_wan(pipe: WanPipeline, *, guidance: float = 5.0, steps: int = 4) -> tor
         output_type="latent",
         generator=torch.Generator().manual_seed(0),
     ).frames
+
+
+def call_flux(pipe: FluxPipeline, *, steps: int = 12) -> torch.Tensor:
+    """Latents of two images."""
+    noise = torch.Generator().manual_seed(7)
+    return pipe(
+        prompt_embeds=torch.randn((2, 5, 32), generator=noise),
+        pooled_prompt_embeds=torch.randn((2, 32), generator=noise),
+        height=16,
+        width=16,
+        num_inference_steps=steps,
+        output_type="latent",
+        generator=torch.Generator().manual_seed(0),
+    ).images
 
 
 @contextlib.contextmanager

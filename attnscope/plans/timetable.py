@@ -74,6 +74,14 @@ class Timetable(Plan):
         if lengths != {steps}:
             raise InputError(f"{self} has rows of {sorted(lengths)} steps for {steps} noise levels")
         for kind, name, letters in self.rows:
+            stale = next(
+                (n for n, x in enumerate(fresh(letters, self.guidance)) if x != letters[n]), None
+            )
+            if stale is not None:
+                raise InputError(
+                    f"{self}: {name} reuses at step {stale} what it computed without the guidance "
+                    "branch that comes back there: let it compute"
+                )
             if kind not in ACTING:
                 raise InputError(
                     f"{self}: {name} is of no kind {kind!r} (choose {', '.join(ACTING)})"
@@ -150,7 +158,7 @@ class Timetable(Plan):
         cells = [max(0, sum(bound <= level for bound in bounds) - 1) for level in levels]
         guidance = "".join(self.guidance[cell] for cell in cells)
         rows = tuple(
-            (kind, name, _fresh(_placed(letters, bounds, cells, levels), guidance))
+            (kind, name, fresh(_placed(letters, bounds, cells, levels), guidance))
             for kind, name, letters in self.rows
         )
         directions = tuple(self.directions[cell] for cell in cells) if self.directions else ()
@@ -292,8 +300,13 @@ def _placed(
     return found
 
 
-def _fresh(letters: str, guidance: str) -> str:
-    """A row that computes where a guidance branch comes back."""
+def fresh(letters: str, guidance: str) -> str:
+    """A module's row that computes where a guidance branch comes back that did not run when it did last.
+
+    Args:
+        letters: a letter a step.
+        guidance: likewise, of :data:`BRANCHES`.
+    """
     found, at = "", guidance[:1]
     for letter, branches in zip(letters, guidance, strict=True):
         comes_back = branches != at and at != "b"

@@ -1,19 +1,22 @@
 import contextlib
 import dataclasses
 import gc
+import inspect
 import itertools
+import os
 import shutil
 import subprocess
 import sys
 import weakref
 from pathlib import Path
 
+import denoisers
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import toys
-from diffusers import FirstBlockCacheConfig
+from diffusers import FirstBlockCacheConfig, FlowMatchHeunDiscreteScheduler, MagCacheConfig
 
 from attnscope.analyses.bench import breakdown, rivals, rounds, speedups
 from attnscope.analyses.bench.arms import Contender, arms_of
@@ -26,6 +29,7 @@ from attnscope.cost.plans import cost_of
 from attnscope.errors import InputError
 from attnscope.hooks.trace import Trace
 from attnscope.models import architectures, random_weights
+from attnscope.models.loading import load
 from attnscope.models.schedulers import set_scheduler
 from attnscope.plans.base import Baseline
 from attnscope.plans.reuse import TGate, paper_plan
@@ -359,8 +363,8 @@ def test_no_pipeline_of_random_weights_is_made_up():
 def test_rivals_take_turns_in_an_order_that_files_do_not_change():
     """Packages, several at once, diffusers' own: settings of before name them so."""
     assert list(RIVALS) == [
-        "tgate", "deepcache", "tome", "tgate+deepcache", "tgate+tome", "pab", "fastercache",
-        "firstblock",
+        "tgate", "cache-dit", "deepcache", "tome", "tgate+deepcache", "tgate+tome", "pab",
+        "fastercache", "firstblock", "taylorseer", "magcache",
     ]  # fmt: skip
 
 
@@ -392,7 +396,9 @@ def test_a_rival_is_a_file_that_nothing_else_names(tmp_path):
     ).stdout.splitlines()  # fmt: skip
     assert len(told) == 3
     for line in told:
-        assert "tgate, another, deepcache, tome, tgate+deepcache" in line.replace("'", "")
+        assert "tgate, another, cache-dit, deepcache, tome, tgate+deepcache" in line.replace(
+            "'", ""
+        )
 
 
 def test_two_rivals_of_one_name_are_a_mistake():
@@ -400,7 +406,8 @@ def test_two_rivals_of_one_name_are_a_mistake():
         registered("tome", "ToMe", "tomesd", about="")
 
 
-@pytest.mark.parametrize("name", [name for name in RIVALS if name != "firstblock"])
+@pytest.mark.parametrize("name", [n for n, rival in RIVALS.items() if not rival.by_values
+                                  and n != "taylorseer"])  # fmt: skip
 def test_rivals_run_on_a_pipeline_of_their_own(name, found):
     on_transformers = name in ("pab", "fastercache")
     if RIVALS[name].version() is None:
@@ -482,6 +489,256 @@ def test_the_first_block_cache_skips_what_hardly_changes():
             computed[threshold] = len(calls)
     assert computed == {0.05: 2 * 4, 100.0: 2}
     assert torch.equal(toys.call_wan(pipe), before)
+
+
+@contextlib.contextmanager
+def calls_of(module):
+    """Counts how often what is inside a module is computed; caches stand around modules."""
+    layer, calls = next(m for m in module.modules() if isinstance(m, torch.nn.Linear)), []
+    with layer.register_forward_hook(lambda *_: calls.append(1)):
+        yield calls
+
+
+def call_shapes_dit(pipe, steps=25):
+    return pipe(
+        "a red circle above a blue square", num_inference_steps=steps, guidance_scale=3.0,
+        output_type="latent", use_resolution_binning=False, clean_caption=False,
+        max_sequence_length=24, generator=torch.Generator().manual_seed(0),
+    ).images  # fmt: skip
+
+
+def test_cache_dit_leaves_blocks_out_and_nothing_of_it_stays():
+    """On the transformer in the box, whose guidance branches come in one batch."""
+    pytest.importorskip("cache_dit")
+    pipe = load("shapes-dit", device="cpu")
+    before = call_shapes_dit(pipe)
+    kind = type(pipe)
+    own = {name: value for name, value in vars(kind).items() if name != "__slotnames__"}
+    with RIVALS["cache-dit"].on(pipe, Task(PLAN), idling=False) as call:
+        blocks = find_denoiser(call).transformer_blocks
+        with calls_of(blocks[0].attn1) as first, calls_of(blocks[-1].attn1) as last:
+            other = call_shapes_dit(call)
+    assert len(first) == 25
+    assert 8 <= len(last) < 20  # 8 steps without a cache
+    assert not torch.equal(other, before)
+    assert (other - before).abs().mean() < 0.05 * before.abs().mean()
+    assert {k: v for k, v in vars(kind).items() if k != "__slotnames__"} == own
+    assert torch.equal(call_shapes_dit(pipe), before)
+
+
+def test_cache_dit_does_not_print_what_it_does():
+    """In a process of its own: it is told when it loads, and by a variable that is gone again."""
+    if RIVALS["cache-dit"].version() is None:
+        pytest.skip("cache-dit is not installed")
+    told = subprocess.run(
+        [sys.executable, "-c",
+         "import os, sys, toys\n"
+         "from attnscope.analyses.bench.rivals import RIVALS, Task\n"
+         "from attnscope.plans.base import Baseline\n"
+         "os.environ.pop('CACHE_DIT_LOG_LEVEL', None)\n"
+         "with RIVALS['cache-dit'].on(toys.pixart(None), Task(Baseline())) as call:\n"
+         "    toys.call(call)\n"
+         "assert 'cache_dit' in sys.modules and 'CACHE_DIT_LOG_LEVEL' not in os.environ\n"],
+        capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )  # fmt: skip
+    assert told.stdout == ""
+    assert "Cache-DiT" not in told.stderr
+
+
+@pytest.mark.parametrize(("blocks", "always"), [(8, 1), (9, 8)])
+def test_cache_dit_computes_its_first_blocks_unless_they_are_all(blocks, always):
+    """What random weights compute changes little enough from step to step."""
+    pytest.importorskip("cache_dit")
+    pipe = toys.pixart(None, num_layers=blocks)
+    with RIVALS["cache-dit"].on(pipe, Task(PLAN)) as call, contextlib.ExitStack() as stack:
+        counted = [
+            stack.enter_context(calls_of(block)) for block in find_denoiser(call).transformer_blocks
+        ]
+        toys.call(call, steps=12)
+    computed = [len(calls) for calls in counted]
+    assert computed[:always] == [12] * always
+    assert all(8 <= calls < 12 for calls in computed[always:])
+
+
+def test_cache_dit_counts_single_calls_without_guidance():
+    """Of a pipeline that calls its denoiser for each branch; in pairs, 12 calls were 6 steps."""
+    pytest.importorskip("cache_dit")
+    pipe = toys.wan()
+    with RIVALS["cache-dit"].on(pipe, Task(PLAN, guided=False), idling=False) as call:
+        toys.call_wan(call, guidance=1.0, steps=12)
+    with RIVALS["cache-dit"].on(pipe, Task(PLAN), idling=False) as call:
+        toys.call_wan(call, steps=12)
+
+
+def test_a_cache_that_computes_everything_all_the_same_is_refused():
+    """Cache-DiT by itself, on as many blocks as it computes always: it counts 8 steps as cached."""
+    cache_dit = pytest.importorskip("cache_dit")
+    pipe = load("shapes-dit", device="cpu")
+
+    @contextlib.contextmanager
+    def by_itself(pipe, task):
+        cache_dit.enable_cache(pipe, cache_config=cache_dit.DBCacheConfig())
+        try:
+            yield pipe
+            (stats, *_) = cache_dit.summary(pipe, logging=False)
+            assert len(stats.cached_steps) > 0
+        finally:
+            cache_dit.disable_cache(pipe)
+
+    rival = Rival("by itself", "cache-dit", by_itself, caches=True)
+    with rival.on(pipe, Task(PLAN)) as call:
+        cached = call_shapes_dit(call)
+    assert torch.equal(cached, call_shapes_dit(pipe))
+    refused = pytest.raises(InputError, match="nothing out here: every one of 25 calls")
+    with refused, rival.on(pipe, Task(PLAN), idling=False) as call:
+        call_shapes_dit(call)
+
+
+def test_a_cache_that_idles_is_not_timed(measure, cost):
+    def idling(pipe, task):
+        return contextlib.nullcontext(pipe)
+
+    arms = [arms_of(cost)[0], rivalling("idle", idling, caches=True),
+            rivalling("no cache", idling),
+            rivalling("by values", idling, caches=True, by_values=True)]  # fmt: skip
+    told = measure(arms).arms.set_index("arm")
+    assert told["seconds"].notna().tolist() == [True, False, True, False]
+    assert told.loc["idle", "note"] == (
+        "it leaves nothing out here: every one of 4 calls of the denoiser computes all attention"
+    )
+    told = measure(arms, values_matter=False).arms.set_index("arm")
+    assert "values, which are random" in told.loc["by values", "note"]
+
+
+def test_attention_is_counted_while_nothing_is_timed(measure, cost, monkeypatch):
+    counted = []
+
+    @contextlib.contextmanager
+    def counting(pipe):
+        counted.append(pipe)
+        yield
+
+    monkeypatch.setattr("attnscope.analyses.bench.rivals.base._refused_if_it_idles", counting)
+    idle = rivalling("idle", lambda pipe, task: contextlib.nullcontext(pipe), caches=True)
+    assert measure([arms_of(cost)[0], idle]).arms["seconds"].notna().all()
+    assert len(counted) == 1  # of a warm-up and two rounds
+
+
+def test_a_rival_keeps_what_it_found_out(measure, cost):
+    seen = []
+
+    @contextlib.contextmanager
+    def learning(pipe, task):
+        seen.append(len(task.learned))
+        task.learned[f"call {len(seen)}"] = True
+        yield pipe
+
+    measure([arms_of(cost)[0], rivalling("learning", learning), rivalling("other", learning)])
+    assert sorted(seen) == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("name", ["cache-dit", "taylorseer", "magcache"])
+def test_caches_of_transformers_refuse_u_nets(bare, name):
+    if RIVALS[name].version() is None:
+        pytest.skip(f"{RIVALS[name].package} is not installed")
+    why = (
+        "knows no blocks of StableDiff" if name == "cache-dit" else "no caches for UNet2DCondition"
+    )
+    with pytest.raises(InputError, match=why), RIVALS[name].on(bare, Task(PLAN)):
+        pass
+
+
+def test_caches_of_diffusers_refuse_what_they_cannot_take_part_in():
+    latte = random_weights.build(toys.latte_architecture())
+    for name, pipe, why in [
+        ("taylorseer", toys.wan(), "finds no module in WanTransformer3DModel by the names"),
+        ("magcache", latte, "over space and over time of LatteTransformer3DModel take turns"),
+        ("magcache", toys.pixart(None), "no caches for PixArtTransformer2DModel"),
+    ]:
+        with pytest.raises(InputError, match=why), RIVALS[name].on(pipe, Task(PLAN)):
+            pass
+
+
+def test_blocks_in_no_record_of_diffusers_are_said_to_be():
+    pipe = toys.flux()
+    pipe.transformer, _ = denoisers.chroma()
+    refused = pytest.raises(InputError, match=r"cannot cache ChromaTransf.*ChromaTransformerBlock")
+    with refused, RIVALS["magcache"].on(pipe, Task(PLAN)):
+        pass
+
+
+def test_a_pipeline_that_does_not_name_its_branches_is_said_to_lack_them():
+    found = toys.latte_architecture()
+    pipe = random_weights.build(found)
+    keywords = random_weights.call_keywords(pipe, found, steps=4, guidance=5.0)
+    refused = pytest.raises(InputError, match="guidance branch, which LattePipeline does not name")
+    with refused, RIVALS["firstblock"].on(pipe, Task(PLAN)) as call:
+        call(**keywords)
+
+
+def test_taylor_seer_computes_attention_at_some_steps():
+    """The first 3, then every fifth; attention alone."""
+    pipe = toys.flux()
+    before = toys.call_flux(pipe)
+    with RIVALS["taylorseer"].on(pipe, Task(PLAN, guided=False), idling=False) as call:
+        block = find_denoiser(call).transformer_blocks[0]
+        with calls_of(block.attn) as attended, calls_of(block.ff) as others:
+            other = toys.call_flux(call)
+    assert (len(attended), len(others)) == (3 + 2, 12)
+    assert not torch.equal(other, before)
+    assert torch.equal(toys.call_flux(pipe), before)
+
+
+@pytest.mark.parametrize("kind", ["flux", "wan"])
+def test_mag_cache_measures_its_ratios_once(kind, capfd):
+    """In the first call, for all of later ones, and prints none of it; with Wan for two branches."""
+    pipe, called, calls_a_step = (
+        (toys.flux(), toys.call_flux, 1) if kind == "flux"
+        else (toys.wan(), lambda pipe: toys.call_wan(pipe, steps=12), 2)
+    )  # fmt: skip
+    before = called(pipe)
+    task = Task(PLAN, guided=kind == "wan")
+    images, computed = [], []
+    for _ in range(2):
+        with RIVALS["magcache"].on(pipe, task, idling=False) as call:
+            handed_over = inspect.getclosurevars(call).nonlocals["pipe"]
+            block = next(m for name, m in handed_over.transformer.named_modules()
+                         if name.endswith("blocks.0"))  # fmt: skip
+            with calls_of(block) as calls:
+                images.append(called(call))
+        computed.append(len(calls))
+    assert 12 * calls_a_step > computed[1] > 12 * calls_a_step // 5
+    assert computed[0] == computed[1] + 12 * calls_a_step
+    assert torch.equal(*images)
+    assert not torch.equal(images[0], before)
+    (ratios,) = task.learned.values()
+    assert (len(ratios), ratios[0]) == (12, 1.0)
+    assert torch.equal(called(pipe), before)
+    assert capfd.readouterr().out == ""
+
+
+def test_mag_cache_takes_the_ratios_of_the_branch_that_is_called_first(capfd):
+    """Of Wan, that of the prompt."""
+    measuring, task = toys.wan(), Task(PLAN)
+    config = MagCacheConfig(calibrate=True, num_inference_steps=12)
+    measuring.transformer.enable_cache(config)
+    toys.call_wan(measuring, steps=12)
+    told = [line for line in capfd.readouterr().out.splitlines() if line.startswith("[1.0")]
+    assert len(set(told)) == 2
+    with RIVALS["magcache"].on(toys.wan(), task) as call:
+        toys.call_wan(call, steps=12)
+    assert list(map(str, task.learned.values())) == told[:1]
+
+
+def test_mag_cache_refuses_schedulers_of_other_steps():
+    pipe = toys.wan()
+    pipe.scheduler = FlowMatchHeunDiscreteScheduler()
+    refused = pytest.raises(
+        InputError, match="FlowMatchHeunDiscreteScheduler MagCache counts other"
+    )
+    with refused, RIVALS["magcache"].on(pipe, Task(PLAN)) as call:
+        toys.call_wan(call)
 
 
 def test_on_a_gpu_time_is_between_events_and_read_after_it_is_done(monkeypatch):

@@ -77,9 +77,9 @@ def test_the_same_command_finds_the_same_plan_and_goes_on_where_it_was_killed(
 
 
 def test_a_budget_that_cannot_be_kept_names_the_nearest(attnscope, folder, four, tmp_path):
-    code, out, err = attnscope(*tune(folder, four, tmp_path / "run", "--budget", "psnr>=98.9"))
+    code, _, err = attnscope(*tune(folder, four, tmp_path / "run", "--budget", "damage<=1e-30"))
     assert code == 2
-    assert "psnr>=98.9" in err
+    assert "damage<=1e-30" in err
     assert "the nearest" in err
     assert "Traceback" not in err
 
@@ -90,11 +90,11 @@ def test_a_budget_that_cannot_be_kept_names_the_nearest(attnscope, folder, four,
         (["--budget", "ssim<=0.9"], "cannot be kept to"),
         (["--budget", "ssim>=0.9", "--speedup", "2"], "give one of --budget, --speedup and"),
         (["--speedup", "0.5"], "choose more than 1"),
-        (["--calibrate", "9"], "there are 4 captions, and 11 are needed"),
+        (["--calibrate", "9"], "there are 4 captions"),
     ],
 )
 def test_what_cannot_be_tuned_is_said_in_one_line(attnscope, folder, four, tmp_path, more, message):
-    code, out, err = attnscope(*tune(folder, four, tmp_path / "run", *more))
+    code, _, err = attnscope(*tune(folder, four, tmp_path / "run", *more))
     assert code == 2
     assert message in err
     assert not (tmp_path / "run").exists()

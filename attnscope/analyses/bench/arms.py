@@ -6,7 +6,7 @@ import contextlib
 import random
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -72,6 +72,7 @@ class Contender:
         traced: whether a ``Trace`` is on the pipeline.
         observed: whether it watches all sites.
         steps: that the pipeline is asked for instead of those of the others.
+        learned: what the rival found out about the pipeline, for all its calls.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Contender:
     traced: bool = True
     observed: bool = False
     steps: int | None = None
+    learned: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def key(self) -> str:
@@ -95,11 +97,16 @@ class Contender:
         return self.name in (INACTIVE, WATCHED)
 
     @contextlib.contextmanager
-    def on(self, pipe: Any) -> Iterator[Call]:
+    def on(self, pipe: Any, *, idling: bool = True) -> Iterator[Call]:
         """The arm at work.
 
+        Args:
+            pipe: the pipeline.
+            idling: whether a rival that caches may leave nothing out; if not, it is an error at the
+                end, and its time is not to be taken.
+
         Raises:
-            InputError: it cannot run on the pipeline.
+            InputError: it cannot run on the pipeline, or idled.
         """
         from attnscope.hooks.trace import Trace
         from attnscope.observers.steps import StepDistance
@@ -107,7 +114,8 @@ class Contender:
         if self.steps is not None:
             yield partial(_with_steps, pipe, self.steps)
         elif self.rival is not None:
-            with self.rival.on(pipe, Task(self.plan, self.guided)) as call:
+            task = Task(self.plan, self.guided, self.learned)
+            with self.rival.on(pipe, task, idling=idling) as call:
                 yield call
         elif self.traced:
             with Trace(pipe, plan=self.plan, observers=[StepDistance()] if self.observed else []):

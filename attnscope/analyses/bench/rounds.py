@@ -59,6 +59,8 @@ def measure_rounds(
 ) -> Iterator[pd.DataFrame]:
     """Run all arms in turns: once to warm up, then round after round.
 
+    A rival that is to leave something out, and leaves out nothing while it warms up, is not timed.
+
     Args:
         pipe: the pipeline; it is left as it was.
         arms: of :func:`~attnscope.analyses.bench.arms.arms_of`, the baseline first.
@@ -84,10 +86,12 @@ def measure_rounds(
         rows = []
         for arm in shuffled(arms, number):
             seconds = peak = float("nan")
+            by_chance = arm.rival is not None and arm.rival.by_values and not values_matter
             if arm.name not in reasons:
+                idling = by_chance or number != _WARM_UP
                 try:
                     with torch.inference_mode():
-                        seconds, peak = _one_call(pipe, arm, workload, stopwatch, memory)
+                        seconds, peak = _one_call(pipe, arm, workload, stopwatch, memory, idling)
                 except Exception as error:
                     if not arm.optional:
                         _explain_memory(error)
@@ -95,7 +99,7 @@ def measure_rounds(
                     reasons[arm.name] = reason_of(error)
                 if arm.rival is not None:
                     gc.collect()  # its pipeline refers to itself, and must not weigh on the next
-                if arm.rival is not None and arm.rival.by_values and not values_matter:
+                if by_chance:
                     reasons.setdefault(arm.name, BY_VALUES)
             rows.append((arm.name, number, seconds, peak, reasons.get(arm.name, "")))
             progress.advance()
@@ -105,11 +109,16 @@ def measure_rounds(
 
 
 def _one_call(
-    pipe: Any, arm: Contender, workload: Workload, stopwatch: Stopwatch, memory: PeakMemory
+    pipe: Any,
+    arm: Contender,
+    workload: Workload,
+    stopwatch: Stopwatch,
+    memory: PeakMemory,
+    idling: bool,
 ) -> tuple[float, float]:
     """Seconds per image and the peak of memory."""
     memory.reset()
-    with arm.on(pipe) as call:
+    with arm.on(pipe, idling=idling) as call:
         _, seconds = stopwatch.time(workload.of(call))
     return seconds / workload.images, memory.megabytes()
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attnscope.errors import InputError
-from attnscope.plans.timetable import COMPUTE, Timetable
+from attnscope.plans.timetable import COMPUTE, Timetable, fresh
 from attnscope.sites.attention import Site
 from attnscope.sites.denoiser import Denoiser
 
@@ -74,7 +74,7 @@ def timetable(
     directions: tuple[float, ...] = (),
     **about: object,
 ) -> Timetable:
-    """A plan of groups.
+    """A plan of groups; all of them compute where a guidance branch comes back.
 
     Args:
         groups: of modules.
@@ -85,16 +85,17 @@ def timetable(
         about: what the file is to say of it.
     """
     each = [letters] * len(groups) if isinstance(letters, str) else letters
+    branches = guidance or "b" * len(levels)
     rows = tuple(
-        (group.kind, name, row)
+        (group.kind, name, fresh(row, branches))
         for group, row in zip(groups, each, strict=True)
         for name in group.names
-        if set(row) != {COMPUTE}
+        if set(fresh(row, branches)) != {COMPUTE}
     )
     return Timetable(
         log_snr=levels,
         rows=rows,
-        guidance=guidance or "b" * len(levels),
+        guidance=branches,
         directions=directions if any(directions) else (),
         about=about,
     )

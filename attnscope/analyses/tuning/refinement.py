@@ -20,6 +20,8 @@ from attnscope.analyses.tuning.search import (
 _ROUNDS = 4
 _IN_VAIN = 6
 """Moves that may fail one after the other before a kind of moves is given up."""
+_SAVES = 1.001
+"""Ideal speed-up of a plan that saves anything."""
 _NEAREST = 3
 """Schedules around the one that bisection ends at, or that are fast enough, which are measured, too."""
 
@@ -41,6 +43,10 @@ class Search:
     damages: Damages
     price: Price
     most: int = 40
+
+    def __post_init__(self) -> None:
+        speed = self.candidates.speedup
+        self.listed = [schedule for schedule in self.listed if speed(schedule) > _SAVES]
 
     def within(self, budget: Budget) -> Schedule | None:
         """The fastest plan that keeps to a budget; ``None`` if none of those that were measured does.

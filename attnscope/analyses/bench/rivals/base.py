@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
@@ -25,10 +25,12 @@ class Task:
     Args:
         plan: of T-GATE, for those that carry one out.
         guided: whether the model runs with guidance, so that a batch holds two branches.
+        learned: what a rival found out about the pipeline in calls of before, and keeps here.
     """
 
     plan: Plan
     guided: bool = True
+    learned: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def t_gate(self) -> TGate:
@@ -60,6 +62,7 @@ class Rival:
         by_values: whether what it skips depends on what the model computes.
         about: its settings, in words.
         needs: another package that has to be there.
+        caches: whether it is to leave attention out at some steps, so that it idles if it never does.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Rival:
     by_values: bool = False
     about: str = ""
     needs: str | None = None
+    caches: bool = False
 
     def version(self) -> str | None:
         """Of its package; ``None`` if it or what it needs is not installed."""
@@ -81,21 +85,26 @@ class Rival:
         return None
 
     @contextlib.contextmanager
-    def on(self, pipe: Any, task: Task) -> Iterator[Call]:
+    def on(self, pipe: Any, task: Task, *, idling: bool = True) -> Iterator[Call]:
         """The rival at work, on a pipeline of its own that is given up at the end.
 
         Args:
             pipe: is left as it is.
             task: what it is to do.
+            idling: whether a cache may leave nothing out. If not, attention is counted, which takes
+                time, and the error comes at the end.
 
         Raises:
-            InputError: its package is not installed, or it is not made for the pipeline.
+            InputError: its package is not installed, it is not made for the pipeline, or it idled.
         """
         if self.version() is None:
             wanted = " or ".join(filter(None, (self.package, self.needs)))
             raise InputError(f"{wanted} is not installed: pip install 'attnscope[rivals]'")
-        with self.start(twin(pipe), task) as call:
-            yield call
+        made = twin(pipe)
+        with contextlib.ExitStack() as stack:
+            if self.caches and not idling:
+                stack.enter_context(_refused_if_it_idles(made))
+            yield stack.enter_context(self.start(made, task))
 
 
 RIVALS: dict[str, Rival] = {}
@@ -111,6 +120,7 @@ def registered(
     by_plan: bool = False,
     by_values: bool = False,
     needs: str | None = None,
+    caches: bool = False,
 ) -> Callable[[Start], Start]:
     """Make what starts a rival known to ``attnscope bench``.
 
@@ -122,6 +132,7 @@ def registered(
         by_plan: see there.
         by_values: see there.
         needs: see there.
+        caches: see there.
 
     Returns:
         A decorator that returns what it is given.
@@ -133,7 +144,7 @@ def registered(
         raise ValueError(f"there are two rivals {key!r}")
 
     def register(start: Start) -> Start:
-        RIVALS[key] = Rival(name, package, start, by_plan, by_values, about, needs)
+        RIVALS[key] = Rival(name, package, start, by_plan, by_values, about, needs, caches)
         return start
 
     return register
@@ -178,3 +189,47 @@ def check_made_for(pipe: Any, package: str) -> None:
 
     if package not in of_denoiser(getattr(pipe, "unet", None)).rivals:
         raise InputError(f"it is made for U-Nets of images, not for {type(pipe).__name__}")
+
+
+@contextlib.contextmanager
+def _refused_if_it_idles(pipe: Any) -> Iterator[None]:
+    """Count how much attention each call of a denoiser computes.
+
+    Diffusers' hooks and others stand around modules that are called all the same, so that what is
+    counted is a layer inside each.
+
+    Args:
+        pipe: a pipeline that is given up afterwards.
+
+    Raises:
+        InputError: all of it at every call.
+    """
+    import torch
+
+    from attnscope.sites.attention import find_denoiser, find_sites
+
+    denoiser = find_denoiser(pipe)
+    computed: list[int] = []
+
+    def begin(*_: Any) -> None:
+        computed.append(0)
+
+    def count(*_: Any) -> None:
+        computed[-1] += 1
+
+    handles = [denoiser.register_forward_pre_hook(begin)]
+    for site in find_sites(denoiser):
+        layers = denoiser.get_submodule(site.name).modules()
+        layer = next((layer for layer in layers if isinstance(layer, torch.nn.Linear)), None)
+        if layer is not None:
+            handles.append(layer.register_forward_pre_hook(count))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+    if computed and min(computed) == max(computed):
+        raise InputError(
+            "it leaves nothing out here: every one of "
+            f"{len(computed)} calls of the denoiser computes all attention"
+        )
