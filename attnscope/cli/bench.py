@@ -69,7 +69,7 @@ def bench(
     from attnscope.plans.trajectory import made
     from attnscope.runs.sampling import settled
 
-    wanted, plans = _chosen_rivals(rivals), several.chosen_plans(planned)
+    wanted, plans = chosen_rivals(rivals), several.chosen_plans(planned)
     _check_options(frontier, random_weights, latents, sampling, batches, shown, judged, output)
     parsing.check_guidance(sampling.guidance)
     size_at_once = parsing.batch_size(batches.batch_size)
@@ -126,7 +126,7 @@ def bench(
     several.tell(runs, output, report, document)
 
 
-def _chosen_rivals(text: str) -> tuple[tuple[str, str | None], ...]:
+def chosen_rivals(text: str) -> tuple[tuple[str, str | None], ...]:
     """What ``--rivals`` says, with the version of each.
 
     Raises:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from attnscope.analyses.bench.rivals import RIVALS
 from attnscope.cli import options as o
 from attnscope.cli.grouping import MEASURE, Group, grouped
 from attnscope.cli.reports.tuning import document, report
 
 if TYPE_CHECKING:
+    from attnscope.analyses.bench.run import Pictured
     from attnscope.cli.several import Job, Way
+    from attnscope.models.chosen import ChosenModel
+    from attnscope.runs.folder import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,45 +34,18 @@ class _Wanted(Group):
 
     panel: ClassVar[str] = MEASURE
 
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            help="What the images have to keep to, compared with those of the pipeline as it is: ssim>=…, psnr>=… or damage<=…, of the final latents; several with commas.",
-            metavar="<measure>=bound,…>",
-            show_default="ssim>=0.98",
-        ),
-    ] = None
-    speedup: Annotated[
-        float | None,
-        typer.Option(
-            help="Instead: the best plan that is so much faster, by multiply-accumulates.",
-            metavar="<float>",
-        ),
-    ] = None
-    frontier: Annotated[
-        bool,
-        typer.Option(
-            "--frontier",
-            help="Instead: six plans, from one that changes hardly anything to a fast one.",
-        ),
-    ] = False
-    calibrate: Annotated[
-        int, typer.Option(min=1, help="Captions on which it is measured what staleness does.")
-    ] = 8
+    # fmt: off
+    budget: Annotated[str | None, typer.Option(help="What the images have to keep to, compared with those of the pipeline as it is: ssim>=…, psnr>=… or damage<=…, of the final latents; several with commas.", metavar="<measure>=bound,…>", show_default="ssim>=0.98")] = None
+    speedup: Annotated[float | None, typer.Option(help="Instead: the best plan that is so much faster, by multiply-accumulates.", metavar="<float>")] = None
+    frontier: Annotated[bool, typer.Option("--frontier", help="Instead: six plans, from one that changes hardly anything to a fast one.")] = False
+    calibrate: Annotated[int, typer.Option(min=1, help="Captions on which it is measured what staleness does.")] = 8
     measure: Annotated[int, typer.Option(min=2, help="Captions on which plans are measured.")] = 16
-    most: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Plans that are measured for a budget, beyond a few to begin with."
-        ),
-    ] = 40
-    modules: Annotated[
-        bool,
-        typer.Option(
-            "--modules",
-            help="Calibrate every kind of module by itself, too, stage by stage: which matters when.",
-        ),
-    ] = False
+    most: Annotated[int, typer.Option(min=0, help="Plans that are measured for a budget, beyond a few to begin with.")] = 40
+    modules: Annotated[bool, typer.Option("--modules", help="Calibrate every kind of module by itself, too, stage by stage: which matters when.")] = False
+    prove: Annotated[int, typer.Option(min=0, help="Captions, none of which it was searched on, to prove the plans on: quality and speed against T-GATE, fewer steps and other packages; 0 leaves it out.")] = 0
+    rivals: Annotated[str, typer.Option(help=f"Of --prove: all, none, or some of {', '.join(RIVALS)}.", autocompletion=o.one_of("all", "none", *RIVALS))] = "all"
+    repeats: Annotated[int, typer.Option(min=1, help="Of --prove: rounds that are timed.")] = 5
+    # fmt: on
 
 
 @grouped
@@ -75,6 +53,7 @@ def tune(
     sampling: o.SeveralBatchedRuns,
     wanted: _Wanted,
     shown: _Captions,
+    judged: o.QualityOptions,
     output: o.OutputOptions,
 ) -> None:
     """Find the plan that saves most within a budget of quality, or the best one at a speed.
@@ -83,9 +62,11 @@ def tune(
     level, searches plans by that, and measures each on other captions. What it leaves, plan.json, goes to
     generate, bench and attnscope.accelerate. Without arguments: the embedded U-Net, ssim>=0.98.
     """
+    from attnscope.analyses.tuning import proof
     from attnscope.analyses.tuning.budget import parse
     from attnscope.analyses.tuning.run import FRONTIER, TuneSettings, carry_out
     from attnscope.cli import parsing, reading, several
+    from attnscope.cli.bench import chosen_rivals
     from attnscope.cli.console import Bars, quiet_libraries
     from attnscope.cost.counting import count_architecture
     from attnscope.errors import InputError
@@ -103,9 +84,10 @@ def tune(
     budgets = tuple(str(parse(text)) for text in budgets)
     parsing.check_sampling(sampling)
     size = parsing.batch_size(sampling.batch_size)
+    rivals = chosen_rivals(wanted.rivals)
     ways = several.ways(sampling)
     count = wanted.calibrate + wanted.measure
-    models = several.Models(output)
+    models, progress = several.Models(output), Bars(quiet=output.silent)
     inputs = reading.Inputs(o.CaptionOptions(**(vars(shown) | {"limit": count})))
 
     def job(way: Way) -> Job:
@@ -128,13 +110,61 @@ def tune(
             modules=wanted.modules,
         )
         found = architectures.find(sampling.model, offline=output.offline)
-        counts = count_architecture(found.resized(settings.height, settings.width))
-        start = partial(
-            carry_out, chosen=chosen, settings=settings, counts=counts, prompts=prompts, given=given,
-            batch_size=size, progress=Bars(quiet=output.silent),
-        )  # fmt: skip
+        found = found.resized(settings.height, settings.width)
+        unseen: Pictured | None = None
+        if wanted.prove:
+            unseen = _unseen(chosen, shown, way, {prompt.text for prompt in prompts}, wanted.prove)
+
+        def start(path: Path) -> Run:
+            run = carry_out(
+                path, chosen, settings, count_architecture(found), prompts, given,
+                batch_size=size, progress=progress,
+            )  # fmt: skip
+            if unseen is not None:
+                sides = found.height, found.width
+                quality = parsing.chosen_quality(
+                    judged, [sampling.model], unseen.prompts, sides, device=chosen.device,
+                    offline=output.offline, progress=progress, digest=unseen.digest,
+                )  # fmt: skip
+                asked = proof.settings_of(
+                    run, settled(chosen, vars(way.sampling), size=sides), chosen,
+                    rivals=rivals, repeats=wanted.repeats,
+                )  # fmt: skip
+                proof.prove(
+                    run, chosen, found, asked, unseen, quality, batch_size=size, progress=progress
+                )
+            return run
+
         return several.Job("tune", way, chosen, settings, start)
 
     with quiet_libraries():
         runs = several.carry_out([job(way) for way in ways], output.out)
     several.tell(runs, output, report, document)
+
+
+def _unseen(
+    chosen: ChosenModel, shown: _Captions, way: Way, seen: set[str], count: int
+) -> Pictured:
+    """Captions that none of the search's is equal to, drawn by the seed after its own.
+
+    Raises:
+        InputError: there are too few.
+    """
+    from attnscope.analyses.bench.run import Pictured
+    from attnscope.cli import reading
+    from attnscope.errors import InputError
+
+    limit = None if shown.captions or shown.images else count + len(seen)
+    every = o.CaptionOptions(**(vars(shown) | {"limit": limit}))
+    sampling = way.sampling
+    size = sampling.height, sampling.width
+    prompts, given, _ = reading.read(chosen.described, every, sampling.seed + 1, size)
+    pairs = [(p, g) for p, g in zip(prompts, given, strict=True) if p.text not in seen]
+    if len(pairs) < count:
+        raise InputError(
+            f"there are {len(pairs)} captions besides those that plans are searched on, and --prove "
+            f"wants {count}: choose fewer"
+        )
+    drawn = random.Random(sampling.seed + 1).sample(range(len(pairs)), count)
+    chosen_pairs = [pairs[place] for place in sorted(drawn)]
+    return Pictured([p for p, _ in chosen_pairs], [g for _, g in chosen_pairs])

@@ -45,7 +45,7 @@ CONTENTS: dict[str, Contents] = {
     ),
     "cost paper": Contents("paper", figures="."),
     "generate": Contents("images", ("prompts", "calls", "times")),
-    "tune": Contents("plans", ("prompts", "calibration", "candidates")),
+    "tune": Contents("plans", ("prompts", "calibration", "candidates"), on_request=("proof",)),
 }
 """By command."""
 

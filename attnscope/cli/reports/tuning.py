@@ -32,20 +32,59 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
         "captions against the pipeline as it is",
     )
     tried = len(run.read_table("candidates"))
-    results.print(
-        f"{tried} plans were measured; they were searched on the captions of this table, so prove one "
-        "on others:",
-        soft_wrap=True,
-    )
-    for name in run.read_table("plans")["file"]:
+    results.print(f"{tried} plans were measured", soft_wrap=True)
+    if run.has_table("proof"):
+        _show_proof(run)
+    else:
         results.print(
-            f"  attnscope bench --model {settings['model']} --plan {run.path / name} --frontier "
-            f"--seed {settings['seed'] + 1}",
+            "these captions are those that the plans were searched on: the same command with --prove "
+            "300 measures them on others, and against T-GATE, fewer steps and other packages",
             soft_wrap=True,
         )
     results.print(f"run directory: {run.path}", soft_wrap=True)
     for figure in figures:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
+
+
+def _show_proof(run: Run) -> None:
+    """The benchmark of the plans, and how the first differs from every other way."""
+    from attnscope.analyses.tuning.proof import FOLDER
+    from attnscope.cli.console import results, show_table
+    from attnscope.runs.columns import arm_shown
+    from attnscope.runs.folder import Run
+
+    proof, made = run.read_table("proof"), Run(run.path / FOLDER)
+    arms = {row["arm"]: row for row in made.read_table("arms").to_dict("records")}
+    for plan, rows in proof.groupby("plan", sort=False):
+        wide = rows.assign(
+            said=[
+                f"{r['difference']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]"
+                for r in rows.to_dict("records")
+            ]
+        ).pivot(index="against", columns="measure", values="said")
+        shown = [name for name in ("ssim", "psnr", "all", "clip") if name in wide]
+        own = arms[plan]
+        table = wide[shown].reset_index()
+        faster = [own["speedup"] / arms[arm]["speedup"] for arm in table["against"]]
+        table.insert(1, "faster by", [f"{ratio:.2f}" for ratio in faster])
+        table["against"] = table["against"].map(arm_shown)
+        show_table(
+            table,
+            f"{plan}: {own['speedup']:.2f} times as fast as the pipeline as it is (ideal "
+            f"{own['ideal']:.2f}); its "
+            f"images less those of others, on {rows['n'].max()} captions that it was not searched on",
+        )
+    prompts = made.read_table("images")
+    worst = proof[proof["measure"] == "ssim"].drop_duplicates("plan")
+    for row in worst.to_dict("records"):
+        at = prompts[(prompts["arm"] == row["plan"]) & (prompts["prompt_id"] == row["worst"])].iloc[
+            0
+        ]
+        results.print(
+            f"worst of {row['plan']}: SSIM {at['ssim']:.3f} at prompt {row['worst']}, "
+            f"{made.path / at['path']}",
+            soft_wrap=True,
+        )
 
 
 def document(run: Run) -> dict[str, Any]:
@@ -59,6 +98,7 @@ def document(run: Run) -> dict[str, Any]:
         "files": [run.path / name for name in plans["file"]],
         "candidates": run.read_table("candidates"),
         "figures": figures,
+        **({"proof": run.read_table("proof")} if run.has_table("proof") else {}),
     }
 
 
