@@ -89,7 +89,9 @@ def test_fine_groups_say_of_every_kind_what_it_is_worth(sd):
 def test_what_is_measured_without_computing_it_all_is_what_a_whole_run_shows(sd, what):
     """Without replay: the plan of a part carried out from the first step to the last."""
     found = calibration(sd)
-    parts = [part for part in found.parts(groups_in(sd)) if part.what == what]
+    groups = groups_in(sd)
+    parts = [*found.parts(groups), *found.windows("all", groups)]
+    parts = [part for part in parts if part.what == what]
     for part in parts[:: max(1, len(parts) // 4)]:
         table = found.measure(part).groupby("length")["damage"].mean()
         seen = replay.Trajectory()
@@ -125,7 +127,9 @@ def test_what_was_measured_before_is_not_measured_again(counting):
 def damages(tokenizer_folder):
     pipe = toys.stable_diffusion(tokenizer_folder)
     found = calibration(pipe)
-    table = measured(found, list(found.parts(groups_in(pipe), stride=1)))
+    groups = groups_in(pipe)
+    parts = [*found.parts(groups, stride=1), *found.windows("all", groups)]
+    table = measured(found, parts)
     return search.Damages(table, found.levels)
 
 
@@ -151,13 +155,25 @@ def test_dynamic_programming_finds_what_trying_all_finds(damages):
 
 def test_what_is_promising_is_dearer_the_better_it_is(damages):
     price = search.Price((1, 0.5), (0.1, 0.05))
-    found = search.promising(damages, price)
+    found = search.promising(damages, {(): price})
     assert len(found) > 5
     costs = [price.of(schedule) for schedule in found]
     lost = [damages.of(schedule) for schedule in found]
     assert costs == sorted(costs)
     assert lost == sorted(lost, reverse=True)
-    assert found == search.promising(damages, price)
+    assert found == search.promising(damages, {(): price})
+
+
+def test_families_leave_out_what_does_most_damage_for_what_it_saves():
+    rows = [
+        ("module", group, ".", step, 0.0, 1, 0, damage)
+        for group, damage in (("dear", 1e-2), ("big", 1e-2), ("cheap", 1e-8))
+        for step in (1, 5)
+    ]
+    rows += [("final", "", ".", 1, 0.0, length, 0, 1e-3) for length in (0, 1)]
+    damages = search.Damages(pd.DataFrame(rows, columns=list(calibrating.COLUMNS)), range(STEPS))
+    found = search.families(damages, {"dear": 0.1, "big": 0.5, "cheap": 0.4})
+    assert found == [(), ("big", "dear")]
 
 
 def test_moves_cost_less_and_shifts_the_same(damages):

@@ -2,13 +2,15 @@
 
 On a few prompts a full run is kept. Then
 
-- ``window``: all modules are stale in 1 to L steps after one at which they computed, by repeating what
-  they stored or by forecasting it; what that does to the latents at the end of the window.
+- ``module``: the modules of one kind and stage stale by one step; nothing else is. By this, families of
+  modules are chosen (:func:`attnscope.analyses.tuning.search.families`).
+- ``window``: all modules of a family are stale in 1 to L steps after one at which they computed, by
+  repeating what they stored or by forecasting it; what that does to the latents at the end of the
+  window.
 - ``final``: one stale step after which everything is computed to the end; what is left in the final
   latents. Their quotient says how damage at a noise level grows or fades until the end.
 - ``guidance``: one step without guidance, dropped or going on along its last direction; ``gate``: all
   steps from one on to the end, and what that does to the final latents.
-- ``module``: the modules of one kind and stage stale by one step; nothing else is.
 
 Damage is |x' - x|² / |x|² of the latents, per image. Steps that are not part of a window are not
 computed again (:mod:`attnscope.analyses.tuning.replay`), so that all of this costs about as much as
@@ -116,30 +118,42 @@ class Calibration:
         prediction = first[0] if isinstance(first, tuple) else first.sample
         return len(prediction) == 2 * len(self.prompts)
 
-    def parts(
-        self, groups: Sequence[Group], fine: Sequence[Group] = (), *, stride: int = 2
-    ) -> Iterator[Part]:
-        """All that there is to measure.
+    def windows(self, family: str, groups: Sequence[Group]) -> Iterator[Part]:
+        """Windows of stale steps.
 
         Args:
-            groups: all modules that a plan acts on.
-            fine: further groups whose one stale step is measured by itself, at every step.
-            stride: of the steps at which all else is measured but windows and guidance.
+            family: a name for the modules, which is the ``group`` of these parts.
+            groups: the modules that are stale.
         """
-        last = self.steps - 1
         for letter, stored in ((REUSE, 1), (FORECAST, 2)):
             for step in range(stored, self.steps):
                 end = min(step + LONGEST, self.steps)
                 letters = COMPUTE * step + letter * (end - step) + COMPUTE * (self.steps - end)
                 plan = timetable(groups, self.levels, letters)
+                computed, read = range(step - stored, end), range(step + 1, end + 1)
+                yield Part("window", family, letter, step, plan, computed, read)
+
+    def parts(
+        self, groups: Sequence[Group], fine: Sequence[Group] = (), *, stride: int = 2
+    ) -> Iterator[Part]:
+        """All that there is to measure but windows.
+
+        Args:
+            groups: all modules that a plan acts on.
+            fine: further groups whose one stale step is measured by itself, at every step.
+            stride: of the steps at which all else is measured but guidance.
+        """
+        last = self.steps - 1
+        known = {group.name for group in fine}
+        singles = [(group, stride) for group in groups if group.name not in known]
+        singles += [(group, 1) for group in fine]
+        for group, every in singles:
+            for step in sorted({*range(1, self.steps, every), last}):
+                letters = COMPUTE * step + REUSE + COMPUTE * (last - step)
+                plan = timetable([group], self.levels, letters)
+                computed = range(step - 1, step + 1)
                 yield Part(
-                    "window",
-                    "",
-                    letter,
-                    step,
-                    plan,
-                    range(step - stored, end),
-                    range(step + 1, end + 1),
+                    "module", group.name, REUSE, step, plan, computed, range(step + 1, step + 2)
                 )
         for step in sorted({*range(1, self.steps, stride), last}):
             letters = COMPUTE * step + REUSE + COMPUTE * (last - step)
@@ -149,17 +163,6 @@ class Calibration:
         if self.guided:
             yield from self._guidance()
             yield from self._gates(stride)
-        known = {group.name for group in fine}
-        singles = [(group, 1) for group in fine]
-        singles += [(group, stride) for group in groups if group.name not in known]
-        for group, every in singles:
-            for step in sorted({*range(1, self.steps, every), last}):
-                letters = COMPUTE * step + REUSE + COMPUTE * (last - step)
-                plan = timetable([group], self.levels, letters)
-                computed = range(step - 1, step + 1)
-                yield Part(
-                    "module", group.name, REUSE, step, plan, computed, range(step + 1, step + 2)
-                )
 
     def _guidance(self) -> Iterator[Part]:
         for step in range(self.steps):

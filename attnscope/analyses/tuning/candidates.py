@@ -18,7 +18,7 @@ from attnscope.analyses.tuning.search import Damages, Schedule, as_row
 from attnscope.cost.plans import cost_of
 from attnscope.hooks.trace import Trace
 from attnscope.plans.base import Plan
-from attnscope.plans.timetable import Timetable
+from attnscope.plans.timetable import COMPUTE, Timetable
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
 from attnscope.runs.sampling import Sampling
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from attnscope.cost.counts import Counts
 
 VALUES = ("ssim", "psnr", "damage")
+_KEY = ("letters", "guidance", "fresh", "apart")
 
 
 @dataclass
@@ -65,15 +66,15 @@ class Candidates:
 
     def __post_init__(self) -> None:
         rows = pd.concat(self.known).to_dict("records") if self.known else []
-        self._rows: dict[tuple[str, str, str], dict[str, Any]] = {
-            (row["letters"], row["guidance"], row["apart"]): {str(k): v for k, v in row.items()}
-            for row in rows
+        self._rows: dict[tuple[str, ...], dict[str, Any]] = {
+            tuple(row[name] for name in _KEY): {str(k): v for k, v in row.items()} for row in rows
         }
         self._order = list(self._rows)
 
     def plan(self, schedule: Schedule, **about: object) -> Timetable:
         """A schedule as a plan."""
-        apart = dict(schedule.apart)
+        always = COMPUTE * len(self.levels)
+        apart = dict.fromkeys(schedule.fresh, always) | dict(schedule.apart)
         letters = [apart.get(group.name, schedule.letters) for group in self.groups]
         return timetable(
             self.groups, self.levels, letters,
@@ -92,11 +93,11 @@ class Candidates:
         """What a schedule makes of the images, from before where it was measured.
 
         Returns:
-            ``letters``, ``guidance``, ``apart``, ``ideal``, ``predicted`` (damage), and of each of
+            ``letters``, ``guidance``, ``fresh``, ``apart``, ``ideal``, ``predicted`` (damage), and of each of
             :data:`VALUES` the mean and, with ``_error``, its standard error over images.
         """
         row = as_row(schedule)
-        key = row["letters"], row["guidance"], row["apart"]
+        key = tuple(row[name] for name in _KEY)
         if key not in self._rows:
             plan = self.plan(schedule)
             row |= {"ideal": self._speedup(plan), "predicted": self.damages.of(schedule)}

@@ -10,7 +10,6 @@ from attnscope.analyses.tuning.candidates import Candidates
 from attnscope.analyses.tuning.search import (
     Damages,
     Move,
-    Price,
     Schedule,
     exceptions,
     moves,
@@ -34,14 +33,12 @@ class Search:
         candidates: which measures.
         listed: promising schedules, the cheapest first.
         damages: for the order in which moves are tried.
-        price: of steps.
         most: plans that may be measured beyond the bisection.
     """
 
     candidates: Candidates
     listed: Sequence[Schedule]
     damages: Damages
-    price: Price
     most: int = 40
 
     def __post_init__(self) -> None:

@@ -21,6 +21,7 @@ from attnscope.runs.sampling import Sampling
 
 if TYPE_CHECKING:
     from attnscope.analyses.tuning.candidates import Candidates
+    from attnscope.analyses.tuning.modules import Group
     from attnscope.analyses.tuning.search import Price, Schedule
     from attnscope.cost.counts import Counts
     from attnscope.models.chosen import ChosenModel
@@ -119,7 +120,7 @@ def _found(
     from attnscope.analyses.tuning.candidates import Candidates
     from attnscope.analyses.tuning.modules import fine_groups, groups_of, outermost
     from attnscope.analyses.tuning.refinement import Search
-    from attnscope.analyses.tuning.search import Damages, promising
+    from attnscope.analyses.tuning.search import Damages, families, family_name, promising
     from attnscope.sites.denoiser import Denoiser
 
     pipe, options = chosen.pipe, chosen.described.options
@@ -130,26 +131,35 @@ def _found(
     fine = fine_groups(denoiser) if settings.modules else ()
     parts = list(calibration.parts(groups, fine))
     run = kept.run
-    if run.has_table("calibration"):
-        table = run.read_table("calibration")
-    else:
-        with kept.stretch(f"{chosen.name}: calibration", len(parts)):
-            done = run.read_parts("calibration")
-            table = measured(calibration, parts, done=done, progress=kept)
+    shares = _shares(counts, groups)
+    whole = run.has_table("calibration")
+    done = [run.read_table("calibration")] if whole else run.read_parts("calibration")
+    with kept.stretch(f"{chosen.name}: calibration, single steps", len(parts)):
+        table = measured(calibration, parts, done=done, progress=kept)
+    fresh = families(Damages(table, calibration.levels), shares)
+    windows = [
+        part
+        for one in fresh
+        for part in calibration.windows(
+            family_name(one), [group for group in groups if group.name not in one]
+        )
+    ]
+    with kept.stretch(f"{chosen.name}: calibration, windows", len(windows)):
+        table = measured(calibration, windows, done=[table], progress=kept)
+    if not whole:
         run.finish_table("calibration", table)
     damages = Damages(table, calibration.levels)
-    price = _price(counts, {name for group in groups for name in group.names})
+    prices = {one: _price(shares, one) for one in fresh}
     noted = Kept(progress, run.path, lambda size: run, kept.batch_size, "candidates")
     with kept.stretch(f"{chosen.name}: plans", _expected(settings)):
         candidates = Candidates(
             pipe, settings, prompts[first:], given[first:], groups, calibration.levels, counts,
             calibration.guided, kept.batch_size, damages, run.read_parts("candidates"), noted, options,
         )  # fmt: skip
-        listed = promising(damages, price)
-        search = Search(candidates, listed, damages, price, settings.most)
+        search = Search(candidates, promising(damages, prices), damages, settings.most)
         about = partial(_about, chosen, settings)
         rows = _plans(run, settings, candidates, search, about)
-        _uniform(run, candidates, price, rows)
+        _uniform(run, candidates, prices[()], rows)
     run.write_table("prompts", table_of(prompts))
     measured_plans = candidates.table
     run.write_csv("candidates", measured_plans)
@@ -259,13 +269,19 @@ def _about(
     }
 
 
-def _price(counts: Counts, names: set[str]) -> Price:
-    """What steps cost by multiply-accumulates."""
+def _shares(counts: Counts, groups: Sequence[Group]) -> dict[str, float]:
+    """Of the multiply-accumulates of a step, what each group of modules has."""
+    macs = {site.name: site.macs("full") for site in counts.acting}
+    whole = counts.macs()
+    return {group.name: sum(macs[name] for name in group.names) / whole for group in groups}
+
+
+def _price(shares: dict[str, float], fresh: tuple[str, ...]) -> Price:
+    """What steps cost by multiply-accumulates, some groups always computed."""
     from attnscope.analyses.tuning.search import Price
 
-    acted = sum(site.macs("full") for site in counts.acting if site.name in names)
-    floor = 1 - acted / counts.macs()
-    return Price((1.0, 0.5), (floor, floor / 2))
+    left = 1 - sum(share for name, share in shares.items() if name not in fresh)
+    return Price((1.0, 0.5), (left, left / 2))
 
 
 def _expected(settings: TuneSettings) -> int:

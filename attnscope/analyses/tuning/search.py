@@ -1,6 +1,7 @@
 """Plans made of what was measured of windows and single steps, by arithmetic alone.
 
-All modules share the steps at which they compute, and guidance runs to a gate. What a window of stale
+All modules of a family share the steps at which they compute; the others, which are dear for what they
+save, compute always. Guidance runs to a gate. What a window of stale
 steps does to the final latents is what it does to the latents behind it times what is left of that in
 the end; what several windows do is added up as amplitudes, since they push the latents the same way.
 For every gate and every price of damage, dynamic programming finds the refresh steps that cost least.
@@ -10,7 +11,7 @@ The outcome is a list of promising plans, not of good ones: each of them is meas
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 from attnscope.analyses.tuning.calibration import LONGEST
 from attnscope.plans.timetable import COMPUTE, FORECAST, REUSE
 
+_LEFT = (1 / 3, 1 / 10)
+"""Of the damage of all modules, what families are to leave."""
 _PRICES = np.geomspace(1e-2, 3e4, 48)
 """Of damage as an amplitude, in steps that compute everything."""
 GUIDED, DROPPED, CONTINUED = "b", "c", "d"
@@ -36,11 +39,13 @@ class Schedule:
     Args:
         letters: a letter a step, of :mod:`attnscope.plans.timetable`.
         guidance: a letter a step: :data:`GUIDED`, :data:`DROPPED` or :data:`CONTINUED`.
+        fresh: groups of modules that compute always, by name.
         apart: groups of modules with letters of their own, by name.
     """
 
     letters: str
     guidance: str
+    fresh: tuple[str, ...] = ()
     apart: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -57,6 +62,11 @@ class Schedule:
     def refreshes(self) -> list[int]:
         """The steps that compute."""
         return [step for step, letter in enumerate(self.letters) if letter == COMPUTE]
+
+
+def family_name(fresh: Sequence[str]) -> str:
+    """What the modules are called that some groups are no part of."""
+    return f"all but {', '.join(sorted(fresh))}" if fresh else "all"
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,7 @@ class Damages:
         means = table.groupby(["what", "group", "letter", "step", "length"])["damage"].mean()
         keys = (tuple(key) for key in means.index)
         self._mean: dict[Any, float] = dict(zip(keys, map(float, means), strict=True))
+        self._cheapest: dict[str, dict[tuple[int, int, int], tuple[str, float]]] = {}
         self.guided = any(key[0] == "guidance" for key in self._mean)
 
     @cached_property
@@ -112,10 +123,11 @@ class Damages:
         found[-1] = 1.0
         return found
 
-    def window(self, letter: str, first: int, length: int, gap: int) -> float:
+    def window(self, family: str, letter: str, first: int, length: int, gap: int) -> float:
         """Of a window of stale steps.
 
         Args:
+            family: whose modules are stale.
             letter: repeated or forecast.
             first: its first step.
             length: how many there are.
@@ -124,7 +136,7 @@ class Damages:
         """
         if letter == FORECAST and first < 2:
             return np.inf
-        damage = self._mean.get(("window", "", letter, first, length))
+        damage = self._mean.get(("window", family, letter, first, length))
         if damage is None:
             return np.inf
         amplitude = float(np.sqrt(damage) * self.left[first + length])
@@ -137,17 +149,20 @@ class Damages:
                 amplitude *= float(grown)
         return amplitude
 
-    @cached_property
-    def cheapest(self) -> dict[tuple[int, int, int], tuple[str, float]]:
+    def cheapest(self, family: str) -> dict[tuple[int, int, int], tuple[str, float]]:
         """The better way through every window, and its amplitude, by first step, length and gap."""
-        found = {}
-        for first in range(1, self.steps):
-            for length in range(1, min(LONGEST, self.steps - first) + 1):
-                for gap in range(1, LONGEST + 2):
-                    ways = {x: self.window(x, first, length, gap) for x in (REUSE, FORECAST)}
-                    way = min(ways, key=lambda letter: ways[letter])
-                    found[first, length, gap] = way, ways[way]
-        return found
+        if family not in self._cheapest:
+            found = {}
+            for first in range(1, self.steps):
+                for length in range(1, min(LONGEST, self.steps - first) + 1):
+                    for gap in range(1, LONGEST + 2):
+                        ways = {
+                            x: self.window(family, x, first, length, gap) for x in (REUSE, FORECAST)
+                        }
+                        way = min(ways, key=lambda letter: ways[letter])
+                        found[first, length, gap] = way, ways[way]
+            self._cheapest[family] = found
+        return self._cheapest[family]
 
     @cached_property
     def _gates(self) -> dict[str, NDArray[np.float64]]:
@@ -212,29 +227,56 @@ class Damages:
 
     def _windows(self, schedule: Schedule) -> Iterator[float]:
         at = [*schedule.refreshes, self.steps]
-        gap = 1
+        family, gap = family_name(schedule.fresh), 1
         for here, there in pairwise(at):
             if there - here > 1:
                 letter = schedule.letters[here + 1]
-                yield self.window(letter, here + 1, there - here - 1, gap)
+                yield self.window(family, letter, here + 1, there - here - 1, gap)
             gap = there - here
 
 
-def promising(damages: Damages, price: Price) -> list[Schedule]:
+def families(damages: Damages, shares: Mapping[str, float]) -> list[tuple[str, ...]]:
+    """Groups of modules that compute always while the others are stale, in all ways that are tried.
+
+    None at all; and those that do most damage for what they save, until what is left does a third, and a
+    tenth, of the damage of all.
+
+    Args:
+        damages: with those of single groups.
+        shares: of the multiply-accumulates of a step, by the names of all groups.
+    """
+    means = {
+        name: float(np.mean([damages.alone(name, step) for step in range(1, damages.steps)]))
+        for name in shares
+    }
+    dear = sorted(shares, key=lambda name: (-means[name] / max(shares[name], 1e-9), name))
+    found: list[tuple[str, ...]] = [()]
+    for part in _LEFT:
+        for count in range(1, len(dear)):
+            if sum(means[name] for name in dear[count:]) <= part * sum(means.values()):
+                fresh = tuple(sorted(dear[:count]))
+                if fresh not in found:
+                    found.append(fresh)
+                break
+    return found
+
+
+def promising(damages: Damages, prices: Mapping[tuple[str, ...], Price]) -> list[Schedule]:
     """Schedules none of which is predicted to be worse and dearer than another, the cheapest first.
 
     Args:
         damages: as measured.
-        price: of steps.
+        prices: of steps, by the groups that compute always.
     """
     found: dict[Schedule, tuple[float, float]] = {}
-    for guidance in guidances(damages):
-        for worth in _PRICES:
-            schedule = _best(damages, price, guidance, float(worth))
-            found[schedule] = price.of(schedule), damages.of(schedule)
+    for fresh, price in prices.items():
+        for guidance in guidances(damages):
+            for worth in _PRICES:
+                schedule = _best(damages, price, guidance, float(worth), fresh)
+                found[schedule] = price.of(schedule), damages.of(schedule)
     kept: list[Schedule] = []
     lowest = np.inf
-    for schedule, (_, damage) in sorted(found.items(), key=lambda item: (item[1], item[0].letters)):
+    for schedule, (_, damage) in sorted(found.items(), key=lambda item: (item[1], str(item[0]))):
         if damage < lowest:
             kept.append(schedule)
             lowest = damage
@@ -253,12 +295,14 @@ def guidances(damages: Damages) -> list[str]:
     ]
 
 
-def _best(damages: Damages, price: Price, guidance: str, worth: float) -> Schedule:
+def _best(
+    damages: Damages, price: Price, guidance: str, worth: float, fresh: tuple[str, ...] = ()
+) -> Schedule:
     """The refresh steps that cost least, damage counted at a price.
 
     The states are the last step that computed and how long before it the one before was.
     """
-    steps = damages.steps
+    steps, cheapest = damages.steps, damages.cheapest(family_name(fresh))
     one = [branch != GUIDED for branch in guidance]
     stale = np.concatenate([[0.0], np.cumsum([price.stale[single] for single in one])])
     best: dict[tuple[int, int], tuple[float, str]] = {(0, 1): (price.computed[one[0]], COMPUTE)}
@@ -272,7 +316,7 @@ def _best(damages: Damages, price: Price, guidance: str, worth: float) -> Schedu
                 length = there - here - 1
                 way, damage = "", 0.0
                 if length:
-                    way, damage = damages.cheapest[here + 1, length, gap]
+                    way, damage = cheapest[here + 1, length, gap]
                 total = spent + worth * damage + float(stale[there] - stale[here + 1])
                 row = letters + way * length
                 if there == steps:
@@ -282,7 +326,7 @@ def _best(damages: Damages, price: Price, guidance: str, worth: float) -> Schedu
                 key = (there, there - here)
                 if total < best.get(key, (np.inf, ""))[0]:
                     best[key] = total, row + COMPUTE
-    return Schedule(ended[1], guidance)
+    return Schedule(ended[1], guidance, fresh)
 
 
 Move = tuple[str, Schedule]
@@ -313,7 +357,7 @@ def exceptions(schedule: Schedule, groups: Sequence[str]) -> Iterator[Move]:
         groups: by name.
     """
     apart = dict(schedule.apart)
-    for group in groups:
+    for group in [name for name in groups if name not in schedule.fresh]:
         own = apart.get(group, schedule.letters)
         for step in [step for step in range(1, len(own)) if own[step] == COMPUTE]:
             letters = _with(own, step, FORECAST if FORECAST in own[:step] else REUSE)
@@ -356,5 +400,9 @@ def _with(row: str, step: int, letter: str) -> str:
 
 def as_row(schedule: Schedule) -> dict[str, Any]:
     """A schedule as the cells of a table."""
-    apart = ";".join(f"{name}={letters}" for name, letters in schedule.apart)
-    return {"letters": schedule.letters, "guidance": schedule.guidance, "apart": apart}
+    return {
+        "letters": schedule.letters,
+        "guidance": schedule.guidance,
+        "fresh": ";".join(schedule.fresh),
+        "apart": ";".join(f"{name}={letters}" for name, letters in schedule.apart),
+    }
