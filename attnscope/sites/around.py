@@ -165,9 +165,16 @@ def argument(name: str, module: nn.Module, args: tuple[Any, ...], kwargs: Mappin
     """An argument of a call by its name; else the first one."""
     if name in kwargs:
         return kwargs[name]
-    names = list(inspect.signature(type(module).forward).parameters)[1:]
+    kind: Any = type(module)
+    names = _parameters(kind)
     place = names.index(name) if name in names else 0
     return args[place] if place < len(args) else next(iter(kwargs.values()), None)
+
+
+@lru_cache(maxsize=256)
+def _parameters(kind: type[nn.Module]) -> tuple[str, ...]:
+    """The names of what a module is called with; looking them up takes longer than a small module."""
+    return tuple(inspect.signature(kind.forward).parameters)[1:]
 
 
 def given_latents(given: Any, sample: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from attnscope.errors import InputError
 from attnscope.plans.timetable import COMPUTE, Timetable, fresh
@@ -104,3 +104,40 @@ def timetable(
 def _outer(name: str) -> set[str]:
     parts = name.split(".")
     return {".".join(parts[:length]) for length in range(1, len(parts))}
+
+
+def carried(plan: Timetable, onto: Sequence[Site]) -> Timetable:
+    """A plan for a model of the same family with other blocks: by kind and place in the data flow.
+
+    Every module does what the module of its kind does that stands at the nearest place, counted from the
+    first of them (0) to the last (1), within the same part of a U-Net (down, middle, up). What the other
+    model has of kinds that the plan does not act on computes.
+
+    Args:
+        plan: found on another model.
+        onto: the outermost modules of this one, in the order of data flow.
+
+    Raises:
+        InputError: this model has no module of a kind that the plan acts on.
+    """
+    rows = []
+    for kind, part in sorted({(site.kind, _part(site.name)) for site in onto}):
+        own = [row for row in plan.rows if row[0] == kind and _part(row[1]) == part]
+        own = own or [row for row in plan.rows if row[0] == kind]
+        there = [site for site in onto if site.kind == kind and _part(site.name) == part]
+        if not own:
+            continue
+        for number, site in enumerate(there):
+            where = number / max(1, len(there) - 1) * (len(own) - 1)
+            rows.append((kind, site.name, own[round(where)][2]))
+    if not rows:
+        raise InputError(f"{plan} acts on {' and '.join(plan.kinds)}, of which this model has none")
+    return replace(
+        plan, rows=tuple(rows), source="", about=dict(plan.about) | {"carried": str(plan)}
+    )
+
+
+def _part(name: str) -> str:
+    """Down, middle or up of a U-Net; of others nothing."""
+    first = name.partition("_")[0]
+    return first if first in ("down", "mid", "up") else ""
