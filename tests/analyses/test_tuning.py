@@ -25,8 +25,9 @@ def settings(**options):
                     **{"steps": STEPS, "scheduler": None, "seed": 0, **options})  # fmt: skip
 
 
-def calibration(pipe, **options):
-    return Calibration(pipe, settings(**options), PROMPTS, [p.text for p in PROMPTS])
+def calibration(pipe, batch_size=2):
+    texts = [prompt.text for prompt in PROMPTS]
+    return Calibration(pipe, settings(), PROMPTS, texts, batch_size=batch_size)
 
 
 def groups_in(pipe):
@@ -99,11 +100,22 @@ def test_what_is_measured_without_computing_it_all_is_what_a_whole_run_shows(sd,
             final = settings().call(
                 sd, ["a circle", "a large blue star"], [0, 1], output_type="latent"
             )
-        after, before = [*seen.seen, final], found._before
+        (batch,) = found._batches
+        after, before = [*seen.seen, final], batch.before
         for length, damage in table.items():
             step = STEPS if length == 0 else part.step + length
             whole = replay.relative_error(after[step], before[step]).mean()
             assert damage == pytest.approx(float(whole), rel=1e-4), (part.key, length)
+
+
+def test_batches_change_nothing_in_what_is_measured(sd):
+    whole, single = calibration(sd), calibration(sd, batch_size=1)
+    parts = list(whole.parts(groups_in(sd)))[::9]
+    columns = ["what", "group", "letter", "step", "length", "prompt_id"]
+    first, second = (
+        measured(found, parts).sort_values(columns, ignore_index=True) for found in (whole, single)
+    )
+    pd.testing.assert_frame_equal(first, second, rtol=1e-3, atol=1e-9)
 
 
 def test_a_scheduler_that_does_not_tell_its_noise_levels_is_refused(sd, monkeypatch):

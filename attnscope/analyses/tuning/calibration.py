@@ -37,10 +37,12 @@ from attnscope.analyses.tuning.replay import (
     relative_error,
 )
 from attnscope.errors import InputError
+from attnscope.hooks.branches import first_tensor
 from attnscope.hooks.trace import Trace
 from attnscope.models.schedulers import levels_of
 from attnscope.plans.base import Plan
 from attnscope.plans.timetable import COMPUTE, FORECAST, REUSE
+from attnscope.runs.batches import in_batches
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
 from attnscope.runs.sampling import Sampling
@@ -80,8 +82,18 @@ class Part:
 
 
 @dataclass
+class _Batch:
+    """Prompts that are denoised at once, and a full run of them."""
+
+    prompts: Sequence[Prompt]
+    given: Sequence[Any]
+    answers: list[Any]
+    before: list[Tensor]
+
+
+@dataclass
 class Calibration:
-    """Measures on a batch of prompts.
+    """Measures on a few prompts.
 
     Args:
         pipe: the pipeline.
@@ -89,6 +101,11 @@ class Calibration:
         prompts: one per image.
         given: what the pipeline is given for each.
         options: further keywords of the pipeline.
+        batch_size: images made at once; halved where memory runs out.
+        progress: told of a smaller batch.
+
+    Raises:
+        InputError: the scheduler does not tell the noise levels of its steps.
     """
 
     pipe: Any
@@ -96,13 +113,20 @@ class Calibration:
     prompts: Sequence[Prompt]
     given: Sequence[Any]
     options: dict[str, Any] = field(default_factory=dict)
+    batch_size: int = 16
+    progress: Progress = SILENT
 
     def __post_init__(self) -> None:
-        self._kept: list[Any] = []
-        self._before: list[Tensor] = []
-        with answers_kept(self.pipe, self._kept):
-            self._before = self._run(None)
-        self.steps = len(self._before) - 1
+        def work(batch: Sequence[tuple[Prompt, Any]]) -> _Batch:
+            made = _Batch([p for p, _ in batch], [g for _, g in batch], [], [])
+            with answers_kept(self.pipe, made.answers):
+                made.before = self._run(made)
+            return made
+
+        pairs = list(zip(self.prompts, self.given, strict=True))
+        found = in_batches(pairs, self.batch_size, work, progress=self.progress)
+        self._batches = [batch for _, batch in found]
+        self.steps = len(self._batches[0].before) - 1
         levels = levels_of(self.pipe.scheduler)
         if levels is None or len(levels) != self.steps:
             raise InputError(
@@ -114,9 +138,8 @@ class Calibration:
     @cached_property
     def guided(self) -> bool:
         """Whether a batch holds both guidance branches."""
-        first = self._kept[0]
-        prediction = first[0] if isinstance(first, tuple) else first.sample
-        return len(prediction) == 2 * len(self.prompts)
+        first = self._batches[0]
+        return len(first_tensor(first.answers[0])) == 2 * len(first.prompts)
 
     def windows(self, family: str, groups: Sequence[Group]) -> Iterator[Part]:
         """Windows of stale steps.
@@ -192,37 +215,37 @@ class Calibration:
         ``length`` is the number of stale steps behind which the latents were read; of ``final`` there
         are several rows a step: of length 1, and of length 0 what is left in the end.
         """
-        seen = self._run(part.plan, part.computed)
         rows = []
         reads = [(step, step - part.step) for step in part.read]
         if part.what == "gate":
             reads = [(self.steps, 0)]
         if part.what == "final":
             reads = [(part.step + 1, 1), (self.steps, 0)]
-        for step, length in reads:
-            errors = relative_error(seen[step], self._before[step])
-            for prompt, error in zip(self.prompts, errors.tolist(), strict=True):
-                level = self.levels[part.step]
-                rows.append((*part.key, level, length, prompt.prompt_id, error))
+        for batch in self._batches:
+            seen = self._run(batch, part.plan, part.computed)
+            for step, length in reads:
+                errors = relative_error(seen[step], batch.before[step])
+                for prompt, error in zip(batch.prompts, errors.tolist(), strict=True):
+                    level = self.levels[part.step]
+                    rows.append((*part.key, level, length, prompt.prompt_id, error))
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
-    def _run(self, plan: Plan | None, computed: Collection[int] = ()) -> list[Tensor]:
+    def _run(
+        self, batch: _Batch, plan: Plan | None = None, computed: Collection[int] = ()
+    ) -> list[Tensor]:
         """The latents before every step, and the final ones."""
-        ids = [prompt.prompt_id for prompt in self.prompts]
+        ids = [prompt.prompt_id for prompt in batch.prompts]
         watching = Trajectory()
+        replayed: Any = contextlib.nullcontext()
+        if plan is not None:
+            replayed = answers_replayed(self.pipe, batch.answers, self.steps, computed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of modules that no step of a part calls
-            with (
-                answers_replayed(self.pipe, self._kept, len(self._before) - 1, computed)
-                if plan is not None
-                else contextlib.nullcontext(),
-                Trace(self.pipe, plan=plan, observers=[watching]),
-            ):
+            with replayed, Trace(self.pipe, plan=plan, observers=[watching]):
                 made = self.settings.call(
-                    self.pipe, list(self.given), ids, **{**self.options, "output_type": "latent"}
+                    self.pipe, list(batch.given), ids, **{**self.options, "output_type": "latent"}
                 )
-        final = made if isinstance(made, Tensor) else Tensor(made)
-        return [*watching.seen, final]
+        return [*watching.seen, made]
 
 
 def measured(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from attnscope.cost.plans import cost_of
 from attnscope.hooks.trace import Trace
 from attnscope.plans.base import Plan
 from attnscope.plans.timetable import COMPUTE, Timetable
+from attnscope.runs.batches import in_batches
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
 from attnscope.runs.sampling import Sampling
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from attnscope.cost.counts import Counts
 
 VALUES = ("ssim", "psnr", "damage")
+_Pairs = Sequence[tuple[Prompt, Any]]
 _KEY = ("letters", "guidance", "fresh", "apart")
 
 
@@ -113,8 +115,8 @@ class Candidates:
         from attnscope.metrics import psnr, ssim
 
         values: dict[str, list[float]] = {name: [] for name in VALUES}
-        for (start, stop), (latents, images) in zip(self._batches, self._reference, strict=True):
-            made, pictures = self._made(plan, start, stop)
+        for pairs, (latents, images) in self._reference:
+            made, pictures = self._made(plan, pairs)
             values["damage"] += relative_error(made, latents).tolist()
             values["ssim"] += list(map(float, ssim(pictures, images)))
             values["psnr"] += [min(value, 99.0) for value in map(float, psnr(pictures, images))]
@@ -140,22 +142,18 @@ class Candidates:
         return len(self._rows)
 
     @cached_property
-    def _batches(self) -> list[tuple[int, int]]:
-        size, total = self.batch_size, len(self.prompts)
-        return [(start, min(start + size, total)) for start in range(0, total, size)]
+    def _reference(self) -> list[tuple[_Pairs, tuple[Tensor, list[Any]]]]:
+        """What the pipeline as it is makes, batch by batch."""
+        pairs = list(zip(self.prompts, self.given, strict=True))
+        work = partial(self._made, None)
+        return list(in_batches(pairs, self.batch_size, work, progress=self.progress))
 
-    @cached_property
-    def _reference(self) -> list[tuple[Tensor, list[Any]]]:
-        return [self._made(None, start, stop) for start, stop in self._batches]
-
-    def _made(self, plan: Plan | None, start: int, stop: int) -> tuple[Tensor, list[Any]]:
-        ids = [prompt.prompt_id for prompt in self.prompts[start:stop]]
+    def _made(self, plan: Plan | None, pairs: _Pairs) -> tuple[Tensor, list[Any]]:
+        ids = [prompt.prompt_id for prompt, _ in pairs]
+        given = [item for _, item in pairs]
         with Trace(self.pipe, plan=plan):
             latents = self.settings.call(
-                self.pipe,
-                list(self.given[start:stop]),
-                ids,
-                **{**self.options, "output_type": "latent"},
+                self.pipe, given, ids, **{**self.options, "output_type": "latent"}
             )
         return latents, decoded(self.pipe, latents)
 

@@ -127,7 +127,9 @@ def _found(
     denoiser = Denoiser.of(pipe)
     groups = groups_of(outermost(denoiser))
     first = settings.calibrated
-    calibration = Calibration(pipe, settings, prompts[:first], given[:first], options)
+    calibration = Calibration(
+        pipe, settings, prompts[:first], given[:first], options, kept.batch_size, kept
+    )
     fine = fine_groups(denoiser) if settings.modules else ()
     parts = list(calibration.parts(groups, fine))
     run = kept.run
