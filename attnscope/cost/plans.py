@@ -151,7 +151,7 @@ def savings(plan: Plan, counts: Counts, *, guided: bool = True) -> tuple[Saving,
 
 
 def attribution(cost: Cost) -> pd.DataFrame:
-    """What saves how much: guidance cut-off, cross-attention reuse, self-attention reuse.
+    """What saves how much: guidance cut-off, reuse of cross-attention, of self-attention, of other modules.
 
     A branch that is dropped saves all that it would have computed; reuse saves what the branches
     that still run would have computed. Counted so, the parts sum to what the plan saves, unlike those

@@ -27,7 +27,7 @@ class Acceleration:
         return self._trace.plan
 
     def calls(self) -> pd.DataFrame:
-        """What attention calls did so far; see :meth:`attnscope.Trace.calls`."""
+        """What the calls of modules did so far; see :meth:`attnscope.Trace.calls`."""
         return self._trace.calls()
 
     def disable(self) -> None:
@@ -65,7 +65,8 @@ def accelerate(pipe: Any, plan: Plan | str) -> Acceleration:
 
     Args:
         pipe: a diffusers pipeline.
-        plan: a :class:`~attnscope.plans.base.Plan` or its text form, such as ``"m=10,k=5"``.
+        plan: a :class:`~attnscope.plans.base.Plan`, its text form such as ``"m=10,k=5"``, or its file,
+            ``"plan.json"``.
 
     Returns:
         A handle whose ``disable()`` gives the pipeline back as it was.

@@ -1,7 +1,7 @@
 """``Trace``: carries a plan out on a pipeline, and lets observers watch.
 
-There is one code path. Every attention call passes through :meth:`Trace.before` and
-:meth:`Trace.after`; the denoiser's own call, where a guidance branch is dropped and the text is
+There is one code path. Every call of attention, and of other modules that a plan acts on or an observer
+watches, passes through :meth:`Trace.before` and :meth:`Trace.after`; the denoiser's own call, where a guidance branch is dropped and the text is
 replaced, through :class:`~attnscope.hooks.denoiser.DenoiserHook`.
 """
 
@@ -47,24 +47,27 @@ class Trace:
     bitwise what they are without a ``Trace``. Nothing is read back from the device inside the
     denoising loop, and after the block, however it ends, the pipeline is what it was before.
 
-    What happens to one attention call:
+    What happens to one call of a module:
 
     1. Its :class:`~attnscope.hooks.site.SiteHook` asks :meth:`before`. The clock knows
        which run, step and guidance branch the call belongs to; calls of others pass untouched.
-    2. Where the plan reuses the site's output at this step, what was stored is returned, averaged
-       over guidance branches if one was dropped since. Steps 3 to 5 are left out.
-    3. Else the module computes. Where it adds its input to its result or rescales the sum, both
-       are switched off, if the plan acts: they hold for the fresh input alone.
-    4. The hook hands the result to :meth:`after`. The first call shows of which kind the site
-       really is, and with it what the plan does there and which observers watch.
-    5. Where the plan stores it, the result is kept for later steps.
-    6. What was switched off in step 3 is applied, to a result that was reused as well.
+    2. Where the plan reuses the site's contribution at this step, or forecasts it, it comes from what
+       was stored; if a guidance branch was dropped since, from that of the branch that stays or, as in
+       T-GATE, from the mean of both. Steps 3 to 5 are left out.
+    3. Else the module computes. Attention that adds its input to its result or rescales the sum has
+       both switched off, if the plan acts: they hold for the fresh input alone.
+    4. The hook hands the result to :meth:`after`. The first call shows of which kind of attention the
+       site really is, and with it what the plan does there and which observers watch.
+    5. Where the plan stores it, the contribution is kept for later steps: of a block, what it returned
+       less what came in.
+    6. What passes the module by, and what was switched off in step 3, is added to a contribution that
+       was reused (:mod:`attnscope.hooks.apart`).
     7. Observers see the image's part of the output, whichever way it came about.
 
     Args:
         pipe: any diffusers pipeline with a ``unet`` or ``transformer`` and a ``scheduler``.
-        plan: what attention, guidance and text do at every step, as a :class:`~attnscope.plans.base.Plan`
-            or its text form such as ``"m=10,k=5"``; ``None`` computes everything.
+        plan: what modules, guidance and text do at every step, as a :class:`~attnscope.plans.base.Plan`,
+            its text form such as ``"m=10,k=5"`` or its file, ``"plan.json"``; ``None`` computes everything.
         observers: what to measure; see :mod:`attnscope.observers`.
 
     Raises:
@@ -277,12 +280,12 @@ class Trace:
         return observer.table()
 
     def calls(self) -> pd.DataFrame:
-        """What attention calls did so far, over all runs.
+        """What the calls of modules did so far, over all runs.
 
         Returns:
-            A row per kind of attention with the columns ``kind``, ``computed``, ``stored`` (a part
-            of ``computed``) and ``reused``: calls of attention modules, each of which handles all
-            guidance branches and samples that the denoiser is called on.
+            A row per kind of attention, and of other modules that were acted on or watched, with the
+            columns ``kind``, ``computed``, ``stored`` (a part of ``computed``) and ``reused`` (forecast
+            or not): each call handles all guidance branches and samples that the denoiser is called on.
         """
         return counted(self._hooks)
 

@@ -1,4 +1,4 @@
-"""What every attention call, every guidance branch and the text do at every denoising step.
+"""What every module, every guidance branch and the text do at every denoising step.
 
 A :class:`Plan` is a recipe: ``TGate(gate=10, interval=5)``. Made for a number of steps by
 :meth:`Plan.over` it becomes a :class:`~attnscope.plans.trajectory.Trajectory`, which a
@@ -45,7 +45,7 @@ _MOST_STEPS = 1000
 
 
 class Action(Enum):
-    """What an attention module does in one call."""
+    """What a module does in one call."""
 
     COMPUTE = "compute"
     STORE = "store"

@@ -1,0 +1,138 @@
+"""Measure anew what the documents say of plans that were found: ``python benchmarks/tuned.py shapes``.
+
+Every study is a command of attnscope; one that was stopped goes on where it was. What the documents need
+goes to ``docs/findings/MODEL`` as CSV, and the plans with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).parents[1]
+BUDGETS = "ssim>=0.99,ssim>=0.985,ssim>=0.95"
+FOUND = f"tune --budget {BUDGETS} --most 24 --features reader"
+"""The first of the plans is the one that everything else is about."""
+PROVEN = f"{FOUND} --prove 300 --repeats 7 --rivals deepcache,cache-dit,tgate+deepcache"
+CARRIED = "generate --compare --limit 48 --steps 15,25,50 --schedulers dpm,euler,ddim"
+STABLE = "tune --budget ssim>=0.985 --most 24"
+SEEDS = (0, 1, 2)
+
+
+def run(arguments: list[str]) -> None:
+    """A command of attnscope, told and carried out."""
+    print(f"attnscope {shlex.join(arguments)}", flush=True)
+    subprocess.run([sys.executable, "-m", "attnscope", *arguments, "--quiet"], check=True)
+
+
+def prove(model: str, runs: Path, to: Path) -> None:
+    """Search plans, and prove them on captions that they were not searched on."""
+    out = runs / model / "tune"
+    run([*shlex.split(PROVEN), "--model", model, "--out", str(out)])
+    for name in ("plans.csv", "candidates.csv", "proof.csv"):
+        shutil.copyfile(out / name, to / f"tune-{name}")
+    for name in ("arms.csv", "frontier.csv"):
+        shutil.copyfile(out / "proof" / name, to / f"tune-{name}")
+    for file in pd.read_csv(out / "plans.csv")["file"]:
+        shutil.copyfile(out / file, to / file)
+    damages = pd.read_parquet(out / "calibration.parquet")
+    keys = ["what", "group", "letter", "step", "log_snr", "length"]
+    means = damages.groupby(keys, sort=False)["damage"].agg(["mean", "min", "max"]).reset_index()
+    means.to_csv(to / "tune-calibration.csv", index=False, float_format="%.4g")
+
+
+def carry(model: str, runs: Path, to: Path) -> None:
+    """The first plan, and T-GATE, at other numbers of steps and with other schedulers."""
+    tuned = runs / model / "tune"
+    plan = tuned / pd.read_csv(tuned / "plans.csv")["file"].iloc[0]
+    rows = []
+    for name, given in (("plan", str(plan)), ("T-GATE", "tgate:m=-1nat,k=5")):
+        out = runs / model / f"carry-{name}"
+        run([*shlex.split(CARRIED), "--model", model, "--plan", given, "--out", str(out)])
+        for folder in sorted(out.iterdir()):
+            rows.append({"plan": name, **_compared(folder)})
+    pd.DataFrame(rows).to_csv(to / "tune-carried.csv", index=False)
+
+
+def _compared(folder: Path) -> dict[str, object]:
+    """How a run's images compare with the baseline's, and how much faster it was."""
+    settings = json.loads((folder / "run.json").read_text("utf-8"))["settings"]
+    images = pd.read_parquet(folder / "images.parquet")
+    own = images[images["arm"] == "plan"]
+    calls = pd.read_parquet(folder / "calls.parquet")
+    times = pd.read_parquet(folder / "times.parquet")
+    seconds = times.pivot(index="batch", columns="arm", values="seconds")
+    return {
+        "steps": settings["steps"],
+        "scheduler": settings["scheduler"] or "dpm",
+        "images": len(own),
+        "ssim": own["ssim"].mean(),
+        "ssim_error": own["ssim"].sem(),
+        "computed": int(calls["computed"].sum()),
+        "reused": int(calls["reused"].sum()),
+        "speedup": (seconds["baseline"] / seconds["plan"]).median(),
+    }
+
+
+def repeat(model: str, runs: Path, to: Path) -> None:
+    """Three searches, each with captions and seeds of its own, each proven on its own others."""
+    rows = []
+    for seed in SEEDS:
+        out = runs / model / f"stable-{seed}"
+        arguments = [*shlex.split(STABLE), "--model", model, "--seed", str(seed), "--out", str(out)]
+        run(
+            [
+                *arguments,
+                "--prove",
+                "100",
+                "--repeats",
+                "3",
+                "--rivals",
+                "none",
+                "--features",
+                "none",
+            ]
+        )
+        plans, arms = pd.read_csv(out / "plans.csv"), pd.read_csv(out / "proof" / "arms.csv")
+        frontier = pd.read_csv(out / "proof" / "frontier.csv")
+        own = frontier[frontier["arm"].str.contains("plan.json")].set_index("measure")
+        row = arms[arms["arm"].str.contains("plan.json")].iloc[0]
+        rows.append(
+            {
+                "seed": seed, "letters": plans["letters"].iloc[0], "guidance": plans["guidance"].iloc[0],
+                "fresh": plans["fresh"].iloc[0], "ideal": plans["ideal"].iloc[0],
+                "speedup": row["speedup"], "speedup_low": row["speedup_low"],
+                "speedup_high": row["speedup_high"], "ssim": own.loc["ssim", "value"],
+                "ssim_low": own.loc["ssim", "low"], "ssim_high": own.loc["ssim", "high"],
+            }
+        )  # fmt: skip
+    pd.DataFrame(rows).to_csv(to / "tune-stable.csv", index=False)
+
+
+STUDIES = {"prove": prove, "carry": carry, "repeat": repeat}
+
+
+def main() -> None:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("models", nargs="+", help="shapes, shapes-dit, or folders")
+    parser.add_argument("--only", nargs="*", choices=list(STUDIES), help="studies; default: all")
+    parser.add_argument("--runs", type=Path, default=Path("runs/tuned"))
+    given = parser.parse_args()
+    for model in given.models:
+        to = ROOT / "docs" / "findings" / Path(model).name
+        to.mkdir(parents=True, exist_ok=True)
+        for name, study in STUDIES.items():
+            if not given.only or name in given.only:
+                study(model, given.runs, to)
+
+
+if __name__ == "__main__":
+    main()
