@@ -16,6 +16,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from attnscope.analyses.tuning.modules import carried, outermost
+from attnscope.models.architectures import find
+from attnscope.models.building import build
+from attnscope.plans.timetable import read
+from attnscope.sites.denoiser import Denoiser
+
 ROOT = Path(__file__).parents[1]
 BUDGETS = "ssim>=0.99,ssim>=0.985,ssim>=0.95"
 FOUND = f"tune --budget {BUDGETS} --most 24 --features reader"
@@ -24,6 +30,8 @@ PROVEN = f"{FOUND} --prove 300 --repeats 7 --rivals deepcache,cache-dit,tgate+de
 CARRIED = "generate --compare --limit 48 --steps 15,25,50 --schedulers dpm,euler,ddim"
 STABLE = "tune --budget ssim>=0.985 --most 24"
 SEEDS = (0, 1, 2)
+TRUE_SIZES = {"shapes": [("sd15", 256, 10)], "shapes-dit": [("pixart", 256, 10)]}
+"""True architectures that a plan is carried onto: size in pixels and steps that a CPU has time for."""
 
 
 def run(arguments: list[str]) -> None:
@@ -116,7 +124,27 @@ def repeat(model: str, runs: Path, to: Path) -> None:
     pd.DataFrame(rows).to_csv(to / "tune-stable.csv", index=False)
 
 
-STUDIES = {"prove": prove, "carry": carry, "repeat": repeat}
+def true_size(model: str, runs: Path, to: Path) -> None:
+    """What the first plan saves of the time of a true architecture with random weights."""
+    tuned = runs / model / "tune"
+    plan = read(tuned / pd.read_csv(tuned / "plans.csv")["file"].iloc[0])
+    rows = []
+    for name, size, steps in TRUE_SIZES[model]:
+        denoiser = Denoiser(build(find(name)))
+        file = runs / model / f"plan-{name}.json"
+        carried(plan, outermost(denoiser)).write(file)
+        out = runs / model / f"true-{name}"
+        run(
+            ["bench", "--model", name, "--random-weights", "--height", str(size), "--steps", str(steps),
+             "--plan", str(file), "--rivals", "none", "--repeats", "3", "--dtype", "bfloat16",
+             "--against", f"m={round(0.4 * steps)},k=5", "--out", str(out)]
+        )  # fmt: skip
+        arms = pd.read_csv(out / "arms.csv")
+        rows.append(arms.assign(model=name, size=size, steps=steps))
+    pd.concat(rows).to_csv(to / "tune-true-size.csv", index=False)
+
+
+STUDIES = {"prove": prove, "carry": carry, "repeat": repeat, "true-size": true_size}
 
 
 def main() -> None:
