@@ -182,9 +182,14 @@ def _time() -> str:
 
 
 def _plain(settings: Any) -> dict[str, Any]:
-    """A settings dataclass as it reads back from JSON."""
+    """A settings dataclass as it reads back from JSON.
+
+    A setting that came later, marked by ``metadata={"later": True}``, is left out where it is ``None``,
+    so that runs of before are still known by their settings and their names.
+    """
     plain: dict[str, Any] = documents.plain(dataclasses.asdict(settings))
-    return plain
+    later = {field.name for field in dataclasses.fields(settings) if field.metadata.get("later")}
+    return {name: value for name, value in plain.items() if name not in later or value is not None}
 
 
 def _refuse_difference(path: Path, run: Run, command: str, wanted: dict[str, Any]) -> None:

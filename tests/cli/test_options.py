@@ -21,7 +21,7 @@ from attnscope.cli.grouping import MEASURE, PANELS, SAMPLING, Group, grouped
 from attnscope.models.loading import DTYPES
 from attnscope.models.names import MODELS
 from attnscope.models.schedulers import SCHEDULERS
-from attnscope.plans.base import KINDS
+from attnscope.kinds import KINDS
 from attnscope.plans.text_form import PLANS
 from attnscope.shapes.recipes import NAMES
 

@@ -12,6 +12,7 @@ from attnscope.runs.folder import Run
 FILES = {
     "ablate": ["arms", "gates", "decided", "noise", "pictures", "samples"],
     "bench": ["breakdown", "attribution", "frontier"],
+    "tune": ["staleness", "stale_modules", "candidates"],
     "convergence": ["figure2", "figureA4", "heatmap", "controls"],
     "cost": ["attribution", "scaling"],
     "cost paper": [],

@@ -54,7 +54,7 @@ class BenchSettings(Sampling):
     device: str
     threads: int
     versions: tuple[tuple[str, str], ...]
-    against: tuple[str, ...] | None = None
+    against: tuple[str, ...] | None = field(default=None, metadata={"later": True})
     seed: int = 0
 
 
