@@ -12,14 +12,25 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
 
-from attnscope.analyses.tuning.modules import carried, outermost
+from attnscope import plots
+from attnscope.analyses.tuning.calibration import Calibration, measured
+from attnscope.analyses.tuning.modules import carried, fine_groups, outermost
+from attnscope.figures.tuning import stale_modules
+from attnscope.metrics.intervals import bootstrap
 from attnscope.models.architectures import find
 from attnscope.models.building import build
+from attnscope.models.loading import load
+from attnscope.models.names import describe
 from attnscope.plans.timetable import read
+from attnscope.runs.prompts import Prompt
+from attnscope.runs.sampling import Sampling
 from attnscope.sites.denoiser import Denoiser
 
 ROOT = Path(__file__).parents[1]
@@ -50,10 +61,45 @@ def prove(model: str, runs: Path, to: Path) -> None:
         shutil.copyfile(out / "proof" / name, to / f"tune-{name}")
     for file in pd.read_csv(out / "plans.csv")["file"]:
         shutil.copyfile(out / file, to / file)
-    damages = pd.read_parquet(out / "calibration.parquet")
+    _with_intervals(pd.read_parquet(out / "calibration.parquet")).to_csv(
+        to / "tune-calibration.csv", index=False, float_format="%.4g"
+    )
+
+
+def _with_intervals(damages: pd.DataFrame) -> pd.DataFrame:
+    """Geometric means over prompts with 95 % bootstrap intervals."""
+    rows = []
     keys = ["what", "group", "letter", "step", "log_snr", "length"]
-    means = damages.groupby(keys, sort=False)["damage"].agg(["mean", "min", "max"]).reset_index()
-    means.to_csv(to / "tune-calibration.csv", index=False, float_format="%.4g")
+    for key, group in damages[damages["damage"] > 0].groupby(keys, sort=False):
+        found = bootstrap(np.log10(group["damage"]))
+        rows.append((*key, 10**found.value, 10**found.low, 10**found.high, found.n))
+    return pd.DataFrame(rows, columns=[*keys, "damage", "low", "high", "n"])
+
+
+def modules(model: str, runs: Path, to: Path) -> None:
+    """Which modules matter when: attention, feed-forwards, residual blocks, samplers, stage by stage."""
+    settings = json.loads((runs / model / "tune" / "run.json").read_text("utf-8"))["settings"]
+    known = {field.name for field in fields(Sampling)}
+    sampling = Sampling(**{name: settings[name] for name in known})
+    prompts = pd.read_parquet(runs / model / "tune" / "prompts.parquet").head(
+        settings["calibrated"]
+    )
+    asked = [Prompt(int(row["prompt_id"]), row["text"]) for row in prompts.to_dict("records")]
+    pipe = load(model, dtype=settings["dtype"], device="cpu")
+    pipe.set_progress_bar_config(disable=True)
+    with torch.inference_mode():
+        texts = [prompt.text for prompt in asked]
+        calibration = Calibration(pipe, sampling, asked, texts, describe(model).options)
+        groups = fine_groups(Denoiser.of(pipe))
+        parts = [part for part in calibration.parts(groups) if part.what == "module"]
+        table = measured(calibration, parts)
+    table.to_parquet(runs / model / "modules.parquet")
+    found = _with_intervals(table)
+    found.to_csv(to / "tune-modules.csv", index=False, float_format="%.4g")
+    with plots.paper_style():
+        figure = stale_modules(table)
+        assert figure is not None, "there are modules in it"
+        figure.savefig(to.parent / f"modules-{model}.png", dpi=200, bbox_inches="tight")
 
 
 def carry(model: str, runs: Path, to: Path) -> None:
@@ -144,7 +190,13 @@ def true_size(model: str, runs: Path, to: Path) -> None:
     pd.concat(rows).to_csv(to / "tune-true-size.csv", index=False)
 
 
-STUDIES = {"prove": prove, "carry": carry, "repeat": repeat, "true-size": true_size}
+STUDIES = {
+    "prove": prove,
+    "modules": modules,
+    "carry": carry,
+    "repeat": repeat,
+    "true-size": true_size,
+}
 
 
 def main() -> None:
