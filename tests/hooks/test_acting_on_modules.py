@@ -157,11 +157,11 @@ def test_a_block_that_returns_another_stream_than_it_is_given_is_refused(name, t
     pipe, call = lettered.pipeline(name, tokenizer_folder)
     plain = call(2)
     before = letters_of_state(pipe.transformer)
-    with pytest.raises(
+    refused = pytest.raises(
         RuntimeError, match=r"blocks\.0 returns another stream than it is given"
-    ) as e:
-        with Trace(pipe, plan=Lettered(("block",), "sr")):
-            call(2)
+    )
+    with refused as e, Trace(pipe, plan=Lettered(("block",), "sr")):
+        call(2)
     assert "\n" not in str(e.value)
     assert letters_of_state(pipe.transformer) == before
     assert torch.equal(call(2), plain)
@@ -175,10 +175,11 @@ def test_kinds_that_a_denoiser_has_not_are_refused(tokenizer_folder):
 
 def added_by(pipe, kind, call, steps):
     """What every module of a kind added at every step."""
-    found, handles = {}, []
-    for name, module in lettered.sites(pipe, kind).items():
+    modules = lettered.sites(pipe, kind)
+    found, handles = {name: [] for name in modules}, []
+    for name, module in modules.items():
 
-        def note(module, args, kwargs, output, seen=found.setdefault(name, [])):
+        def note(module, args, kwargs, output, seen=found[name]):
             (own,) = lettered.contribution(kind, module, args, kwargs, output)
             seen.append(own.clone())
 
