@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from attnscope.cost.counts import CONVENTIONS, Convention, Counts, PartCost, SiteCost, summed
+from attnscope.errors import InputError
 from attnscope.plans.base import Action, Baseline, Plan, check_kinds
 from attnscope.plans.options import Levels
 from attnscope.plans.parts import SAVINGS, Alone, Saving
@@ -129,10 +130,16 @@ def cost_of(
         levels: log-SNR of x_t at every step, for plans that go by it.
 
     Raises:
-        InputError: there is no such plan, it is longer than the steps, or one of one's own answers
-            something that is no action, branch or text.
+        InputError: there is no such plan, it is longer than the steps or names modules that were not
+            counted, or one of one's own answers something that is no action, branch or text.
     """
     trajectory = made(parse(plan), steps, levels=levels)
+    named = trajectory.plan.modules
+    if missing := set(named) - {site.name for site in counts.acting}:
+        raise InputError(
+            f"{plan} names {len(missing)} of {len(named)} modules that this denoiser does not have, "
+            f"such as {min(missing)!r}: it was made for another model"
+        )
     for site in counts.acting:
         trajectory.actions(site)  # what is wrong is said here and not where a number is asked for
     return Cost(counts, trajectory, guided, batch)
