@@ -53,6 +53,16 @@ class Cost:
         return tuple(found)
 
     @cached_property
+    def anew(self) -> tuple[tuple[PartCost, ...], ...]:
+        """What computes its shortcut a second time at every step, to store what it adds alone."""
+        parts = [part for part in self.counts.around if part.shortcut]
+        actions = {part.name: self.trajectory.actions(part) for part in parts}
+        return tuple(
+            tuple(part for part in parts if actions[part.name][step] is Action.STORE)
+            for step in range(self.trajectory.steps)
+        )
+
+    @cached_property
     def steps(self) -> tuple[dict[str, int], ...]:
         """MACs by part at every step."""
         found = []
@@ -60,6 +70,7 @@ class Cost:
             parts = Counter(self.counts.parts)
             for site in left_out:
                 parts.subtract(site.parts)
+            parts["convolution"] += sum(part.shortcut for part in self.anew[step])
             found.append({part: self.rows(step) * parts[part] for part in self.counts.parts})
         return tuple(found)
 
@@ -201,10 +212,12 @@ def _saved(cost: Cost, saving: Saving, convention: Convention) -> int:
         dropped = sum(cost.baseline.rows(step) - cost.rows(step) for step in steps)
         return dropped * cost.counts.macs(convention)
     return sum(
-        cost.rows(step) * site.macs(convention)
-        for step, left_out in enumerate(cost.left_out)
-        for site in left_out
-        if site.kind == saving
+        cost.rows(step)
+        * (
+            sum(site.macs(convention) for site in cost.left_out[step] if site.kind == saving)
+            - sum(part.shortcut for part in cost.anew[step] if part.kind == saving)
+        )
+        for step in steps
     )
 
 
