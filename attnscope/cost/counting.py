@@ -60,7 +60,7 @@ def count(denoiser: nn.Module, call: Callable[[], Any]) -> Counts:
         around=tuple(
             PartCost(
                 site.name, site.kind, site.block, site.index,
-                watch.parts_of(site.name), watch.outputs[site.name],
+                watch.parts_of(site.name), watch.outputs[site.name], watch.shortcuts[site.name],
             )
             for site in found.around
             if site.name in watch.within
@@ -119,6 +119,7 @@ class _Watch(TorchFunctionMode):
         self.within: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.inside: Counter[tuple[str, str]] = Counter()
         self.outputs: Counter[str] = Counter()
+        self.shortcuts: Counter[str] = Counter()
         self.elsewhere: Counter[str] = Counter()
         self.modules: Counter[str] = Counter()
         self._stack: list[nn.Module] = []
@@ -177,8 +178,10 @@ class _Watch(TorchFunctionMode):
             part = "products" if products else "projections"
             self.inside[site, part] += macs
             part = f"{site} {part}"
-        if not names[-1:] or not names[-1].endswith(".conv_shortcut"):
-            for name in self.around.intersection(names):
+        for name in self.around.intersection(names):
+            if names[-1] == f"{name}.conv_shortcut":
+                self.shortcuts[name] += macs
+            else:
                 self.within[name][part] += macs
 
     def _part(self) -> str:

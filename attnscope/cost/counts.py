@@ -84,6 +84,8 @@ class PartCost:
         index: position in the order of data flow.
         parts: MACs by part that reuse leaves out: all but those of a shortcut.
         outputs: elements of its output, which is what reuse keeps.
+        shortcut: MACs of its shortcut, all of them convolution. It is computed at every step, and
+            once more where its output is stored, since what it brings is taken off again.
     """
 
     name: str
@@ -92,6 +94,7 @@ class PartCost:
     index: int
     parts: Mapping[str, int]
     outputs: int
+    shortcut: int = 0
 
     def macs(self, convention: Convention) -> int:
         """All that reuse leaves out."""

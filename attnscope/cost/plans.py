@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from attnscope.cost.counts import CONVENTIONS, Convention, Counts, PartCost, SiteCost, summed
+from attnscope.errors import InputError
 from attnscope.plans.base import Action, Baseline, Plan, check_kinds
 from attnscope.plans.options import Levels
 from attnscope.plans.parts import SAVINGS, Alone, Saving
@@ -52,6 +53,16 @@ class Cost:
         return tuple(found)
 
     @cached_property
+    def anew(self) -> tuple[tuple[PartCost, ...], ...]:
+        """What computes its shortcut a second time at every step, to store what it adds alone."""
+        parts = [part for part in self.counts.around if part.shortcut]
+        actions = {part.name: self.trajectory.actions(part) for part in parts}
+        return tuple(
+            tuple(part for part in parts if actions[part.name][step] is Action.STORE)
+            for step in range(self.trajectory.steps)
+        )
+
+    @cached_property
     def steps(self) -> tuple[dict[str, int], ...]:
         """MACs by part at every step."""
         found = []
@@ -59,6 +70,7 @@ class Cost:
             parts = Counter(self.counts.parts)
             for site in left_out:
                 parts.subtract(site.parts)
+            parts["convolution"] += sum(part.shortcut for part in self.anew[step])
             found.append({part: self.rows(step) * parts[part] for part in self.counts.parts})
         return tuple(found)
 
@@ -129,10 +141,16 @@ def cost_of(
         levels: log-SNR of x_t at every step, for plans that go by it.
 
     Raises:
-        InputError: there is no such plan, it is longer than the steps, or one of one's own answers
-            something that is no action, branch or text.
+        InputError: there is no such plan, it is longer than the steps or names modules that were not
+            counted, or one of one's own answers something that is no action, branch or text.
     """
     trajectory = made(parse(plan), steps, levels=levels)
+    named = trajectory.plan.modules
+    if missing := set(named) - {site.name for site in counts.acting}:
+        raise InputError(
+            f"{plan} names {len(missing)} of {len(named)} modules that this denoiser does not have, "
+            f"such as {min(missing)!r}: it was made for another model"
+        )
     for site in counts.acting:
         trajectory.actions(site)  # what is wrong is said here and not where a number is asked for
     return Cost(counts, trajectory, guided, batch)
@@ -194,10 +212,12 @@ def _saved(cost: Cost, saving: Saving, convention: Convention) -> int:
         dropped = sum(cost.baseline.rows(step) - cost.rows(step) for step in steps)
         return dropped * cost.counts.macs(convention)
     return sum(
-        cost.rows(step) * site.macs(convention)
-        for step, left_out in enumerate(cost.left_out)
-        for site in left_out
-        if site.kind == saving
+        cost.rows(step)
+        * (
+            sum(site.macs(convention) for site in cost.left_out[step] if site.kind == saving)
+            - sum(part.shortcut for part in cost.anew[step] if part.kind == saving)
+        )
+        for step in steps
     )
 
 

@@ -84,9 +84,12 @@ class Residual(Whole):
         self._places = _places(module, behind, given)
         factor = getattr(module, "output_scale_factor", 1.0)
         pairs = zip(behind, self._passing(module, given), strict=True)
-        found = []
+        found: list[Tensor | None] = []
         for after, before in pairs:
-            if after is None or before is None or after.shape != before.shape:
+            if after is None:  # the last block of Stable Diffusion 3 lets the text go
+                found.append(None)
+                continue
+            if not isinstance(before, Tensor) or after.shape != before.shape:
                 raise RuntimeError(
                     f"{self._site.name} returns another stream than it is given, so what it adds "
                     "to it is not known: this denoiser is not supported by plans that reuse it"
@@ -98,7 +101,10 @@ class Residual(Whole):
         """What was kept, added to what passes by now."""
         factor = getattr(module, "output_scale_factor", 1.0)
         pairs = zip(own, self._passing(module, given), strict=True)
-        sums = tuple((kept + now) / factor if factor != 1 else kept + now for kept, now in pairs)  # type: ignore[operator]
+        sums = tuple(
+            None if kept is None or now is None else _over(kept + now, factor)
+            for kept, now in pairs
+        )
         return super().completed(module, sums, given)
 
     def _passing(self, module: Any, given: Given) -> Own:
@@ -106,6 +112,10 @@ class Residual(Whole):
         streams = tuple(argument(name, module, *given) for name in self._places)
         shortcut = getattr(module, "conv_shortcut", None)
         return streams if shortcut is None else tuple(map(shortcut, streams))
+
+
+def _over(stream: Tensor, factor: float) -> Tensor:
+    return stream if factor == 1 else stream / factor
 
 
 def way_of(site: Site, module: nn.Module, *, acts: bool) -> Whole:

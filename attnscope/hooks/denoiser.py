@@ -75,6 +75,7 @@ class DenoiserHook:
         self._control_rows: int | None = None
         self._times = 1  # that the output is to stand in what the pipeline gets
         self._given: Any = None
+        self._latest: Tensor | None = None
         self._difference: Tensor | None = None
         self._predictions: list[tuple[Moment, Tensor]] = []
 
@@ -107,7 +108,7 @@ class DenoiserHook:
 
     def forget(self) -> None:
         """Free what was kept for the step and for the run."""
-        self._given = self._difference = None
+        self._given = self._latest = self._difference = None
         self._predictions.clear()
         if self._null_text is not None:
             self._null_text.forget()
@@ -159,19 +160,27 @@ class DenoiserHook:
         if any(observer.watches_noise for observer in self._observers):
             self._predictions.append((moment, first_tensor(output)))
         if self._times == 1:
-            self._keep_difference(moment, output)
+            self._latest = first_tensor(output) if self._goes_on(moment) else None
             return None
         return self._guided_on(moment, widened(output, moment.rows, self._times))
 
-    def _keep_difference(self, moment: Moment, output: Any) -> None:
-        """Keep what guidance adds, conditional less unconditional, if a later step goes on with it."""
-        if self._trajectory is None or not any(self._trajectory.directions[moment.step :]):
+    def _goes_on(self, moment: Moment) -> bool:
+        """Whether a later step goes on with the guidance of this one."""
+        carried_out = self._trajectory
+        return carried_out is not None and any(carried_out.directions[moment.step :])
+
+    def _keep_difference(self, run: Denoising, moment: Moment) -> None:
+        """Keep what guidance adds, conditional less unconditional, where both branches ran.
+
+        Where they stand is known when the step ends: how many samples there are, the first step's
+        end tells.
+        """
+        prediction, self._latest = self._latest, None
+        if prediction is None:
             return
-        run = self._clock.run
-        assert run is not None, "a call of the pipeline's belongs to a run"
         rows = [run.rows_of(branch, moment.batch) for branch in ("cond", "uncond")]
-        if None not in rows and moment.rows == moment.batch:
-            cond, uncond = (first_tensor(output)[part] for part in rows)
+        if None not in rows:
+            cond, uncond = (prediction[part] for part in rows)
             self._difference = cond - uncond
 
     def _guided_on(self, moment: Moment, output: Any) -> Any:
@@ -202,6 +211,8 @@ class DenoiserHook:
             self._check_layout(run, moment)
             self._prepared_samples = None
             run.reading.drop_encodings()
+        if run is not None:
+            self._keep_difference(run, moment)
         for observer in self._of_latents:
             there = Moment(moment.step, 0, len(sample), len(sample))
             observer.see(LATENTS, there, given_latents(self._given, sample))

@@ -63,13 +63,15 @@ class _Kept:
     """What a module added, the versions when stored, and the rows and the input of the call it is from.
 
     A result need not be laid out as its input is (Lumina's has a dimension of heads), so whether it
-    fits a later call is told by the inputs of both.
+    fits a later call is told by the inputs of both. ``first`` is the first of the rows within the
+    pipeline's batch; the mean of both branches is of neither, and ``None``.
     """
 
     own: Own
     rows: int
     given: tuple[int, ...]
     step: int
+    first: int | None = 0
     versions: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -183,7 +185,7 @@ class SiteHook(ModelHook):  # type: ignore[misc]  # diffusers ships no types
             for part in own
         )
         before = self._kept.get(caller, [])[-1:] if self._forecasts else []
-        newest = _Kept(kept, moment.rows, tuple(given.shape), moment.step)
+        newest = _Kept(kept, moment.rows, tuple(given.shape), moment.step, moment.first)
         self._kept[caller] = [*before, newest]
         self.stored += 1
 
@@ -216,6 +218,11 @@ class SiteHook(ModelHook):  # type: ignore[misc]  # diffusers ships no types
                 f"now called on {list(given.shape)}: the batch, the image or the guidance changed "
                 "within a run"
             )
+        if stored[-1].first not in (None, moment.first):
+            raise RuntimeError(
+                f"{self.site.name} stored what it made of one guidance branch and is now called on "
+                "the other: compute it where the branch changes"
+            )
         self.reused += 1
         if moment.step in self.last_reuses:
             del self._kept[caller]
@@ -227,7 +234,7 @@ class SiteHook(ModelHook):  # type: ignore[misc]  # diffusers ships no types
         """On the line through the last two that were stored."""
         assert self._trajectory is not None, "what is stored is stored within a run"
         weight = 0.0
-        if len(stored) > 1 and stored[-2].given == stored[-1].given:
+        if len(stored) > 1 and self._alike(*stored[-2:]):
             weight = self._trajectory.beyond(stored[-2].step, stored[-1].step, step)
         if weight == 0:
             return stored[-1].own
@@ -236,6 +243,12 @@ class SiteHook(ModelHook):  # type: ignore[misc]  # diffusers ships no types
             last if before is None or last is None else torch.lerp(before, last, 1 + weight)
             for before, last in pairs
         )
+
+    @staticmethod
+    def _alike(before: _Kept, last: _Kept) -> bool:
+        """Whether two outputs are of the same branches and the same image."""
+        branches = before.first is None or last.first is None or before.first == last.first
+        return branches and before.given == last.given
 
     def _narrowed(self, kept: _Kept, moment: Moment) -> _Kept:
         """What was stored of both branches, as if from a call on the one that stays."""
@@ -256,7 +269,8 @@ class SiteHook(ModelHook):  # type: ignore[misc]  # diffusers ships no types
             return part[moment.first * each : (moment.first + moment.rows) * each].clone()
 
         own = tuple(part if part is None else narrow(part) for part in kept.own)
-        return _Kept(own, moment.rows, (rows // branches, *rest), kept.step)
+        first = None if self._averages else moment.first
+        return _Kept(own, moment.rows, (rows // branches, *rest), kept.step, first)
 
 
 def counted(hooks: Sequence[SiteHook]) -> pd.DataFrame:

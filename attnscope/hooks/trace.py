@@ -27,7 +27,7 @@ from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import Observer, as_observers
 from attnscope.hooks.site import SiteHook, counted, forget_child_registries, hooked
 from attnscope.kinds import KINDS
-from attnscope.models.schedulers import levels_of
+from attnscope.models.schedulers import first_step, levels_of
 from attnscope.plans.base import Action, Baseline, Plan
 from attnscope.plans.options import Levels
 from attnscope.plans.text_form import parse
@@ -205,7 +205,7 @@ class Trace:
     def _start(self, run: Denoising) -> None:
         run.reading = self._encodings.collected()
         self._compiled = refusals.check_run(self.plan, self.pipe, self._of)
-        levels, before = self._levels(run.steps), self._trajectory
+        levels, before = self._levels(run), self._trajectory
         if before is None or (before.steps, before.levels) != (run.steps, levels):
             self._trajectory = made(self.plan, run.steps, kept=self._model_keeps, levels=levels)
             for hook in self._all_hooks:
@@ -214,7 +214,7 @@ class Trace:
         for observer in self.observers:
             observer.start(run, self.pipe.scheduler)
 
-    def _levels(self, steps: int) -> Levels:
+    def _levels(self, run: Denoising) -> Levels:
         """Log-SNR at every step of the run that begins, for a plan that does anything.
 
         A run that starts late, as image-to-image does, has its steps from there on.
@@ -224,8 +224,8 @@ class Trace:
         found = levels_of(self.pipe.scheduler)
         if found is None:
             return None
-        own = found[getattr(self.pipe.scheduler, "begin_index", None) or 0 :]
-        return (*own, *(found[-1:] * (steps - len(own))))
+        own = found[first_step(self.pipe.scheduler, run.started_by) :]
+        return (*own, *(found[-1:] * (run.steps - len(own))))
 
     def _end_step(self, moment: Moment, guided: Tensor, sample: Tensor) -> None:
         self._denoiser_hook.end_step(moment, guided, sample)

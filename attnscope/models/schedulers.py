@@ -127,6 +127,23 @@ def scaled_timesteps(pipe: Any, steps: int, scale: float) -> list[int]:
     return chosen
 
 
+def first_step(scheduler: Any, pipe: Any) -> int:
+    """The step that a run begins at, of those that its scheduler is set to; image-to-image begins late.
+
+    Args:
+        scheduler: at the first call of the denoiser.
+        pipe: the pipeline that runs; ``None`` is a loop by hand.
+    """
+    if hasattr(scheduler, "begin_index"):
+        return int(scheduler.begin_index or 0)
+    # DDIM, PNDM and DDPM are not told; their pipelines say how many steps they go, and SDXL ones
+    # that are to stop early (``denoising_end``) count from the first.
+    steps = getattr(pipe, "num_timesteps", None)
+    if not isinstance(steps, int) or getattr(pipe, "denoising_end", None) is not None:
+        return 0
+    return max(0, len(scheduler.timesteps) - steps)
+
+
 def known_scheduler(name: str | None) -> str | None:
     """A scheduler's short name, checked."""
     if name is not None and name not in SCHEDULERS:

@@ -131,6 +131,11 @@ class Plan:
         """
         return 0.0
 
+    @property
+    def length(self) -> int | None:
+        """How many steps it is made for; ``None`` is any number."""
+        return None
+
     def ever_drops(self) -> bool:
         """Whether a guidance branch is dropped at any step.
 

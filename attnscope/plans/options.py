@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from decimal import Decimal
 from math import isfinite
 from typing import Any, get_type_hints
 
@@ -22,7 +23,8 @@ class Nats(float):
     __slots__ = ()
 
     def __str__(self) -> str:
-        return f"{float(self):g}nat"
+        # All its digits, and never an exponent, so that it reads back as it is.
+        return f"{Decimal(repr(float(self))).normalize():f}nat"
 
 
 @dataclass(frozen=True)

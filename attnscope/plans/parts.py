@@ -72,6 +72,11 @@ class Within(Plan):
         """Those that the whole plan names."""
         return self.plan.modules
 
+    @property
+    def length(self) -> int | None:
+        """That of the whole plan."""
+        return self.plan.length
+
     def placed(self, levels: Levels) -> Plan:
         """A part of the whole plan, placed."""
         return replace(self, plan=self.plan.placed(levels))

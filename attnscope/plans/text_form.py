@@ -79,6 +79,11 @@ class Combined(Plan):
         """Those that any of the plans names."""
         return tuple(name for plan in self.plans for name in plan.modules)
 
+    @property
+    def length(self) -> int | None:
+        """That of the plan that is made for some number of steps, if there is one."""
+        return next((plan.length for plan in self.plans if plan.length is not None), None)
+
     def placed(self, levels: Levels) -> Plan:
         """The plans, placed."""
         return Combined(tuple(plan.placed(levels) for plan in self.plans))
@@ -117,11 +122,11 @@ def parse(text: str | Plan) -> Plan:
         return text
     if not isinstance(text, str):
         raise InputError(f"{text!r} is no plan: give a text such as 'm=10,k=5' or a Plan")
-    if timetable.is_file(text):
-        return timetable.read(text)
     parts = _parts(text)
     if len(parts) > 1:
         return Combined(tuple(parse(part) for part in parts))
+    if timetable.is_file(text):
+        return timetable.read(text)
     name, colon, values = text.strip().partition(":")
     if not colon:
         name, values = ("tgate", text) if "=" in text else (name, "")
@@ -143,7 +148,7 @@ def find(text: str) -> Plan:
     Raises:
         InputError: there is no such plan, module or class, or the class is no plan.
     """
-    parts = [] if timetable.is_file(text) else _parts(text)
+    parts = _parts(text)
     if len(parts) > 1:
         return Combined(tuple(find(part) for part in parts))
     name, _, rest = text.strip().partition(":")
@@ -173,8 +178,8 @@ def find(text: str) -> Plan:
 
 
 def _parts(text: str) -> list[str]:
-    """The plans of a combined one."""
-    return re.split(r"\+(?=[A-Za-z_])", text)
+    """The plans of a combined one; a file that is there may have a ``+`` in its name."""
+    return [text] if timetable.is_there(text) else re.split(r"\+(?=[A-Za-z_./~])", text)
 
 
 def _made(plan: str, values: str, text: str) -> Plan:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,7 +18,6 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from attnscope import documents
 from attnscope.errors import InputError
 from attnscope.files import write_whole
 from attnscope.kinds import ACTING
@@ -53,8 +53,9 @@ class Timetable(Plan):
         about: what else the file says: the model, how it was found, what was measured.
 
     Raises:
-        InputError: rows are not as long as there are steps, a letter is none, a module's first step
-            does not compute, or one module stands within another.
+        InputError: rows are not as long as there are steps, noise levels fall or are none, a letter
+            is none, a module's first step does not compute, or one module has two rows or stands
+            within another.
     """
 
     name: ClassVar[str] = "timetable"
@@ -73,6 +74,9 @@ class Timetable(Plan):
             lengths.add(len(self.directions))
         if lengths != {steps}:
             raise InputError(f"{self} has rows of {sorted(lengths)} steps for {steps} noise levels")
+        rising = all(a <= b for a, b in pairwise(self.log_snr))
+        if not steps or not rising or any(level != level for level in self.log_snr):
+            raise InputError(f"{self} has noise levels that do not rise from step to step")
         for kind, name, letters in self.rows:
             stale = next(
                 (n for n, x in enumerate(fresh(letters, self.guidance)) if x != letters[n]), None
@@ -87,10 +91,13 @@ class Timetable(Plan):
                     f"{self}: {name} is of no kind {kind!r} (choose {', '.join(ACTING)})"
                 )
             _check_letters(self, name, letters, LETTERS)
-            if steps and letters[0] != COMPUTE:
+            if letters[0] != COMPUTE:
                 raise InputError(f"{self}: {name} reuses at its first step, before it computed any")
         _check_letters(self, "guidance", self.guidance, BRANCHES)
         names = set(self._letters)
+        if len(names) < len(self.rows):
+            twice = Counter(name for _, name, _ in self.rows).most_common(1)[0][0]
+            raise InputError(f"{self} has two rows of {twice}")
         for name in names:
             parts = name.split(".")
             outer = names & {".".join(parts[:length]) for length in range(1, len(parts))}
@@ -133,12 +140,13 @@ class Timetable(Plan):
         from attnscope.plans.trajectory import Trajectory
 
         placed = self.placed(levels)
-        if len(placed.log_snr) != steps:
-            raise InputError(
-                f"{self} was found at {len(self.log_snr)} steps, and the noise levels of these {steps} "
-                "are not known here: give it a scheduler that tells its own, such as `dpm`"
-            )
-        return Trajectory(placed, steps, kept, placed.log_snr)
+        known = placed.log_snr if placed.length == steps else None
+        return Trajectory(placed, steps, kept, known)
+
+    @property
+    def length(self) -> int:
+        """As many steps as it has noise levels."""
+        return len(self.log_snr)
 
     def placed(self, levels: Levels) -> Timetable:
         """The plan at the noise levels of other steps.
@@ -190,6 +198,8 @@ class Timetable(Plan):
         Returns:
             The plan as it reads back, with the file as its source.
         """
+        from attnscope import documents  # loads pandas, which no help may
+
         text = documents.text(self.document()) + "\n"
         write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
         return read(path)
@@ -201,6 +211,12 @@ class Timetable(Plan):
 def is_file(text: str) -> bool:
     """Whether the text form of a plan names a file."""
     return _TEXT.fullmatch(text.strip()) is not None
+
+
+def is_there(text: str) -> bool:
+    """Whether it is the file of a plan that exists."""
+    match = _TEXT.fullmatch(text.strip())
+    return match is not None and Path(match["path"]).is_file()
 
 
 def read(source: str | Path) -> Timetable:

@@ -41,8 +41,8 @@ class Trajectory:
         levels: log-SNR of x_t at every step, as of :meth:`attnscope.plans.base.Plan.over`.
 
     Raises:
-        InputError: the plan's gate lies beyond the last step, there are no steps, there are not as
-            many levels, or the plan's kinds, or what it answers for a branch or the text, are none.
+        InputError: the plan's gate lies beyond the last step or it is made for other steps, there are
+            no steps, there are not as many levels, or the plan's kinds, or what it answers for a branch or the text, are none.
     """
 
     plan: Plan
@@ -58,6 +58,12 @@ class Trajectory:
         if self.levels is not None and len(self.levels) != self.steps:
             raise InputError(f"{len(self.levels)} noise levels do not fit {self.steps} steps")
         check_kinds(self.plan)
+        if self.plan.length not in (None, self.steps):
+            raise InputError(
+                f"{self.plan} was found at {self.plan.length} steps, and the noise levels of these "
+                f"{self.steps} are not known here: give it a scheduler that tells its own, such as "
+                "`dpm`"
+            )
         gate = getattr(self.plan, "gate", 0)
         if isinstance(gate, (int, float)) and gate > self.steps:
             raise InputError(

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -137,7 +138,8 @@ def kept_now(denoiser):
     """Elements that the hooks of a denoiser keep."""
     registries = [vars(module).get("_diffusers_hook") for module in denoiser.modules()]
     hooks = [registry.hooks["attnscope"] for registry in registries if registry is not None]
-    return sum(kept.result.numel() for hook in hooks for kept in hook._kept.values())
+    outputs = [kept.own for hook in hooks for kept in chain(*hook._kept.values())]
+    return sum(part.numel() for own in outputs for part in own if part is not None)
 
 
 @pytest.mark.parametrize("name", toys.VARIANTS)

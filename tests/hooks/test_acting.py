@@ -393,7 +393,9 @@ class TestWrongUse:
             first, second = sd.scheduler.timesteps[:2]
             noise = sd.unet(torch.randn(1, 4, 16, 16), first, states).sample
             sd.scheduler.step(noise, first, torch.randn(1, 4, 16, 16))
-            with pytest.raises(RuntimeError, match="changed its size within a run"):
+            with pytest.raises(
+                RuntimeError, match="the image or the guidance changed within a run"
+            ):
                 sd.unet(torch.randn(1, 4, 8, 8), second, states)
 
     def test_guidance_that_is_switched_off_within_a_run(self, sd):

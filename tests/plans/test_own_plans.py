@@ -3,13 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import denoisers
 import pytest
+import torch
 import toys
-from diffusers import (
-    FlowMatchEulerDiscreteScheduler,
-    SD3Transformer2DModel,
-    StableDiffusion3Pipeline,
-)
 
 import attnscope
 from attnscope import Action, Plan, Trace, find_sites
@@ -178,33 +175,32 @@ def test_a_list_of_kinds_is_as_good_as_a_tuple(sd):
     assert trace.calls().set_index("kind").loc["cross", "reused"] > 0
 
 
-def test_joint_attention_is_counted_and_not_carried_out():
+@pytest.mark.parametrize("guided", [False, True])
+def test_joint_attention_is_counted_and_carried_out_with_both_of_its_streams(guided):
     class Own(Plan):
         kinds = ("joint",)
 
         def action(self, site, step):
             return Action.REUSE if step else Action.STORE
 
-    transformer = SD3Transformer2DModel(
-        sample_size=8,
-        patch_size=2,
-        in_channels=4,
-        num_layers=1,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=16,
-        caption_projection_dim=16,
-        pooled_projection_dim=16,
-        out_channels=4,
-    )
-    nothing = dict.fromkeys(
-        ("vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "text_encoder_3")
-    )
-    pipe = StableDiffusion3Pipeline(
-        transformer, FlowMatchEulerDiscreteScheduler(), tokenizer_3=None, **nothing
-    )
-    with pytest.raises(InputError, match=r"SD3Transformer2DModel makes at once.*'joint'"):
-        Trace(pipe, plan=Own())
+    loop = denoisers.Loop("sd3", guided=guided)
+    plain = loop(3)
+    with Trace(loop, plan=Own()) as trace:
+        planned = loop(3)
+    assert trace.calls().set_index("kind").loc["joint"].tolist() == [2, 2, 4]
+    kept = {}
+    for block in loop.transformer.transformer_blocks:
+
+        def forward(*args, original=block.attn.forward, block=block, **kwargs):
+            if block not in kept:
+                kept[block] = original(*args, **kwargs)
+            return kept[block]
+
+        block.attn.forward = forward
+    assert torch.equal(loop(3), planned)
+    assert not torch.equal(planned, plain)
+    image, text = next(iter(kept.values()))
+    assert (image.shape[1], text.shape[1]) == (4, denoisers.TEXT)
     joint = replace(COUNTS, sites=tuple(replace(site, kind="joint") for site in COUNTS.sites))
     assert cost_of(joint, Own(), 6).speedup() > 1
 
