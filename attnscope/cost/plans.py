@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from attnscope.cost.counts import CONVENTIONS, Convention, Counts, PartCost, SiteCost, summed
+from attnscope.errors import InputError
 from attnscope.plans.base import Action, Baseline, Plan, check_kinds
 from attnscope.plans.options import Levels
 from attnscope.plans.parts import SAVINGS, Alone, Saving
@@ -129,10 +130,17 @@ def cost_of(
         levels: log-SNR of x_t at every step, for plans that go by it.
 
     Raises:
-        InputError: there is no such plan, it is longer than the steps, or one of one's own answers
-            something that is no action, branch or text.
+        InputError: there is no such plan, it is longer than the steps, it names modules that the
+            denoiser does not have, or one of one's own answers something that is no action, branch
+            or text.
     """
     trajectory = made(parse(plan), steps, levels=levels)
+    missing = set(trajectory.plan.modules) - {site.name for site in counts.acting}
+    if missing:
+        raise InputError(
+            f"{trajectory.plan} names {len(missing)} of {len(trajectory.plan.modules)} modules that "
+            f"this denoiser does not have, such as {min(missing)}: count the model that it is for"
+        )
     for site in counts.acting:
         trajectory.actions(site)  # what is wrong is said here and not where a number is asked for
     return Cost(counts, trajectory, guided, batch)

@@ -16,6 +16,7 @@ Semantics: "Faster Diffusion via Temporal Attention Decomposition", sections 3 a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from typing import (
@@ -102,6 +103,16 @@ class Plan:
     If not, it goes on with what it stored itself."""
     modules: ClassVar[tuple[str, ...]] = ()
     """The modules that the plan names, all of which a denoiser must have; a rule by kinds has none."""
+
+    @property
+    def kinds_named(self) -> Mapping[str, str]:
+        """The kinds of the modules that the plan names, by their names."""
+        return {}
+
+    @property
+    def own_steps(self) -> int | None:
+        """How many steps it was found at; a rule fits any number."""
+        return None
 
     def __post_init__(self) -> None:
         for name, option in options_of(type(self)).items():

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
+from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,7 +22,7 @@ from attnscope.errors import InputError
 from attnscope.files import write_whole
 from attnscope.kinds import ACTING
 from attnscope.plans.base import Action, AnySite, Branch, Kept, Plan
-from attnscope.plans.options import Levels
+from attnscope.plans.options import TELLING, Levels, UnknownLevelsError
 
 if TYPE_CHECKING:
     from attnscope.plans.trajectory import Trajectory
@@ -102,6 +103,16 @@ class Timetable(Plan):
         """Those that have a row."""
         return tuple(self._letters)
 
+    @property
+    def kinds_named(self) -> Mapping[str, str]:
+        """Those of its rows."""
+        return {name: kind for kind, name, _ in self.rows}
+
+    @property
+    def own_steps(self) -> int:
+        """Those of the run that it was found on."""
+        return len(self.log_snr)
+
     def action(self, site: AnySite, step: int) -> Action:
         """What the module's row says; one without a row computes."""
         letters = self._letters.get(getattr(site, "name", ""))
@@ -119,15 +130,15 @@ class Timetable(Plan):
         """The plan at the noise levels of other steps; of its own where they are not told.
 
         Raises:
-            InputError: the levels of the steps are not known, and there are not as many as its own.
+            UnknownLevelsError: those of the steps are not known, and there are not as many as its own.
         """
         from attnscope.plans.trajectory import Trajectory
 
         placed = self.placed(levels)
         if len(placed.log_snr) != steps:
-            raise InputError(
-                f"{self} was found at {len(self.log_snr)} steps, and the noise levels of these {steps} "
-                "are not known here: give it a scheduler that tells its own, such as `dpm`"
+            raise UnknownLevelsError(
+                f"{self} was found at {self.own_steps} steps, and the noise levels of these {steps} are "
+                f"not known here: choose `steps={self.own_steps}`, or {TELLING}"
             )
         return Trajectory(placed, steps, kept, placed.log_snr)
 
@@ -269,7 +280,7 @@ def _bounds(levels: tuple[float, ...]) -> tuple[float, ...]:
     """Where the noise levels of every step begin: in the middle between it and the one before."""
     middles = (
         (before + after) / 2 if isfinite(before) and isfinite(after) else after
-        for before, after in zip(levels, levels[1:], strict=False)
+        for before, after in pairwise(levels)
     )
     return (float("-inf"), *middles)
 

@@ -18,10 +18,10 @@ from attnscope.analyses.ablation import ATTENTION
 from attnscope.cli import app, options
 from attnscope.cli.choices import choice
 from attnscope.cli.grouping import MEASURE, PANELS, SAMPLING, Group, grouped
+from attnscope.kinds import KINDS
 from attnscope.models.loading import DTYPES
 from attnscope.models.names import MODELS
 from attnscope.models.schedulers import SCHEDULERS
-from attnscope.plans.base import KINDS
 from attnscope.plans.text_form import PLANS
 from attnscope.shapes.recipes import NAMES
 
