@@ -56,7 +56,7 @@ def plan(
         told |= {"about": about} if about else {}
         show_json({"plan": str(asked), "steps": trajectory.steps, **told, "schedule": table})
     else:
-        show(asked, trajectory, table)
+        show(asked, trajectory, table, on=", ".join(filter(None, (model, scheduler))))
     if out is not None:
         from attnscope.figures.saving import save
         from attnscope.figures.schedule import schedule

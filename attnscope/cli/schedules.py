@@ -70,17 +70,18 @@ class Line:
     count: int = 0
 
 
-def show(asked: Plan, trajectory: Trajectory, table: pd.DataFrame) -> None:
+def show(asked: Plan, trajectory: Trajectory, table: pd.DataFrame, *, on: str = "") -> None:
     """Print a schedule.
 
     Args:
         asked: the plan as it was asked for.
         trajectory: the plan made for the steps.
         table: of :meth:`attnscope.plans.trajectory.Trajectory.table`.
+        on: whose steps these are: a model, and its scheduler if it is not its own.
     """
     from attnscope.cli.console import results
 
-    head = [_title(asked, trajectory), *_about(getattr(asked, "about", {}))]
+    head = [_title(asked, trajectory, on), *_about(getattr(asked, "about", {}))]
     results.print(head[0], style="bold", soft_wrap=True)
     for line in head[1:]:
         results.print(line, soft_wrap=True)
@@ -99,13 +100,14 @@ def show(asked: Plan, trajectory: Trajectory, table: pd.DataFrame) -> None:
         )
 
 
-def _title(asked: Plan, trajectory: Trajectory) -> str:
+def _title(asked: Plan, trajectory: Trajectory, on: str) -> str:
     """The plan, and what became of it at these steps."""
     placed, steps = trajectory.plan, trajectory.steps
     here = "" if str(placed) == str(asked) else f", here {placed}"
     own = asked.own_steps
-    found = f" (found at {own})" if own not in (None, steps) else ""
-    return f"{asked}{here}, {steps} steps{found}"
+    found = f" (found at {own})" if own is not None and own != steps else ""
+    of = f" of {on}" if on else ""
+    return f"{asked}{here}, {steps} steps{of}{found}"
 
 
 def _about(about: Mapping[str, Any]) -> Iterator[str]:
@@ -316,8 +318,8 @@ def _counted(trajectory: Trajectory, table: pd.DataFrame) -> str:
     modules = table["kind"].notna()
     of_kinds = computes[modules].groupby(table.loc[modules, "kind"], sort=False).mean()
     parts = [f"{kind} {part:.0%}" for kind, part in of_kinds.items()]
-    number = table.loc[modules, "row"].nunique()
+    number = table.loc[modules & (table["row"] != table["kind"]), "row"].nunique()
     return (
-        f"{number} modules in {steps} steps, computed in: {', '.join(parts)}; all others always; "
-        f"guided in {guided}"
+        f"{number} modules, of whose steps are computed: {', '.join(parts)} (what has no row: all); "
+        f"guided in {guided} of {steps} steps"
     )

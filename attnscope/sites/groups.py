@@ -45,7 +45,7 @@ class Group:
     @property
     def label(self) -> str:
         """The kind and a pattern of the names: ``resnet down {0,2}.{0-1}``."""
-        if self.whole and len(self.names) > 1:
+        if self.names == (self.kind,) or (self.whole and len(self.names) > 1):
             return f"{self.kind} all"
         return f"{self.kind} {pattern(self.names, self.kind)}"
 

@@ -327,7 +327,9 @@ def test_a_hook_forgets_what_it_stored_and_when():
     hook.forget()
     with pytest.raises(RuntimeError, match="did not call it at the step that stores it"):
         hook.reuse(GIVEN, at(1), 0)
-    hook.store((GIVEN,), GIVEN, at(0), 0, copy=False)  # of the next run, which begins at this step too
+    hook.store(
+        (GIVEN,), GIVEN, at(0), 0, copy=False
+    )  # of the next run, which begins at this step too
 
 
 class Meeting(Attention):

@@ -151,9 +151,7 @@ def test_what_is_reused_before_it_was_stored_is_named(sd):
         assert "Action.STORE at an earlier step" in message, name
 
 
-@pytest.mark.parametrize(
-    "kinds", ["cross", "self", "", None, 3, ("crossed",), ("cross", "latent")]
-)
+@pytest.mark.parametrize("kinds", ["cross", "self", "", None, 3, ("crossed",), ("cross", "latent")])
 def test_kinds_that_are_none_are_refused(sd, kinds):
     class Own(Plan):
         pass

@@ -57,7 +57,7 @@ class Format:
         document = self.document(plan, modules)
         if ending == ".py" and self.python is not None:
             return self.python(document)
-        return documents.text(document) + "\n"
+        return documents.text(document, indent=None if isinstance(document, list) else 2) + "\n"
 
 
 FORMATS: dict[str, Format] = {}
@@ -119,20 +119,28 @@ def check_no_forecast(plan: Timetable, name: str) -> None:
         )
 
 
-def one_row(plan: Timetable, name: str) -> str:
-    """The row that all modules have, for formats with one mask for all of them.
+def one_mask(plan: Timetable, modules: Modules, name: str) -> list[int]:
+    """1 where all modules compute and 0 where all reuse, for formats with one mask for all of them.
+
+    Args:
+        plan: over the steps of the mask.
+        modules: of the denoiser; of the kinds that the plan acts on, all must have a row.
+        name: of the format.
 
     Raises:
-        InputError: they differ, or there are none.
+        InputError: modules differ, or the plan forecasts or drops a guidance branch.
     """
     rows = {letters: module for _, module, letters in plan.rows}
     if len(rows) != 1:
-        some = " and ".join(list(rows.values())[:2])
-        why = f"{some} differ" if rows else "it has none"
+        why = f"{' and '.join(list(rows.values())[:2])} differ" if rows else "it has no row"
         raise InputError(f"{name} has one row for all modules of {plan}: {why}")
-    return next(iter(rows))
-
-
-def mask(letters: str) -> list[int]:
-    """A row as numbers: 1 where it computes, else 0."""
-    return [int(letter == COMPUTE) for letter in letters]
+    check_guided(plan, name)
+    check_no_forecast(plan, name)
+    acted = [module for module, kind in modules.items() if kind in plan.kinds]
+    without = sorted(set(acted) - set(plan.modules))
+    if without:
+        raise InputError(
+            f"{name} has one row for all modules, and {plan} has none for {len(without)} of them, such "
+            f"as {without[0]}, which it computes at every step"
+        )
+    return [int(letter == COMPUTE) for letter in next(iter(rows))]

@@ -11,8 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from attnscope.errors import InputError
-from attnscope.plans.formats.base import Modules, registered
-from attnscope.plans.formats.steps_mask import checked_mask
+from attnscope.plans.formats.base import Modules, one_mask, registered
 from attnscope.plans.timetable import Timetable
 
 
@@ -41,7 +40,7 @@ def cache_dit(plan: Timetable, modules: Modules) -> dict[str, Any]:
         raise InputError(
             f"cache-dit reuses whole transformer blocks, and {plan} acts on {' and '.join(others)}"
         )
-    steps = checked_mask(plan, modules, "cache-dit")
+    steps = one_mask(plan, modules, "cache-dit")
     return {
         "cache_config": {
             "Fn_compute_blocks": 1,
