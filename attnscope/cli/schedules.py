@@ -51,8 +51,8 @@ _MOST_LINES = 40
 """Of a picture, so that it stays one."""
 _FEW_GROUPS = 12
 """So many rows need no sections."""
-_MOST_LABEL = 44
-"""Characters of the name of a row."""
+_LEAST_LABEL, _MOST_LABEL = 24, 48
+"""Characters of the name of a row, and of how many modules it stands for."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,10 @@ def show(asked: Plan, trajectory: Trajectory, table: pd.DataFrame, *, on: str = 
     for line in head[1:]:
         results.print(line, soft_wrap=True)
     legends = list(_legends(table))
-    fixed = len(head) + len(legends) + 6  # rulers, guidance, and what is said at the end
-    lines, left_out = _lines(table, _MOST_LINES - fixed)
+    once = len(head) + len(legends) + 3  # and what is said at the end
+    each = 2 + table.loc[table["row"].isin(_NOT_MODULES), "row"].nunique() + ("weight" in table)
+    panels = -(-trajectory.steps // _columns(trajectory.steps, _LEAST_LABEL + 2))
+    lines, left_out = _lines(table, (_MOST_LINES - once) // panels - each)
     _picture(lines, trajectory)
     if any(cell[0] in _PARTS for line in lines for cell in line.cells):
         legends.insert(1, _legend([((_PARTS, "blue"), "part of the modules that compute")]))
@@ -196,7 +198,7 @@ def _sections(groups: Sequence[Group], most: int) -> tuple[list[Line], int]:
         stages = {}
         for group in groups:
             stages.setdefault(group.kind, []).append(group)
-    heads = len(stages) > 1
+    heads, most = len(stages) > 1, max(most, 2)
     if len(stages) * (2 + heads) > most:  # not even two rows a stage
         stages, heads = {"": list(groups)}, False
     longest = max(map(len, stages.values()))
@@ -239,13 +241,14 @@ def _picture(lines: Sequence[Line], trajectory: Trajectory) -> None:
 
     from attnscope.cli.console import results
 
-    label = min(max(len(line.label) for line in lines), _MOST_LABEL)
     counts = max((len(f"x{line.count}") + 1 for line in lines if line.count > 1), default=0)
     levels = [_level(level) for level in trajectory.levels or ()]
     log_snr = "log-SNR, nats" if levels else ""
-    label = max(label, len(log_snr) - counts)
+    longest = max(len(log_snr) - counts, *(len(line.label) for line in lines))
+    room = results.width - trajectory.steps - 2
+    label = min(longest, min(max(room, _LEAST_LABEL), _MOST_LABEL) - counts)
     before = label + counts + 2
-    width = max(10, (results.width - before) // 10 * 10)
+    width = _columns(trajectory.steps, before)
     for first in range(0, trajectory.steps, width):
         numbers = range(first, min(first + width, trajectory.steps))
         results.print(" " * before + _ruler(numbers, range(trajectory.steps)))
@@ -264,6 +267,14 @@ def _picture(lines: Sequence[Line], trajectory: Trajectory) -> None:
             results.print(row, soft_wrap=True)
 
 
+def _columns(steps: int, before: int) -> int:
+    """How many steps stand side by side: all that there are, or tens of them."""
+    from attnscope.cli.console import results
+
+    room = results.width - before
+    return steps if steps <= room else max(10, room // 10 * 10)
+
+
 def _ruler(numbers: range, values: Sequence[Any]) -> str:
     """What is said of every fifth step, over its column."""
     ruler = "".join(f"{values[step]!s:<5}" for step in numbers if step % 5 == 0)
@@ -274,7 +285,7 @@ def _level(level: float) -> str:
     """Log-SNR in four characters at most."""
     if not isfinite(level):
         return "-∞" if level < 0 else "∞"
-    return f"{level:.0f}" if abs(level) >= 9.95 else f"{level:.1f}"
+    return f"{level:.0f}" if abs(level) >= 9.95 else f"{round(level, 1) + 0.0:.1f}"
 
 
 def _legends(table: pd.DataFrame) -> Iterator[Text]:

@@ -233,7 +233,10 @@ def _log_snr(table: pd.DataFrame, ax: Axes) -> bool:
     if not steps:
         return False
     above = ax.secondary_xaxis("top")
-    told = [f"{levels[step]:.1f}" if isfinite(levels[step]) else r"$-\infty$" for step in steps]
+    told = [
+        f"{round(levels[step], 1) + 0.0:.1f}" if isfinite(levels[step]) else r"$-\infty$"
+        for step in steps
+    ]
     above.set_xticks(steps, told, fontsize=SMALLEST_TEXT)
     above.set_xlabel("log-SNR in nats", fontsize=SMALLEST_TEXT)
     above.tick_params(length=2, pad=1)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from attnscope.cli import console
 from attnscope.models import architectures, building
 from attnscope.models.chosen import ChosenModel
 from attnscope.plans.timetable import Timetable
@@ -125,6 +126,19 @@ def test_many_rows_that_differ_stay_one_picture_that_says_what_it_sums_up(
     heads = ["down 1", "down 2", "mid", "up 0", "up 1"] if model == "sdxl" else ["self", "cross"]
     assert set(heads) <= set(out.splitlines())
     assert any(set(cells) & set("▁▂▃▄▅▆▇") for cells in pictured(out).values())
+
+
+@pytest.mark.parametrize(("steps", "panels"), [(10, 1), (50, 1), (120, 3)])
+def test_a_picture_fits_a_narrow_terminal(attnscope, written, monkeypatch, steps, panels):
+    monkeypatch.setattr(console.results, "_width", 80)
+    rows = [(s.kind, s.name, f"#{n:09b}".replace("0", ".").replace("1", "#"))
+            for n, s in enumerate(sites_of("sdxl", "self", "cross"))]  # fmt: skip
+    written(rows, about={})
+    _, out, _ = attnscope("plan", "plan.json", "--model", "shapes", "--steps", steps)
+    picture = out.splitlines()[1 : out.splitlines().index("  █ compute   · reuse   ")]
+    assert max(map(len, picture)) <= 80
+    assert len(out.splitlines()) <= 44
+    assert sum("log-SNR" in line for line in picture) == panels
 
 
 def test_a_plan_is_placed_on_the_steps_of_a_model(attnscope, written):
