@@ -17,7 +17,6 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from attnscope import documents
 from attnscope.errors import InputError
 from attnscope.files import write_whole
 from attnscope.kinds import ACTING
@@ -192,6 +191,8 @@ class Timetable(Plan):
         Returns:
             The plan as it reads back, with the file as its source.
         """
+        from attnscope import documents  # which needs pandas, and no help does
+
         text = documents.text(self.document()) + "\n"
         write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
         return read(path)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from attnscope import documents
 from attnscope.errors import InputError
 from attnscope.plans.timetable import COMPUTE, FORECAST, Timetable
 
@@ -49,6 +48,8 @@ class Format:
         Raises:
             InputError: the format cannot say what the plan does, or the plan is no timetable.
         """
+        from attnscope import documents  # which needs pandas, and no help does
+
         if not isinstance(plan, Timetable):
             raise InputError(
                 f"{self.name} is written of the file of a plan alone, which names its modules: {plan} "
