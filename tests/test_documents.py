@@ -104,7 +104,11 @@ _COMMANDS = {
     "models": [[]],
     "runs": [],  # these two need runs: analyses/test_side_by_side.py
     "compare": [],
-    "plan": [["--tgate", "m=2,k=2"], ["--tgate", "m=1", "--steps", 1]],
+    "plan": [
+        ["--tgate", "m=2,k=2"],
+        ["--tgate", "m=1", "--steps", 1],
+        ["--tgate", "m=-1nat", "--model", "shapes"],
+    ],
     "cost": [
         [],
         ["--scaling", "--tokens", 1],

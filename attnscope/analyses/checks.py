@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
-from attnscope.models.schedulers import steps_of
+from attnscope.models.schedulers import levels_ahead, steps_of, waits_for_the_size
+from attnscope.plans.options import UnknownLevelsError
 from attnscope.plans.trajectory import made
 
 if TYPE_CHECKING:
+    from attnscope.models.chosen import ChosenModel, RandomModel
     from attnscope.plans.base import Plan
 
 
@@ -47,6 +50,18 @@ def check_steps_made(pipe: Any, steps: int, expected: int) -> None:
         )
 
 
+def check_plan_ahead(chosen: ChosenModel | RandomModel, plan: Plan, steps: int) -> None:
+    """Refuse a plan that does not fit the steps, as far as that is known before the model is loaded.
+
+    Raises:
+        InputError: it does not.
+    """
+    levels = chosen.levels(steps)
+    waits = () if levels is not None else (UnknownLevelsError,)
+    with contextlib.suppress(*waits):  # until the model is here
+        made(plan, chosen.steps_made(steps), levels=levels)
+
+
 def check_plan(pipe: Any, plan: Plan, steps: int) -> None:
     """Refuse a plan that does not fit the pipeline or its steps.
 
@@ -55,5 +70,8 @@ def check_plan(pipe: Any, plan: Plan, steps: int) -> None:
     """
     from attnscope.hooks.trace import Trace
 
-    made(plan, check_steps(pipe, steps))
+    number, levels = check_steps(pipe, steps), levels_ahead(pipe.scheduler, steps)
+    waits = (UnknownLevelsError,) if waits_for_the_size(pipe.scheduler) else ()
+    with contextlib.suppress(*waits):  # until the run begins
+        made(plan, number, levels=levels)
     Trace(pipe, plan=plan)

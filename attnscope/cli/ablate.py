@@ -35,7 +35,7 @@ def ablate(
     judged: o.QualityOptions,
     output: o.OutputOptions,
     attention: Annotated[str, choice(ATTENTION, help="What to ablate: cross by the encoding of \"\", self by reuse.")] = "cross",
-    gates: Annotated[str, typer.Option("--gate", "--gates", help="m, one or several: 10, 40% of the steps, or 3,5,10.", metavar="<int|%,…>")] = "40%",
+    gates: Annotated[str, typer.Option("--gate", "--gates", help="m, one or several: 10, 40% of the steps, -1nat of log-SNR, or 3,5,10.", metavar="<int|%|nat,…>")] = "40%",
     intervals: Annotated[str | None, typer.Option("--interval", "--intervals", help="k, one or several; of self-attention.", metavar="<int,…>", show_default=_INTERVAL)] = None,
     noise_scales: Annotated[str, typer.Option("--noise-scale", "--noise-scales", help="Factors on the noise levels visited; 4 undoes the shift of shapes.", metavar="<float,…>")] = "1",
 ) -> None:  # fmt: skip
@@ -46,7 +46,7 @@ def ablate(
     run that was stopped goes on with the same command. Without arguments: the embedded U-Net on 100
     held-out captions.
     """
-    from attnscope.analyses.ablation.arms import AblationSettings, arms_of, idle
+    from attnscope.analyses.ablation.arms import AblationSettings, arms_of, gates_in_steps, idle
     from attnscope.analyses.ablation.run import carry_out
     from attnscope.cli import parsing, reading
     from attnscope.cli.console import Bars, messages, quiet_libraries
@@ -77,6 +77,7 @@ def ablate(
         subjects = tuple(_subject(model, sampling, schedulers) for model in models)
         sizes = {(subject.height, subject.width) for subject in subjects}
         common = next(iter(sizes)) if len(sizes) == 1 else (None, None)
+        scales = parsing.positive_numbers("--noise-scales", noise_scales)
         intervals_of = (
             parsing.whole_numbers("--intervals", intervals or _INTERVAL)
             if attention == "self"
@@ -88,10 +89,12 @@ def ablate(
             prompts_digest=digest_of(prompts, given),
             limit=len(prompts),
             attention=attention,
-            gates=parsing.names("--gates", gates),
+            gates=gates_in_steps(
+                parsing.names("--gates", gates), subjects, scales, models[0].levels
+            ),
             intervals=intervals_of,
             seeds=seeds,
-            noise_scales=parsing.positive_numbers("--noise-scales", noise_scales),
+            noise_scales=scales,
             height=common[0],
             width=common[1],
         )

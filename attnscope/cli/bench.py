@@ -61,12 +61,12 @@ def bench(
     """
     from attnscope.analyses.bench.arms import BenchSettings
     from attnscope.analyses.bench.run import Pictured, carry_out, is_timed, machine_of
+    from attnscope.analyses.checks import check_plan_ahead
     from attnscope.cli import parsing, reading, several
     from attnscope.cli.console import Bars, messages, quiet_libraries
     from attnscope.models import architectures
     from attnscope.models.chosen import RandomModel
     from attnscope.plans.reuse import paper_plan
-    from attnscope.plans.trajectory import made
     from attnscope.runs.sampling import settled
 
     wanted, plans = chosen_rivals(rivals), several.chosen_plans(planned)
@@ -80,9 +80,9 @@ def bench(
     def job(way: Way) -> Job:
         chosen = random or models.of(way.sampling)
         described = chosen.described
-        expected = chosen.steps_made(way.sampling.steps or described.steps)
-        plan = way.plan or paper_plan(expected)
-        made(plan, expected)
+        steps = way.sampling.steps or described.steps
+        plan = way.plan or paper_plan(chosen.steps_made(steps))
+        check_plan_ahead(chosen, plan, steps)
         given = [] if random_weights else _given(described, shown, batch, way.sampling.seed, size)
         settings = BenchSettings(
             **settled(chosen, vars(way.sampling), size=size) | {"model": sampling.model},

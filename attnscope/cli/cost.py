@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from attnscope.cli.reports import published
 from attnscope.cli.reports.cost import files_of, show, show_files
 from attnscope.cli.reports.cost_files import document
 
+if TYPE_CHECKING:
+    from attnscope.plans.options import Levels
+
 
 @grouped
 def cost(
@@ -21,7 +24,7 @@ def cost(
     model: Annotated[str, typer.Option(help="Short name (see 'attnscope models'), opensora, hub id or folder.", rich_help_panel=MODEL)] = "shapes",
     tgate: o.TGate = None,
     other: o.OtherPlan = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps; default: the model's.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps; default: those of a plan's file, or the model's.")] = None,
     height: Annotated[int | None, typer.Option(min=1, help="Of the images, in pixels.")] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Of the images, in pixels.")] = None,
     tokens: Annotated[int | None, typer.Option(help="Of the text.")] = None,
@@ -54,14 +57,18 @@ def cost(
     from attnscope.plans.base import Baseline
 
     plan = chosen_plan(tgate, other)
+    with_plan = plan is not None
     with quiet_libraries():
         found = architectures.find(model).resized(height, width, tokens, frames)
-        number = steps or found.steps
+        plan = plan or Baseline()
+        number = steps or plan.own_steps or found.steps
         counts = counting.count_architecture(found)
-        run = cost_of(counts, plan or Baseline(), number, guided=found.guided, batch=batch)
+        run = cost_of(
+            counts, plan, number, guided=found.guided, batch=batch, levels=_levels(model, number)
+        )
         grid = scaled(found) if scaling else None
-    settings = settings_of(found, run, with_plan=plan is not None)
-    told = tables_of(run, grid, with_plan=plan is not None)
+    settings = settings_of(found, run, with_plan=with_plan)
+    told = tables_of(run, grid, with_plan=with_plan)
     files: list[Path] = []
     if out is not None:
         kept = write(out, settings, told)
@@ -73,6 +80,21 @@ def cost(
     else:
         show(asdict(settings), told)
         show_files(files)
+
+
+def _levels(model: str, steps: int) -> Levels:
+    """Log-SNR at every step, where the model's scheduler is on this machine and makes so many."""
+    from attnscope.errors import InputError
+    from attnscope.models.loading import scheduler_ahead
+    from attnscope.models.names import describe
+    from attnscope.models.schedulers import levels_ahead
+
+    try:
+        scheduler = scheduler_ahead(describe(model))
+        levels = None if scheduler is None else levels_ahead(scheduler, steps)
+    except InputError:  # what is counted may be sampled otherwise
+        return None
+    return levels if levels is not None and len(levels) == steps else None
 
 
 def _check_out(out: Path | None, quiet: bool) -> None:

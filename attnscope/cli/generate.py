@@ -38,12 +38,12 @@ def generate(
     Without prompts: the embedded U-Net on 8 held-out captions. It knows coloured shapes and nothing
     else; words that a model does not know are named.
     """
+    from attnscope.analyses.checks import check_plan_ahead
     from attnscope.analyses.generation import GenerationSettings, carry_out
     from attnscope.cli import parsing, reading, several
     from attnscope.cli.console import Bars, quiet_libraries
     from attnscope.errors import InputError
     from attnscope.plans.base import Baseline
-    from attnscope.plans.trajectory import made
     from attnscope.runs.prompts import digest_of
     from attnscope.runs.sampling import settled
 
@@ -65,7 +65,7 @@ def generate(
             plan=str(plan),
             compare=compare,
         )
-        made(plan, chosen.steps_made(settings.steps))
+        check_plan_ahead(chosen, plan, settings.steps)
         start = partial(
             carry_out, chosen=chosen, settings=settings, prompts=prompts, given=given,
             batch_size=size, progress=Bars(quiet=output.silent),

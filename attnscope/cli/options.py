@@ -40,14 +40,14 @@ Model = Annotated[
 ]
 TGate = Annotated[
     str | None,
-    typer.Option(help="T-GATE's values, such as m=10,k=5.", metavar="<values>"),
+    typer.Option(help="T-GATE's values, such as m=10,k=5 or m=-1nat.", metavar="<values>"),
 ]
 OtherPlan = Annotated[
     str | None,
     typer.Option(
         "--plan",
         help=f"Any plan with its values, such as cross-reuse:m=10: {', '.join(PLANS)}; several with "
-        "+; or module:Class, a plan of your own.",
+        "+; or plan.json, the file of one; or module:Class, a plan of your own.",
         metavar="<name:values>",
         autocompletion=one_of(*(f"{name}:" for name in PLANS if name != "baseline")),
     ),
@@ -164,7 +164,7 @@ class PlanOptions(Group):
 
     tgate: TGate = None
     other: OtherPlan = None
-    gates: Annotated[str | None, typer.Option("--gate", "--gates", help=f"m of the plan, {_EACH}; of T-GATE if no plan is named.", metavar="<int,…>")] = None
+    gates: Annotated[str | None, typer.Option("--gate", "--gates", help=f"m of the plan, {_EACH}, in steps or as -1nat of log-SNR; of T-GATE if no plan is named.", metavar="<int|nat,…>")] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from attnscope.metrics.choosing import Quality
     from attnscope.models.chosen import ChosenModel
     from attnscope.plans.base import Plan
+    from attnscope.plans.options import Nats
     from attnscope.runs.progress import Progress
     from attnscope.runs.prompts import Prompt
 
@@ -36,6 +37,21 @@ def whole_numbers(option: str, text: str, *, least: int = 1) -> tuple[int, ...]:
     if not all(part.isascii() and part.isdecimal() and int(part) >= least for part in parts):
         raise InputError(f"{option} {text!r} is not whole numbers from {least}, such as 15,25")
     return tuple(int(part) for part in parts)
+
+
+def steps_or_nats(option: str, text: str) -> tuple[int | Nats, ...]:
+    """``10,-1nat`` to a tuple of steps from 1 and noise levels."""
+    from attnscope.plans.options import nats_of
+
+    found = [(part, nats_of(part)) for part in names(option, text)]
+    if not all(
+        level is not None or (part.isdecimal() and part.isascii() and int(part))
+        for part, level in found
+    ):
+        raise InputError(
+            f"{option} {text!r} is not whole numbers from 1, such as 15,25, or nats, such as -1nat"
+        )
+    return tuple(int(part) if level is None else level for part, level in found)
 
 
 def positive_numbers(option: str, text: str) -> tuple[float, ...]:

@@ -3,69 +3,60 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from attnscope.cli import options as o
-from attnscope.cli.grouping import OUTPUT, grouped
+from attnscope.cli.choices import choice
+from attnscope.cli.grouping import MODEL, OUTPUT, SAMPLING, grouped
+from attnscope.models.schedulers import SCHEDULERS
+from attnscope.plans.formats import FORMATS
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from attnscope.models.chosen import ChosenModel
+    from attnscope.plans.base import Plan
     from attnscope.plans.trajectory import Trajectory
 
-_CELLS = {
-    "compute": ("█", "blue"),
-    "store": ("●", "blue"),
-    "reuse": ("·", "bright_black"),
-    "both": ("█", "green"),
-    "one": ("▒", "green"),
-    "uncond": ("u", "green"),
-    "cond": ("c", "green"),
-    "prompt": ("█", "yellow"),
-    "null": ("∅", "yellow"),
-}
-_MEANING = {
-    "compute": "compute",
-    "store": "compute and store",
-    "reuse": "reuse",
-    "both": "both branches",
-    "one": "one branch",
-    "uncond": "unconditional branch alone",
-    "cond": "conditional branch alone",
-    "prompt": "prompt",
-    "null": 'encoding of ""',
-}
+_STEPS = 25
+_PICTURES = (".png", ".pdf")
 
 
 @grouped
 def plan(
+    file: Annotated[str | None, typer.Argument(metavar="[plan.json]", help="The file of a plan, or any plan as --plan takes it.", show_default="the paper's")] = None,
     tgate: o.TGate = None,
     other: o.OtherPlan = None,
-    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 25,
-    out: Annotated[Path | None, typer.Option(help="Also draw it as a PNG or PDF: the paper's Figure 4.", rich_help_panel=OUTPUT)] = None,
+    model: Annotated[str | None, typer.Option(help="Whose noise levels the steps have; no weights are loaded.", metavar="<name>", rich_help_panel=MODEL)] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps.", show_default=f"the file's, the model's, or {_STEPS}", rich_help_panel=SAMPLING)] = None,
+    scheduler: Annotated[str | None, choice(SCHEDULERS, help="Solver of --model.", show_default="the model's", rich_help_panel=SAMPLING)] = None,
+    out: Annotated[Path | None, typer.Option(help="Also draw it as a PNG or PDF: the paper's Figure 4; with --to a .json or .py.", rich_help_panel=OUTPUT)] = None,
+    to: Annotated[str | None, choice(FORMATS, help="Write the plan in another's form instead.", rich_help_panel=OUTPUT)] = None,
     as_json: o.AsJson = False,
 ) -> None:  # fmt: skip
     """Show what a plan does at every step, as a picture in the terminal.
 
-    Without a plan: the paper's T-GATE, m=10 and k=5 of 25 steps.
+    Without a plan: the paper's T-GATE, m=10 and k=5 of 25 steps. A plan that goes by noise levels is
+    placed on the steps of --model.
     """
     from attnscope.cli.console import results, show_json
-    from attnscope.cli.parsing import chosen_plan
-    from attnscope.errors import InputError
-    from attnscope.plans.reuse import paper_plan
-    from attnscope.plans.trajectory import made
+    from attnscope.cli.schedules import show
 
-    if out is not None and (out.suffix not in (".png", ".pdf") or not out.parent.is_dir()):
-        raise InputError(f"--out {str(out)!r} is not a .png or .pdf in a folder that exists")
-    chosen = chosen_plan(tgate, other) or paper_plan(steps)
-    trajectory = made(chosen, steps)
+    _check_out(out, to, as_json)
+    asked, trajectory = _made(_asked(file, tgate, other), model, steps, scheduler)
+    if to is not None:
+        _write(trajectory, to, model, out)
+        return
     table = trajectory.table()
     if as_json:
-        show_json({"plan": str(chosen), "steps": steps, "schedule": table})
+        about = getattr(asked, "about", {})
+        told: dict[str, Any] = {}
+        if trajectory.levels is not None:
+            told["log_snr"] = trajectory.levels
+        told |= {"about": about} if about else {}
+        show_json({"plan": str(asked), "steps": trajectory.steps, **told, "schedule": table})
     else:
-        show(trajectory, table)
+        show(asked, trajectory, table, on=", ".join(filter(None, (model, scheduler))))
     if out is not None:
         from attnscope.figures.saving import save
         from attnscope.figures.schedule import schedule
@@ -75,36 +66,82 @@ def plan(
             results.print(f"figure: {out}", soft_wrap=True)
 
 
-def show(trajectory: Trajectory, table: pd.DataFrame) -> None:
-    """Print a schedule: a row per kind of attention, a column per step."""
-    from rich.text import Text
+def _check_out(out: Path | None, to: str | None, as_json: bool) -> None:
+    """Refuse what cannot be written."""
+    from attnscope.errors import InputError
 
-    from attnscope.cli.console import results
+    if to is not None and to not in FORMATS:
+        raise InputError(f"no such format: --to {to!r} (choose {', '.join(FORMATS)})")
+    if to is not None and as_json:
+        raise InputError("--json tells what is shown, and --to writes it for others: give one")
+    endings = _PICTURES if to is None else FORMATS[to].endings
+    if out is not None and (out.suffix not in endings or not out.parent.is_dir()):
+        raise InputError(
+            f"--out {str(out)!r} is not a {' or '.join(endings)} in a folder that exists"
+        )
 
-    results.print(f"{trajectory.plan}, {trajectory.steps} steps", style="bold", soft_wrap=True)
-    label = max(len(row) for row in table["row"]) + 2
-    width = max(10, (results.width - label) // 10 * 10)
-    for first in range(0, trajectory.steps, width):
-        numbers = range(first, min(first + width, trajectory.steps))
-        ruler = "".join(f"{step:<5}" for step in numbers if step % 5 == 0)
-        results.print(" " * label + ruler[: len(numbers) + 4].rstrip())
-        for row, cells in table[table["step"].isin(numbers)].groupby("row", sort=False):
-            line = Text(f"{row:<{label}}")
-            for what in cells["what"]:
-                line.append(*_CELLS[what])
-            results.print(line)
-    for part in (
-        table["row"].isin(["self", "cross"]),
-        table["row"] == "branches",
-        table["row"] == "text",
-    ):
-        legend = Text(" " * label)
-        for what in [what for what in _CELLS if what in set(table.loc[part, "what"])]:
-            legend.append(*_CELLS[what])
-            legend.append(f" {_MEANING[what]}   ")
-        if part.any():
-            results.print(legend)
-    computed = table[table["what"].isin(["compute", "store"])].groupby("row").size()
-    parts = [f"{kind}-attention computed in {computed.get(kind, 0)}" for kind in ("self", "cross")]
-    parts.append(f"guided {trajectory.guided_steps}")
-    results.print(f"of {trajectory.steps} steps: {', '.join(parts)}", soft_wrap=True)
+
+def _asked(file: str | None, tgate: str | None, other: str | None) -> Plan | None:
+    """The plan that was asked for, in one of the ways."""
+    from attnscope.cli.parsing import chosen_plan
+    from attnscope.errors import InputError
+
+    if file is None:
+        return chosen_plan(tgate, other)
+    if tgate is not None or other is not None:
+        raise InputError(f"give {file!r} or {'--tgate' if tgate else '--plan'}, not both")
+    return chosen_plan(None, file)
+
+
+def _made(
+    asked: Plan | None, model: str | None, steps: int | None, scheduler: str | None
+) -> tuple[Plan, Trajectory]:
+    """The plan, and what it is at the steps."""
+    from attnscope.errors import InputError
+    from attnscope.plans.reuse import paper_plan
+    from attnscope.plans.trajectory import made
+
+    own = None if asked is None else asked.own_steps
+    if model is None:
+        if scheduler is not None:
+            raise InputError(f"--scheduler {scheduler} is of a model: give --model, too")
+        number, levels = steps or own or _STEPS, None
+    else:
+        chosen = _model(model, scheduler)
+        wanted = steps or own or chosen.described.steps
+        number, levels = chosen.steps_made(wanted), chosen.levels(wanted)
+    plan = asked or paper_plan(number)
+    return plan, made(plan, number, levels=levels)
+
+
+def _model(name: str, scheduler: str | None) -> ChosenModel:
+    """The model, of which no more than its scheduler is looked at."""
+    from attnscope.models.chosen import ChosenModel
+
+    return ChosenModel(
+        name, scheduler=scheduler, device="cpu", dtype="auto", offline=True, allow_pickle=False
+    )
+
+
+def _write(trajectory: Trajectory, to: str, model: str | None, out: Path | None) -> None:
+    """Write the plan in another's form, to a file or to stdout."""
+    from attnscope.files import write_whole
+
+    ending = ".json" if out is None else out.suffix
+    text = FORMATS[to].text(trajectory.plan, _modules(model), ending)
+    if out is None:
+        print(text, end="")
+    else:
+        write_whole(out, lambda partial: partial.write_text(text, encoding="utf-8"))
+        print(out)
+
+
+def _modules(model: str | None) -> dict[str, str]:
+    """All that a plan may act on in a model, from its architecture alone."""
+    if model is None:
+        return {}
+    from attnscope.models import architectures, building
+    from attnscope.sites.denoiser import Denoiser
+
+    found = Denoiser(building.build(architectures.find(model, offline=True)))
+    return {site.name: site.kind for site in (*found.sites, *found.around) if site.index >= 0}

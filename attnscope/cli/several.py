@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from attnscope.cli.options import OutputOptions, PlanOptions, SeveralRuns
     from attnscope.models.chosen import ChosenModel, RandomModel
     from attnscope.plans.base import Plan
+    from attnscope.plans.options import Nats
     from attnscope.runs.folder import Run
 
 
@@ -123,22 +124,26 @@ def chosen_plans(asked: PlanOptions) -> dict[str, Plan | None]:
     Raises:
         InputError: there is no such plan, or its m is said twice.
     """
-    from attnscope.cli.parsing import chosen_plan, whole_numbers
+    from attnscope.cli.parsing import chosen_plan, steps_or_nats
 
     if asked.gates is None:
         return {"": chosen_plan(asked.tgate, asked.other)}
-    gates = whole_numbers("--gate", asked.gates)
+    gates = steps_or_nats("--gate", asked.gates)
     plans = {f"gate-{gate}": chosen_plan(*_gated(asked.tgate, asked.other, gate)) for gate in gates}
     return plans if len(plans) > 1 else {"": next(iter(plans.values()))}
 
 
-def _gated(tgate: str | None, other: str | None, gate: int) -> tuple[str | None, str | None]:
+def _gated(tgate: str | None, other: str | None, gate: int | Nats) -> tuple[str | None, str | None]:
     """What ``--tgate`` and ``--plan`` say, with an m."""
     import re
+
+    from attnscope.plans.timetable import is_file
 
     for text in filter(None, (tgate, other)):
         if re.search(r"(?:^|[:,])\s*(?:m|gate)\s*=", text):
             raise InputError(f"{text!r} has its own m: leave it out there, or leave --gate out")
+    if other is not None and is_file(other):
+        raise InputError(f"--gate: {other!r} is no rule with an m, but says what every step does")
     if other is not None:
         parts = re.split(r"\+(?=[A-Za-z_])", other)
         joined = (

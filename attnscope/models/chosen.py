@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
 from attnscope.models.image_sizes import check_multiple, own_size, square
-from attnscope.models.loading import choose_device, load, own_scheduler, precision_name
+from attnscope.models.loading import (
+    choose_device,
+    load,
+    own_scheduler,
+    precision_name,
+    scheduler_ahead,
+)
 from attnscope.models.names import MODELS, Model, describe, fingerprint, is_local
-from attnscope.models.schedulers import known_scheduler, step_count, steps_of
+from attnscope.models.schedulers import known_scheduler, levels_ahead, step_count, steps_of
+from attnscope.plans.options import Levels
 
 if TYPE_CHECKING:
     from attnscope.models.architectures import Architecture
@@ -78,6 +85,21 @@ class ChosenModel:
             return steps_of(own, steps)
         return step_count(self.scheduler, steps)
 
+    def levels(self, steps: int) -> Levels:
+        """Log-SNR at every step that the scheduler makes of those it is asked for, in nats.
+
+        The model is not loaded.
+
+        Returns:
+            ``None`` where the model is not on this machine, or the scheduler does not tell, or not
+            before a run begins.
+
+        Raises:
+            InputError: the scheduler does not fit the model, or cannot be set to so many steps.
+        """
+        scheduler = scheduler_ahead(self.described, self.scheduler)
+        return None if scheduler is None else levels_ahead(scheduler, steps)
+
     @cached_property
     def _architecture(self) -> Architecture | None:
         """What is known of the model without loading it."""
@@ -117,6 +139,13 @@ class RandomModel:
     def steps_made(self, steps: int) -> int:
         """How many steps the scheduler makes of those it is asked for: its own makes as many."""
         return steps
+
+    def levels(self, steps: int) -> Levels:
+        """Log-SNR at every step in nats; ``None`` where its family has a scheduler of its own."""
+        from attnscope.models.random_weights import scheduler_for
+
+        own = self.found.family.starts_from_images
+        return None if own else levels_ahead(scheduler_for(self.found), steps)
 
     @cached_property
     def pipe(self) -> Any:

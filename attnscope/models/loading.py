@@ -21,7 +21,7 @@ from attnscope.models.names import (
     local_folder,
     part_folder,
 )
-from attnscope.models.schedulers import set_scheduler
+from attnscope.models.schedulers import over_the_schedule_of, set_scheduler
 
 DTYPES = ("float32", "float16", "bfloat16")
 """Of weights, besides ``auto``."""
@@ -103,6 +103,23 @@ def own_scheduler(model: Model) -> Any:
         return getattr(diffusers, config["_class_name"]).from_config(config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # loading the model will say what is wrong with it
+
+
+def scheduler_ahead(model: Model, name: str | None = None) -> Any:
+    """The scheduler that a model on this machine is sampled by, without its weights.
+
+    Args:
+        model: described.
+        name: short name of the scheduler; ``None`` is the model's (:attr:`Model.scheduler`).
+
+    Returns:
+        ``None`` if the model is not on this machine.
+
+    Raises:
+        InputError: the scheduler does not fit the model.
+    """
+    own, wanted = own_scheduler(model), name or model.scheduler
+    return own if own is None or wanted is None else over_the_schedule_of(own, wanted)
 
 
 def choose_device(device: str = "auto") -> str:

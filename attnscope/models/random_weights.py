@@ -34,7 +34,7 @@ def build(architecture: Architecture, *, device: str = "cpu", dtype: str = "floa
         raise no_pipeline_for(architecture.class_name)
     denoiser = building.build(architecture, device=device, dtype=dtype)
     levels = architecture.scale.bit_length()
-    parts = {} if family.starts_from_images else _parts(levels, guided=architecture.guided)
+    parts = {} if family.starts_from_images else _parts(levels, scheduler_for(architecture))
     pipe = family.pipeline(denoiser, parts, levels)
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device, getattr(torch, dtype))
@@ -96,11 +96,22 @@ def call_keywords(
     return shared | family.pipeline_keywords(architecture.on, batch, text.device)
 
 
-def _parts(levels: int, *, guided: bool) -> dict[str, Any]:
-    """What pipelines of text share, with the scheduler of a model's authors, or their own fast one."""
+def scheduler_for(architecture: Architecture) -> Any:
+    """The scheduler of such a pipeline: DPM-Solver, or LCM for models that run without guidance.
+
+    Args:
+        architecture: of a model that is conditioned on text.
+    """
     import diffusers
 
-    kind = diffusers.DPMSolverMultistepScheduler if guided else diffusers.LCMScheduler
+    kind = diffusers.DPMSolverMultistepScheduler if architecture.guided else diffusers.LCMScheduler
+    return kind(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
+
+
+def _parts(levels: int, scheduler: Any) -> dict[str, Any]:
+    """What pipelines of text share."""
+    import diffusers
+
     autoencoder = diffusers.AutoencoderKL(
         block_out_channels=(_CHANNELS,) * levels,
         down_block_types=("DownEncoderBlock2D",) * levels,
@@ -110,9 +121,7 @@ def _parts(levels: int, *, guided: bool) -> dict[str, Any]:
     )
     return {
         "vae": autoencoder.eval(),
-        "scheduler": kind(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
-        ),
+        "scheduler": scheduler,
         "text_encoder": None,
         "tokenizer": None,
     }

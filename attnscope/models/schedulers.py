@@ -27,7 +27,20 @@ def set_scheduler(pipe: Any, name: str) -> None:
     """Give a pipeline another scheduler over the same noise schedule.
 
     Raises:
-        InputError: the name is not known.
+        InputError: the name is not known, or the pipeline has no such noise schedule.
+    """
+    pipe.scheduler = over_the_schedule_of(pipe.scheduler, name)
+
+
+def over_the_schedule_of(own: Any, name: str) -> Any:
+    """A scheduler by its short name over the noise schedule of another.
+
+    Args:
+        own: of diffusers; returned as it is if it is of the class that is wanted.
+        name: see :data:`SCHEDULERS`.
+
+    Raises:
+        InputError: the name is not known, or the other has another kind of noise schedule.
     """
     import diffusers
 
@@ -35,14 +48,14 @@ def set_scheduler(pipe: Any, name: str) -> None:
         raise InputError(f"no such scheduler: {name!r} (choose {', '.join(SCHEDULERS)})")
     class_name, settings = SCHEDULERS[name]
     scheduler = getattr(diffusers, class_name)
-    if isinstance(pipe.scheduler, scheduler):
-        return
-    if getattr(pipe.scheduler, "alphas_cumprod", None) is None:
+    if isinstance(own, scheduler):
+        return own
+    if getattr(own, "alphas_cumprod", None) is None:
         raise InputError(
-            f"`scheduler={name!r}` does not fit this model's {type(pipe.scheduler).__name__}: it has "
+            f"`scheduler={name!r}` does not fit this model's {type(own).__name__}: it has "
             "another kind of noise schedule; leave `scheduler` out"
         )
-    pipe.scheduler = scheduler.from_config(pipe.scheduler.config, **settings)
+    return scheduler.from_config(own.config, **settings)
 
 
 def step_count(scheduler: str | None, steps: int) -> int:
@@ -75,8 +88,8 @@ def steps_of(scheduler: Any, steps: int) -> int:
             f"`steps={steps}` is more than the {most} noise levels that this model was trained on: "
             f"choose at most {most}"
         )
-    if scheduler.config.get("use_dynamic_shifting"):
-        return steps  # its timesteps depend on the size of the image
+    if waits_for_the_size(scheduler):
+        return steps
     try:
         scheduler.set_timesteps(steps)
     except ValueError as error:
@@ -149,6 +162,24 @@ def known_scheduler(name: str | None) -> str | None:
     if name is not None and name not in SCHEDULERS:
         raise InputError(f"no such scheduler: {name!r} (choose {', '.join(SCHEDULERS)})")
     return name
+
+
+def waits_for_the_size(scheduler: Any) -> bool:
+    """Whether the timesteps of a scheduler depend on the size of the image, so that none are set ahead."""
+    return bool(scheduler.config.get("use_dynamic_shifting"))
+
+
+def levels_ahead(scheduler: Any, steps: int) -> tuple[float, ...] | None:
+    """Log-SNR of x_t at every step that a scheduler makes of those it is asked for; it is set to them.
+
+    Returns:
+        In nats; ``None`` where the scheduler does not tell, or not before a run begins.
+
+    Raises:
+        InputError: the scheduler cannot be set to so many.
+    """
+    steps_of(scheduler, steps)
+    return None if waits_for_the_size(scheduler) else levels_of(scheduler)
 
 
 def levels_of(scheduler: Any) -> tuple[float, ...] | None:

@@ -16,6 +16,7 @@ Semantics: "Faster Diffusion via Temporal Attention Decomposition", sections 3 a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from typing import (
@@ -103,6 +104,16 @@ class Plan:
     modules: ClassVar[tuple[str, ...]] = ()
     """The modules that the plan names, all of which a denoiser must have; a rule by kinds has none."""
 
+    @property
+    def kinds_named(self) -> Mapping[str, str]:
+        """The kinds of the modules that the plan names, by their names."""
+        return {}
+
+    @property
+    def own_steps(self) -> int | None:
+        """How many steps it was found at; a rule fits any number."""
+        return None
+
     def __post_init__(self) -> None:
         for name, option in options_of(type(self)).items():
             option.check(name, getattr(self, name))
@@ -130,11 +141,6 @@ class Plan:
         this; 0 is none, and 1 leaves it as it was.
         """
         return 0.0
-
-    @property
-    def length(self) -> int | None:
-        """How many steps it is made for; ``None`` is any number."""
-        return None
 
     def ever_drops(self) -> bool:
         """Whether a guidance branch is dropped at any step.

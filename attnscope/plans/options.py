@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from math import isfinite
@@ -11,6 +12,15 @@ from attnscope.errors import InputError
 
 Levels = tuple[float, ...] | None
 """Log-SNR of x_t at every step in nats, rising; ``None`` where it is not known."""
+TELLING = "a `model` that is on this machine, with a scheduler that tells them, as dpm does"
+"""What knows noise levels, as an error says it."""
+
+
+class UnknownLevelsError(InputError):
+    """A plan goes by noise levels, and those of the steps are not known here.
+
+    Some schedulers tell them only when a run begins, so what looks ahead may go on without.
+    """
 
 
 class Nats(float):
@@ -25,6 +35,12 @@ class Nats(float):
     def __str__(self) -> str:
         # All its digits, and never an exponent, so that it reads back as it is.
         return f"{Decimal(repr(float(self))).normalize():f}nat"
+
+
+def nats_of(text: str) -> Nats | None:
+    """A noise level from its text form, such as ``-1nat`` or ``0.5 nats``; ``None`` if it is none."""
+    match = re.fullmatch(r"([+-]?[0-9]*\.?[0-9]+) ?nats?", text.strip())
+    return None if match is None else Nats(match.group(1))
 
 
 @dataclass(frozen=True)
@@ -73,12 +89,13 @@ class Option:
         """How many steps lie before a noise level.
 
         Raises:
-            InputError: the levels of the steps are not known, or too few lie before it.
+            UnknownLevelsError: the levels of the steps are not known.
+            InputError: too few lie before it.
         """
         if levels is None:
-            raise InputError(
+            raise UnknownLevelsError(
                 f"{self.named(name)}={value} is a noise level, and those of the steps are not known "
-                "here: say it in steps, or use a scheduler that tells its own, such as `dpm`"
+                f"here: say it in steps, or choose {TELLING}"
             )
         found = sum(level < value for level in levels)
         if found < self.least:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -73,9 +74,14 @@ class Within(Plan):
         return self.plan.modules
 
     @property
-    def length(self) -> int | None:
-        """That of the whole plan."""
-        return self.plan.length
+    def kinds_named(self) -> Mapping[str, str]:
+        """Those of the whole plan."""
+        return self.plan.kinds_named
+
+    @property
+    def own_steps(self) -> int | None:
+        """Those of the whole plan."""
+        return self.plan.own_steps
 
     def placed(self, levels: Levels) -> Plan:
         """A part of the whole plan, placed."""

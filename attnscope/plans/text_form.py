@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from importlib import import_module
 from typing import Any, ClassVar
@@ -19,7 +20,7 @@ from attnscope.plans.base import (
     Text,
     check_kinds,
 )
-from attnscope.plans.options import Levels, Nats, options_of
+from attnscope.plans.options import Levels, nats_of, options_of
 
 __all__ = ["PLANS", "Combined", "guidance", "null_text", "parse", "reuse"]
 
@@ -80,9 +81,14 @@ class Combined(Plan):
         return tuple(name for plan in self.plans for name in plan.modules)
 
     @property
-    def length(self) -> int | None:
-        """That of the plan that is made for some number of steps, if there is one."""
-        return next((plan.length for plan in self.plans if plan.length is not None), None)
+    def kinds_named(self) -> Mapping[str, str]:
+        """Those of any of the plans."""
+        return {name: kind for p in self.plans for name, kind in p.kinds_named.items()}
+
+    @property
+    def own_steps(self) -> int | None:
+        """Those of the plan that has any."""
+        return next((p.own_steps for p in self.plans if p.own_steps is not None), None)
 
     def placed(self, levels: Levels) -> Plan:
         """The plans, placed."""
@@ -196,12 +202,12 @@ def _made(plan: str, values: str, text: str) -> Plan:
         name = names[key]
         if name in given:
             raise InputError(f"{key!r} is given twice in {text!r}")
-        level = re.fullmatch(r"(-?[0-9]*\.?[0-9]+) ?nats?", value) if options[name].nats else None
+        level = nats_of(value) if options[name].nats else None
         if level is None and not options[name].choices and not re.fullmatch(r"-?[0-9]+", value):
             more = ": values are parted by commas, as in m=10,k=5" if "=" in value else ""
             raise InputError(f"{part!r} in {text!r}: {value!r} is no whole number{more}")
         if level is not None:
-            given[name] = Nats(level.group(1))
+            given[name] = level
         else:
             given[name] = value if options[name].choices else int(value)
     required = [field.name for field in fields(kind) if field.default is MISSING]

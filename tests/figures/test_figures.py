@@ -98,6 +98,21 @@ def generated(folder):
     return pd.concat([table.assign(arm=arm) for arm in ("plan", "baseline")])
 
 
+def timetable(each):
+    """A plan over so many resnets, and as much attention, of every stage, no two of which are alike."""
+    from attnscope.plans.timetable import Timetable
+
+    names = [("resnet", f"{stage}.resnets.{n}") for stage in STAGES for n in range(each)]
+    names += [("cross", f"{stage}.attentions.{n}.transformer_blocks.0.attn2")
+              for stage in STAGES for n in range(each)]  # fmt: skip
+    rng = np.random.default_rng(0)
+    rows = tuple((kind, name, "#" + "".join(rng.choice([*"#.~"], 24))) for kind, name in names)
+    levels = tuple(np.linspace(-9, 6, 25))
+    return Timetable(levels, rows, "b" * 10 + "c" * 15, (0.0,) * 10 + (0.5,) * 15).over(25).table()
+
+
+STAGES = ("down_blocks.0", "down_blocks.1", "mid_block", "up_blocks.0", "up_blocks.1")
+
 BENCH = ["baseline", "tgate:m=10,k=5,w=2,f=1", "guidance alone", "cross alone", "self alone",
          "guidance-cutoff:m=10,keep=cond", "tgate", "DeepCache", "ToMe", "T-GATE with DeepCache",
          "T-GATE with ToMe"]  # fmt: skip
@@ -188,6 +203,9 @@ def drawn(name, folder):
         "savings": lambda: cost.attribution(savings(), by="model"),
         "scaling": lambda: cost.scaling(scaled(), title="SD-2.1"),
         "plan": lambda: schedule.schedule(TGate(10, 5).over(25).table()),
+        "few modules": lambda: schedule.schedule(timetable(1)),
+        "modules": lambda: schedule.schedule(timetable(6)),
+        "many modules": lambda: schedule.schedule(timetable(16)),
     }
     figure = figures[name]()
     figure.draw_without_rendering()
@@ -196,7 +214,7 @@ def drawn(name, folder):
 
 NAMES = ["figure2", "figureA4", "heatmap", "controls", "arms", "gates", "decided", "noise", "pictures",
          "ablation samples", "samples", "comparison", "breakdown", "attribution", "frontier", "savings",
-         "scaling", "plan"]  # fmt: skip
+         "scaling", "plan", "few modules", "modules", "many modules"]  # fmt: skip
 
 
 def texts(figure):
@@ -347,6 +365,28 @@ def test_trajectories_are_defined_in_the_figures_that_name_them(tmp_path):
     assert "the text at every step" in said(drawn("gates", tmp_path))
 
 
+def row_names(figure):
+    return [label.get_text() for label in figure.axes[0].get_yticklabels()]
+
+
+def test_modules_of_a_plan_are_named_and_of_very_many_their_stages(tmp_path):
+    few, some, many = (drawn(f"{n}modules", tmp_path) for n in ("few ", "", "many "))
+    assert len(row_names(few)) == 10 + 1
+    assert row_names(few)[0] == "resnet down 0.0"
+    assert len(row_names(some)) == 60 + 1
+    assert "cross up 1.5.0" in row_names(some)
+    assert row_names(many)[:3] == ["resnet down 0", "cross down 0", "resnet down 1"]
+    assert len(row_names(many)) == 10 + 1
+
+
+@pytest.mark.parametrize("name", ["few modules", "modules", "many modules"])
+def test_names_of_rows_do_not_lie_on_each_other_or_beyond_the_edge(name, tmp_path):
+    figure = drawn(name, tmp_path)
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert not overlapping(boxes)
+    assert min(box.x0 for box in boxes) >= figure.bbox.x0
+
+
 def test_both_branches_are_seen_where_they_go_the_same_way():
     table = test_plots.records().assign(l2=1.0)
     ax = plots.convergence_by_site(table, "mid_block.attn1")
@@ -379,7 +419,7 @@ def test_a_part_that_costs_time_stands_left_of_zero_and_every_part_has_its_range
         plots.KIND_COLORS, plots.BRANCH_COLORS, plots.CURVE_COLORS, plots.TRAJECTORY_COLORS,
         {**costs.SAVING_COLORS, "computed": costs.COMPUTED_COLOR}, dict(enumerate(style.LINE_COLORS)),
         {part: color for part, (_, color, _) in times._PARTS.items()},
-        {name: plots.ACTION_COLORS[name] for name in ("compute", "reuse")},
+        {name: plots.ACTION_COLORS[name] for name in ("compute", "reuse", "forecast")},
         {name: plots.ACTION_COLORS[name] for name in ("both", "uncond", "cond")},
         {name: plots.ACTION_COLORS[name] for name in ("both", "one")},
         {name: plots.ACTION_COLORS[name] for name in ("prompt", "null")},

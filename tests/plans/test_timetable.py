@@ -35,7 +35,7 @@ TABLE = Timetable(
 def acting(plan, name, kind="resnet"):
     letters = {Action.COMPUTE: "c", Action.STORE: "s", Action.REUSE: "r", Action.FORECAST: "f"}
     site = Site(name, kind, "down", 0)
-    return "".join(letters[plan.action(site, step)] for step in range(plan.length))
+    return "".join(letters[plan.action(site, step)] for step in range(plan.own_steps))
 
 
 def test_a_row_says_what_its_module_does():
@@ -110,10 +110,10 @@ def test_a_combined_plan_and_a_part_of_one_hold_a_file(tmp_path, monkeypatch):
         placed = made(plan, 6, levels=LEVELS)
         assert placed.guided_steps == 3
         assert acting(placed.plan, "down.0") == "ssrsfr"
-        assert made(plan, 3, levels=LEVELS[::2]).plan.length == 3
+        assert made(plan, 3, levels=LEVELS[::2]).plan.own_steps == 3
     part = Alone("plan.json", "cross")
     assert part.kinds == ("cross",)
-    assert made(part, 3, levels=LEVELS[::2]).plan.length == 3
+    assert made(part, 3, levels=LEVELS[::2]).plan.own_steps == 3
 
 
 @pytest.mark.parametrize("steps", [3, 12])
@@ -172,7 +172,7 @@ def table_of(file):
 def test_a_file_that_says_nonsense_is_refused_by_name(file, message, tmp_path):
     path = tmp_path / "plan.json"
     path.write_text(json.dumps(table_of({})))
-    assert read(path).length == 3
+    assert read(path).own_steps == 3
     path.write_text(json.dumps(table_of(file)))
     with pytest.raises(InputError, match=message) as caught:
         parse(str(path))
@@ -268,7 +268,7 @@ def test_outputs_are_no_older_than_where_it_was_found_but_for_one_step():
         for (*_, before), (*_, after) in zip(table.rows, placed.rows, strict=True):
             old = ages(table.log_snr, before)
             for level, age in zip(levels, ages(levels, after), strict=True):
-                near = min(range(table.length), key=lambda i: abs(table.log_snr[i] - level))
+                near = min(range(table.own_steps), key=lambda i: abs(table.log_snr[i] - level))
                 assert age <= old[near] + length + 1e-9
             assert after.count("#") <= before.count("#") + 1  # the first of late starts
             assert after[0] == "#"
@@ -277,7 +277,7 @@ def test_outputs_are_no_older_than_where_it_was_found_but_for_one_step():
 def test_guidance_is_that_of_the_nearest_noise():
     for table, levels in tables(100):
         for level, branches in zip(levels, table.placed(levels).guidance, strict=True):
-            near = min(range(table.length), key=lambda i: abs(table.log_snr[i] - level))
+            near = min(range(table.own_steps), key=lambda i: abs(table.log_snr[i] - level))
             assert branches == table.guidance[near]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
@@ -13,6 +13,7 @@ from attnscope.models.schedulers import step_count
 from attnscope.plans.base import Baseline, Plan
 from attnscope.plans.guidance import GuidanceCutoff
 from attnscope.plans.null_text import NullTextEarly, NullTextLate
+from attnscope.plans.options import USUAL, Levels, nats_of
 from attnscope.plans.reuse import CrossReuse, SelfReuseEarly, SelfReuseLate, TGate
 from attnscope.plans.text_form import Combined, parse
 from attnscope.plans.trajectory import made
@@ -244,13 +245,50 @@ def gate_of(text: str, steps: int) -> int:
         value = float(number) if text.endswith("%") else int(number)
     except ValueError as error:
         raise InputError(
-            f"gate {text!r} is no step: give a number such as 10, or a part of the steps such as 40%"
+            f"gate {text!r} is no step: give a number such as 10, a part of the steps such as 40%, or a "
+            "noise level such as -1nat"
         ) from error
     if not text.endswith("%"):
         return int(value)
     if not 0 < value <= 100:
         raise InputError(f"gate {text!r} is out of range: choose a part from 1% to 100%")
     return max(1, round(value / 100 * steps))
+
+
+def gates_in_steps(
+    gates: Sequence[str],
+    subjects: Sequence[Subject],
+    noise_scales: Sequence[float],
+    levels: Callable[[int], Levels],
+) -> tuple[str, ...]:
+    """Gates that are given as noise levels, ``-1nat``, as steps.
+
+    Args:
+        gates: as of :class:`AblationSettings`.
+        subjects: the models.
+        noise_scales: as of :class:`AblationSettings`.
+        levels: log-SNR at every step that the scheduler makes of those it is asked for, where there
+            is one model and scheduler.
+
+    Returns:
+        All others as they were.
+
+    Raises:
+        InputError: one is a noise level and lies before the first step, the levels are not known,
+            or it would be another step of another model, scheduler, number of steps or noise scale.
+    """
+    found = {text: level for text in gates if (level := nats_of(text)) is not None}
+    if not found:
+        return tuple(gates)
+    ways = [steps for subject in subjects for _ in subject.schedulers for steps in subject.steps]
+    if len(ways) > 1 or tuple(noise_scales) != (1.0,):
+        raise InputError(
+            f"gate {next(iter(found))!r} is another step of another model, scheduler, number of steps "
+            "or noise scale: ablate one at a time, or give a part of the steps such as 40%"
+        )
+    known, gate = levels(ways[0]), USUAL["gate"]
+    placed = {text: gate.placed("gate", level, known) for text, level in found.items()}
+    return tuple(str(placed.get(text, text)) for text in gates)
 
 
 def pictured_steps(steps: int) -> list[int]:

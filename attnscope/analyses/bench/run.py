@@ -137,6 +137,7 @@ def _checked_cost(
     from attnscope.cost.counting import count_architecture
     from attnscope.cost.plans import cost_of
     from attnscope.models.image_sizes import size_asked
+    from attnscope.models.schedulers import levels_ahead
     from attnscope.plans.text_form import parse
     from attnscope.runs.words import warnings_of
 
@@ -150,6 +151,7 @@ def _checked_cost(
     return cost_of(
         count_architecture(found), plan, check_steps(chosen.pipe, settings.steps),
         guided=settings.guidance > 1 and not found.embeds_guidance, batch=settings.batch,
+        levels=levels_ahead(chosen.pipe.scheduler, settings.steps),
     )  # fmt: skip
 
 
