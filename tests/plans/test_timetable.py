@@ -18,7 +18,7 @@ from attnscope.models.schedulers import levels_of, set_scheduler
 from attnscope.plans.base import Action
 from attnscope.plans.parts import Alone
 from attnscope.plans.text_form import Combined, find, parse
-from attnscope.plans.timetable import Timetable, read
+from attnscope.plans.timetable import Timetable, fresh, read
 from attnscope.plans.trajectory import Trajectory, made
 from attnscope.sites.attention import Site
 
@@ -281,14 +281,23 @@ def test_guidance_is_that_of_the_nearest_noise():
             assert branches == table.guidance[near]
 
 
-def test_a_module_computes_where_a_branch_comes_back():
-    table = Timetable(tuple(map(float, range(6))), (("resnet", "down.0", "#.#..."),), "bbcbbb")
-    levels = tuple(level + 0.1 for level in table.log_snr)
-    assert table.placed(levels).rows[0][-1] == "#.##.."
-    swapped = replace(table, guidance="bbccuu")
-    assert swapped.placed(levels).rows[0][-1] == "#.#.#."
-    kept = replace(table, guidance="bbbbcc")  # of both it has either
-    assert kept.placed(levels).rows[0][-1] == "#.#..."
+@pytest.mark.parametrize(
+    ("letters", "guidance", "found"),
+    [
+        ("#.#...", "bbcbbb", "#.##.."),
+        ("#.#...", "bbccuu", "#.#.#."),
+        ("#.#...", "bbbbcc", "#.#..."),  # of both it has either
+        ("##~.~.", "cbbcbb", "##~.~."),
+        ("#.~.~.", "cbbcbb", "##~.~."),
+    ],
+)
+def test_a_module_computes_where_a_branch_comes_back(letters, guidance, found):
+    assert fresh(letters, guidance) == found
+    levels = tuple(map(float, range(6)))
+    assert Timetable(levels, (("resnet", "down.0", found),), guidance).modules == ("down.0",)
+    if letters != found:
+        with pytest.raises(InputError, match="without the guidance branch that comes back there"):
+            Timetable(levels, (("resnet", "down.0", letters),), guidance)
 
 
 def test_a_run_that_begins_late_computes_first():
