@@ -87,7 +87,7 @@ class DenoiserHook:
         )
         with contextlib.ExitStack() as undo:
             undo.enter_context(contexts_heard(self._denoiser, self._clock.enter_context))
-            if self._null_text is not None:
+            if self._null_text is not None or self._plan.ever_drops():
                 undo.enter_context(latents_heard(self._pipe, self._hear_latents))
             control = getattr(self._pipe, "controlnet", None)
             if isinstance(control, nn.Module) and self._plan.ever_drops():
@@ -253,7 +253,9 @@ class DenoiserHook:
                 "drop a guidance branch from the batch"
             )
         branches = trajectory.branches(moment.step)
-        rows = run.rows_of(branches[0], batch) if len(branches) == 1 else None
+        rows = None
+        if len(branches) == 1:
+            rows = run.rows_of(branches[0], batch, self._samples_of(run))
         seen_by_control = self._control_rows or batch
         if rows is not None and branches[0] == "uncond" and seen_by_control < batch:
             raise RuntimeError(
@@ -265,14 +267,23 @@ class DenoiserHook:
 
     def _reading_rows(self, run: Denoising, batch: int) -> slice:
         """Rows of the conditional branch; at the first step from what the pipeline prepared."""
+        samples = self._samples_of(run)
+        return run.rows_of("cond", batch, samples) or slice(0, batch)
+
+    def _samples_of(self, run: Denoising) -> int:
+        """How many images are made; at the first step, what the pipeline prepared tells.
+
+        Raises:
+            RuntimeError: nothing tells.
+        """
         samples = run.samples or self._prepared_samples
         if samples is None:
             raise RuntimeError(
                 "how many images are made is not known at the first step, and so where the "
                 f"conditional branch stands: call {type(self._pipe).__name__} itself, or a plan that "
-                "leaves the text of the first step alone"
+                "leaves the text and the guidance of the first step alone"
             )
-        return run.rows_of("cond", batch, samples) or slice(0, batch)
+        return samples
 
     def _hear_latents(self, latents: Any) -> None:
         first = latents[0] if isinstance(latents, tuple) else latents

@@ -1,6 +1,7 @@
 """What was stored is carried on along a line over log-SNR, and so is guidance that was dropped."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import lettered
 import pytest
@@ -261,3 +262,22 @@ def test_without_guidance_there_is_no_direction(sd):
     plain = toys.call(sd, steps=4, guidance=1.0)
     with Trace(sd, plan=Lettered(("cross",), "cccc", "bbcc", weight=1.0)):
         assert torch.equal(toys.call(sd, steps=4, guidance=1.0), plain)
+
+
+@pytest.mark.parametrize("guided", [5.0, 1.0])
+def test_a_branch_may_be_dropped_at_the_first_step(guided, sd):
+    """How many images are made is known by then from what the pipeline prepared."""
+
+    @dataclass(frozen=True)
+    class Late(Plan):
+        kinds: ClassVar[tuple[str, ...]] = ()
+
+        def keeps(self, step):
+            return "cond" if step == 0 else "both"
+
+    rows = []
+    sd.unet.conv_in.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    with Trace(sd, plan=Late()) as trace:
+        toys.call(sd, prompts=2, guidance=guided, steps=4)
+    assert rows == ([2, 4, 4, 4] if guided > 1 else [2, 2, 2, 2])
+    assert trace.runs[-1].guided_steps == (3 if guided > 1 else 0)

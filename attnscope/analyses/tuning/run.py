@@ -148,8 +148,7 @@ def _found(
     ]
     with kept.stretch(f"{chosen.name}: calibration, windows", len(windows)):
         table = measured(calibration, windows, done=[table], progress=kept)
-    if not whole:
-        run.finish_table("calibration", table)
+    run.finish_table("calibration", table)
     damages = Damages(table, calibration.levels)
     prices = {one: _price(shares, one) for one in fresh}
     noted = Kept(progress, run.path, lambda size: run, kept.batch_size, "candidates")
