@@ -61,9 +61,42 @@ def prove(model: str, runs: Path, to: Path) -> None:
         shutil.copyfile(out / "proof" / name, to / f"tune-{name}")
     for file in pd.read_csv(out / "plans.csv")["file"]:
         shutil.copyfile(out / file, to / file)
+    told(out).to_csv(to / "tune-told.csv", index=False, float_format="%.6g")
+    shutil.copyfile(out / "proof" / "figures" / "frontier.png", to.parent / f"tuned-{model}.png")
     _with_intervals(pd.read_parquet(out / "calibration.parquet")).to_csv(
         to / "tune-calibration.csv", index=False, float_format="%.4g"
     )
+
+
+def told(out: Path) -> pd.DataFrame:
+    """What the documents tell of every way: speed, quality, and how the first plan differs from it.
+
+    Returns:
+        A row a way by a name for people: ``ideal``, ``speedup`` and its range, the measures with their
+        intervals, and with ``_by`` the first plan's less its own, in pairs.
+    """
+    plans, arms = pd.read_csv(out / "plans.csv"), pd.read_csv(out / "proof" / "arms.csv")
+    frontier, proof = pd.read_csv(out / "proof" / "frontier.csv"), pd.read_csv(out / "proof.csv")
+    names = {
+        file: f"plan, {budget}" for file, budget in zip(plans["file"], plans["budget"], strict=True)
+    }
+    names["uniform.json"] = "by hand"
+    first = proof[proof["plan"] == proof["plan"].iloc[0]]
+    rows = []
+    for row in arms.dropna(subset=["seconds"]).to_dict("records"):
+        file = Path(str(row["arm"]).partition("@")[0]).name
+        found = {"arm": names.get(file, row["arm"]), "ideal": row["ideal"]}
+        found |= {name: row[name] for name in ("speedup", "speedup_low", "speedup_high")}
+        for measure in ("ssim", "all", "kid"):
+            own = frontier[(frontier["arm"] == row["arm"]) & (frontier["measure"] == measure)]
+            by = first[(first["against"] == row["arm"]) & (first["measure"] == measure)]
+            for end in ("", "_low", "_high"):
+                value = own[end[1:] or "value"]
+                found[measure + end] = value.iloc[0] if len(own) else float("nan")
+                less = by[end[1:] or "difference"]
+                found[f"{measure}_by{end}"] = less.iloc[0] if len(by) else float("nan")
+        rows.append(found)
+    return pd.DataFrame(rows)
 
 
 def _with_intervals(damages: pd.DataFrame) -> pd.DataFrame:
