@@ -7,10 +7,16 @@ import torch
 import toys
 
 from attnscope import Trace
-from attnscope.analyses.tuning import budget, replay, search
+from attnscope.analyses.tuning import budget, proof, replay, search
 from attnscope.analyses.tuning import calibration as calibrating
 from attnscope.analyses.tuning.calibration import Calibration, measured
-from attnscope.analyses.tuning.modules import fine_groups, groups_of, outermost, timetable
+from attnscope.analyses.tuning.modules import (
+    carried,
+    fine_groups,
+    groups_of,
+    outermost,
+    timetable,
+)
 from attnscope.errors import InputError
 from attnscope.runs.prompts import Prompt
 from attnscope.runs.sampling import Sampling
@@ -244,3 +250,45 @@ def test_the_distance_of_latents_is_relative_and_by_sample():
     before = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     after = torch.tensor([[1.0, 0.5], [0.0, 2.0]])
     assert np.allclose(replay.relative_error(after, before), [0.25, 0.0])
+
+
+def test_a_plan_is_carried_onto_a_larger_model_by_kind_and_place(sd, tokenizer_folder):
+    groups, levels = groups_in(sd), calibration(sd).levels
+    letters = [
+        f"#{'#' * (place % 2)}{'.' * (STEPS - 1 - place % 2)}" for place in range(len(groups))
+    ]
+    plan = timetable(groups, levels, letters)
+    larger = toys.stable_diffusion(tokenizer_folder, layers_per_block=2)
+    onto = outermost(Denoiser.of(larger))
+    found = carried(plan, onto)
+    assert {name for _, name, _ in found.rows} == {site.name for site in onto}
+    own = {name: row for _, name, row in plan.rows}
+    there = {name: row for _, name, row in found.rows}
+    assert there["mid_block.resnets.0"] == own["mid_block.resnets.0"]
+    for stage in ("down_blocks.0", "down_blocks.1", "up_blocks.0", "up_blocks.1"):
+        assert there[f"{stage}.resnets.0"] == own[f"{stage}.resnets.0"], stage
+    with Trace(larger, plan=found):
+        assert torch.isfinite(toys.call(larger, steps=STEPS)).all()
+    same = carried(plan, outermost(Denoiser.of(sd)))
+    assert dict(own) == {name: row for _, name, row in same.rows}
+
+
+def test_a_plan_is_not_carried_onto_a_model_without_its_kinds(sd, tokenizer_folder):
+    plan = timetable(groups_in(sd), calibration(sd).levels, "#.....")
+    blocks = outermost(Denoiser.of(toys.pixart(tokenizer_folder)))
+    with pytest.raises(InputError, match="of which this model has none"):
+        carried(plan, blocks)
+
+
+def test_plans_are_compared_with_others_prompt_by_prompt():
+    rows = [
+        {"arm": arm, "prompt_id": number, "ssim": base + number / 100, "psnr": float("inf")}
+        for arm, base in (("baseline", 1.0), ("ours", 0.9), ("theirs", 0.8))
+        for number in range(8)
+    ]
+    table = proof.differences(pd.DataFrame(rows), ["ours", "of another run"])
+    (row,) = table.to_dict("records")
+    assert (row["plan"], row["against"], row["measure"], row["n"]) == ("ours", "theirs", "ssim", 8)
+    assert row["difference"] == pytest.approx(0.1)
+    assert row["low"] == pytest.approx(0.1)  # in pairs, though prompts differ
+    assert row["worst"] == 0

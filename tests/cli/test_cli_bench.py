@@ -320,3 +320,23 @@ def test_images_that_videos_start_from_are_cut_to_height_and_width(
     assert code == 2, err
     assert "enough" in err, err
     assert [image.size for image in seen] == [(64, 32)] * 2
+
+
+def test_further_plans_and_fewer_steps_are_arms_of_their_own(attnscope, folder, tmp_path):
+    against = ["--against", "guidance-cutoff:m=2 steps=2"]
+    code, _, err = attnscope(*bench(folder, tmp_path / "run", "--random-weights", *against))
+    assert (code, err) == (0, "")
+    arms = pd.read_csv(tmp_path / "run" / "arms.csv").set_index("arm")
+    assert {"guidance-cutoff:m=2,keep=cond", "2 steps"} <= set(arms.index)
+    assert arms.loc["2 steps", "ideal"] == pytest.approx(2.0)
+    assert "2 steps" not in set(pd.read_csv(tmp_path / "run" / "parts.csv")["arm"])
+
+
+@pytest.mark.parametrize("against", ["steps=none", "steps=0", "tgates:m=2"])
+def test_what_is_no_arm_is_said(attnscope, folder, tmp_path, against):
+    code, _, err = attnscope(
+        *bench(folder, tmp_path / "run", "--random-weights", "--against", against)
+    )
+    assert code == 2
+    assert "steps" in err or "no such plan" in err
+    assert "Traceback" not in err

@@ -153,7 +153,9 @@ def _differences(images: pd.DataFrame, plan: str) -> Iterator[tuple[Any, ...]]:
         means = means.astype(float).where(means.abs() < float("inf"))
         if plan not in means:
             continue
-        own = means[plan]
+        own = means[plan].dropna()  # PSNR of images that are the baseline's is infinite
+        if own.empty:
+            continue
         worst: Any = own.idxmin() if MEASURES[name].higher else own.idxmax()
         for other in [arm for arm in means if arm not in (plan, BASELINE)]:
             both = means[[plan, other]].dropna()

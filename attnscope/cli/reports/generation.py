@@ -30,7 +30,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
         print(run.path)
         return
     about = f"{run.settings['model']}{_size(images)}, {run.settings['plan']}"
-    title = f"{about}: calls of attention modules"
+    title = f"{about}: calls of modules"
     show_table(calls, title)
     results.print(f"guided steps: {planned['guided_steps']} of {planned['steps']}", soft_wrap=True)
     for line in _times(times, ratios, images):
