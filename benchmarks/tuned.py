@@ -38,7 +38,7 @@ BUDGETS = "ssim>=0.99,ssim>=0.985,ssim>=0.95"
 FOUND = f"tune --budget {BUDGETS} --most 24 --features reader"
 """The first of the plans is the one that everything else is about."""
 PROVEN = f"{FOUND} --prove 300 --repeats 7 --rivals deepcache,cache-dit,tgate+deepcache"
-CARRIED = "generate --compare --limit 48 --steps 15,25,50 --schedulers dpm,euler,ddim"
+CARRIED = "generate --compare --seed 1000 --limit 48 --steps 15,25,50 --schedulers dpm,euler,ddim"
 STABLE = "tune --budget ssim>=0.985 --most 24"
 SEEDS = (0, 1, 2)
 TRUE_SIZES = {"shapes": [("sd15", 256, 10)], "shapes-dit": [("pixart", 256, 10)]}
@@ -235,12 +235,14 @@ STUDIES = {
 def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("models", nargs="+", help="shapes, shapes-dit, or folders")
+    parser.add_argument("models", nargs="+", help="shapes, shapes-dit")
     parser.add_argument("--only", nargs="*", choices=list(STUDIES), help="studies; default: all")
     parser.add_argument("--runs", type=Path, default=Path("runs/tuned"))
     given = parser.parse_args()
     for model in given.models:
-        to = ROOT / "docs" / "findings" / Path(model).name
+        if model not in TRUE_SIZES:
+            parser.error(f"{model}: choose from {', '.join(TRUE_SIZES)}")
+        to = ROOT / "docs" / "findings" / model
         to.mkdir(parents=True, exist_ok=True)
         for name, study in STUDIES.items():
             if not given.only or name in given.only:

@@ -35,7 +35,7 @@ class _Wanted(Group):
     panel: ClassVar[str] = MEASURE
 
     # fmt: off
-    budget: Annotated[str | None, typer.Option(help="What the images have to keep to, compared with those of the pipeline as it is: ssim>=…, psnr>=… or damage<=…, of the final latents; several with commas.", metavar="<measure>=bound,…>", show_default="ssim>=0.98")] = None
+    budget: Annotated[str | None, typer.Option(help="What the images have to keep to, compared with those of the pipeline as it is: ssim>=…, psnr>=… or damage<=…, of the final latents; several with commas.", metavar="<measure>=<bound>,…", show_default="ssim>=0.98")] = None
     speedup: Annotated[float | None, typer.Option(help="Instead: the best plan that is so much faster, by multiply-accumulates.", metavar="<float>")] = None
     frontier: Annotated[bool, typer.Option("--frontier", help="Instead: six plans, from one that changes hardly anything to a fast one.")] = False
     calibrate: Annotated[int, typer.Option(min=1, help="Captions on which it is measured what staleness does.")] = 8
@@ -68,6 +68,7 @@ def tune(
     from attnscope.cli import parsing, reading, several
     from attnscope.cli.bench import chosen_rivals
     from attnscope.cli.console import Bars, quiet_libraries
+    from attnscope.cli.flags import flag
     from attnscope.cost.counting import count_architecture
     from attnscope.errors import InputError
     from attnscope.models import architectures
@@ -81,7 +82,13 @@ def tune(
         raise InputError(f"--speedup {wanted.speedup:g} is out of range: choose more than 1")
     budgets = parsing.names("--budget", wanted.budget or "ssim>=0.98")
     budgets = FRONTIER if wanted.frontier else () if wanted.speedup is not None else budgets
-    budgets = tuple(str(parse(text)) for text in budgets)
+    budgets = tuple(dict.fromkeys(str(parse(text)) for text in budgets))
+    idle = [
+        *_changed(judged),
+        *(name for name in _changed(wanted) if name in ("rivals", "repeats")),
+    ]
+    if idle and not wanted.prove:
+        raise InputError(f"{' and '.join(map(flag, idle))}: for --prove only, so add it")
     parsing.check_sampling(sampling)
     size = parsing.batch_size(sampling.batch_size)
     rivals = chosen_rivals(wanted.rivals)
@@ -140,6 +147,12 @@ def tune(
     with quiet_libraries():
         runs = several.carry_out([job(way) for way in ways], output.out)
     several.tell(runs, output, report, document)
+
+
+def _changed(group: Group) -> list[str]:
+    """The options of a group that were not left as they are."""
+    left = type(group)()
+    return [name for name, value in vars(group).items() if value != getattr(left, name)]
 
 
 def _unseen(

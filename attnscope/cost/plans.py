@@ -13,6 +13,7 @@ from attnscope.plans.base import Action, Baseline, Plan, check_kinds
 from attnscope.plans.options import Levels
 from attnscope.plans.parts import SAVINGS, Alone, Saving
 from attnscope.plans.text_form import parse
+from attnscope.plans.timetable import ancestors
 from attnscope.plans.trajectory import Trajectory, made
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Cost:
         """What every step reuses; of what stands within another that it reuses, the outermost."""
         acting = [site for site in self.counts.acting if site.kind in self.trajectory.plan.kinds]
         names = {site.name for site in acting}
-        within = {site.name: names.intersection(_ancestors(site.name)) for site in acting}
+        within = {site.name: names.intersection(ancestors(site.name)) for site in acting}
         actions = {site.name: self.trajectory.actions(site) for site in acting}
         found = []
         for step in range(self.trajectory.steps):
@@ -219,9 +220,3 @@ def _saved(cost: Cost, saving: Saving, convention: Convention) -> int:
         )
         for step in steps
     )
-
-
-def _ancestors(name: str) -> set[str]:
-    """The modules that a module stands in."""
-    parts = name.split(".")
-    return {".".join(parts[:length]) for length in range(1, len(parts))}

@@ -20,10 +20,13 @@ def staleness(table: pd.DataFrame) -> Figure:
 
 @draws("tune", "calibration")
 def stale_modules(table: pd.DataFrame) -> Figure | None:
-    """Modules by stage and kind; ``None`` if none were calibrated by themselves."""
-    groups = table.loc[table["what"] == "module", "group"].nunique()
-    if not groups:
+    """Modules by stage and kind, those that were calibrated at every step if some were."""
+    modules = table[table["what"] == "module"]
+    if modules.empty:
         return None
+    steps = modules.groupby("group")["step"].transform("nunique")
+    table = modules[steps == steps.max()]
+    groups = table["group"].nunique()
     figure, ax = plt.subplots(figsize=(plots.COLUMN_WIDTH, 0.9 + 0.13 * groups))
     plots.stale_modules(table, ax=ax)
     return figure

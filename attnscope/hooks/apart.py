@@ -37,7 +37,8 @@ class Whole:
 
     def own(self, module: nn.Module, result: Any, given: Given) -> Own:
         """What is kept of it."""
-        self._form = result if not isinstance(result, Tensor) else None
+        keys = tuple(result) if isinstance(result, dict) else None
+        self._form = None if isinstance(result, Tensor) else (type(result), keys)
         return tensors_of(result)
 
     def completed(self, module: nn.Module, own: Own, given: Given) -> Any:
@@ -166,13 +167,12 @@ def _parts(result: Any) -> Any:
     return result if isinstance(result, (list, tuple)) else (object(),)
 
 
-def _formed(form: Any, own: Own) -> Any:
-    """Streams in the form in which the module returned them."""
+def _formed(form: tuple[type[Any], tuple[str, ...] | None] | None, own: Own) -> Any:
+    """Streams in the form in which the module returned them: its type, and the names of its parts."""
     if form is None:
         return own[0]
-    if isinstance(form, dict):
-        return type(form)(**dict(zip(form, own, strict=True)))
-    return type(form)(own)
+    kind, keys = form
+    return kind(own) if keys is None else kind(**dict(zip(keys, own, strict=True)))
 
 
 def _places(module: nn.Module, behind: Own, given: Given) -> tuple[str, ...]:

@@ -94,13 +94,14 @@ class Timetable(Plan):
             if letters[0] != COMPUTE:
                 raise InputError(f"{self}: {name} reuses at its first step, before it computed any")
         _check_letters(self, "guidance", self.guidance, BRANCHES)
+        if _begun(self.guidance, self.directions) != self.guidance:
+            raise InputError(f"{self} goes on with guidance before any step had both branches")
         names = set(self._letters)
         if len(names) < len(self.rows):
             twice = Counter(name for _, name, _ in self.rows).most_common(1)[0][0]
             raise InputError(f"{self} has two rows of {twice}")
         for name in names:
-            parts = name.split(".")
-            outer = names & {".".join(parts[:length]) for length in range(1, len(parts))}
+            outer = names & ancestors(name)
             if outer:
                 raise InputError(f"{self} names {name} and, around it, {min(outer)}: name one")
 
@@ -169,12 +170,12 @@ class Timetable(Plan):
             return self
         bounds = _bounds(self.log_snr)
         cells = [max(0, sum(bound <= level for bound in bounds) - 1) for level in levels]
-        guidance = "".join(self.guidance[cell] for cell in cells)
+        directions = tuple(self.directions[cell] for cell in cells) if self.directions else ()
+        guidance = _begun("".join(self.guidance[cell] for cell in cells), directions)
         rows = tuple(
             (kind, name, fresh(_placed(letters, bounds, cells, levels), guidance))
             for kind, name, letters in self.rows
         )
-        directions = tuple(self.directions[cell] for cell in cells) if self.directions else ()
         return replace(
             self, log_snr=tuple(levels), rows=rows, guidance=guidance, directions=directions
         )
@@ -211,6 +212,12 @@ class Timetable(Plan):
 
     def __str__(self) -> str:
         return self.source or self.name
+
+
+def ancestors(name: str) -> set[str]:
+    """The dotted names of the modules that a module stands in."""
+    parts = name.split(".")
+    return {".".join(parts[:length]) for length in range(1, len(parts))}
 
 
 def is_file(text: str) -> bool:
@@ -332,6 +339,12 @@ def fresh(letters: str, guidance: str) -> str:
     for letter, branches in zip(letters, guidance, strict=True):
         comes_back = branches != at and at != "b"
         found += COMPUTE if comes_back else letter
-        if found[-1] == COMPUTE:
+        if found[-1] == COMPUTE or branches != "b":  # of what one branch reused, one is left
             at = branches
     return found
+
+
+def _begun(guidance: str, directions: tuple[float, ...]) -> str:
+    """Guidance whose first step has both branches, where it would go on along none that was."""
+    first = next((step for step, weight in enumerate(directions) if weight), None)
+    return guidance if first is None or "b" in guidance[:first] else f"b{guidance[1:]}"

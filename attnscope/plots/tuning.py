@@ -28,18 +28,19 @@ def staleness(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """What one stale step, or one without guidance, does to the latents behind it, over log-SNR.
 
     Args:
-        table: ``calibration`` of a tune run: ``what``, ``letter``, ``log_snr``, ``length``,
-            ``prompt_id``, ``damage``.
+        table: ``calibration`` of a tune run: ``what``, ``group``, ``letter``, ``log_snr``, ``length``,
+            ``prompt_id``, ``damage``. Of families of modules, that of all is drawn.
         ax: to draw on; by default a new one.
 
     Returns:
         The axes: the geometric mean over prompts, and a band from the smallest to the largest.
     """
-    require(table, "what", "letter", "log_snr", "length", "prompt_id", "damage")
+    require(table, "what", "group", "letter", "log_snr", "length", "prompt_id", "damage")
     with paper_style():
         ax = plt.subplots()[1] if ax is None else ax
         with replacing(ax):
-            ones = table[(table["length"] == 1) & (table["damage"] > 0)]
+            alike = (table["what"] != "window") | (table["group"] == "all")
+            ones = table[alike & (table["length"] == 1) & (table["damage"] > 0)]
             for (what, letter), (label, look) in _CURVES.items():
                 chosen = ones[(ones["what"] == what) & (ones["letter"] == letter)]
                 if len(chosen):

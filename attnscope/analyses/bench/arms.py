@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -72,6 +72,7 @@ class Contender:
         traced: whether a ``Trace`` is on the pipeline.
         observed: whether it watches all sites.
         steps: that the pipeline is asked for instead of those of the others.
+        made: how many its scheduler makes of them.
         learned: what the rival found out about the pipeline, for all its calls.
     """
 
@@ -84,6 +85,7 @@ class Contender:
     traced: bool = True
     observed: bool = False
     steps: int | None = None
+    made: int = 0
     learned: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
@@ -142,7 +144,7 @@ class Contender:
             return None
         if self.steps is not None:
             return cost_of(
-                tested.counts, Baseline(), self.steps, guided=tested.guided, batch=tested.batch
+                tested.counts, Baseline(), self.made, guided=tested.guided, batch=tested.batch
             )
         steps = tested.trajectory.steps
         return cost_of(
@@ -161,6 +163,7 @@ def arms_of(
     rivals: Sequence[str] = (),
     watched: bool = False,
     against: Sequence[str] = (),
+    steps_made: Callable[[int], int] = int,
 ) -> list[Contender]:
     """All arms, the baseline first. Parts of the plan that save nothing over its steps are left out.
 
@@ -170,6 +173,7 @@ def arms_of(
         watched: with a ``Trace`` that does nothing, and with one that watches everything.
         against: further plans in their text forms, and ``steps=15`` for fewer steps. Rivals that carry
             out T-GATE are told the first of them that is one, if the plan under test is none.
+        steps_made: how many steps the scheduler makes of those it is asked for.
 
     Raises:
         InputError: there is no such plan, or a number of steps is none.
@@ -180,14 +184,13 @@ def arms_of(
         made += [Contender(INACTIVE, Baseline()), Contender(WATCHED, Baseline(), observed=True)]
     if not isinstance(plan, Baseline):
         made.append(Contender(str(plan), plan))
-    apart = not isinstance(
-        plan, Timetable
-    )  # which saves in too many ways: attnscope cost tells them
+    # A timetable saves in too many ways to time them all: attnscope cost tells them.
+    apart = not isinstance(plan, Timetable)
     ways = savings(plan, cost.counts, guided=cost.guided) if apart else ()
     parts = [Contender(f"{way} alone", Alone(plan, way), part=way) for way in ways]
     saving = [part for part in parts if part.ideal(cost) > 1]
     made += saving if len(saving) > 1 else []
-    others = [_against(text) for text in against]
+    others = [_against(text, steps_made) for text in against]
     made += others
     t_gate = next((arm.plan for arm in others if isinstance(arm.plan, TGate)), plan)
     told = plan if isinstance(plan, TGate) else t_gate
@@ -199,10 +202,11 @@ def arms_of(
         Contender(RIVALS[name].name, told, rival=RIVALS[name], guided=cost.guided, optional=True)
         for name in rivals
     ]
-    return made
+    names = [arm.name for arm in made]
+    return [arm for place, arm in enumerate(made) if arm.name not in names[:place]]
 
 
-def _against(text: str) -> Contender:
+def _against(text: str, steps_made: Callable[[int], int]) -> Contender:
     """A further arm: a plan, or the pipeline as it is with another number of steps."""
     name, _, number = text.partition("=")
     if name.strip() != "steps":
@@ -210,7 +214,10 @@ def _against(text: str) -> Contender:
         return Contender(str(plan), plan)
     if not number.strip().isdecimal() or int(number) < 1:
         raise InputError(f"{text!r} is no number of steps: write steps=15")
-    return Contender(f"{int(number)} steps", Baseline(), traced=False, steps=int(number))
+    asked = int(number)
+    return Contender(
+        f"{asked} steps", Baseline(), traced=False, steps=asked, made=steps_made(asked)
+    )
 
 
 def reason_of(error: Exception) -> str:

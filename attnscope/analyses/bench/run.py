@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -19,6 +20,7 @@ from attnscope.errors import InputError
 from attnscope.files import write_whole
 from attnscope.metrics import judging, summaries
 from attnscope.models.chosen import RandomModel
+from attnscope.models.schedulers import steps_of
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt, digest_of
@@ -112,6 +114,7 @@ def carry_out(
     arms = arms_of(
         cost, rivals=[name for name, _ in settings.rivals], watched=settings.watched,
         against=settings.against or (),
+        steps_made=lambda asked: steps_of(deepcopy(chosen.pipe.scheduler), asked),
     )  # fmt: skip
     run = Run.open(
         path, "bench", settings, device=chosen.device,

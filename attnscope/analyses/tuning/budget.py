@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import isfinite
 
 from attnscope.errors import InputError
 
@@ -39,7 +40,7 @@ class Budget:
         return value if MEASURES[self.measure] == ">=" else -value
 
     def __str__(self) -> str:
-        return f"{self.measure}{MEASURES[self.measure]}{self.bound:g}"
+        return f"{self.measure}{MEASURES[self.measure]}{self.bound!r}"
 
 
 def parse(text: str) -> Budget:
@@ -59,4 +60,8 @@ def parse(text: str) -> Budget:
         ) from error
     if MEASURES.get(name) != sign:
         raise InputError(f"budget {text!r} cannot be kept to: choose from {examples}")
+    if not isfinite(value) or value <= 0 or (name == "ssim" and value > 1):
+        raise InputError(
+            f"budget {text!r} is out of range: an SSIM is at most 1, and all are above 0"
+        )
     return Budget(name, value)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from attnscope.analyses.tuning.budget import Budget
@@ -16,6 +17,7 @@ from attnscope.analyses.tuning.modules import Group, timetable
 from attnscope.analyses.tuning.replay import relative_error
 from attnscope.analyses.tuning.search import Damages, Schedule, as_row
 from attnscope.cost.plans import cost_of
+from attnscope.errors import InputError
 from attnscope.hooks.trace import Trace
 from attnscope.plans.base import Plan
 from attnscope.plans.timetable import COMPUTE, Timetable
@@ -23,6 +25,7 @@ from attnscope.runs.batches import in_batches
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
 from attnscope.runs.sampling import Sampling
+from attnscope.sites.denoiser import Denoiser
 
 if TYPE_CHECKING:
     from attnscope.cost.counts import Counts
@@ -72,6 +75,7 @@ class Candidates:
             tuple(row[name] for name in _KEY): {str(k): v for k, v in row.items()} for row in rows
         }
         self._order = list(self._rows)
+        self._schedules: dict[tuple[str, ...], Schedule] = {}  # those that were asked for
 
     def plan(self, schedule: Schedule, **about: object) -> Timetable:
         """A schedule as a plan."""
@@ -100,6 +104,7 @@ class Candidates:
         """
         row = as_row(schedule)
         key = tuple(row[name] for name in _KEY)
+        self._schedules[key] = schedule
         if key not in self._rows:
             plan = self.plan(schedule)
             row |= {"ideal": self._speedup(plan), "predicted": self.damages.of(schedule)}
@@ -131,6 +136,14 @@ class Candidates:
         row = self.measure(schedule)
         return budget.margin(row[budget.measure], row[f"{budget.measure}_error"])
 
+    def within(self, budget: Budget) -> list[Schedule]:
+        """All schedules that were measured in this search and keep to a budget."""
+        rows = (
+            (self._schedules[key], self._rows[key]) for key in self._order if key in self._schedules
+        )
+        name = budget.measure
+        return [one for one, row in rows if budget.margin(row[name], row[f"{name}_error"]) >= 0]
+
     @property
     def table(self) -> pd.DataFrame:
         """All that was measured, in that order."""
@@ -138,8 +151,8 @@ class Candidates:
 
     @property
     def count(self) -> int:
-        """How many plans were measured."""
-        return len(self._rows)
+        """How many plans were asked for, from before or not: a run that goes on has no more than others."""
+        return len(self._schedules)
 
     @cached_property
     def _reference(self) -> list[tuple[_Pairs, tuple[Tensor, list[Any]]]]:
@@ -159,10 +172,49 @@ class Candidates:
 
 
 def decoded(pipe: Any, latents: Tensor) -> list[Any]:
-    """Images of latents, as the pipelines of latent diffusion decode them."""
+    """Images of latents, as the pipelines of Stable Diffusion and PixArt decode them.
+
+    Args:
+        pipe: for which :func:`check_decodes` finds nothing to say.
+        latents: ``[samples, channels, height, width]``, as the pipeline returns them.
+
+    Raises:
+        RuntimeError: the autoencoder returns what is no number, as in float16 some do.
+    """
     vae = pipe.vae
-    shift = getattr(vae.config, "shift_factor", None) or 0.0
-    given = (latents / vae.config.scaling_factor + shift).to(vae.dtype)
-    pictures = vae.decode(given, return_dict=False)[0]
-    images: list[Any] = pipe.image_processor.postprocess(pictures.detach(), output_type="pil")
+    config = vae.config
+    mean, deviation = (getattr(config, name, None) for name in ("latents_mean", "latents_std"))
+    given = latents / config.scaling_factor
+    if mean is not None and deviation is not None:
+        shape = (1, -1, 1, 1)
+        given = given * torch.tensor(deviation).to(given).view(shape)
+        given = given + torch.tensor(mean).to(given).view(shape)
+    upcast = vae.dtype == torch.float16 and getattr(config, "force_upcast", False)
+    if upcast:
+        vae.to(torch.float32)
+    try:
+        pictures = vae.decode(given.to(vae.dtype), return_dict=False)[0].detach()
+    finally:
+        if upcast:
+            vae.to(torch.float16)
+    if not torch.isfinite(pictures).all():
+        raise RuntimeError("the autoencoder returns what is no number: choose `dtype='bfloat16'`")
+    images: list[Any] = pipe.image_processor.postprocess(pictures, output_type="pil")
     return images
+
+
+def check_decodes(pipe: Any) -> None:
+    """Refuse pipelines whose latents are not decoded here, before anything is measured.
+
+    Raises:
+        InputError: it makes videos, packs its latents, or has no autoencoder of images.
+    """
+    family = Denoiser.of(pipe).family
+    decoder = getattr(pipe, "vae", None)
+    config = getattr(decoder, "config", None)
+    plain = hasattr(config, "scaling_factor") and getattr(config, "shift_factor", None) is None
+    if family.makes_videos or not plain or not hasattr(pipe, "image_processor"):
+        raise InputError(
+            f"plans are not searched for {type(pipe).__name__} yet: the latents of Stable Diffusion 1, 2 "
+            "and XL and of PixArt are decoded here"
+        )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from attnscope.errors import InputError
-from attnscope.plans.timetable import COMPUTE, Timetable, fresh
+from attnscope.plans.timetable import COMPUTE, Timetable, ancestors, fresh
 from attnscope.sites.attention import Site
 from attnscope.sites.denoiser import Denoiser
 
@@ -45,7 +45,7 @@ def outermost(denoiser: Denoiser) -> tuple[Site, ...]:
     """
     acting = [site for site in (*denoiser.sites, *denoiser.around) if site.kind != "latent"]
     names = {site.name for site in acting}
-    found = tuple(site for site in acting if not _outer(site.name) & names)
+    found = tuple(site for site in acting if not ancestors(site.name) & names)
     if not found:
         raise InputError(f"{denoiser.class_name} has no modules that a plan could act on")
     return tuple(sorted(found, key=lambda site: site.index))
@@ -99,11 +99,6 @@ def timetable(
         directions=directions if any(directions) else (),
         about=about,
     )
-
-
-def _outer(name: str) -> set[str]:
-    parts = name.split(".")
-    return {".".join(parts[:length]) for length in range(1, len(parts))}
 
 
 def carried(plan: Timetable, onto: Sequence[Site]) -> Timetable:

@@ -22,7 +22,6 @@ from attnscope.plans.reuse import paper_plan
 from attnscope.plans.timetable import read
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Progress
-from attnscope.runs.sampling import Sampling
 
 if TYPE_CHECKING:
     from attnscope.metrics.choosing import Quality
@@ -49,12 +48,13 @@ def others(run: Run) -> tuple[str, ...]:
     if (run.path / UNIFORM).exists():
         files.append(str(run.path / UNIFORM))
     steps = len(plans["letters"].iloc[0])
-    ideally = [ceil(steps / ideal) for ideal in plans["ideal"]]
+    asked = run.settings["steps"]  # of which a scheduler such as Heun makes more
+    ideally = [ceil(asked / ideal) for ideal in plans["ideal"]]
     fewer = {*ideally, *(ceil(1.5 * number) for number in ideally)}
     return (
         *(str(read(file)) for file in files[1:]),
         str(paper_plan(steps)),
-        *(f"steps={number}" for number in sorted(fewer, reverse=True) if number < steps),
+        *(f"steps={number}" for number in sorted(fewer, reverse=True) if number < asked),
     )
 
 
@@ -162,21 +162,3 @@ def _differences(images: pd.DataFrame, plan: str) -> Iterator[tuple[Any, ...]]:
             if len(both) > 1:
                 found = paired(both[plan], both[other])
                 yield plan, other, name, found.value, found.low, found.high, len(both), int(worst)
-
-
-def unused(prompts: Sequence[Any], run: Run) -> list[int]:
-    """Places of prompts that a search did not see, by their text.
-
-    Args:
-        prompts: that there are.
-        run: of the search.
-    """
-    seen = set(run.read_table("prompts")["text"])
-    return [place for place, prompt in enumerate(prompts) if prompt.text not in seen]
-
-
-def sampling_of(run: Run) -> dict[str, Any]:
-    """What decided the images of a search."""
-    from dataclasses import fields
-
-    return {field.name: run.settings[field.name] for field in fields(Sampling)}

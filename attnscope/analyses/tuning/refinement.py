@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from attnscope.analyses.tuning.budget import Budget
 from attnscope.analyses.tuning.candidates import Candidates
@@ -62,10 +63,11 @@ class Search:
         for _ in range(_ROUNDS):
             before = best
             best = self._faster(best, moves, keeps, left)
-            best = self._roomier(best, budget, left)
+            best = self._roomier(best, budget, left, self.candidates.speedup(best))
             if best == before or self.candidates.count >= left:
                 break
-        return self._faster(best, lambda one: exceptions(one, names), keeps, left)
+        best = self._faster(best, lambda one: exceptions(one, names), keeps, left)
+        return max(self.candidates.within(budget), key=self.candidates.speedup, default=best)
 
     def at_speed(self, speedup: float, budget: Budget) -> Schedule | None:
         """The plan of the best quality whose ideal speed-up is as large as is asked for.
@@ -123,7 +125,9 @@ class Search:
             tried = [
                 (name, other)
                 for name, other in kind(best)
-                if name not in refused and self.candidates.speedup(other) > speed
+                if name not in refused
+                and self.candidates.speedup(other) > speed
+                and isfinite(self.damages.of(other))
             ]
             if not tried:
                 break
@@ -140,9 +144,13 @@ class Search:
         lost = self.damages.of(other) ** 0.5 - self.damages.of(best) ** 0.5
         return (lost / gained if lost > 0 else lost * gained), str(other)
 
-    def _roomier(self, best: Schedule, budget: Budget, left: int, speedup: float = 0.0) -> Schedule:
+    def _roomier(self, best: Schedule, budget: Budget, left: int, speedup: float) -> Schedule:
         """The first shift, the most promising first, that leaves more room."""
-        fast = [one for _, one in shifts(best) if self.candidates.speedup(one) >= speedup]
+        fast = [
+            one
+            for _, one in shifts(best)
+            if self.candidates.speedup(one) >= speedup and isfinite(self.damages.of(one))
+        ]
         ordered = sorted(fast, key=lambda one: (self.damages.of(one), str(one)))
         for other in ordered[:_IN_VAIN]:
             if self.candidates.count >= left:

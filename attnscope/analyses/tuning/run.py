@@ -13,7 +13,6 @@ import pandas as pd
 from attnscope.analyses.opening import open_for, scheduler_of
 from attnscope.analyses.tuning.budget import Budget, parse
 from attnscope.errors import InputError
-from attnscope.plans.timetable import Timetable
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Kept, Progress
 from attnscope.runs.prompts import Prompt, table_of
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
 FRONTIER = ("ssim>=0.995", "ssim>=0.99", "ssim>=0.98", "ssim>=0.97", "ssim>=0.95", "ssim>=0.9")
 """Budgets of a frontier."""
+_LEAST_STEPS = 3
 UNIFORM = "uniform.json"
 """The best schedule that is set by hand, as fast as the plan: what a search has to be better than."""
 
@@ -99,6 +99,10 @@ def carry_out(
 
     if Run.check(path, "tune", settings) and Run(path).has_table("plans"):
         return Run(path)
+    if settings.steps < _LEAST_STEPS:
+        raise InputError(
+            f"`steps={settings.steps}` leaves nothing to reuse: choose {_LEAST_STEPS} or more"
+        )
     kept = open_for(
         "tune", path, settings, chosen, prompts, batch_size, progress,
         table="calibration", about=scheduler_of(chosen),
@@ -117,7 +121,7 @@ def _found(
     progress: Progress,
 ) -> Run:
     from attnscope.analyses.tuning.calibration import Calibration, measured
-    from attnscope.analyses.tuning.candidates import Candidates
+    from attnscope.analyses.tuning.candidates import Candidates, check_decodes
     from attnscope.analyses.tuning.modules import fine_groups, groups_of, outermost
     from attnscope.analyses.tuning.refinement import Search
     from attnscope.analyses.tuning.search import Damages, families, family_name, promising
@@ -127,6 +131,7 @@ def _found(
     denoiser = Denoiser.of(pipe)
     groups = groups_of(outermost(denoiser))
     first = settings.calibrated
+    check_decodes(pipe)
     calibration = Calibration(
         pipe, settings, prompts[:first], given[:first], options, kept.batch_size, kept
     )
@@ -159,23 +164,30 @@ def _found(
         )  # fmt: skip
         search = Search(candidates, promising(damages, prices), damages, settings.most)
         about = partial(_about, chosen, settings)
-        rows = _plans(run, settings, candidates, search, about)
+        rows = _plans(run, settings, candidates, search, about, progress)
         _uniform(run, candidates, prices[()], rows)
     run.write_table("prompts", table_of(prompts))
     measured_plans = candidates.table
     run.write_csv("candidates", measured_plans)
-    run.finish_table("candidates", measured_plans)
+    run.write_table("candidates", measured_plans)
     plans = pd.DataFrame(rows)
     run.write_csv("plans", plans)
     run.write_table("plans", plans)
+    run.finish_table("candidates", measured_plans)  # last, since a run that goes on reads its parts
     return run
 
 
 def _plans(
-    run: Run, settings: TuneSettings, candidates: Candidates, search: Any, about: Any
+    run: Run,
+    settings: TuneSettings,
+    candidates: Candidates,
+    search: Any,
+    about: Any,
+    progress: Progress,
 ) -> list[dict[str, Any]]:
     """Find a plan for every budget, or for the speed, and write its file."""
     rows: list[dict[str, Any]] = []
+    refused: list[str] = []
     wanted: list[tuple[str, Budget]] = [(text, parse(text)) for text in settings.budgets]
     if settings.speedup is not None:
         wanted = [(f"speedup>={settings.speedup:g}", parse("ssim>=0"))]
@@ -186,8 +198,7 @@ def _plans(
         else:
             found = search.within(budget)
         if found is None:
-            if len(wanted) == 1:
-                raise InputError(_not_kept(text, settings, candidates, budget, search))
+            refused.append(_not_kept(text, settings, candidates, budget, search))
             continue
         measured = candidates.measure(found)
         name = plan_name(number, settings)
@@ -206,9 +217,11 @@ def _not_kept(
 ) -> str:
     """That a budget cannot be kept, and the nearest that can."""
     if settings.speedup is not None:
-        most = max(candidates.speedup(one) for one in search.listed)
+        most = max((candidates.speedup(one) for one in search.listed), default=1.0)
         return f"no plan is {settings.speedup:g} times as fast, ideally: the fastest is {most:.2f} times"
     rows = candidates.table.to_dict("records")
+    if not rows:
+        return f"no plan saves anything at {settings.steps} steps: choose more"
     best = max(rows, key=lambda row: budget.better(row[budget.measure]))
     return (
         f"no plan that saves anything keeps to {text} on {settings.measured} captions: the nearest, "
@@ -232,7 +245,7 @@ def _uniform(
         for every in range(2, steps)
         for gate in gates
     }
-    whole = price.of(uniform(steps, steps, 1, steps if candidates.guided else 0))
+    whole = price.of(uniform(steps, steps, 1, steps))
     fast = [one for one in tried if whole / price.of(one) >= speed]
     if not fast:
         return
@@ -288,10 +301,3 @@ def _price(shares: dict[str, float], fresh: tuple[str, ...]) -> Price:
 def _expected(settings: TuneSettings) -> int:
     """About how many plans are measured."""
     return max(1, len(settings.budgets)) * (settings.most + 10)
-
-
-def plans_of(run: Run) -> dict[str, Timetable]:
-    """The plans of a run, by their files."""
-    from attnscope.plans.timetable import read
-
-    return {name: read(run.path / name) for name in run.read_table("plans")["file"]}

@@ -166,7 +166,7 @@ class Damages:
 
     @cached_property
     def _gates(self) -> dict[str, NDArray[np.float64]]:
-        """Of guidance that is dropped or continued from every step on to the end: ``[steps + 1]``."""
+        """Of guidance that is dropped or continued from every step on to the end: ``[steps]``."""
         found = {}
         for letter in (DROPPED, CONTINUED):
             at = sorted(key[3] for key in self._mean if key[0] == "gate" and key[2] == letter)
@@ -230,7 +230,10 @@ class Damages:
         family, gap = family_name(schedule.fresh), 1
         for here, there in pairwise(at):
             if there - here > 1:
-                letter = schedule.letters[here + 1]
+                stale = schedule.letters[here + 1 : there]
+                letter = max(
+                    sorted({*stale}), key=stale.count
+                )  # of a mixed window, what most of it is
                 yield self.window(family, letter, here + 1, there - here - 1, gap)
             gap = there - here
 
@@ -368,7 +371,7 @@ def exceptions(schedule: Schedule, groups: Sequence[str]) -> Iterator[Move]:
 
 
 def shifts(schedule: Schedule) -> Iterator[Move]:
-    """Schedules that cost the same: a refresh a step earlier or later, a window done the other way."""
+    """Schedules of as many refreshes: one a step earlier or later, or a window done the other way."""
     letters = schedule.letters
     for step in schedule.refreshes[1:]:
         for other in (step - 1, step + 1):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
-from attnscope.plans.timetable import COMPUTE, FORECAST, Timetable
+from attnscope.plans.timetable import COMPUTE, FORECAST, Timetable, ancestors
 
 if TYPE_CHECKING:
     from attnscope.plans.base import Plan
@@ -125,7 +125,7 @@ def one_mask(plan: Timetable, modules: Modules, name: str) -> list[int]:
 
     Args:
         plan: over the steps of the mask.
-        modules: of the denoiser; of the kinds that the plan acts on, all must have a row.
+        modules: of the denoiser; all that stand in no other must have a row.
         name: of the format.
 
     Raises:
@@ -137,8 +137,8 @@ def one_mask(plan: Timetable, modules: Modules, name: str) -> list[int]:
         raise InputError(f"{name} has one row for all modules of {plan}: {why}")
     check_guided(plan, name)
     check_no_forecast(plan, name)
-    acted = [module for module, kind in modules.items() if kind in plan.kinds]
-    without = sorted(set(acted) - set(plan.modules))
+    outermost = {module for module in modules if not ancestors(module) & {*modules}}
+    without = sorted(outermost - {*plan.modules})
     if without:
         raise InputError(
             f"{name} has one row for all modules, and {plan} has none for {len(without)} of them, such "
