@@ -77,6 +77,7 @@ class Timetable(Plan):
         rising = all(a <= b for a, b in pairwise(self.log_snr))
         if not steps or not rising or any(level != level for level in self.log_snr):
             raise InputError(f"{self} has noise levels that do not rise from step to step")
+        _check_letters(self, "guidance", self.guidance, BRANCHES)
         for kind, name, letters in self.rows:
             stale = next(
                 (n for n, x in enumerate(fresh(letters, self.guidance)) if x != letters[n]), None
@@ -93,7 +94,6 @@ class Timetable(Plan):
             _check_letters(self, name, letters, LETTERS)
             if letters[0] != COMPUTE:
                 raise InputError(f"{self}: {name} reuses at its first step, before it computed any")
-        _check_letters(self, "guidance", self.guidance, BRANCHES)
         if _begun(self.guidance, self.directions) != self.guidance:
             raise InputError(f"{self} goes on with guidance before any step had both branches")
         names = set(self._letters)
