@@ -264,6 +264,10 @@ ROW = "#..#..#..#"
 def test_one_mask_for_all_modules_is_written_as_a_list(attnscope, written):
     written(alike("shapes", ROW, "resnet", "sampler"))
     code, out, err = attnscope("plan", "plan.json", "--to", "steps-mask", "--model", "shapes")
+    assert code == 2  # transformers compute at every step
+    assert "transformer" in err or "attentions" in err
+    written(alike("shapes", ROW, "resnet", "sampler", "transformer"))
+    code, out, err = attnscope("plan", "plan.json", "--to", "steps-mask", "--model", "shapes")
     assert (code, err) == (0, "")
     assert json.loads(out) == MASK
     assert out.count("\n") == 1

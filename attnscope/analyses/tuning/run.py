@@ -190,7 +190,7 @@ def _plans(
     refused: list[str] = []
     wanted: list[tuple[str, Budget]] = [(text, parse(text)) for text in settings.budgets]
     if settings.speedup is not None:
-        wanted = [(f"speedup>={settings.speedup:g}", parse("ssim>=0"))]
+        wanted = [(f"speedup>={settings.speedup:g}", Budget("ssim", 0.0))]
     for number, (text, budget) in enumerate(wanted):
         found: Schedule | None
         if settings.speedup is not None:

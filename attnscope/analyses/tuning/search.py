@@ -349,7 +349,8 @@ def moves(schedule: Schedule) -> Iterator[Move]:
     for step in {*guided[-1:], *guided[:1]}:
         for letter in (CONTINUED, DROPPED):
             other = _with(schedule.guidance, step, letter)
-            yield f"{letter} {step}", replace(schedule, guidance=other)
+            if GUIDED in other.partition(CONTINUED)[0] or CONTINUED not in other:
+                yield f"{letter} {step}", replace(schedule, guidance=other)
 
 
 def exceptions(schedule: Schedule, groups: Sequence[str]) -> Iterator[Move]:
