@@ -349,7 +349,7 @@ def moves(schedule: Schedule) -> Iterator[Move]:
     for step in {*guided[-1:], *guided[:1]}:
         for letter in (CONTINUED, DROPPED):
             other = _with(schedule.guidance, step, letter)
-            if GUIDED in other.partition(CONTINUED)[0] or CONTINUED not in other:
+            if _goes_on(other):
                 yield f"{letter} {step}", replace(schedule, guidance=other)
 
 
@@ -386,8 +386,13 @@ def shifts(schedule: Schedule) -> Iterator[Move]:
             turned = letters[: here + 1] + letter * (there - here - 1) + letters[there:]
             yield f"{letter} from {here + 1}", replace(schedule, letters=turned)
     swapped = schedule.guidance.translate(str.maketrans(CONTINUED + DROPPED, DROPPED + CONTINUED))
-    if swapped != schedule.guidance:
+    if swapped != schedule.guidance and _goes_on(swapped):
         yield "guidance", replace(schedule, guidance=swapped)
+
+
+def _goes_on(guidance: str) -> bool:
+    """Whether guidance is continued only where some step before had both branches."""
+    return CONTINUED not in guidance or GUIDED in guidance.partition(CONTINUED)[0]
 
 
 def uniform(steps: int, start: int, every: int, gate: int) -> Schedule:
