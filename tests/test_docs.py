@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "docs/findings.md", "docs/controls.md", "benchmarks/README.md",
+DOCUMENTS = ["README.md", "docs/faster.md", "docs/findings.md", "docs/controls.md", "benchmarks/README.md",
              "CONTRIBUTING.md", "docs/training/NOTES.md",
              *(f"attnscope/shapes/models/{name}/README.md"
                for name in ("shapes", "shapes-dit", "shapes-lcm"))]  # fmt: skip
@@ -279,7 +279,55 @@ def published(column):
     return lambda index: [float(read("benchmarks/published.csv")[column].iloc[index])]
 
 
+def ways(model):
+    """Every way of the proof of a model's plans, in the order of its CSV."""
+    return lambda index, cells: (model, read(FINDINGS(model, "tune-told"))["arm"].iloc[index])
+
+
+def way(*columns):
+    """Values of a way; of the baseline its speed is 1 by definition, and has no range."""
+
+    def values(key):
+        model, arm = key
+        wanted = columns[:1] if arm == "baseline" else columns
+        return [one(FINDINGS(model, "tune-told"), column, arm=arm) for column in wanted]
+
+    return values
+
+
+def ends(name):
+    return name, f"{name}_low", f"{name}_high"
+
+
+def stale(model, what, letter):
+    """Damage of one step, in parts of a million."""
+    group = "all" if what == "window" else float("nan")
+
+    def values(step):
+        table = read(FINDINGS(model, "tune-calibration"))
+        table = table[table["group"].isna() if group != group else table["group"] == group]
+        where = {"what": what, "letter": letter, "step": step, "length": 1}
+        for key, value in where.items():
+            table = table[table[key] == value]
+        assert len(table) == 1, where
+        return [1e6 * float(table["damage"].iloc[0])]
+
+    return values
+
+
 TABLES = [
+    *(Table("docs/faster.md", f"| `{model}` | ideal", ways(model), {
+        "ideal": way("ideal"), "measured (range)": way(*ends("speedup")), "SSIM to S": way("ssim"),
+        "all as asked": way("all"), "SSIM, plan less this": way(*ends("ssim_by")),
+        "all, plan less this": way(*ends("all_by")),
+    }) for model in ("shapes", "shapes-dit")),
+    Table("docs/findings.md", "| one step, at a log-SNR of |",
+          lambda index, cells: int(re.search(r"step (\d+)", cells[0]).group(1)), {
+        f"`{model}`, {name}": stale(model, what, letter)
+        for model in ("shapes", "shapes-dit")
+        for name, what, letter in (("repeated", "window", "."), ("forecast", "window", "~"),
+                                   ("no guidance", "guidance", "c"), ("continued", "guidance", "d"))
+    }),
     Table("docs/findings.md", "| the claim |", in_order(claims),
           {f"`{model}`": claimed(model) for model in MODELS}, label=2),
     Table("docs/findings.md", "| | all as asked ↑ | difference to S | SSIM", in_order(of_cross), {
