@@ -239,6 +239,7 @@ def true_size(model: str, runs: Path, to: Path) -> None:
 
 STUDIES = {
     "prove": prove,
+    "timed": timed,
     "modules": modules,
     "carry": carry,
     "repeat": repeat,
