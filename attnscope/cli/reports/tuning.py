@@ -109,7 +109,7 @@ def _shown(plans: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for row in plans.to_dict("records"):
         computed, guided = row["letters"].count("#"), row["guidance"].count("b")
-        steps = len(row["letters"])
+        steps, fresh = len(row["letters"]), str(row["fresh"] or "").count(";") + bool(row["fresh"])
         rows.append(
             {
                 "budget": row["budget"],
@@ -118,7 +118,8 @@ def _shown(plans: pd.DataFrame) -> pd.DataFrame:
                 "PSNR": f"{row['psnr']:.1f} ± {row['psnr_error']:.1f}",
                 "damage": f"{row['damage']:.2g}",
                 "predicted": f"{row['predicted']:.2g}",
-                "computed": f"{computed} of {steps}",
+                "computed": f"{computed} of {steps}"
+                + (f", {fresh} groups in all" if fresh else ""),
                 "guided": f"{guided} of {steps}",
                 "file": row["file"],
             }
