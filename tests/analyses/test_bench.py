@@ -385,12 +385,12 @@ def test_a_rival_is_a_file_that_nothing_else_names(tmp_path):
          "import sys\n"
          "from attnscope.analyses import bench\n"
          f"bench.__path__.insert(0, {str(tmp_path)!r})\n"
-         "from attnscope.cli.bench import _chosen_rivals, bench as command\n"
+         "from attnscope.cli.bench import chosen_rivals, bench as command\n"
          "from attnscope.errors import InputError\n"
          "assert 'torch' not in sys.modules and 'pandas' not in sys.modules\n"
-         "print([name for name, _ in _chosen_rivals('all')])\n"
+         "print([name for name, _ in chosen_rivals('all')])\n"
          "print(command.__annotations__['rivals'].__metadata__[0].help)\n"
-         "try:\n    _chosen_rivals('magic')\n"
+         "try:\n    chosen_rivals('magic')\n"
          "except InputError as error:\n    print(error)\n"],
         capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
