@@ -14,7 +14,7 @@ On a few prompts a full run is kept. Then
 
 Damage is |x' - x|² / |x|² of the latents, per image. Steps that are not part of a window are not
 computed again (:mod:`attnscope.analyses.tuning.replay`), so that all of this costs about as much as
-making the images twenty times, and thirty with every kind of module measured by itself.
+making the images forty times, and eighty with every kind of module measured by itself.
 """
 
 from __future__ import annotations
