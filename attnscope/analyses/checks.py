@@ -72,6 +72,7 @@ def check_plan(pipe: Any, plan: Plan, steps: int) -> None:
 
     number, levels = check_steps(pipe, steps), levels_ahead(pipe.scheduler, steps)
     waits = (UnknownLevelsError,) if waits_for_the_size(pipe.scheduler) else ()
+    told = levels if levels is not None and len(levels) == number else None
     with contextlib.suppress(*waits):  # until the run begins
-        made(plan, number, levels=levels)
+        made(plan, number, levels=told)
     Trace(pipe, plan=plan)

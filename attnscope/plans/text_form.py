@@ -49,7 +49,8 @@ class Combined(Plan):
         matters = {in_words(kind): [kind in p.kinds for p in self.plans] for kind in self.kinds}
         matters["guidance"] = [p.ever_drops() for p in self.plans]
         matters["the text"] = [p.ever_reads_null() for p in self.plans]
-        if len({plan.averages for plan in self.plans if plan.kinds}) > 1:
+        drops = any(plan.ever_drops() for plan in self.plans)
+        if drops and len({plan.averages for plan in self.plans if plan.kinds}) > 1:
             raise InputError(
                 f"{self} cannot be combined: some average what both branches stored, and some do not"
             )
