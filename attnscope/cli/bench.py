@@ -11,7 +11,7 @@ import typer
 
 from attnscope.analyses.bench.rivals import RIVALS
 from attnscope.cli import options as o
-from attnscope.cli.grouping import MODEL, SAMPLING, Group, grouped
+from attnscope.cli.grouping import MODEL, SAMPLING, grouped
 from attnscope.cli.reports.bench import document, report
 
 if TYPE_CHECKING:
@@ -160,12 +160,12 @@ def _check_options(
 
     if frontier and random_weights:
         raise InputError("--frontier judges images of trained weights: leave --random-weights out")
-    if not frontier and _given_of(batches):
+    if not frontier and batches.given():
         raise InputError(
             "--batch-size: for the images of --frontier only, where it changes nothing in the result; "
             "how many images at a time are timed is --batch"
         )
-    idle = [flag(name) for name in (*_given_of(shown), *_given_of(judged)) if name != "images"]
+    idle = [flag(name) for name in (*shown.given(), *judged.given()) if name != "images"]
     if idle and not frontier:
         raise InputError(f"{' and '.join(idle)}: for --frontier only, so add it")
     if not random_weights:
@@ -176,12 +176,6 @@ def _check_options(
         raise InputError("--random-weights has no autoencoder to leave out: leave --latents out")
     if output.allow_pickle:
         raise InputError("--random-weights loads no weights: leave --allow-pickle out")
-
-
-def _given_of(group: Group) -> list[str]:
-    """The options of a group that were not left as they are."""
-    left = type(group)()
-    return [name for name, value in vars(group).items() if value != getattr(left, name)]
 
 
 def _given(

@@ -72,6 +72,11 @@ class Group:
                 annotation=_under(cls.panel, hints[field.name]),
             )
 
+    def given(self) -> list[str]:
+        """The names of the options that were not left as they are."""
+        left = type(self)()
+        return [name for name, value in vars(self).items() if value != getattr(left, name)]
+
     @classmethod
     def _depth(cls, name: str) -> int:
         """How far down among the bases a field is said first."""

@@ -84,8 +84,8 @@ def tune(
     budgets = FRONTIER if wanted.frontier else () if wanted.speedup is not None else budgets
     budgets = tuple(dict.fromkeys(str(parse(text)) for text in budgets))
     idle = [
-        *_changed(judged),
-        *(name for name in _changed(wanted) if name in ("rivals", "repeats")),
+        *judged.given(),
+        *(name for name in wanted.given() if name in ("rivals", "repeats")),
     ]
     if idle and not wanted.prove:
         raise InputError(f"{' and '.join(map(flag, idle))}: for --prove only, so add it")
@@ -147,12 +147,6 @@ def tune(
     with quiet_libraries():
         runs = several.carry_out([job(way) for way in ways], output.out)
     several.tell(runs, output, report, document)
-
-
-def _changed(group: Group) -> list[str]:
-    """The options of a group that were not left as they are."""
-    left = type(group)()
-    return [name for name, value in vars(group).items() if value != getattr(left, name)]
 
 
 def _unseen(
