@@ -7,7 +7,7 @@ import torch
 import toys
 
 from attnscope import Trace
-from attnscope.analyses.tuning import budget, proof, replay, search
+from attnscope.analyses.tuning import budget, proof, replay, schedules, search
 from attnscope.analyses.tuning import calibration as calibrating
 from attnscope.analyses.tuning.calibration import Calibration, measured
 from attnscope.analyses.tuning.modules import (
@@ -152,12 +152,12 @@ def damages(tokenizer_folder):
 
 
 def test_dynamic_programming_finds_what_trying_all_finds(damages):
-    price = search.Price((1, 0.5), (0.1, 0.05))
+    price = schedules.Price((1, 0.5), (0.1, 0.05))
     rows = ["".join(rest) for rest in itertools.product("#.~", repeat=STEPS - 1)]
     guidance = "bbbbcc"
 
     def spent(letters, worth):
-        schedule = search.Schedule(letters, guidance)
+        schedule = schedules.Schedule(letters, guidance)
         return price.of(schedule) + worth * sum(damages._windows(schedule))
 
     whole = [
@@ -172,7 +172,7 @@ def test_dynamic_programming_finds_what_trying_all_finds(damages):
 
 
 def test_what_is_promising_is_dearer_the_better_it_is(damages):
-    price = search.Price((1, 0.5), (0.1, 0.05))
+    price = schedules.Price((1, 0.5), (0.1, 0.05))
     found = search.promising(damages, {(): price})
     assert len(found) > 5
     costs = [price.of(schedule) for schedule in found]
@@ -195,15 +195,15 @@ def test_families_leave_out_what_does_most_damage_for_what_it_saves():
 
 
 def test_moves_cost_less_and_shifts_the_same(damages):
-    price = search.Price((1, 0.5), (0.1, 0.05))
-    schedule = search.Schedule("##.#.~", "bbbccc")
-    for name, other in search.moves(schedule):
+    price = schedules.Price((1, 0.5), (0.1, 0.05))
+    schedule = schedules.Schedule("##.#.~", "bbbccc")
+    for name, other in schedules.moves(schedule):
         assert price.of(other) < price.of(schedule), name
-    schedule = search.Schedule("##.#.~", "b" * STEPS)
-    for name, other in search.shifts(schedule):
+    schedule = schedules.Schedule("##.#.~", "b" * STEPS)
+    for name, other in schedules.shifts(schedule):
         assert price.of(other) == pytest.approx(price.of(schedule)), name
         assert other != schedule
-    for name, other in search.exceptions(schedule, ["resnet down_blocks.0"]):
+    for name, other in schedules.exceptions(schedule, ["resnet down_blocks.0"]):
         ((group, letters),) = other.apart
         assert group == "resnet down_blocks.0"
         assert letters.count("#") == schedule.letters.count("#") - 1, name

@@ -112,3 +112,11 @@ def test_a_speed_is_reached_and_several_budgets_have_a_plan_each(attnscope, fold
     files = pd.read_csv(run / "plans.csv")["file"].tolist()
     assert set(files) <= {"plan-damage-0.5.json", "plan-damage-0.9.json"}
     assert all((run / name).exists() for name in files)
+
+
+def test_of_several_budgets_those_that_cannot_be_kept_are_told(attnscope, folder, four, tmp_path):
+    run = tmp_path / "run"
+    code, _, err = attnscope(*tune(folder, four, run, "--budget", "damage<=1e-30,damage<=0.9"))
+    assert code == 0
+    assert "no plan that saves anything keeps to damage<=1e-30" in err
+    assert pd.read_csv(run / "plans.csv")["budget"].tolist() == ["damage<=0.9"]

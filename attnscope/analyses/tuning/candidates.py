@@ -15,7 +15,8 @@ from torch import Tensor
 from attnscope.analyses.tuning.budget import Budget
 from attnscope.analyses.tuning.modules import Group, timetable
 from attnscope.analyses.tuning.replay import relative_error
-from attnscope.analyses.tuning.search import Damages, Schedule, as_row
+from attnscope.analyses.tuning.schedules import Schedule, as_row
+from attnscope.analyses.tuning.search import Damages
 from attnscope.cost.plans import cost_of
 from attnscope.errors import InputError
 from attnscope.hooks.trace import Trace

@@ -8,14 +8,8 @@ from math import isfinite
 
 from attnscope.analyses.tuning.budget import Budget
 from attnscope.analyses.tuning.candidates import Candidates
-from attnscope.analyses.tuning.search import (
-    Damages,
-    Move,
-    Schedule,
-    exceptions,
-    moves,
-    shifts,
-)
+from attnscope.analyses.tuning.schedules import Move, Schedule, exceptions, moves, shifts
+from attnscope.analyses.tuning.search import Damages
 
 _ROUNDS = 4
 _IN_VAIN = 6

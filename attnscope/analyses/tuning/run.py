@@ -21,7 +21,7 @@ from attnscope.runs.sampling import Sampling
 if TYPE_CHECKING:
     from attnscope.analyses.tuning.candidates import Candidates
     from attnscope.analyses.tuning.modules import Group
-    from attnscope.analyses.tuning.search import Price, Schedule
+    from attnscope.analyses.tuning.schedules import Price, Schedule
     from attnscope.cost.counts import Counts
     from attnscope.models.chosen import ChosenModel
 
@@ -124,7 +124,8 @@ def _found(
     from attnscope.analyses.tuning.candidates import Candidates, check_decodes
     from attnscope.analyses.tuning.modules import fine_groups, groups_of, outermost
     from attnscope.analyses.tuning.refinement import Search
-    from attnscope.analyses.tuning.search import Damages, families, family_name, promising
+    from attnscope.analyses.tuning.schedules import family_name
+    from attnscope.analyses.tuning.search import Damages, families, promising
     from attnscope.sites.denoiser import Denoiser
 
     pipe, options = chosen.pipe, chosen.described.options
@@ -206,9 +207,9 @@ def _plans(
         plan.write(run.path / name)
         rows.append({"budget": text, "file": name, **measured})
     if not rows:
-        raise InputError(
-            _not_kept(", ".join(settings.budgets), settings, candidates, budget, search)
-        )
+        raise InputError(refused[0])
+    for line in refused:
+        progress.say(line)
     return rows
 
 
@@ -234,7 +235,7 @@ def _uniform(
     run: Run, candidates: Candidates, price: Price, rows: Sequence[dict[str, Any]]
 ) -> None:
     """The best of the schedules that are set by hand and as fast as the fastest plan, if there is one."""
-    from attnscope.analyses.tuning.search import uniform
+    from attnscope.analyses.tuning.schedules import uniform
 
     steps = len(candidates.levels)
     speed = max(row["ideal"] for row in rows)
@@ -292,7 +293,7 @@ def _shares(counts: Counts, groups: Sequence[Group]) -> dict[str, float]:
 
 def _price(shares: dict[str, float], fresh: tuple[str, ...]) -> Price:
     """What steps cost by multiply-accumulates, some groups always computed."""
-    from attnscope.analyses.tuning.search import Price
+    from attnscope.analyses.tuning.schedules import Price
 
     left = 1 - sum(share for name, share in shares.items() if name not in fresh)
     return Price((1.0, 0.5), (left, left / 2))

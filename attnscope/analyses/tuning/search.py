@@ -12,7 +12,6 @@ The outcome is a list of promising plans, not of good ones: each of them is meas
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -22,71 +21,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from attnscope.analyses.tuning.calibration import LONGEST
+from attnscope.analyses.tuning.schedules import (
+    CONTINUED,
+    DROPPED,
+    GUIDED,
+    Price,
+    Schedule,
+    family_name,
+)
 from attnscope.plans.timetable import COMPUTE, FORECAST, REUSE
 
 _LEFT = (1 / 3, 1 / 10)
 """Of the damage of all modules, what families are to leave."""
 _PRICES = np.geomspace(1e-2, 3e4, 48)
 """Of damage as an amplitude, in steps that compute everything."""
-GUIDED, DROPPED, CONTINUED = "b", "c", "d"
-"""A step with both branches; the conditional one alone; the same along the last direction."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """What all modules share.
-
-    Args:
-        letters: a letter a step, of :mod:`attnscope.plans.timetable`.
-        guidance: a letter a step: :data:`GUIDED`, :data:`DROPPED` or :data:`CONTINUED`.
-        fresh: groups of modules that compute always, by name.
-        apart: groups of modules with letters of their own, by name.
-    """
-
-    letters: str
-    guidance: str
-    fresh: tuple[str, ...] = ()
-    apart: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def branches(self) -> str:
-        """The guidance letters of a timetable."""
-        return self.guidance.replace(CONTINUED, DROPPED)
-
-    @property
-    def directions(self) -> tuple[float, ...]:
-        """How much of the last guidance counts at every step."""
-        return tuple(float(letter == CONTINUED) for letter in self.guidance)
-
-    @property
-    def refreshes(self) -> list[int]:
-        """The steps that compute."""
-        return [step for step, letter in enumerate(self.letters) if letter == COMPUTE]
-
-
-def family_name(fresh: Sequence[str]) -> str:
-    """What the modules are called that some groups are no part of."""
-    return f"all but {', '.join(sorted(fresh))}" if fresh else "all"
-
-
-@dataclass(frozen=True)
-class Price:
-    """What a step costs, in parts of one that computes everything on both branches.
-
-    Args:
-        computed: with both branches and with one.
-        stale: the same of a step at which all modules are stale.
-    """
-
-    computed: tuple[float, float] = (1.0, 0.5)
-    stale: tuple[float, float] = (0.1, 0.05)
-
-    def of(self, schedule: Schedule) -> float:
-        """Of all steps of a schedule, groups apart left aside."""
-        return sum(
-            (self.computed if letter == COMPUTE else self.stale)[branch != GUIDED]
-            for letter, branch in zip(schedule.letters, schedule.guidance, strict=True)
-        )
 
 
 class Damages:
@@ -330,88 +278,3 @@ def _best(
                 if total < best.get(key, (np.inf, ""))[0]:
                     best[key] = total, row + COMPUTE
     return Schedule(ended[1], guidance, fresh)
-
-
-Move = tuple[str, Schedule]
-"""What is done to a schedule, in words, and what it is then."""
-
-
-def moves(schedule: Schedule) -> Iterator[Move]:
-    """Schedules that differ from one by little and cost less: a refresh or a guided step fewer."""
-    steps = len(schedule.letters)
-    for step in reversed(schedule.refreshes[1:]):
-        for letter in (FORECAST, REUSE):
-            yield (
-                f"{letter} {step}",
-                replace(schedule, letters=_with(schedule.letters, step, letter)),
-            )
-    guided = [step for step in range(steps) if schedule.guidance[step] == GUIDED]
-    for step in {*guided[-1:], *guided[:1]}:
-        for letter in (CONTINUED, DROPPED):
-            other = _with(schedule.guidance, step, letter)
-            if _goes_on(other):
-                yield f"{letter} {step}", replace(schedule, guidance=other)
-
-
-def exceptions(schedule: Schedule, groups: Sequence[str]) -> Iterator[Move]:
-    """Schedules in which modules of one group leave out a refresh of the others.
-
-    Args:
-        schedule: to begin with.
-        groups: by name.
-    """
-    apart = dict(schedule.apart)
-    for group in [name for name in groups if name not in schedule.fresh]:
-        own = apart.get(group, schedule.letters)
-        for step in [step for step in range(1, len(own)) if own[step] == COMPUTE]:
-            letters = _with(own, step, FORECAST if FORECAST in own[:step] else REUSE)
-            yield (
-                f"{group} {step}",
-                replace(schedule, apart=tuple(sorted((apart | {group: letters}).items()))),
-            )
-
-
-def shifts(schedule: Schedule) -> Iterator[Move]:
-    """Schedules of as many refreshes: one a step earlier or later, or a window done the other way."""
-    letters = schedule.letters
-    for step in schedule.refreshes[1:]:
-        for other in (step - 1, step + 1):
-            if 0 < other < len(letters) and letters[other] != COMPUTE:
-                moved = _with(_with(letters, step, letters[other]), other, COMPUTE)
-                yield f"{step} to {other}", replace(schedule, letters=moved)
-    at = [*schedule.refreshes, len(letters)]
-    for here, there in pairwise(at):
-        if there - here > 1:
-            letter = REUSE if letters[here + 1] == FORECAST else FORECAST
-            turned = letters[: here + 1] + letter * (there - here - 1) + letters[there:]
-            yield f"{letter} from {here + 1}", replace(schedule, letters=turned)
-    swapped = schedule.guidance.translate(str.maketrans(CONTINUED + DROPPED, DROPPED + CONTINUED))
-    if swapped != schedule.guidance and _goes_on(swapped):
-        yield "guidance", replace(schedule, guidance=swapped)
-
-
-def _goes_on(guidance: str) -> bool:
-    """Whether guidance is continued only where some step before had both branches."""
-    return CONTINUED not in guidance or GUIDED in guidance.partition(CONTINUED)[0]
-
-
-def uniform(steps: int, start: int, every: int, gate: int) -> Schedule:
-    """Everything to a step, then every few steps; guidance to a gate: what is set by hand."""
-    letters = "".join(
-        COMPUTE if step < start or (step - start) % every == 0 else REUSE for step in range(steps)
-    )
-    return Schedule(letters, GUIDED * gate + DROPPED * (steps - gate))
-
-
-def _with(row: str, step: int, letter: str) -> str:
-    return row[:step] + letter + row[step + 1 :]
-
-
-def as_row(schedule: Schedule) -> dict[str, Any]:
-    """A schedule as the cells of a table."""
-    return {
-        "letters": schedule.letters,
-        "guidance": schedule.guidance,
-        "fresh": ";".join(schedule.fresh),
-        "apart": ";".join(f"{name}={letters}" for name, letters in schedule.apart),
-    }
