@@ -38,8 +38,10 @@ BUDGETS = "ssim>=0.99,ssim>=0.985,ssim>=0.95"
 FOUND = f"tune --budget {BUDGETS} --most 24 --features reader"
 """The first of the plans is the one that everything else is about."""
 PROVEN = f"{FOUND} --prove 300 --repeats 7 --rivals deepcache,cache-dit,tgate+deepcache"
-CARRIED = "generate --compare --seed 1000 --limit 48 --steps 15,25,50 --schedulers dpm,euler,ddim"
-STABLE = "tune --budget ssim>=0.985 --most 24"
+CARRIED = "generate --compare --seed 1000 --limit 24 --steps 15,25,50 --schedulers dpm,euler,ddim"
+STABLE = "tune --budget ssim>=0.985 --most 12 --features none --prove 100 --repeats 3 --rivals none"
+AS_SLOW = {"shapes-dit": (2.2, "cache-dit")}
+"""Packages that keep nearer to S than the plans, being slower, and the ideal speed-up of a plan that is as slow."""
 SEEDS = (0, 1, 2)
 TRUE_SIZES = {"shapes": [("sd15", 256, 10)], "shapes-dit": [("pixart", 256, 10)]}
 """True architectures that a plan is carried onto: size in pixels and steps that a CPU has time for."""
@@ -187,20 +189,7 @@ def repeat(model: str, runs: Path, to: Path) -> None:
     rows = []
     for seed in SEEDS:
         out = runs / model / f"stable-{seed}"
-        arguments = [*shlex.split(STABLE), "--model", model, "--seed", str(seed), "--out", str(out)]
-        run(
-            [
-                *arguments,
-                "--prove",
-                "100",
-                "--repeats",
-                "3",
-                "--rivals",
-                "none",
-                "--features",
-                "none",
-            ]
-        )
+        run([*shlex.split(STABLE), "--model", model, "--seed", str(seed), "--out", str(out)])
         plans, arms = pd.read_csv(out / "plans.csv"), pd.read_csv(out / "proof" / "arms.csv")
         frontier = pd.read_csv(out / "proof" / "frontier.csv")
         own = frontier[frontier["arm"].str.contains("plan.json")].set_index("measure")
@@ -215,6 +204,19 @@ def repeat(model: str, runs: Path, to: Path) -> None:
             }
         )  # fmt: skip
     pd.DataFrame(rows).to_csv(to / "tune-stable.csv", index=False)
+
+
+def as_slow(model: str, runs: Path, to: Path) -> None:
+    """A plan no faster than a package that keeps nearer to S, against that package."""
+    if model not in AS_SLOW:
+        return
+    speedup, rival = AS_SLOW[model]
+    out = runs / model / "as-slow"
+    run(
+        ["tune", "--speedup", str(speedup), "--most", "16", "--prove", "300", "--repeats", "9",
+         "--rivals", rival, "--features", "reader", "--model", model, "--out", str(out)]
+    )  # fmt: skip
+    told(out).to_csv(to / "tune-as-slow.csv", index=False, float_format="%.6g")
 
 
 def true_size(model: str, runs: Path, to: Path) -> None:
@@ -242,6 +244,7 @@ STUDIES = {
     "timed": timed,
     "modules": modules,
     "carry": carry,
+    "as-slow": as_slow,
     "repeat": repeat,
     "true-size": true_size,
 }
