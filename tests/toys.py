@@ -23,6 +23,8 @@ from diffusers import (
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     StableVideoDiffusionPipeline,
@@ -310,6 +312,61 @@ def flux() -> FluxPipeline:
     return _quiet(pipe)
 
 
+def sd3(*, dual: bool = False) -> StableDiffusion3Pipeline:
+    """A Stable Diffusion 3 pipeline without text encoders; ``dual`` is 3.5's second attention."""
+    torch.manual_seed(0)
+    transformer = SD3Transformer2DModel(
+        sample_size=16,
+        patch_size=2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        caption_projection_dim=16,
+        pooled_projection_dim=32,
+        pos_embed_max_size=16,
+        dual_attention_layers=(0,) if dual else (),
+        qk_norm="rms_norm" if dual else None,
+    )
+    nothing = dict.fromkeys(
+        (
+            "text_encoder",
+            "tokenizer",
+            "text_encoder_2",
+            "tokenizer_2",
+            "text_encoder_3",
+            "tokenizer_3",
+        )
+    )
+    return _quiet(
+        StableDiffusion3Pipeline(
+            transformer=transformer,
+            vae=_vae(),
+            scheduler=FlowMatchEulerDiscreteScheduler(),
+            **nothing,
+        )
+    )
+
+
+def call_sd3(pipe: StableDiffusion3Pipeline, *, prompts: int = 2, **options) -> torch.Tensor:
+    """Latents of images of 9 tokens of text, guided."""
+    noise = torch.Generator().manual_seed(7)
+    states = torch.randn((2 * prompts, 9, 32), generator=noise).to(pipe.dtype)
+    pooled = torch.randn((2 * prompts, 32), generator=noise).to(pipe.dtype)
+    return pipe(
+        prompt_embeds=states[:prompts],
+        negative_prompt_embeds=states[prompts:],
+        pooled_prompt_embeds=pooled[:prompts],
+        negative_pooled_prompt_embeds=pooled[prompts:],
+        guidance_scale=5.0,
+        generator=torch.Generator().manual_seed(0),
+        output_type="latent",
+        **{"height": 32, "width": 32, "num_inference_steps": 3, **options},
+    ).images
+
+
 def latte_architecture() -> Architecture:
     """A Latte, which makes videos and takes the caches of diffusers."""
     config = {
@@ -365,17 +422,16 @@ def call_wan(pipe: WanPipeline, *, guidance: float = 5.0, steps: int = 4) -> tor
     ).frames
 
 
-def call_flux(pipe: FluxPipeline, *, steps: int = 12) -> torch.Tensor:
+def call_flux(pipe: FluxPipeline, *, steps: int = 12, **options) -> torch.Tensor:
     """Latents of two images."""
     noise = torch.Generator().manual_seed(7)
     return pipe(
-        prompt_embeds=torch.randn((2, 5, 32), generator=noise),
-        pooled_prompt_embeds=torch.randn((2, 32), generator=noise),
-        height=16,
-        width=16,
+        prompt_embeds=torch.randn((2, 5, 32), generator=noise).to(pipe.dtype),
+        pooled_prompt_embeds=torch.randn((2, 32), generator=noise).to(pipe.dtype),
         num_inference_steps=steps,
         output_type="latent",
         generator=torch.Generator().manual_seed(0),
+        **{"height": 16, "width": 16, **options},
     ).images
 
 
@@ -434,7 +490,7 @@ def call(pipe, *, prompts=1, per_prompt=1, guidance=5.0, steps=4, seed=0, **opti
     common |= {"guidance_scale": guidance, "num_images_per_prompt": per_prompt}
     if isinstance(pipe, (PixArtAlphaPipeline, PixArtSigmaPipeline)):
         embeds = torch.Generator().manual_seed(7)
-        states = torch.randn((2 * prompts, 8, 32), generator=embeds)
+        states = torch.randn((2 * prompts, 8, 32), generator=embeds).to(pipe.dtype)
         mask = torch.ones(2 * prompts, 8)
         return pipe(
             prompt_embeds=states[:prompts],

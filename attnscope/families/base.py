@@ -70,6 +70,8 @@ class Family:
     Text in it
         text_in_sequence: whether text stands in the sequence itself in every block, though some
             look at text elsewhere, too.
+        text_leads: whether text stands before the image in the sequence over which joint attention goes;
+            ``None`` where it is not known.
         keeps: the branch that T-GATE keeps, joint attention aside.
         null_text: which of its pipelines are known to encode "" as they encode a prompt, in words;
             ``None`` is none.
@@ -93,6 +95,7 @@ class Family:
     guidance: ClassVar[float] = 7.5
 
     text_in_sequence: ClassVar[bool] = False
+    text_leads: ClassVar[bool | None] = None
     keeps: ClassVar[Literal["uncond", "cond"]] = "uncond"
     null_text: ClassVar[str | None] = None
 

@@ -9,6 +9,7 @@ class Bria(Family):
     """The record of diffusers has their blocks the wrong way round."""
 
     denoisers = ("BriaTransformer2DModel", "BriaFiboTransformer2DModel")
+    text_leads = True
     streams = {
         "BriaTransformerBlock": TEXT_FIRST,
         "BriaSingleTransformerBlock": TEXT_FIRST,

@@ -10,4 +10,5 @@ class Chroma(Patched):
     """The record of diffusers lacks its blocks of two streams."""
 
     denoisers = ("ChromaTransformer2DModel",)
+    text_leads = True
     streams = {"ChromaTransformerBlock": TEXT_FIRST}

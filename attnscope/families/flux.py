@@ -20,6 +20,7 @@ class Flux(Patched):
     """The first, which also takes the text's pooled embedding."""
 
     denoisers = ("FluxTransformer2DModel",)
+    text_leads = True
     never_batched = Family.never_batched | {"img_ids", "txt_ids"}
 
     def inputs(self, denoiser: Any, on: CallSizes, noise: Noise) -> dict[str, Any]:
@@ -41,6 +42,7 @@ class Flux2(Patched):
     """The record of diffusers has its single blocks the wrong way round."""
 
     denoisers = ("Flux2Transformer2DModel",)
+    text_leads = True
     streams = {"Flux2SingleTransformerBlock": TEXT_FIRST}
 
 

@@ -26,6 +26,7 @@ from attnscope.plans.base import Baseline, Plan
 from attnscope.plans.trajectory import Trajectory
 from attnscope.sites.around import LATENTS, given_latents
 from attnscope.sites.denoiser import Denoiser
+from attnscope.sites.grids import Layout
 
 
 class DenoiserHook:
@@ -69,6 +70,7 @@ class DenoiserHook:
         self._null_text = NullText(pipe, denoiser) if plan.ever_reads_null() else None
         self._observers = tuple(observers)
         self._tells_branches = bool(observers) or plan != Baseline()
+        self._attends = any(observer.watches_attention for observer in observers)
         self._of_latents: tuple[Observer, ...] = ()
         self._trajectory: Trajectory | None = None
         self._prepared_samples: int | None = None
@@ -87,7 +89,7 @@ class DenoiserHook:
         )
         with contextlib.ExitStack() as undo:
             undo.enter_context(contexts_heard(self._denoiser, self._clock.enter_context))
-            if self._null_text is not None or self._plan.ever_drops():
+            if self._null_text is not None or self._plan.ever_drops() or self._attends:
                 undo.enter_context(latents_heard(self._pipe, self._hear_latents))
             control = getattr(self._pipe, "controlnet", None)
             if isinstance(control, nn.Module) and self._plan.ever_drops():
@@ -132,6 +134,8 @@ class DenoiserHook:
         moment = self._clock.moment
         if not run.steps_done and self._tells_branches:
             run.reading.see(moment.call, (args, kwargs))
+        if not run.steps_done and moment.call == 0 and self._attends:
+            run.layout, run.prepared = Layout.of(first, kwargs), self._prepared_samples
         if self._of_latents and moment.call == 0:
             self._given = first
         if self._plan == Baseline():

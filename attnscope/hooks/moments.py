@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from attnscope.hooks.callers import Owner
 from attnscope.hooks.encodings import TextsRead
+from attnscope.sites.grids import Layout
 
 _OTHER = {"cond": "uncond", "uncond": "cond", None: None}
 
@@ -51,7 +52,9 @@ class Denoising:
             caller's habits are not known.
         owner: the pipeline whose methods call the denoiser, or a loop by hand.
         reading: what the calls of the first step read, which tells branches apart where it can.
+        layout: what the first call of the denoiser told of text and image.
         samples: images or videos that are made; known after the first step.
+        prepared: as many as the pipeline prepared latents for; ``None`` if nobody listened to it.
         guided_steps: steps at which more than one guidance branch ran.
         returned: whether the pipeline came to its end.
     """
@@ -61,7 +64,9 @@ class Denoising:
     pair: tuple[str, str] | None = ("uncond", "cond")
     owner: Owner = field(default_factory=Owner, repr=False)
     reading: TextsRead = field(default_factory=TextsRead, repr=False)
+    layout: Layout = field(default_factory=lambda: Layout(()), repr=False)
     samples: int | None = None
+    prepared: int | None = None
     guided_steps: int = 0
     returned: bool = False
     _calls: list[tuple[str | None, int]] = field(default_factory=list, repr=False)

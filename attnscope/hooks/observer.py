@@ -16,6 +16,7 @@ import pandas as pd
 from torch import Tensor
 
 from attnscope.errors import InputError
+from attnscope.hooks.attending import Attention
 from attnscope.hooks.display import as_table
 from attnscope.hooks.moments import Denoising, Moment
 from attnscope.sites.attention import Site, matches, select_sites
@@ -30,12 +31,14 @@ class Observer(ABC):
     """Base of everything that can be put into ``Trace(observers=...)``.
 
     A ``Trace`` calls :meth:`engage` once, :meth:`start` and :meth:`finish` around every run,
-    :meth:`see` with every output of a site that it :meth:`wants`, and :meth:`end_step` after every
+    :meth:`see` with every output of a site that it :meth:`wants`, :meth:`attend` with what its attention
+    is made of if :attr:`watches_attention`, and :meth:`end_step` after every
     step if :attr:`watches_noise`, and :meth:`release` once at the end.
     """
 
     watches_sites = False
     watches_noise = False
+    watches_attention = False
     _engaged = False
 
     def engage(self, sites: Sequence[Site]) -> None:
@@ -59,6 +62,9 @@ class Observer(ABC):
 
     def see(self, site: Site, moment: Moment, output: Tensor) -> None:  # noqa: B027
         """A chosen site returned ``output``: ``[moment.rows * positions, ...]``, branch-major."""
+
+    def attend(self, site: Site, moment: Moment, attention: Attention) -> None:  # noqa: B027
+        """A chosen site is about to attend to text, and here is what by."""
 
     def end_step(  # noqa: B027
         self,

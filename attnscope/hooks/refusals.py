@@ -191,6 +191,19 @@ def check_compiled(denoiser: nn.Module) -> bool:
     return any(context is not None for context in contexts)
 
 
+def check_attends(attends: bool, compiled: bool) -> None:
+    """Refuse to look into attention that a compiler has made a graph of.
+
+    Raises:
+        InputError: it is compiled.
+    """
+    if attends and compiled:
+        raise InputError(
+            "what compiled attention attends to cannot be seen: watch the pipeline as it is before "
+            "torch.compile, or after denoiser.compile was undone by loading it anew"
+        )
+
+
 def _check_sites(plan: Plan, denoiser: Denoiser) -> None:
     name, sites = denoiser.class_name, denoiser.sites
     everything = (*sites, *denoiser.around)

@@ -19,6 +19,7 @@ from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
 from attnscope.hooks.apart import Given, Own, SelfAdding, Whole
+from attnscope.hooks.attending import Listening, check_heard
 from attnscope.hooks.moments import Moment
 from attnscope.hooks.observer import Observer
 from attnscope.kinds import ACTING
@@ -53,6 +54,9 @@ class Conductor(Protocol):
 
     def before(self, hook: SiteHook, module: nn.Module, given: Given) -> Any | None:
         """The output of a call that need not be computed, or ``None``."""
+
+    def listening(self, hook: SiteHook, module: nn.Module, given: Given) -> Listening | None:
+        """What is to hear the attention of a call that is computed; ``None`` if nothing is."""
 
     def after(self, hook: SiteHook, module: nn.Module, given: Given, result: Any) -> Any:
         """The output of a call that was computed."""
@@ -121,12 +125,22 @@ class SiteHook(ModelHook):  # type: ignore[misc]  # diffusers ships no types
             output = self._before(module, given)
             if output is not None:
                 return output
-            result = self.way.compute(module, self.fn_ref.original_forward, given)
+            result = self._computed(module, given)
             return self._after(module, given, result)
 
     @left_out_of_graphs
     def _before(self, module: nn.Module, given: Given) -> Any:
         return self.conductor.before(self, module, given)
+
+    def _computed(self, module: nn.Module, given: Given) -> Any:
+        forward = self.fn_ref.original_forward
+        listening = self.conductor.listening(self, module, given)
+        if listening is None:
+            return self.way.compute(module, forward, given)
+        with listening:
+            result = self.way.compute(module, forward, given)
+        check_heard(self.site, module, listening)
+        return result
 
     @left_out_of_graphs
     def _after(self, module: nn.Module, given: Given, result: Any) -> Any:

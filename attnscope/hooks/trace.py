@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from attnscope.hooks import refusals, shortfalls
 from attnscope.hooks.apart import Given, first_of, way_of
+from attnscope.hooks.attending import Listening, attention_of
 from attnscope.hooks.clock import Clock
 from attnscope.hooks.denoiser import DenoiserHook
 from attnscope.hooks.display import as_html, as_line
@@ -100,6 +101,8 @@ class Trace:
         )
         self._denoiser_hook = DenoiserHook(pipe, self._of, self.plan, self.observers, self._clock)
         self._compiled = refusals.check_compiled(self.denoiser)
+        self._attends = any(observer.watches_attention for observer in self.observers)
+        refusals.check_attends(self._attends, self._compiled)
         self._model_keeps = refusals.model_keeps(self._of)
         self._encodings = Encodings(pipe)
         self._hooks: list[SiteHook] = []
@@ -172,6 +175,30 @@ class Trace:
         output = hook.way.completed(module, own, given)
         self._show(hook, module, given, output)
         return output
+
+    def listening(self, hook: SiteHook, module: nn.Module, given: Given) -> Listening | None:
+        """What is to hear the attention of a call that is computed; ``None`` if nothing is."""
+        if not self._attends or self._clock.is_elsewhere or hook.site.kind not in KINDS:
+            return None
+        site = hook.site
+        if not hook.settled:
+            site = replace(site, kind=confirmed_kind(site, module, *given, None))
+        watching = [o for o in self.observers if o.watches_attention and o.wants(site)]
+        if not watching or site.kind == "self":
+            return None
+        moment, run = self._clock.moment, self._clock.run
+        assert run is not None, "a call of the pipeline's is of a run"
+        text = given[1].get("encoder_hidden_states")
+        length = run.layout.text if text is None else text.shape[1]
+
+        def heard(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> None:
+            made = attention_of(
+                query, key, mask, scale, site=site, family=self._of.family, text=length
+            )
+            for observer in watching:
+                observer.attend(site, moment, made)
+
+        return Listening(heard)
 
     def after(self, hook: SiteHook, module: nn.Module, given: Given, result: Any) -> Any:
         """Store what a module computed if the plan says so, and show it to observers."""

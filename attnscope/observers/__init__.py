@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from attnscope.lazy import lazily
 
 if TYPE_CHECKING:
+    from attnscope.observers.attention_maps import AttentionMaps as AttentionMaps
     from attnscope.observers.branches import BranchDistance as BranchDistance
     from attnscope.observers.captions import CaptionDistance as CaptionDistance
     from attnscope.observers.clean_images import CleanEstimates as CleanEstimates

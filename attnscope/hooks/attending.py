@@ -1,0 +1,143 @@
+"""Attention where it is computed: queries, keys and mask on their way into the kernel.
+
+Modules end in :func:`torch.nn.functional.scaled_dot_product_attention`, whichever processor they have.
+There, and only while a module runs that somebody listens to, what goes in is shown to observers, and a
+plan may weight words by the mask. The call itself stays what it was, so the kernel does, and the image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from attnscope.errors import InputError
+from attnscope.families.base import Family
+from attnscope.sites.attention import Site
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One call of attention to text, as its kernel gets it.
+
+    Args:
+        query: ``[batch, heads, queries, width]``.
+        key: ``[batch, heads, keys, width]``.
+        mask: that is added to the scores, or where they may be (bool), broadcast to
+            ``[batch, heads, queries, keys]``.
+        scale: of the scores.
+        image: the queries that are of the image.
+        text: the keys that are of the text.
+    """
+
+    query: Tensor
+    key: Tensor
+    mask: Tensor | None
+    scale: float
+    image: slice
+    text: slice
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether text and image are one sequence, so that the text looks at the image as well."""
+        return self.image != slice(0, self.query.shape[2])
+
+
+_KERNEL = torch._C._nn.scaled_dot_product_attention
+"""As torch has it, also where somebody has put something else in the place of its name."""
+Heard = Callable[[Tensor, Tensor, Tensor | None, float], Tensor | None]
+"""Takes query, key, mask and scale; returns the mask to use, or ``None`` for the one that there is."""
+
+
+class Listening(TorchFunctionMode):
+    """Hears the first attention that is computed in its block, in this thread.
+
+    Args:
+        heard: called with what goes in.
+    """
+
+    def __init__(self, heard: Heard) -> None:
+        super().__init__()
+        self.calls = 0
+        self._heard = heard
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Called by torch in the place of each of its functions."""
+        kwargs = kwargs or {}
+        if func is not _KERNEL:
+            return func(*args, **kwargs)
+        self.calls += 1
+        if self.calls > 1:  # image prompts, after the text (IP-Adapter)
+            return func(*args, **kwargs)
+        names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+        given = dict(zip(names, args, strict=False)) | kwargs
+        query, key = given["query"], given["key"]
+        if given.get("enable_gqa"):
+            key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+        scale = given.get("scale") or 1 / math.sqrt(query.shape[-1])
+        mask = self._heard(query, key, given.get("attn_mask"), float(scale))
+        return func(*args, **kwargs) if mask is None else func(**(given | {"attn_mask": mask}))
+
+
+def attention_of(
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | None,
+    scale: float,
+    *,
+    site: Site,
+    family: Family,
+    text: int | None,
+) -> Attention:
+    """What a kernel gets, with the ranges of image and text.
+
+    Args:
+        query: as of :class:`Attention`.
+        key: likewise.
+        mask: likewise.
+        scale: likewise.
+        site: whose attention it is.
+        family: of the denoiser.
+        text: tokens of the text in a joint sequence.
+
+    Raises:
+        InputError: where text stands in a joint sequence is not known.
+    """
+    queries, keys = query.shape[2], key.shape[2]
+    image, words = slice(0, queries), slice(0, keys)
+    if site.kind == "joint":
+        if family.text_leads is None or text is None or not 0 < text < keys or queries != keys:
+            raise InputError(
+                f"where the text stands in the sequence of {site.name} is not known for this model: "
+                "attention to words is known of cross-attention, and of joint attention in Stable "
+                "Diffusion 3, Flux and their like"
+            )
+        if family.text_leads:
+            image, words = slice(text, keys), slice(0, text)
+        else:
+            image, words = slice(0, keys - text), slice(keys - text, keys)
+    return Attention(query, key, mask, scale, image, words)
+
+
+def check_heard(site: Site, module: torch.nn.Module, listening: Listening) -> None:
+    """Refuse a module whose attention went another way.
+
+    Raises:
+        InputError: with how to have it go this way.
+    """
+    if listening.calls:
+        return
+    processor = type(getattr(module, "processor", module)).__name__
+    raise InputError(
+        f"{site.name} computes its attention by {processor}, not by torch's "
+        "scaled_dot_product_attention, so what it attends to cannot be seen: for this run, give the "
+        "denoiser diffusers' AttnProcessor2_0 by set_attn_processor, or call "
+        "set_attention_backend('native'), and leave attention slicing and xformers off"
+    )

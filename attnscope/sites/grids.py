@@ -1,0 +1,93 @@
+"""Where the tokens of a site lie in the image: from a count of tokens to rows and columns.
+
+The size comes from the latents that the denoiser was called on, never from a square root, so it holds
+for images of any shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from attnscope.errors import InputError
+
+
+class Grid(NamedTuple):
+    """How the image's tokens of a site are laid out.
+
+    Args:
+        frames: of a video; 1 for images.
+        height: rows of tokens.
+        width: columns of tokens.
+    """
+
+    frames: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a call of a denoiser tells of text and image.
+
+    Args:
+        shape: of the latents that it was given, ``[batch, ...]``.
+        text: tokens of the text that it was given; ``None`` if it was given none.
+        ids: where every token of the image stands, ``[tokens, axes]``, of models that are given
+            their latents as a sequence (Flux); rows and columns are the second and third axis.
+    """
+
+    shape: tuple[int, ...]
+    text: int | None = None
+    ids: Tensor | None = None
+
+    @classmethod
+    def of(cls, first: Any, kwargs: Mapping[str, Any]) -> Layout:
+        """That of a call.
+
+        Args:
+            first: the latents that the denoiser is called on.
+            kwargs: the call's keywords.
+        """
+        text = kwargs.get("encoder_hidden_states")
+        ids = kwargs.get("img_ids")
+        if isinstance(ids, Tensor) and ids.ndim == 3:  # a row a sample, all alike
+            ids = ids[0]
+        return cls(
+            tuple(getattr(first, "shape", ())),
+            text.shape[1] if isinstance(text, Tensor) and text.ndim == 3 else None,
+            ids if isinstance(ids, Tensor) else None,
+        )
+
+    def grid(self, tokens: int, site: str) -> Grid:
+        """How so many tokens of a sample, or of one of its frames, are laid out. Reads from the device.
+
+        U-Nets halve their latents from stage to stage, and round up; transformers take patches.
+
+        Args:
+            tokens: of the image at a site.
+            site: its name, for the error.
+
+        Raises:
+            InputError: no layout of the latents gives so many.
+        """
+        if self.ids is not None:
+            rows, columns = (int(self.ids[:, axis].max().item()) + 1 for axis in (1, 2))
+            if rows * columns == tokens:
+                return Grid(1, rows, columns)
+        elif len(self.shape) in (4, 5):
+            height, width = self.shape[-2:]
+            while True:
+                for frames in (1, *self.shape[1:-2]) if len(self.shape) == 5 else (1,):
+                    if tokens == frames * height * width:
+                        return Grid(frames, height, width)
+                if height * width == 1:
+                    break
+                height, width = -(-height // 2), -(-width // 2)
+        raise InputError(
+            f"how the {tokens} tokens of the image at {site} are laid out is not known: the denoiser "
+            f"was called on {list(self.shape)}"
+        )
