@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from attnscope.hooks.trace import Trace as Trace
     from attnscope.hooks.trace import disable as disable
     from attnscope.models.loading import load as load
+    from attnscope.observers.attention_maps import AttentionMaps as AttentionMaps
     from attnscope.observers.branches import BranchDistance as BranchDistance
     from attnscope.observers.captions import CaptionDistance as CaptionDistance
     from attnscope.observers.final import FinalDistance as FinalDistance
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from attnscope.plans.reuse import SelfReuseEarly as SelfReuseEarly
     from attnscope.plans.reuse import SelfReuseLate as SelfReuseLate
     from attnscope.plans.reuse import TGate as TGate
+    from attnscope.plans.reweight import Reweight as Reweight
     from attnscope.plans.text_form import Combined as Combined
     from attnscope.plans.trajectory import Trajectory as Trajectory
     from attnscope.sites.attention import Site as Site

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from attnscope.plans.reuse import SelfReuseEarly as SelfReuseEarly
     from attnscope.plans.reuse import SelfReuseLate as SelfReuseLate
     from attnscope.plans.reuse import TGate as TGate
+    from attnscope.plans.reweight import Reweight as Reweight
     from attnscope.plans.text_form import Combined as Combined
     from attnscope.plans.text_form import parse as parse
     from attnscope.plans.timetable import Timetable as Timetable

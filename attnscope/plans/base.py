@@ -134,6 +134,10 @@ class Plan:
         """What the conditional branch reads at a step: the prompt, or the encoding of ""."""
         return "prompt"
 
+    def weights(self, step: int) -> Mapping[str, float]:
+        """By what attention to words of the prompt is scaled at a step; no words leave it as it is."""
+        return {}
+
     def direction(self, step: int) -> float:
         """How much of the last guidance still counts at a step that keeps the conditional branch alone.
 
@@ -157,6 +161,16 @@ class Plan:
             InputError: the first answer is none.
         """
         return self._ever("text", TEXTS, ("null",))
+
+    def ever_weighs(self) -> bool:
+        """Whether attention to any word is scaled at any step."""
+        for step in range(_MOST_STEPS):
+            try:
+                if self.weights(step):
+                    return True
+            except LookupError:  # a table that ends here
+                return False
+        return False
 
     def _ever(self, method: str, choices: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
         """Whether a method gives one of the answers wanted, in whatever number of steps.
@@ -212,7 +226,10 @@ class Plan:
         name = next((name for name, kind in PLANS.items() if kind is type(self)), own)
         options = options_of(type(self))
         letters = [options[f.name].letter if f.name in options else f.name for f in fields(self)]
-        given = [getattr(self, f.name) for f in fields(self)]
+        given = [
+            options[f.name].write(getattr(self, f.name)) if f.name in options else getattr(self, f.name)
+            for f in fields(self)
+        ]
         values = ",".join(f"{letter}={value}" for letter, value in zip(letters, given, strict=True))
         return f"{name}:{values}" if values else name
 

@@ -66,6 +66,25 @@ class Option:
         """The option by its letter and the name of its field."""
         return name if self.letter == name else f"{self.letter} ({name})"
 
+    def read(self, text: str) -> Any:
+        """A value from its text form.
+
+        Raises:
+            InputError: it is none.
+        """
+        level = nats_of(text) if self.nats else None
+        if level is not None:
+            return level
+        if self.choices:
+            return text
+        if not re.fullmatch(r"-?[0-9]+", text):
+            raise InputError(f"{text!r} is no whole number")
+        return int(text)
+
+    def write(self, value: Any) -> str:
+        """The text form of a value."""
+        return str(value)
+
     def check(self, name: str, value: Any) -> None:
         """Refuse a value that it may not have.
 

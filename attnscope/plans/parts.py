@@ -87,6 +87,10 @@ class Within(Plan):
         """A part of the whole plan, placed."""
         return replace(self, plan=self.plan.placed(levels))
 
+    def weights(self, step: int) -> Mapping[str, float]:
+        """What the whole plan says."""
+        return self.plan.weights(step)
+
     def direction(self, step: int) -> float:
         """What the whole plan says."""
         return self.plan.direction(step)

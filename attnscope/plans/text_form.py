@@ -10,7 +10,13 @@ from typing import Any, ClassVar
 
 from attnscope.errors import InputError
 from attnscope.kinds import in_words
-from attnscope.plans import guidance, null_text, reuse, timetable  # they register what they hold
+from attnscope.plans import (  # they register what they hold
+    guidance,
+    null_text,
+    reuse,
+    reweight,
+    timetable,
+)
 from attnscope.plans.base import (
     PLANS,
     Action,
@@ -20,9 +26,9 @@ from attnscope.plans.base import (
     Text,
     check_kinds,
 )
-from attnscope.plans.options import Levels, nats_of, options_of
+from attnscope.plans.options import Levels, options_of
 
-__all__ = ["PLANS", "Combined", "guidance", "null_text", "parse", "reuse"]
+__all__ = ["PLANS", "Combined", "guidance", "null_text", "parse", "reuse", "reweight"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Combined(Plan):
             raise InputError("a combined plan needs two plans or more, as in 'cross-reuse:m=5+…'")
         matters = {in_words(kind): [kind in p.kinds for p in self.plans] for kind in self.kinds}
         matters["guidance"] = [p.ever_drops() for p in self.plans]
+        matters["attention to words"] = [p.ever_weighs() for p in self.plans]
         matters["the text"] = [p.ever_reads_null() for p in self.plans]
         drops = any(plan.ever_drops() for plan in self.plans)
         if drops and len({plan.averages for plan in self.plans if plan.kinds}) > 1:
@@ -102,6 +109,10 @@ class Combined(Plan):
     def direction(self, step: int) -> float:
         """How much of the last guidance counts: as any of the plans says."""
         return max(plan.direction(step) for plan in self.plans)
+
+    def weights(self, step: int) -> Mapping[str, float]:
+        """Of words: as any of the plans says."""
+        return {word: w for plan in self.plans for word, w in plan.weights(step).items()}
 
     def keeps(self, step: int) -> Kept:
         """Which guidance branches run at a step: fewer where any of the plans drops one."""
@@ -207,14 +218,11 @@ def _made(plan: str, values: str, text: str) -> Plan:
         name = names[key]
         if name in given:
             raise InputError(f"{key!r} is given twice in {text!r}")
-        level = nats_of(value) if options[name].nats else None
-        if level is None and not options[name].choices and not re.fullmatch(r"-?[0-9]+", value):
+        try:
+            given[name] = options[name].read(value)
+        except InputError as error:
             more = ": values are parted by commas, as in m=10,k=5" if "=" in value else ""
-            raise InputError(f"{part!r} in {text!r}: {value!r} is no whole number{more}")
-        if level is not None:
-            given[name] = level
-        else:
-            given[name] = value if options[name].choices else int(value)
+            raise InputError(f"{part!r} in {text!r}: {error}{more}") from error
     required = [field.name for field in fields(kind) if field.default is MISSING]
     missing = [options[name].named(name) for name in required if name not in given]
     if missing:
