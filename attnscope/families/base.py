@@ -26,6 +26,8 @@ class Stream(NamedTuple):
     place: int = 0
 
 
+NO_LIMIT = 10**6
+"""Positions from which on a tokenizer's length is none: transformers writes 1e30."""
 TEXT_FIRST = Stream(place=1)
 """Of a block that returns the text's stream, then the image's."""
 
@@ -45,6 +47,23 @@ class CallSizes:
     columns: int
     tokens: int
     frames: int = 1
+
+
+@dataclass(frozen=True)
+class TextKeys:
+    """A stretch of the text that a denoiser attends to: ``length`` positions one after another.
+
+    Args:
+        length: positions.
+        tokenizers: components of the pipeline whose text stands at them; that of several lies
+            side by side along the channels. With none there are zeros.
+        prompts: keyword of the pipeline's call that each of them reads; where it is not given it
+            is ``prompt``.
+    """
+
+    length: int
+    tokenizers: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
 
 
 class Family:
@@ -145,6 +164,43 @@ class Family:
                 where it has none.
         """
         return int(called.get("max_sequence_length", encoder.get("max_position_embeddings") or 77))
+
+    def text_keys(self, pipe: Any, called: Mapping[str, Any]) -> tuple[TextKeys, ...]:
+        """Which tokenizers read the text that a denoiser attends to, in the order of its positions.
+
+        The general rule is one tokenizer of CLIP's or T5's kind, which pads to the length of the
+        call or else to its own. Language models are given instructions around a prompt, which each
+        pipeline has of its own, so that nothing is guessed of them.
+
+        Args:
+            pipe: whose denoiser it is.
+            called: what the pipeline's call is given or takes by itself.
+
+        Raises:
+            InputError: it is not known.
+        """
+        name = only_tokenizer(pipe)
+        if not any(
+            k.__name__.startswith(("CLIP", "T5")) for k in type(getattr(pipe, name)).__mro__
+        ):
+            raise text_not_known(pipe, f"a {type(getattr(pipe, name)).__name__} of its own use")
+        return (one_tokenizer(pipe, name, called),)
+
+    def text_read(self, pipe: Any, prompt: str, tokenizer: Any, called: Mapping[str, Any]) -> str:
+        """What a tokenizer is given of a prompt: the pipeline may clean it or put learnt words in.
+
+        Args:
+            pipe: whose text it is.
+            prompt: as the pipeline is called with it.
+            tokenizer: that reads it.
+            called: what the pipeline's call is given or takes by itself.
+        """
+        if hasattr(pipe, "_text_preprocessing"):
+            clean = bool(called.get("clean_caption", False))
+            prompt = str(pipe._text_preprocessing(prompt, clean_caption=clean)[0])
+        if hasattr(pipe, "maybe_convert_prompt"):
+            prompt = str(pipe.maybe_convert_prompt(prompt, tokenizer))
+        return prompt
 
     def frames(
         self, called: Mapping[str, Any], config: Mapping[str, Any], vae: Mapping[str, Any]
@@ -276,6 +332,56 @@ def stream_of_block(kind: type[Any]) -> Stream | None:
 def never_batched() -> frozenset[str]:
     """Arguments of a call whose first dimension is not the batch, in any family."""
     return _ANY.never_batched.union(*(family.never_batched for family in _FAMILIES))
+
+
+def one_tokenizer(
+    pipe: Any, name: str, called: Mapping[str, Any], prompt: str = "prompt"
+) -> TextKeys:
+    """The positions of one tokenizer, padded to the length of the call or else to its own.
+
+    Args:
+        pipe: whose component it is.
+        name: of the component.
+        called: what the pipeline's call is given or takes by itself.
+        prompt: keyword of the pipeline's call that it reads.
+
+    Raises:
+        InputError: neither of them has a length.
+    """
+    own = int(getattr(pipe, name).model_max_length)
+    length = called.get("max_sequence_length") or own
+    if length >= NO_LIMIT:
+        raise text_not_known(pipe, f"a {name} without a longest text: give `max_sequence_length`")
+    return TextKeys(int(length), (name,), (prompt,))
+
+
+def only_tokenizer(pipe: Any) -> str:
+    """The name of a pipeline's tokenizer.
+
+    Raises:
+        InputError: it has none, or several, of which this family does not say what they read.
+    """
+    parts = getattr(pipe, "components", {})
+    names = [
+        name for name, part in parts.items() if name.startswith("tokenizer") and part is not None
+    ]
+    if len(names) != 1:
+        raise text_not_known(pipe, " and ".join(names) or "no tokenizer")
+    return names[0]
+
+
+def text_not_known(pipe: Any, has: str) -> InputError:
+    """The error of a pipeline of which it is not known what text its denoiser attends to.
+
+    Args:
+        pipe: the pipeline.
+        has: its tokenizers, in words.
+    """
+    return InputError(
+        f"which words {type(pipe).__name__} has at which positions of its text is not known here "
+        f"(it has {has}): name the positions themselves with "
+        "attnscope.models.text_tokens.positions_only(length)"
+    )
 
 
 def inputs_not_known(what: str, more: str = "") -> InputError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attnscope.families.base import TEXT_FIRST, CallSizes, Family, Noise
+from attnscope.families.base import TEXT_FIRST, CallSizes, Family, Noise, TextKeys, one_tokenizer
 
 
 class Patched(Family):
@@ -22,6 +22,10 @@ class Flux(Patched):
     denoisers = ("FluxTransformer2DModel",)
     text_leads = True
     never_batched = Family.never_batched | {"img_ids", "txt_ids"}
+
+    def text_keys(self, pipe: Any, called: Mapping[str, Any]) -> tuple[TextKeys, ...]:
+        """That of T5; of CLIP's text only the pooled embedding is taken."""
+        return (one_tokenizer(pipe, "tokenizer_2", called, "prompt_2"),)
 
     def inputs(self, denoiser: Any, on: CallSizes, noise: Noise) -> dict[str, Any]:
         """Patches, text, its pooled embedding, where both stand, and an embedded guidance scale."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attnscope.families.base import CallSizes, Family, Noise
+from attnscope.families.base import CallSizes, Family, Noise, TextKeys
 
 
 class Latte(Family):
@@ -17,6 +17,10 @@ class Latte(Family):
     def tokens(self, called: Mapping[str, Any], encoder: Mapping[str, Any]) -> int:
         """What stands in the middle of its pipeline."""
         return 120
+
+    def text_keys(self, pipe: Any, called: Mapping[str, Any]) -> tuple[TextKeys, ...]:
+        """As long as :meth:`tokens`, whatever its tokenizer takes."""
+        return super().text_keys(pipe, {**called, "max_sequence_length": self.tokens({}, {})})
 
     def frames_allowed(self, config: Mapping[str, Any]) -> tuple[int, ...] | None:
         """One, or what it has embeddings for."""

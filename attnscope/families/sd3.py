@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attnscope.families.base import CallSizes, Family, Noise
+from attnscope.families.base import CallSizes, Family, Noise, TextKeys
 
 
 class StableDiffusion3(Family):
@@ -17,6 +17,16 @@ class StableDiffusion3(Family):
     def tokens(self, called: Mapping[str, Any], encoder: Mapping[str, Any]) -> int:
         """Those of CLIP and those of T5."""
         return super().tokens({}, encoder) + int(called.get("max_sequence_length", 256))
+
+    def text_keys(self, pipe: Any, called: Mapping[str, Any]) -> tuple[TextKeys, ...]:
+        """Both of CLIP side by side, then T5, in whose place are zeros where it was left out."""
+        clip = TextKeys(
+            int(pipe.tokenizer_max_length), ("tokenizer", "tokenizer_2"), ("prompt", "prompt_2")
+        )
+        length = int(called["max_sequence_length"])
+        if pipe.text_encoder_3 is None:
+            return clip, TextKeys(length)
+        return clip, TextKeys(length, ("tokenizer_3",), ("prompt_3",))
 
     def inputs(self, denoiser: Any, on: CallSizes, noise: Noise) -> dict[str, Any]:
         """Latents, text, and the text's pooled embedding."""

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attnscope.families.base import CallSizes, Family, Noise, inputs_not_known
+from attnscope.families.base import (
+    CallSizes,
+    Family,
+    Noise,
+    TextKeys,
+    inputs_not_known,
+    one_tokenizer,
+    only_tokenizer,
+)
 
 _CONDITIONING = {
     "addition_embed_type": (None, "text", "text_time"),
@@ -51,6 +59,15 @@ class UNet(Family):
         if config.time_cond_proj_dim:
             made["timestep_cond"] = noise(config.time_cond_proj_dim)
         return made
+
+    def text_keys(self, pipe: Any, called: Mapping[str, Any]) -> tuple[TextKeys, ...]:
+        """That of CLIP; in XL those of both side by side, and of its refiner the second's alone."""
+        parts = getattr(pipe, "components", {})
+        names = ("tokenizer", "tokenizer_2")
+        if all(parts.get(name) is not None for name in names):
+            length = int(pipe.tokenizer.model_max_length)
+            return (TextKeys(length, names, ("prompt", "prompt_2")),)
+        return (one_tokenizer(pipe, only_tokenizer(pipe), called),)
 
     def pipeline(self, denoiser: Any, parts: Mapping[str, Any], levels: int) -> Any:
         """That of Stable Diffusion, or of XL where the denoiser takes the image's size."""

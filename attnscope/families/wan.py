@@ -21,6 +21,12 @@ class Wan(Family):
         shrunk = vae.get("scale_factor_temporal") or 4
         return int((called.get("num_frames", 81) - 1) // shrunk + 1)
 
+    def text_read(self, pipe: Any, prompt: str, tokenizer: Any, called: Mapping[str, Any]) -> str:
+        """With HTML and spaces put right, by a function beside its pipelines."""
+        from diffusers.pipelines.wan.pipeline_wan import prompt_clean
+
+        return str(prompt_clean(prompt))
+
     def inputs(self, denoiser: Any, on: CallSizes, noise: Noise) -> dict[str, Any]:
         """Latents of all frames, and text."""
         return {

@@ -17,12 +17,12 @@ from typing import Any
 
 from attnscope.errors import InputError
 from attnscope.families import CallSizes, Family, denoiser_named
+from attnscope.families.base import NO_LIMIT
 from attnscope.models import hub
 from attnscope.models.image_sizes import check_multiple, square
 from attnscope.models.names import MODELS, Model, describe, part_folder
 
 _FILE = Path(__file__).with_suffix(".json")
-_NO_LIMIT = 10**6  # transformers writes 1e30 where a tokenizer has none
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def _read(
 def _text_encoder(model: str, text: Callable[[str], str]) -> dict[str, Any]:
     """The configuration of the text encoder; one without a longest text, as T5, has the tokenizer's."""
     longest = _optional(model, "tokenizer/tokenizer_config.json", text).get("model_max_length")
-    bounded = isinstance(longest, int) and longest < _NO_LIMIT
+    bounded = isinstance(longest, int) and longest < NO_LIMIT
     limit = {"max_position_embeddings": longest} if bounded else {}
     return limit | _optional(model, "text_encoder/config.json", text)
 
