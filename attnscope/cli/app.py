@@ -27,6 +27,11 @@ class _All(Commands):
             "--attention self --gates 5,10 --intervals 3,5 --seeds 0,1,2",
         ),
         Listed(
+            "maps",
+            "Show where in the image every word is attended to, step by step, and how much.",
+            '"a large red circle left of a small blue star on a beige background"',
+        ),
+        Listed(
             "generate",
             "Make images, by T-GATE or another plan, and say what was computed, reused and gained.",
             '"a large blue star" --tgate m=10,k=5 --compare',

@@ -367,7 +367,7 @@ def only_tokenizer(pipe: Any) -> str:
     ]
     if len(names) != 1:
         raise text_not_known(pipe, " and ".join(names) or "no tokenizer")
-    return names[0]
+    return str(names[0])
 
 
 def text_not_known(pipe: Any, has: str) -> InputError:

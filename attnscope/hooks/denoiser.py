@@ -70,7 +70,7 @@ class DenoiserHook:
         self._null_text = NullText(pipe, denoiser) if plan.ever_reads_null() else None
         self._observers = tuple(observers)
         self._tells_branches = bool(observers) or plan != Baseline()
-        self._attends = any(observer.watches_attention for observer in observers)
+        self._attends = plan.ever_weighs() or any(o.watches_attention for o in observers)
         self._of_latents: tuple[Observer, ...] = ()
         self._trajectory: Trajectory | None = None
         self._prepared_samples: int | None = None

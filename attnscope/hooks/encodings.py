@@ -103,6 +103,8 @@ class Encodings:
         self._pipe = pipe
         self._heard: list[tuple[Tensor | None, Tensor | None]] = []
         self._last: tuple[Tensor | None, Tensor | None] = (None, None)
+        self.asked: dict[str, Any] = {}
+        """What it was last called with, by name."""
 
     def collected(self) -> TextsRead:
         """For the run that begins: what was encoded last, which may serve several runs."""
@@ -126,12 +128,16 @@ class Encodings:
         finally:
             self._heard.clear()
             self._last = (None, None)
+            self.asked = {}
 
     def _heard_by(
         self, original: Callable[..., Any], places: tuple[int, int]
     ) -> Callable[..., Any]:
+        signature = inspect.signature(original)
+
         @functools.wraps(original)
         def encode_prompt(*args: Any, **kwargs: Any) -> Any:
+            self.asked = dict(signature.bind(*args, **kwargs).arguments)
             encoded = original(*args, **kwargs)
             if isinstance(encoded, tuple) and len(encoded) > max(places):
                 cond, uncond = (_tensor(encoded[place]) for place in places)

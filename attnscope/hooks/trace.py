@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from attnscope.hooks.encodings import Encodings
 from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import Observer, as_observers
 from attnscope.hooks.site import SiteHook, counted, forget_child_registries, hooked
+from attnscope.hooks.weighting import Weighting
 from attnscope.kinds import KINDS
 from attnscope.models.schedulers import first_step, levels_of
 from attnscope.plans.base import Action, Baseline, Plan
@@ -101,12 +102,14 @@ class Trace:
         )
         self._denoiser_hook = DenoiserHook(pipe, self._of, self.plan, self.observers, self._clock)
         self._compiled = refusals.check_compiled(self.denoiser)
-        self._attends = any(observer.watches_attention for observer in self.observers)
+        self._weighs = self.plan.ever_weighs()
+        self._attends = self._weighs or any(o.watches_attention for o in self.observers)
         refusals.check_attends(self._attends, self._compiled)
         self._model_keeps = refusals.model_keeps(self._of)
         self._encodings = Encodings(pipe)
         self._hooks: list[SiteHook] = []
         self._trajectory: Trajectory | None = None
+        self._weighting: Weighting | None = None
         self._undo = contextlib.ExitStack()
         self._entered = self._failed = False
 
@@ -183,22 +186,35 @@ class Trace:
         site = hook.site
         if not hook.settled:
             site = replace(site, kind=confirmed_kind(site, module, *given, None))
-        watching = [o for o in self.observers if o.watches_attention and o.wants(site)]
-        if not watching or site.kind == "self":
-            return None
         moment, run = self._clock.moment, self._clock.run
+        watching = [o for o in self.observers if o.watches_attention and o.wants(site)]
         assert run is not None, "a call of the pipeline's is of a run"
+        weights = self._weights(moment.step)
+        weights = {} if site.kind == "self" else weights
+        if not (watching or weights):
+            return None
         text = given[1].get("encoder_hidden_states")
         length = run.layout.text if text is None else text.shape[1]
 
-        def heard(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> None:
+        def heard(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor | None:
             made = attention_of(
                 query, key, mask, scale, site=site, family=self._of.family, text=length
             )
+            changed = None
+            if weights and self._weighting is not None:
+                changed = self._weighting.mask(made, moment, weights)
             for observer in watching:
-                observer.attend(site, moment, made)
+                observer.attend(
+                    site, moment, made if changed is None else replace(made, mask=changed)
+                )
+            return changed
 
         return Listening(heard)
+
+    def _weights(self, step: int) -> Mapping[str, float]:
+        """By what the plan scales attention to words at a step."""
+        carried_out = self._trajectory
+        return {} if carried_out is None or not self._weighs else carried_out.plan.weights(step)
 
     def after(self, hook: SiteHook, module: nn.Module, given: Given, result: Any) -> Any:
         """Store what a module computed if the plan says so, and show it to observers."""
@@ -231,6 +247,7 @@ class Trace:
 
     def _start(self, run: Denoising) -> None:
         run.reading = self._encodings.collected()
+        self._weighting = Weighting(self.pipe, run, self._encodings.asked) if self._weighs else None
         self._compiled = refusals.check_run(self.plan, self.pipe, self._of)
         levels, before = self._levels(run), self._trajectory
         if before is None or (before.steps, before.levels) != (run.steps, levels):

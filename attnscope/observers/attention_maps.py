@@ -15,7 +15,8 @@ from attnscope.hooks.attending import Attention
 from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import SiteObserver
 from attnscope.kinds import Kind
-from attnscope.observers.map_sums import Each, Maps, MapSums
+from attnscope.observers.map_sums import Each, MapSums
+from attnscope.observers.named_maps import Maps
 from attnscope.observers.probabilities import reduced
 from attnscope.observers.rows import SITE_COLUMNS, joined, labelled, tidy
 from attnscope.sites.attention import Site
@@ -30,8 +31,8 @@ class AnyWord(Protocol):
     """What is asked of a word; :class:`attnscope.models.text_tokens.Word` is one."""
 
     @property
-    def text(self) -> str:
-        """How it is written."""
+    def name(self) -> str:
+        """What tells it from the others of the prompt."""
 
     @property
     def positions(self) -> tuple[int, ...]:
@@ -194,7 +195,7 @@ class AttentionMaps(SiteObserver):
                     there = [at for at in word.positions if at < tokens]
                     if len(there) < len(word.positions):
                         raise InputError(
-                            f"the word {word.text!r} stands at {word.positions}, and the text has "
+                            f"the word {word.name!r} stands at {word.positions}, and the text has "
                             f"{tokens} tokens: it is not of this prompt or of this model"
                         )
                     made[row - rows.start, place, there] = 1
@@ -231,7 +232,7 @@ class AttentionMaps(SiteObserver):
             if self.words is None:
                 return tuple(str(place) for place in range(words))
             own = self.words[sample // (samples // len(self.words))]
-            return tuple(word.text for word in own)
+            return tuple(word.name for word in own)
 
         return names
 

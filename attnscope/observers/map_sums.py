@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from attnscope.hooks.moments import Denoising, Moment
+from attnscope.observers.named_maps import Maps
 
 Each = Literal["model", "site", "head"]
 """What has maps of its own."""
-
-
-@dataclass(frozen=True)
-class Maps:
-    """Maps of the words of every sample of a run.
-
-    Args:
-        values: float32 ``[sample, step, word, height, width]``; before ``word`` come ``site`` and ``head``
-            where each has its own, and after it ``frame`` for videos. NaN where a plan left all attention
-            of a step out, and where a sample has fewer words than another.
-        axes: their names.
-        steps: the first step of each that was averaged, ``[step]``.
-        sites: names, ``[site]``; empty where sites are averaged.
-        words: of every sample, ``[sample][word]``.
-    """
-
-    values: NDArray[np.float32]
-    axes: tuple[str, ...]
-    steps: tuple[int, ...]
-    sites: tuple[str, ...]
-    words: tuple[tuple[str, ...], ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of the maps in bytes."""
-        return int(self.values.nbytes)
 
 
 class _Key(NamedTuple):

@@ -227,7 +227,9 @@ class Plan:
         options = options_of(type(self))
         letters = [options[f.name].letter if f.name in options else f.name for f in fields(self)]
         given = [
-            options[f.name].write(getattr(self, f.name)) if f.name in options else getattr(self, f.name)
+            options[f.name].write(getattr(self, f.name))
+            if f.name in options
+            else getattr(self, f.name)
             for f in fields(self)
         ]
         values = ",".join(f"{letter}={value}" for letter, value in zip(letters, given, strict=True))

@@ -35,6 +35,12 @@ from attnscope.plots.curves import (
 from attnscope.plots.images import (
     image_grid,
 )
+from attnscope.plots.maps import (
+    ADDED_WORDS,
+    attention_entropy,
+    head_map,
+    word_maps,
+)
 from attnscope.plots.schedule import (
     ACTION_COLORS,
     plan,
@@ -64,6 +70,7 @@ from attnscope.sites.names import short_site
 
 __all__ = [
     "ACTION_COLORS",
+    "ADDED_WORDS",
     "BRANCH_COLORS",
     "COLUMN_WIDTH",
     "CURVE_COLORS",
@@ -75,6 +82,7 @@ __all__ = [
     "TRAJECTORY_COLORS",
     "TRAJECTORY_MARKERS",
     "arm_looks",
+    "attention_entropy",
     "by_arm",
     "by_gate",
     "candidates",
@@ -85,6 +93,7 @@ __all__ = [
     "cost_attribution",
     "cost_scaling",
     "frontier",
+    "head_map",
     "image_grid",
     "legend_above",
     "letter",
@@ -98,5 +107,6 @@ __all__ = [
     "stale_modules",
     "staleness",
     "time_breakdown",
+    "word_maps",
     "wrapped",
 ]

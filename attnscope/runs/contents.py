@@ -45,6 +45,7 @@ CONTENTS: dict[str, Contents] = {
     ),
     "cost paper": Contents("paper", figures="."),
     "generate": Contents("images", ("prompts", "calls", "times")),
+    "maps": Contents("attention", ("prompts", "words", "pictures", "distances")),
     "tune": Contents("plans", ("prompts", "calibration", "candidates"), on_request=("proof",)),
 }
 """By command."""

@@ -22,7 +22,7 @@ WIDE = {"height": 32, "width": 48}
 
 @dataclass(frozen=True)
 class Word:
-    text: str
+    name: str
     positions: tuple[int, ...]
 
 

@@ -1,0 +1,259 @@
+"""A run of ``attnscope maps``: maps of every prompt as a file, and numbers about them as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from attnscope.analyses.maps.words import Group, groups_of
+from attnscope.analyses.opening import open_for, scheduler_of
+from attnscope.errors import InputError
+from attnscope.files import write_whole
+from attnscope.models.calling import frames
+from attnscope.models.schedulers import levels_of
+from attnscope.observers import named_maps
+from attnscope.plans.text_form import parse
+from attnscope.runs.batches import in_batches
+from attnscope.runs.folder import Run
+from attnscope.runs.progress import SILENT, Kept, Progress
+from attnscope.runs.prompts import Prompt, table_of
+from attnscope.runs.sampling import Sampling
+from attnscope.tables import concatenate
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from attnscope.models.chosen import ChosenModel
+    from attnscope.observers.clean_images import CleanEstimates
+
+_PARTS = {"pictures": ("frame",), "distances": ("branch", "site")}
+"""Tables that grow with every batch, beside the main one, and what tells their rows apart."""
+FINAL = -1
+"""Stands for the step of the finished image in the table ``pictures``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapsSettings(Sampling):
+    """What decides the maps, besides how images are sampled.
+
+    Args:
+        captions: where they come from.
+        prompts_digest: of the captions.
+        plan: that is carried out, in its text form.
+        words: and phrases that have maps; ``None`` is every word.
+        looked_at: 0-based steps; ``None`` is all.
+        sites: pattern of site names, or ``None`` for all.
+        heads: whether every site and head has maps of its own.
+    """
+
+    captions: str
+    prompts_digest: str
+    plan: str
+    words: tuple[str, ...] | None
+    looked_at: tuple[int, ...] | None
+    sites: str | None
+    heads: bool
+
+
+def carry_out(
+    path: Path,
+    chosen: ChosenModel,
+    settings: MapsSettings,
+    prompts: Sequence[Prompt],
+    given: Sequence[Any],
+    *,
+    batch_size: int | None = None,
+    progress: Progress = SILENT,
+) -> Run:
+    """Watch where prompts of a run are attended to, as far as that is not there yet.
+
+    Args:
+        path: the run directory; it is made with the first batch.
+        chosen: the model, which is loaded if something is to be made.
+        settings: of the run.
+        prompts: one per image.
+        given: what the pipeline is given for each.
+        batch_size: images made at once; ``None`` fits it to the model and the device.
+        progress: told how far it is, and what the maps will take.
+
+    Returns:
+        The run, with the tables ``prompts``, ``words``, ``pictures``, ``distances`` and ``attention``,
+        and a file of maps a prompt.
+
+    Raises:
+        InputError: the directory holds another run, the model has no attention to text, or a word is not
+            in a prompt.
+    """
+    from attnscope.analyses.checks import check_plan, check_sites, check_steps
+    from attnscope.observers.attention_maps import TEXT_KINDS
+
+    if Run.check(path, "maps", settings) and Run(path).has_table("attention"):
+        return Run(path)
+    pipe = chosen.pipe
+    check_sites(pipe, TEXT_KINDS, settings.sites)
+    check_plan(pipe, parse(settings.plan), settings.steps)
+    steps = check_steps(pipe, settings.steps)
+    if beyond := [step for step in settings.looked_at or () if not 0 <= step < steps]:
+        raise InputError(f"steps {beyond} are not of this run: choose 0 to {steps - 1}")
+    groups = [groups_of(pipe, prompt.text, settings.words) for prompt in prompts]
+    kept = open_for(
+        "maps", path, settings, chosen, prompts, batch_size, progress, table="attention",
+        about=scheduler_of(chosen),
+    )  # fmt: skip
+    done = Run(path).read_parts("attention") if (path / "run.json").exists() else []
+    with kept.stretch(f"{chosen.name}: maps", len(prompts)):
+        attention = _watched(
+            kept, pipe, settings, list(zip(prompts, given, groups, strict=True)), done, steps,
+            chosen.described.options,
+        )  # fmt: skip
+    run = kept.run
+    run.write_table("prompts", table_of(prompts))
+    run.write_table("words", _words(prompts, groups))
+    for name, keys in _PARTS.items():  # a batch that was cut short may have left its twice
+        table = concatenate(run.read_parts(name))
+        run.finish_table(name, table.drop_duplicates(["prompt_id", "step", *keys], keep="last"))
+    run.finish_table("attention", attention)
+    return run
+
+
+_Asked = tuple[Prompt, Any, tuple[Group, ...]]
+
+
+def _watched(
+    kept: Kept,
+    pipe: Any,
+    settings: MapsSettings,
+    asked: Sequence[_Asked],
+    done: Sequence[pd.DataFrame],
+    steps: int,
+    options: dict[str, Any],
+) -> pd.DataFrame:
+    """The table ``attention`` of all prompts; maps and images of those that are left are written."""
+    parts = list(done)
+    known = {number for table in parts for number in table["prompt_id"]}
+    kept.advance(len(known))
+    left = [one for one in asked if one[0].prompt_id not in known]
+
+    def work(batch: Sequence[_Asked]) -> _Seen:
+        return _seen(pipe, settings, batch, steps, options)
+
+    for number, (batch, seen) in enumerate(in_batches(left, kept.batch_size, work, progress=kept)):
+        if not number:
+            kept.say(_told(seen.maps))
+        parts.append(_written(kept, pipe, settings, batch, seen))
+        kept.advance(len(batch))
+    return concatenate(parts)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What came of a batch."""
+
+    made: Sequence[Any]
+    maps: named_maps.Maps
+    attention: pd.DataFrame
+    distances: pd.DataFrame
+    estimates: dict[tuple[int, int], Image]
+
+
+def _seen(
+    pipe: Any, settings: MapsSettings, batch: Sequence[_Asked], steps: int, options: dict[str, Any]
+) -> _Seen:
+    from attnscope.hooks.trace import Trace
+    from attnscope.observers.attention_maps import TEXT_KINDS, AttentionMaps
+    from attnscope.observers.steps import StepDistance
+
+    watching = AttentionMaps(
+        [groups for _, _, groups in batch],
+        steps=settings.looked_at,
+        each="head" if settings.heads else "model",
+        heads=settings.heads,
+        sites=settings.sites,
+    )
+    moving = StepDistance(TEXT_KINDS, settings.sites)
+    estimates = _estimates(pipe, settings.looked_at or range(steps), len(batch))
+    observers = [watching, moving, *([estimates] if estimates else [])]
+    ids = [prompt.prompt_id for prompt, _, _ in batch]
+    with Trace(pipe, plan=settings.plan, observers=observers) as trace:
+        made = settings.call(pipe, [given for _, given, _ in batch], ids, **options)
+    levels = dict(enumerate(levels_of(pipe.scheduler) or ()))
+    tables = []
+    for observer in (watching, moving):
+        table = trace.records(observer)
+        sample = table.pop("sample").to_numpy()
+        table = table.drop(columns="run")
+        table.insert(0, "prompt_id", np.array(ids)[sample])
+        table.insert(4, "log_snr", table["step"].map(levels).astype(float))
+        tables.append(table)
+    pictures = estimates.images(pipe) if estimates else {}
+    return _Seen(made, watching.maps(), tables[0], tables[1], pictures)
+
+
+def _estimates(pipe: Any, steps: Sequence[int], samples: int) -> CleanEstimates | None:
+    """What shows the image on the way; ``None`` where there is no known way to it."""
+    from attnscope.models.predictions import check_prediction
+    from attnscope.observers.clean_images import CleanEstimates, decodes
+
+    try:
+        check_prediction(pipe.scheduler)
+    except InputError:
+        return None
+    return CleanEstimates(tuple(steps), range(samples)) if decodes(pipe) else None
+
+
+def _written(
+    kept: Kept, pipe: Any, settings: MapsSettings, batch: Sequence[_Asked], seen: _Seen
+) -> pd.DataFrame:
+    """Files first, then the table ``attention``, which says that they are there."""
+    run, rows = kept.run, []
+    for name in ("maps", "images", "estimates"):
+        (run.path / name).mkdir(exist_ok=True)
+    levels = seen.attention.drop_duplicates("step").set_index("step")
+    for place, (prompt, _, groups) in enumerate(batch):
+        number = f"{prompt.prompt_id:05d}"
+        own = seen.maps.of(place)
+        named_maps.write(
+            run.path / "maps" / f"{number}.safetensors", own, prompt=prompt.text,
+            kinds=[group.kind for group in groups],
+            timesteps=[float(levels["timestep"].get(step, np.nan)) for step in own.steps],
+        )  # fmt: skip
+        for frame, image in enumerate(frames(seen.made[place])):
+            name = f"images/{number}" + (f"-{frame:03d}" if frame else "") + ".png"
+            write_whole(run.path / name, image.save)
+            rows.append((prompt.prompt_id, FINAL, frame, name))
+        for (sample, step), image in seen.estimates.items():
+            if sample == place:
+                name = f"estimates/{number}-{step:03d}.png"
+                write_whole(run.path / name, image.save)
+                rows.append((prompt.prompt_id, step, 0, name))
+    pictures = pd.DataFrame(rows, columns=["prompt_id", "step", "frame", "path"])
+    pictures["maps"] = [f"maps/{number:05d}.safetensors" for number in pictures["prompt_id"]]
+    run.write_part("pictures", pictures)
+    run.write_part("distances", seen.distances)
+    kept.part(seen.attention)
+    return seen.attention
+
+
+def _words(prompts: Sequence[Prompt], groups: Sequence[Sequence[Group]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            (prompt.prompt_id, place, group.name, group.kind, group.encoder, list(group.positions))
+            for prompt, own in zip(prompts, groups, strict=True)
+            for place, group in enumerate(own)
+        ],
+        columns=["prompt_id", "place", "word", "kind", "encoder", "positions"],
+    )
+
+
+def _told(maps: named_maps.Maps) -> str:
+    """How large the maps of an image are."""
+    own = maps.values[0]
+    sizes = " x ".join(
+        f"{size} {axis}" for size, axis in zip(own.shape, maps.axes[1:], strict=True)
+    )
+    return f"maps of an image: {sizes}, {own.size * 2 / 2**20:.3g} MiB in half precision"

@@ -1,0 +1,79 @@
+"""Which groups of tokens have maps: the words that were asked for, and everything else, told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from attnscope.models.text_tokens import Word, named, words_of
+
+OTHERS = "other words"
+"""All words that were not asked for, as one group."""
+ADDED = ("special", "padding")
+"""Kinds of what the tokenizer adds to the prompt."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tokens that have one map.
+
+    Args:
+        name: a word, a phrase, ``start``, ``end``, ``padding`` or :data:`OTHERS`; with its encoder
+            where the model reads the prompt by several.
+        kind: ``word``, ``punctuation``, ``special`` or ``padding``.
+        encoder: that reads it.
+        positions: of its tokens in the text that the denoiser reads.
+    """
+
+    name: str
+    kind: str
+    encoder: str
+    positions: tuple[int, ...]
+
+    @property
+    def is_of_the_prompt(self) -> bool:
+        """Whether it was written, and not added by the tokenizer."""
+        return self.kind not in ADDED
+
+
+def groups_of(
+    pipe: Any, prompt: str, asked: Sequence[str] | None = None, **options: Any
+) -> tuple[Group, ...]:
+    """The groups of a prompt, in its order; every token is in one at least.
+
+    Args:
+        pipe: the pipeline.
+        prompt: that it is called with.
+        asked: words and phrases; ``None`` is every word by itself.
+        options: of the pipeline's call.
+
+    Raises:
+        InputError: a word is not in the prompt, or how the pipeline reads text is not known.
+    """
+    words = [word for word in words_of(pipe, prompt, **options) if word.positions]
+    if asked is None:
+        chosen = [word for word in words if word.kind not in ADDED]
+    else:
+        chosen = list(named(words, asked))
+    taken = {at for word in chosen for at in word.positions}
+    left = [
+        word for word in words if word.kind not in ADDED and not taken.issuperset(word.positions)
+    ]
+    several = len({word.encoder for word in words}) > 1
+    made = [_group(word, several) for word in chosen]
+    if left:
+        rest = tuple(at for word in left for at in word.positions if at not in taken)
+        made.append(Group(OTHERS, "word", "", rest))
+    starts = [word for word in words if word.text == "start" and word.kind == "special"]
+    others = [word for word in words if word.kind in ADDED and word not in starts]
+    return (
+        *(_group(word, several) for word in starts),
+        *made,
+        *(_group(word, several) for word in others),
+    )
+
+
+def _group(word: Word, several: bool) -> Group:
+    name = f"{word.name} ({word.encoder})" if several else word.name
+    return Group(name, word.kind, word.encoder, word.positions)

@@ -1,0 +1,75 @@
+"""What ``attnscope maps`` prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attnscope.cli.reports import reports
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from attnscope.runs.folder import Run
+
+
+@reports("maps")
+def report(run: Run, *, quiet: bool, as_json: bool) -> None:
+    """Draw a maps run's figures and print how much its words are attended to."""
+    from attnscope.cli.console import results, show_json, show_table
+    from attnscope.figures.saving import save_figures
+
+    if as_json:
+        show_json(document(run))
+        return
+    figures = save_figures(run)
+    if quiet:
+        print(run.path)
+        return
+    prompts, table = run.read_table("prompts"), _by_word(run)
+    settings = run.settings
+    what = str(prompts["text"].iloc[0]) if len(prompts) == 1 else f"{len(prompts)} prompts"
+    title = f"{settings['model']}, {settings['plan']}, {what}: attention paid to words"
+    formats = dict.fromkeys(("first step", "last step", "highest"), ".3f")
+    show_table(table, title, formats)
+    results.print(f"maps, with named axes: {run.path / 'maps'}", soft_wrap=True)
+    results.print(f"run directory: {run.path}", soft_wrap=True)
+    for figure in figures:
+        results.print(f"figure: {figure} and .pdf", soft_wrap=True)
+    if len(prompts) > 1:
+        results.print("word_maps shows the first prompt", soft_wrap=True)
+
+
+def document(run: Run) -> dict[str, Any]:
+    """The same for machines; the figures are drawn, too."""
+    from attnscope.figures.saving import save_figures
+
+    figures = save_figures(run)
+    return {
+        "run": run.path,
+        "plan": run.settings["plan"],
+        "prompts": run.read_table("prompts"),
+        "words": _by_word(run),
+        "maps": sorted({*run.read_table("pictures")["maps"]}),
+        "figures": figures,
+    }
+
+
+def _by_word(run: Run) -> pd.DataFrame:
+    """A row a word: the attention that positions of the image pay to it, averaged over them and sites."""
+    import pandas as pd
+
+    attention = run.read_table("attention")
+    curves = attention.groupby(["word", "step"], observed=True, sort=False)["mass"].mean()
+    rows = []
+    for word in dict.fromkeys(attention["word"]):
+        curve = curves[word].sort_index()
+        rows.append(
+            {
+                "word": word,
+                "first step": curve.iloc[0],
+                "last step": curve.iloc[-1],
+                "highest": curve.max(),
+                "at step": int(curve.idxmax()),
+            }
+        )
+    return pd.DataFrame(rows)

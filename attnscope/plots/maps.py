@@ -1,0 +1,196 @@
+"""Where words are attended to, and how much, over the denoising steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from attnscope.plots.style import SMALLEST_TEXT, legend_above, looks, replacing
+from attnscope.plots.tidy import require, require_numbers
+from attnscope.sites.names import short_site
+
+MEASURE_LABELS = {
+    "mass": "Attention paid",
+    "peak": "Largest attention paid",
+    "spread": "Entropy over positions (nats)",
+    "entropy": "Entropy over tokens (nats)",
+}
+ADDED_WORDS = ("start", "end", "padding")
+"""What the tokenizer adds to a prompt."""
+_MAP_COLORS = "inferno"
+_GRAY = 0.75  # of what is not attended to, so that the image is seen under its map
+_LEVEL = "log-SNR of $x_t$ (nats)"
+
+
+def word_maps(
+    maps: Any,
+    words: Sequence[str],
+    steps: Sequence[int | str],
+    *,
+    images: Sequence[Any] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Maps of words over steps, a row a word, on the image of the step; each row on a scale of its own.
+
+    Args:
+        maps: attention to every word, ``[step, word, height, width]``, 0 and more.
+        words: ``[word]``, the rows.
+        steps: ``[step]``, the columns.
+        images: one a step, as arrays ``[height, width, 3]`` or PIL images: what x_0 is estimated to be. They
+            are drawn in a first row, and in gray under the maps.
+        ax: where to draw; ``None`` is the current axes, whose maps are replaced.
+
+    Returns:
+        The axes. Bright is the largest value of the word's row, and black is none.
+
+    Raises:
+        ValueError: maps, words, steps and images do not fit together.
+    """
+    values = np.asarray(maps, dtype=float)
+    if values.ndim != 4 or values.shape[:2] != (len(steps), len(words)) or not values.size:
+        raise ValueError(
+            f"maps of shape {list(values.shape)} do not fit {len(steps)} steps and {len(words)} words"
+        )
+    shown = None if images is None else [np.asarray(image) for image in images]
+    if shown is not None and (len(shown) != len(steps) or len({i.shape for i in shown}) != 1):
+        raise ValueError(
+            f"{len(shown)} images do not fit {len(steps)} steps: give one of each step"
+        )
+    height, width = values.shape[2:] if shown is None else shown[0].shape[:2]
+    gap = max(1, width // 24)
+    rows = len(words) + (shown is not None)
+    canvas = np.ones((rows * (height + gap) - gap, len(steps) * (width + gap) - gap, 3))
+    for column in range(len(steps)):
+        left = column * (width + gap)
+        picture = None if shown is None else shown[column].astype(float)[..., :3] / 255
+        if picture is not None:
+            canvas[:height, left : left + width] = picture
+        for row in range(len(words)):
+            top = (row + (shown is not None)) * (height + gap)
+            peak = np.nanmax(values[:, row]) if np.isfinite(values[:, row]).any() else 1.0
+            part = _enlarged(values[column, row] / max(peak, 1e-12), height, width)
+            canvas[top : top + height, left : left + width] = _overlaid(part, picture)
+    ax = ax or plt.gca()
+    with replacing(ax):
+        ax.imshow(canvas, interpolation="nearest")
+    at = [column * (width + gap) + width / 2 for column in range(len(steps))]
+    ax.set_xticks(at, [str(step) for step in steps])
+    ax.set_xlabel("Denoising step")
+    ax.xaxis.tick_top()
+    ax.xaxis.set_label_position("top")
+    names = [*(["$\\hat x_0$"] if shown is not None else []), *words]
+    ax.set_yticks([row * (height + gap) + height / 2 for row in range(rows)], names)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def _overlaid(
+    part: NDArray[np.float64], picture: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """A map in colours, on its image in gray."""
+    missing = ~np.isfinite(part)
+    colors = mpl.colormaps[_MAP_COLORS](np.clip(np.nan_to_num(part), 0, 1))[..., :3]
+    if picture is not None:
+        gray = picture.mean(-1, keepdims=True)
+        colors = colors * (_GRAY + (1 - _GRAY) * 2 * (gray - 0.5))
+    colors[missing] = 0.9
+    made: NDArray[np.float64] = np.clip(colors, 0, 1)
+    return made
+
+
+def _enlarged(part: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
+    """Each value as a block of pixels, as sharp as it was computed."""
+    rows = np.arange(height) * part.shape[0] // height
+    columns = np.arange(width) * part.shape[1] // width
+    made: NDArray[np.float64] = part[rows][:, columns]
+    return made
+
+
+def attention_entropy(
+    table: pd.DataFrame,
+    *,
+    measure: str = "mass",
+    words: Sequence[str] | None = None,
+    x: str = "step",
+    ax: Axes | None = None,
+) -> Axes:
+    """How much, how sharply or how widely words are attended to over the steps.
+
+    Args:
+        table: ``attention`` of a maps run, or of :class:`attnscope.AttentionMaps`: ``step``, ``word``,
+            ``mass``, ``peak``, ``spread``, ``entropy``. Sites, heads and prompts are averaged.
+        measure: one of these columns; ``entropy`` is over all tokens, and so one line.
+        words: a line each; ``None`` is all of the table.
+        x: ``step`` or ``log_snr``.
+        ax: where to draw; ``None`` is the current axes.
+
+    Raises:
+        ValueError: the table lacks a column or rows, or a word.
+    """
+    require(table, "step", "word", x)
+    require_numbers(table, measure)
+    ax = ax or plt.gca()
+    if measure == "entropy":
+        curve = table.groupby(x, observed=True)[measure].mean()
+        ax.plot(curve.index, curve, color="black")
+    else:
+        names = list(dict.fromkeys(table["word"])) if words is None else list(words)
+        if unknown := [name for name in names if name not in set(table["word"])]:
+            raise ValueError(f"the table has no word {', '.join(unknown)}")
+        own = [name for name in names if name not in ADDED_WORDS]
+        for name, look in zip(own, looks(len(own)), strict=True):
+            curve = table[table["word"] == name].groupby(x, observed=True)[measure].mean()
+            ax.plot(curve.index, curve, label=name, **look)
+        grays = (("start", "0.1", "-"), ("end", "0.5", "--"), ("padding", "0.5", ":"))
+        for name, color, dash in grays:
+            if name in names:
+                curve = table[table["word"] == name].groupby(x, observed=True)[measure].mean()
+                ax.plot(curve.index, curve, label=name, color=color, ls=dash)
+        legend_above(ax, columns=2 if len(names) < 7 else 3)
+    ax.set_xlabel("Denoising step" if x == "step" else _LEVEL)
+    ax.set_ylabel(MEASURE_LABELS.get(measure, measure))
+    return ax
+
+
+def head_map(
+    table: pd.DataFrame, *, measure: str = "mass", words: Sequence[str], ax: Axes | None = None
+) -> Axes:
+    """Which heads look at some words: a row a site, a column a head, averaged over steps and prompts.
+
+    Args:
+        table: ``attention`` of a maps run with ``--heads``.
+        measure: ``mass``, ``peak`` or ``spread``; of several words, ``mass`` is their sum and of the
+            others their mean is drawn.
+        words: to which.
+        ax: where to draw; ``None`` is the current axes, whose heads are replaced.
+
+    Raises:
+        ValueError: the table lacks a column, rows or a word.
+    """
+    require(table, "head", "site", "word", "step")
+    require_numbers(table, measure)
+    chosen = table[table["word"].isin(list(words))]
+    if unknown := [word for word in words if word not in set(table["word"])]:
+        raise ValueError(f"the table has no word {', '.join(unknown)}")
+    by_word = chosen.groupby(["site", "head", "word"], observed=True, sort=False)[measure].mean()
+    over_words = by_word.groupby(["site", "head"], observed=True, sort=False)
+    grid = (over_words.sum() if measure == "mass" else over_words.mean()).unstack("head")
+    ax = ax or plt.gca()
+    with replacing(ax):
+        image = ax.imshow(grid.to_numpy(), aspect="auto", cmap="viridis", interpolation="nearest")
+        bar = ax.figure.colorbar(image, ax=ax, pad=0.02)
+    bar.set_label(MEASURE_LABELS.get(measure, measure))
+    ax.set_xticks(range(grid.shape[1]), [str(head) for head in grid.columns])
+    ax.set_yticks(
+        range(len(grid)), [short_site(str(site)) for site in grid.index], fontsize=SMALLEST_TEXT
+    )
+    ax.set_xlabel("Head")
+    return ax
