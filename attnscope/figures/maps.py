@@ -19,6 +19,7 @@ _MOST_STEPS = 7
 _MOST_WORDS = 12
 _MOST_LINES = 8
 _FINAL = -1
+_LARGEST = 0.9  # inches that an image is wide
 
 
 @draws("maps", "pictures")
@@ -41,9 +42,9 @@ def word_maps(pictures: pd.DataFrame) -> Figure:
     images = [read_image(by_step.get(step, final)) for step in steps]
     height, width = images[0].shape[:2]
     wide = plots.TEXT_WIDTH
-    cell = (wide - 1.0) / len(steps)
+    cell = min(_LARGEST, (wide - 1.0) / len(steps))
     rows = len(chosen) + 1
-    figure, ax = plt.subplots(figsize=(wide, 0.5 + rows * cell * height / width))
+    figure, ax = plt.subplots(figsize=(cell * len(steps) + 1.0, 0.5 + rows * cell * height / width))
     values = maps.values[0][places][:, chosen]
     plots.word_maps(values, [maps.words[0][place] for place in chosen], steps, images=images, ax=ax)
     if len(prompt) + len(added) > len(chosen):

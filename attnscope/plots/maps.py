@@ -149,7 +149,7 @@ def attention_entropy(
         for name, look in zip(own, looks(len(own)), strict=True):
             curve = table[table["word"] == name].groupby(x, observed=True)[measure].mean()
             ax.plot(curve.index, curve, label=name, **look)
-        grays = (("start", "0.1", "-"), ("end", "0.5", "--"), ("padding", "0.5", ":"))
+        grays = (("start", "0.5", "-"), ("end", "0.5", "--"), ("padding", "0.5", ":"))
         for name, color, dash in grays:
             if name in names:
                 curve = table[table["word"] == name].groupby(x, observed=True)[measure].mean()
