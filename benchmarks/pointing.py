@@ -161,8 +161,9 @@ def removed(model: str, folder: Path, limit: int) -> pd.DataFrame:
     """What becomes of the first of two things when the image cannot attend to one of its words.
 
     Returns:
-        A row an image: ``prompt_id``, ``removed`` (nothing, a kind of word, or ``on`` of the background), and
-        of each attribute and thing whether it is as asked, 0 or 1.
+        A row an image: ``prompt_id``, ``removed`` (nothing; a kind of word; ``on`` of the background; the
+        ``phrase`` of these words; what is ``added`` after the prompt; or ``both``), and of each attribute
+        and thing whether it is as asked, 0 or 1.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pipe = attnscope.load(model)
@@ -187,11 +188,14 @@ def removed_from(
     """The images of one caption, with the same noise."""
     text = caption(scene)
     words = [word for word in words_of(pipe, text) if word.kind == "word"]
-    named = {w.kind: w.word for w in pointing.words_of_things(scene) if w.thing == 0}
-    named |= {"on": [word.text for word in words].index("on")}
+    own = {w.kind: words[w.word].name for w in pointing.words_of_things(scene) if w.thing == 0}
+    phrase, added = tuple(own.values()), ("<end>", "<padding>")
+    taken: dict[str, tuple[str, ...]] = {"nothing": ()}
+    taken |= {kind: (name,) for kind, name in own.items()}
+    taken |= {"on": ("on",), "phrase": phrase, "added": added, "both": phrase + added}
     rows = []
-    for what, place in {"nothing": None, **named}.items():
-        plan = None if place is None else attnscope.Reweight((words[place].name,))
+    for what, names in taken.items():
+        plan = attnscope.Reweight(names) if names else None
         with attnscope.Trace(pipe, plan=plan):
             image = pipe(
                 text, num_inference_steps=steps, guidance_scale=guidance, output_type="np",
