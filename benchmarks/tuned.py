@@ -64,7 +64,6 @@ def prove(model: str, runs: Path, to: Path) -> None:
     for file in pd.read_csv(out / "plans.csv")["file"]:
         shutil.copyfile(out / file, to / file)
     told(out).to_csv(to / "tune-told.csv", index=False, float_format="%.6g")
-    shutil.copyfile(out / "proof" / "figures" / "frontier.png", to.parent / f"tuned-{model}.png")
     _with_intervals(pd.read_parquet(out / "calibration.parquet")).to_csv(
         to / "tune-calibration.csv", index=False, float_format="%.4g"
     )
