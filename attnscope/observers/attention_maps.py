@@ -20,6 +20,8 @@ from attnscope.observers.named_maps import Maps
 from attnscope.observers.probabilities import reduced
 from attnscope.observers.rows import SITE_COLUMNS, joined, labelled, tidy
 from attnscope.sites.attention import Site
+from attnscope.sites.denoiser import Denoiser
+from attnscope.sites.outputs import tokens_of
 from attnscope.tables import concatenate
 
 TEXT_KINDS: tuple[Kind, ...] = ("cross", "joint")
@@ -94,9 +96,45 @@ class AttentionMaps(SiteObserver):
         self._tables: list[pd.DataFrame] = []
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of the maps on the device now; each ``every`` steps add as much as the first did."""
+    def held(self) -> int:
+        """Bytes of maps that are on the device now."""
         return self._sums.nbytes
+
+    def nbytes(
+        self,
+        pipe: Any,
+        *,
+        steps: int,
+        words: int,
+        batch: int = 1,
+        height: int | None = None,
+        width: int | None = None,
+    ) -> int:
+        """Bytes of maps that a run will hold on the device, known before it, where branches can be told.
+
+        Args:
+            pipe: the pipeline, of images.
+            steps: of the run; those that are looked at, where they were chosen.
+            words: with maps, or tokens of the text where none are given.
+            batch: images that are made at once.
+            height: of an image in pixels; ``None`` is the pipeline's default.
+            width: of an image in pixels; ``None`` is the pipeline's default.
+
+        Raises:
+            InputError: the layout of the denoiser is not known.
+        """
+        denoiser = Denoiser.of(pipe)
+        chosen = self.choose(denoiser.sites)
+        tokens = tokens_of(pipe, denoiser, chosen, height=height, width=width)
+        heads = {site.name: int(getattr(denoiser.submodule(site), "heads", 1)) for site in chosen}
+        if self.each == "model":
+            cells = sum({*tokens.values()})
+        else:
+            each = self.each == "head"
+            cells = sum(count * (heads[name] if each else 1) for name, count in tokens.items())
+        looked_at = steps if self.steps is None else len(self.steps)
+        buckets = 1 if self.every is None else -(-looked_at // self.every)
+        return 4 * batch * buckets * words * cells
 
     def engage(self, sites: Sequence[Site]) -> None:
         """A ``Trace`` over these sites begins.

@@ -350,7 +350,10 @@ def test_side_by_side_with_daam_the_maps_agree(monkeypatch):
     theirs = torch.stack(heads).mean(0).numpy()
     for word, daam in ((0, theirs[4]), (1, theirs[[9, 10]].mean(0) * 2)):
         assert np.corrcoef(ours[word].ravel(), daam.ravel())[0, 1] > 0.995
-        np.testing.assert_allclose(ours[word], daam, atol=0.12 * daam.max())
+        assert np.abs(ours[word] - daam).mean() < 0.03 * daam.max()
+        np.testing.assert_allclose(
+            ours[word], daam, atol=0.2 * daam.max()
+        )  # bicubic peaks are higher
     np.testing.assert_allclose(ours[2], 1, atol=1e-5)
 
 
@@ -364,15 +367,31 @@ def test_memory_on_the_device_is_bounded_and_told():
     class Watched(AttentionMaps):
         def attend(self, *args):
             super().attend(*args)
-            held.append(self.nbytes)
+            held.append(self.held)
 
     kept, mean = Watched(), AttentionMaps(every=None)
     with attnscope.Trace(pipe, observers=[kept, mean]):
         pipe(prompts, num_inference_steps=steps, guidance_scale=3.0, output_type="latent",
              generator=[torch.Generator().manual_seed(n) for n in range(20)])  # fmt: skip
-    cells = sum(side**2 for side in (16, 8, 4))  # a sum for each resolution that sites have
-    bound = 20 * tokens * cells * 4
-    assert max(held) <= steps * bound
+    bound = kept.nbytes(pipe, steps=steps, words=tokens, batch=20)
+    assert max(held) == bound == 4 * 20 * tokens * steps * sum(n * n for n in (16, 8))
+    assert mean.nbytes(pipe, steps=steps, words=tokens, batch=20) * steps == bound
     assert kept.maps().nbytes == steps * 20 * tokens * 16**2 * 4
     assert mean.maps().nbytes == 20 * tokens * 16**2 * 4
-    assert kept.nbytes == 0  # nothing is left on the device
+    assert kept.held == 0  # nothing is left on the device
+
+
+@pytest.mark.parametrize("each", ["model", "site", "head"])
+def test_memory_is_foreseen(model, each):
+    _, pipe, call, tokens, _ = model
+    held = []
+
+    class Watched(AttentionMaps):
+        def attend(self, *args):
+            super().attend(*args)
+            held.append(self.held)
+
+    observer = Watched(each=each, every=2)
+    with attnscope.Trace(pipe, observers=[observer]):
+        call(pipe, **WIDE)
+    assert max(held) == observer.nbytes(pipe, steps=STEPS, words=tokens, batch=2, **WIDE)
