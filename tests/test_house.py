@@ -9,7 +9,7 @@ import attnscope
 
 ROOT = Path(attnscope.__file__).parent
 FLOORS = [
-    {"errors", "tables", "files", "lazy", "documents", "notices", "kinds"},
+    {"errors", "tables", "files", "lazy", "documents", "notices", "kinds", "html_tables"},
     {"images", "captions", "families"},
     {"plans", "sites"},
     {"models"},

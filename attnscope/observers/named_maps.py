@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from attnscope.errors import InputError
 from attnscope.files import write_whole
+from attnscope.html_tables import as_table
 
 _AXES = ("sample", "step", "site", "head", "word", "frame", "height", "width")
 
@@ -42,6 +43,14 @@ class Maps:
     def nbytes(self) -> int:
         """Memory of the maps in bytes."""
         return int(self.values.nbytes)
+
+    def _repr_html_(self) -> str:
+        sizes = zip(self.axes, self.values.shape, strict=True)
+        facts = {"axes": ", ".join(f"{size} {axis}" for axis, size in sizes)}
+        facts |= {f"words of sample {n}": ", ".join(own) for n, own in enumerate(self.words)}
+        if self.sites:
+            facts["sites"] = ", ".join(self.sites)
+        return as_table("Maps", facts | {"memory": f"{self.nbytes / 2**20:.3g} MiB"})
 
     def of(self, sample: int) -> Maps:
         """Those of one sample alone, with as many words as it has."""
