@@ -15,11 +15,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 import attnscope
+from attnscope import plots
 from attnscope.analyses.maps import pointing
 from attnscope.metrics.intervals import bootstrap, paired
 from attnscope.models.names import SHAPES_FOLDER
@@ -278,6 +282,39 @@ def compared(table: pd.DataFrame, kinds: dict[str, Callable[[pd.DataFrame], Any]
     return pd.DataFrame(rows)
 
 
+def drawn(pointing_table: pd.DataFrame, misplaced: pd.DataFrame) -> Figure:
+    """Where maps of words point, over steps; and where, in images whose things are in each other's place."""
+    figure, axes = plt.subplots(1, 2, figsize=(plots.TEXT_WIDTH, 2.2))
+    colors = dict(zip(pointing.KINDS, ("#949494", "#de8f05", "#0173b2", "#d55e00"), strict=True))
+    for kind in pointing.KINDS:
+        own = pointing_table[pointing_table["kind"] == kind]
+        _band(axes[0], own, "hit", colors[kind], kind)
+        axes[0].plot(own["step"], own["hit_shuffled"], color=colors[kind], ls=":", lw=1)
+    axes[0].plot([], [], color="black", ls=":", lw=1, label="another word")
+    axes[0].set_ylabel("Map's maximum on the thing")
+    looks = {
+        "right": ("#005c44", "as asked"),
+        "in each other's place": ("#b0413e", "things swapped"),
+    }
+    for images, (color, label) in looks.items():
+        own = misplaced[(misplaced["images"] == images) & (misplaced["kind"] == "shape")]
+        if len(own):
+            _band(axes[1], own, "share", color, f"{label} ({own['captions'].iloc[0]} captions)")
+    axes[1].axhline(0.5, color="0.6", lw=0.7)
+    axes[1].set_ylabel("Share of the noun's map\non its own side")
+    for ax in axes:
+        ax.set(xlabel="Denoising step", ylim=(0, 1))
+        plots.legend_above(ax, columns=3)
+    return figure
+
+
+def _band(ax: Axes, table: pd.DataFrame, name: str, color: str, label: str) -> None:
+    ax.plot(table["step"], table[name], color=color, label=label)
+    ax.fill_between(
+        table["step"], table[f"{name}_low"], table[f"{name}_high"], color=color, alpha=0.2, lw=0
+    )
+
+
 def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -291,7 +328,8 @@ def main() -> None:
     for model in given.models:
         to = ROOT / "docs" / "findings" / model
         steps, heads = run(model, given.runs / model / "right", given.limit, wrong=False)
-        by_step(steps).to_csv(to / "pointing.csv", index=False, float_format="%.4g")
+        where = by_step(steps)
+        where.to_csv(to / "pointing.csv", index=False, float_format="%.4g")
         by_head(heads).to_csv(to / "pointing-heads.csv", index=False, float_format="%.4g")
         wrong, _ = run(model, given.runs / model / "wrong", given.limit, wrong=True)
         both = wrong[wrong["things"] == 2]
@@ -299,7 +337,11 @@ def main() -> None:
             "right": lambda t: (t["attributes"] == 1) & (t["relation"] == 1),
             "in each other's place": lambda t: (t["attributes"] == 1) & (t["relation"] == 0),
         }
-        compared(both, placed).to_csv(to / "misplaced.csv", index=False, float_format="%.4g")
+        swapped = compared(both, placed)
+        swapped.to_csv(to / "misplaced.csv", index=False, float_format="%.4g")
+        with plots.paper_style():
+            file = to.parent / f"pointing-{model}.png"
+            drawn(where, swapped).savefig(file, dpi=200, bbox_inches="tight")
         colored = {
             "right": lambda t: (t["relation"] == 1) & t["color_right"],
             "another colour": lambda t: (t["relation"] == 1) & ~t["color_right"],
