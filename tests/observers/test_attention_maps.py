@@ -14,6 +14,7 @@ from torch.nn import functional
 
 import attnscope
 from attnscope.errors import InputError
+from attnscope.models import random_weights
 from attnscope.observers import AttentionMaps, probabilities
 
 STEPS = 3
@@ -242,6 +243,30 @@ def test_chosen_steps_alone_are_looked_at(sd):
         toys.call(sd, steps=4)
     assert observer.maps().steps == (1, 3)
     assert set(observer.table()["step"]) == {1, 3}
+
+
+def test_of_a_video_every_frame_has_a_map(monkeypatch):
+    found = toys.latte_architecture()
+    pipe = random_weights.build(found)
+    pipe.set_progress_bar_config(disable=True)
+    given = random_weights.call_keywords(pipe, found, steps=STEPS, guidance=5.0)
+    observer = AttentionMaps()
+    with attnscope.Trace(pipe, observers=[observer]):
+        pipe(**given)
+    maps = observer.maps()
+    assert maps.axes == ("sample", "step", "word", "frame", "height", "width")
+    assert maps.values.shape == (1, STEPS, 5, 3, *maps.values.shape[-2:])
+    np.testing.assert_allclose(maps.values.sum(2), 1, atol=1e-5)
+    materialised = Materialised(pipe, monkeypatch)
+    pipe(**given)
+    calls = [
+        found for site, found in materialised.found.items() if materialised.sites[site] == "cross"
+    ]
+    whole = torch.stack([found[1] for found in calls]).mean(
+        (0, 2)
+    )  # [branches * frames, image, text]
+    expected = whole[3:].movedim(-1, 0).reshape(5, 3, *maps.values.shape[-2:])
+    np.testing.assert_allclose(maps.values[0, 1], expected, atol=1e-5)
 
 
 def test_of_text_the_words_look_at_the_image(monkeypatch):
