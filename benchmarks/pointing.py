@@ -26,7 +26,7 @@ import attnscope
 from attnscope import plots
 from attnscope.analyses.maps import pointing
 from attnscope.metrics.intervals import bootstrap, paired
-from attnscope.models.names import SHAPES_FOLDER
+from attnscope.models.names import SHAPES_FOLDER, describe
 from attnscope.models.text_tokens import words_of
 from attnscope.observers import AttentionMaps
 from attnscope.runs.columns import READ
@@ -44,17 +44,22 @@ BATCH = 10
 
 
 def measured(
-    pipe: Any, reader: Any, scenes: Sequence[tuple[int, Scene]], steps: int, guidance: float
+    pipe: Any,
+    reader: Any,
+    scenes: Sequence[tuple[int, Scene]],
+    steps: int,
+    guidance: float,
+    options: dict[str, Any],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A batch: numbers of the mean map by step, and numbers of every site and head over all steps."""
     texts = [caption(scene) for _, scene in scenes]
-    words = [words_of(pipe, text) for text in texts]
+    words = [words_of(pipe, text, **options) for text in texts]
     observer = AttentionMaps(words, each="head")
     generators = [torch.Generator().manual_seed(image_seed(SEED, number)) for number, _ in scenes]
     with attnscope.Trace(pipe, observers=[observer]):
         images = pipe(
             texts, num_inference_steps=steps, guidance_scale=guidance, generator=generators,
-            output_type="np",
+            output_type="np", **options,
         ).images  # fmt: skip
     maps = observer.maps()
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() * 2 - 1
@@ -143,7 +148,8 @@ def run(model: str, folder: Path, limit: int, *, wrong: bool) -> tuple[pd.DataFr
     for start in range(0, limit, BATCH):
         files = [folder / f"{name}-{start:05d}.parquet" for name in ("steps", "heads")]
         if not all(file.exists() for file in files):
-            made = measured(pipe, reader, scenes[start : start + BATCH], steps, guidance)
+            batch = scenes[start : start + BATCH]
+            made = measured(pipe, reader, batch, steps, guidance, describe(model).options)
             for file, table in zip(files, made, strict=True):
                 table.to_parquet(file)
             print(f"{model}{', wrong' if wrong else ''}: {start + BATCH} of {limit}", flush=True)
@@ -179,19 +185,25 @@ def removed(model: str, folder: Path, limit: int) -> pd.DataFrame:
     for number, scene in chosen:
         file = folder / f"removed-{number:05d}.parquet"
         if not file.exists():
-            removed_from(pipe, reader, number, scene, STEPS[model], GUIDANCE[model]).to_parquet(
-                file
-            )
+            options = describe(model).options
+            made = removed_from(pipe, reader, number, scene, STEPS[model], GUIDANCE[model], options)
+            made.to_parquet(file)
         tables.append(pd.read_parquet(file))
     return pd.concat(tables)
 
 
 def removed_from(
-    pipe: Any, reader: Any, number: int, scene: Scene, steps: int, guidance: float
+    pipe: Any,
+    reader: Any,
+    number: int,
+    scene: Scene,
+    steps: int,
+    guidance: float,
+    options: dict[str, Any],
 ) -> pd.DataFrame:
     """The images of one caption, with the same noise."""
     text = caption(scene)
-    words = [word for word in words_of(pipe, text) if word.kind == "word"]
+    words = [word for word in words_of(pipe, text, **options) if word.kind == "word"]
     own = {w.kind: words[w.word].name for w in pointing.words_of_things(scene) if w.thing == 0}
     phrase, added = tuple(own.values()), ("<end>", "<padding>")
     taken: dict[str, tuple[str, ...]] = {"nothing": ()}
@@ -203,7 +215,7 @@ def removed_from(
         with attnscope.Trace(pipe, plan=plan):
             image = pipe(
                 text, num_inference_steps=steps, guidance_scale=guidance, output_type="np",
-                generator=torch.Generator().manual_seed(image_seed(SEED, number)),
+                generator=torch.Generator().manual_seed(image_seed(SEED, number)), **options,
             ).images  # fmt: skip
         read = reader.read(torch.from_numpy(image).permute(0, 3, 1, 2).float() * 2 - 1)[0]
         row: dict[str, Any] = {"prompt_id": number, "removed": what}
