@@ -43,14 +43,14 @@ def leading(run: Run) -> list[tuple[str, str]]:
         settings = {**subjects[0], **settings}
     found = [(_word(k), _said(settings[k])) for k in _LEADING if settings.get(k) is not None]
     if settings.get("width") and settings.get("height"):
-        found.append(("size", f"{settings['width']} × {settings['height']}"))
+        found.append(("size", f"{settings['width']}x{settings['height']}"))
     return found
 
 
 def what_was_run(run: Run) -> Section:
     """All settings, the versions and the machine."""
     machine = dict(run.about.get("machine", {}))
-    where = [("run directory", str(run.path)), ("begun", str(run.about.get("created", "–")))]
+    where = [("run directory", str(run.path)), ("begun", str(run.about.get("created", "-")))]
     parts = [
         Facts("Settings", _rows(run.settings)),
         Facts("Run, versions and machine", [*where, *_rows(machine)]),
@@ -82,9 +82,9 @@ def _rows(settings: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _plainly(value: str) -> str:
     if value == "null":
-        return "–"
+        return "-"
     if value.startswith("[") and value.endswith("]") and "[" not in value[1:]:
-        return value[1:-1].replace('"', "") or "–"
+        return value[1:-1].replace('"', "") or "-"
     return value
 
 

@@ -70,8 +70,8 @@ def write_site(listed: pd.DataFrame, folder: Path) -> list[Entry]:
     for row in listed.to_dict("records"):
         path = Path(row["run"])
         told = [row["command"], row["model"], row["limit"], row["steps"]]
-        values = ["–" if pd.isna(value) else str(value) for value in told]
-        values.append(str(row["created"] or "–")[:16].replace("T", " "))
+        values = ["-" if pd.isna(value) else str(value) for value in told]
+        values.append(str(row["created"] or "-")[:16].replace("T", " "))
         file = _file(path, [entry.file for entry in entries])
         try:
             text = report([Run(path)], back=INDEX)

@@ -52,8 +52,8 @@ def _charts(found: pd.DataFrame) -> list[Chart]:
         shown = shown.head(_MOST_DOTS)
         runs = list(dict.fromkeys(found["run"]))
         given = [
-            Dot(f"{row.run} · {row.what}", row.value, row.low, row.high, place=runs.index(row.run) + 1)
-            for row in shown.itertuples()
+            Dot(f"{row['run']} · {row['what']}", row["value"], row["low"], row["high"], place=runs.index(row["run"]) + 1)
+            for row in shown.to_dict("records")
         ]  # fmt: skip
         title = _heading(str(name))
         charts.append(Chart(title, dots(title, given, title), shown))

@@ -358,7 +358,7 @@ def _cell(value: Any, form: str) -> Cell:
     if isinstance(value, list | tuple | dict | np.ndarray):
         return Cell(str(value), str(value))
     if pd.isna(value):
-        return Cell("–", "")
+        return Cell("-", "")
     if isinstance(value, bool | np.bool_):
         return Cell("yes" if value else "no", str(int(value)))
     if isinstance(value, float | np.floating):

@@ -50,7 +50,7 @@ def shortened(words: str, most: int) -> str:
 def number(value: float, form: str = ".3g") -> str:
     """A number for people; a dash where there is none."""
     if value != value:
-        return "–"
+        return "-"
     return ("∞" if value > 0 else "-∞") if math.isinf(value) else format(value, form)
 
 

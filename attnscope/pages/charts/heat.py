@@ -90,7 +90,9 @@ def _palette() -> list[str]:
         from matplotlib import colormaps
         from matplotlib.colors import to_hex
 
-        _KNOWN.extend(to_hex(colormaps["cividis"](place / (_COLORS - 1))) for place in range(_COLORS))
+        _KNOWN.extend(
+            to_hex(colormaps["cividis"](place / (_COLORS - 1))) for place in range(_COLORS)
+        )
     return _KNOWN
 
 

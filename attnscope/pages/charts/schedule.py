@@ -74,7 +74,7 @@ def _rows(table: pd.DataFrame) -> Iterator[tuple[str, list[str]]]:
     named = "kind" in table
     if named:
         for group in groups_of(table):
-            count = f" ×{len(group.names)}" if len(group.names) > 1 else ""
+            count = f" x{len(group.names)}" if len(group.names) > 1 else ""
             yield f"{group.label}{count}", list(group.does[: table["step"].nunique()])
     for row, cells in table.sort_values("step").groupby("row", sort=False):
         if not named or row in ("branches", "text"):

@@ -15,6 +15,12 @@ from attnscope.runs.folder import Run
 from attnscope.sites.names import short_site
 
 _MEASURES = {"relative": "relative change", "l2": "change in L2"}
+_CONTROLS = {
+    "step": "Step to step",
+    "final": "To the last step",
+    "branches": "Between guidance branches",
+    "caption": "To another caption",
+}
 
 
 @shows("convergence")
@@ -46,11 +52,11 @@ def sections(run: Run) -> Iterator[Section]:
                 {"first": ".3f", "last": ".3f"},
                 key="site",
                 note=f"Converged: under {THRESHOLD:.0%} of the first change.",
-            )  # fmt: skip
+            )
         ],
     )
     if run.has_table("controls"):
-        yield Section("Controls", [Table("Distances that convergence is compared with", run.read_table("controls"))])  # fmt: skip
+        yield _controls(run.read_table("controls"))
 
 
 def means(records: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -99,7 +105,7 @@ def _by_site(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sites(table: pd.DataFrame) -> Chart:
-    steps = [name for name in table if name not in ("kind", "site")]
+    steps = [str(name) for name in table if name not in ("kind", "site")]
     given = [
         Curve(short_site(row["site"]), [int(step) for step in steps], [row[step] for step in steps],
               of=row["kind"], key=row["site"])
@@ -107,6 +113,26 @@ def _sites(table: pd.DataFrame) -> Chart:
     ]  # fmt: skip
     title = "Relative change, by site"
     return Chart(title, curves(title, given, "step", "relative change", log=True), table)
+
+
+def _controls(controls: pd.DataFrame) -> Section:
+    """What step-to-step distances are compared with, by kind."""
+    keys = ["arm", "measure", "kind", "step"]
+    table = controls.groupby(keys, observed=True)["relative"].mean().reset_index()
+    table = table.astype({"arm": str, "measure": str, "kind": str})
+    charts = []
+    for measure, rows in table[table["arm"] == "trained"].groupby("measure", sort=False):
+        given = [
+            Curve(str(kind), list(curve["step"]), list(curve["relative"]))
+            for kind, curve in rows.groupby("kind", sort=False)
+        ]
+        title = _CONTROLS.get(str(measure), str(measure))
+        svg = lines(title, given, "step", "relative distance", log=True)
+        charts.append(Chart(title, svg, rows))
+    means_of = Table("Means of all controls", table, forms={"relative": ".4g"})
+    return Section(
+        "Controls", [*charts, means_of], "What the change from step to step is compared with."
+    )
 
 
 def _heat(table: pd.DataFrame, steps: list[int]) -> Chart:
