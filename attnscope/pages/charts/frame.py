@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from attnscope.pages.svg import CHARACTER, Child, Scale, number, tag, text
+from attnscope.pages.svg import CHARACTER, Child, Scale, number, shortened, tag, text
 
 WIDTH = 400.0
 """Of all charts, in their own pixels: text of 12 of them is 10 high on a phone and 14 on a laptop."""
@@ -55,6 +55,7 @@ def legend(
     """
     x, y, found = left, top, []
     for name, look, dashes in items:
+        name = shortened(name, 46)
         wide = 24 + CHARACTER * len(name) + 12
         if x > left and x + wide > WIDTH:
             x, y = left, y + LINE

@@ -11,6 +11,7 @@ from attnscope.pages.charts.frame import WIDTH, drawing, ink, legend
 from attnscope.pages.svg import Scale, number, shortened, tag, text
 
 _ROW, _BAR = 36.0, 15.0
+_QUIET = ("ink-rest", "ink-least")
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,29 @@ class Stack:
     key: str = ""
 
 
-def stacks(title: str, given: Sequence[Stack], label: str, *, form: str = ".3g") -> Markup:
-    """Bars one below the other; their parts have the inks of the legend."""
+def stacks(
+    title: str,
+    given: Sequence[Stack],
+    label: str,
+    *,
+    form: str = ".3g",
+    quiet: Sequence[str] = (),
+) -> Markup:
+    """Bars one below the other; their parts have the inks of the legend.
+
+    Args:
+        title: of the chart.
+        given: the bars.
+        label: of the axis.
+        form: how values are written, as a format specification.
+        quiet: parts that are grey: what is not asked about.
+    """
     names = list(dict.fromkeys(part for stack in given for part in stack.parts))
-    named, top = _legend(names)
+    looks = {
+        name: _QUIET[quiet.index(name) % 2] if name in quiet else ink(name, n)
+        for n, name in enumerate(names)
+    }
+    named, top = legend([(name, f"block {look}", None) for name, look in looks.items()], 0, 0)
     most = max((sum(max(v, 0) for v in s.parts.values()) for s in given), default=1.0) or 1.0
     x = Scale(0, most, 0, WIDTH - 8)
     bottom = top + _ROW * len(given)
@@ -45,17 +65,20 @@ def stacks(title: str, given: Sequence[Stack], label: str, *, form: str = ".3g")
         y, at = top + _ROW * place + 16, 0.0
         bars = [text(0, y - 3, shortened(stack.name, 60), class_="name")]
         for part, value in stack.parts.items():
-            look = ink(part, names.index(part))
             wide = x(max(value, 0))
             told = f"{part}: {number(value, form)}"
             bars.append(
-                tag("rect", class_=f"bar {look}", x=at, y=y, width=wide, height=_BAR, data_tip=told)
+                tag(
+                    "rect",
+                    class_=f"bar {looks[part]}",
+                    x=at,
+                    y=y,
+                    width=wide,
+                    height=_BAR,
+                    data_tip=told,
+                )
             )
             at += wide
         found.append(tag("g", *bars, data_key=stack.key or None, data_name=stack.name))
     found.append(text(WIDTH / 2, bottom + 32, label, text_anchor="middle", class_="label"))
     return drawing(title, bottom + 38, *found)
-
-
-def _legend(names: Sequence[str]) -> tuple[Markup, float]:
-    return legend([(name, f"block {ink(name, n)}", None) for n, name in enumerate(names)], 0, 0)

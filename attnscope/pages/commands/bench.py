@@ -22,6 +22,7 @@ _PARTS = {
     "other": "rest of the denoiser",
     "outside": "outside of it",
 }
+_QUIET = (_PARTS["other"], _PARTS["outside"])
 _BASES = {"time": "time", "MACs": "MACs"}
 
 
@@ -72,7 +73,7 @@ def _breakdown(parts: pd.DataFrame) -> Chart:
         for arm, rows in parts.groupby("arm", sort=False)
     ]  # fmt: skip
     title = "Where the time goes"
-    return Chart(title, stacks(title, given, "seconds per image"), parts)
+    return Chart(title, stacks(title, given, "seconds per image", quiet=_QUIET), parts)
 
 
 def _arms(arms: pd.DataFrame) -> Table:

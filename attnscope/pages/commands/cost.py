@@ -65,7 +65,13 @@ def _attribution(table: pd.DataFrame) -> Chart:
         )
         given.append(Stack(named, {"still computed": 1 - whole, **saved}))
     title = "What saves it"
-    return Chart(title, stacks(title, given, "part of the run without the plan", form=".1%"), table)
+    return Chart(
+        title,
+        stacks(
+            title, given, "part of the run without the plan", form=".1%", quiet=("still computed",)
+        ),
+        table,
+    )
 
 
 def _scaling(table: pd.DataFrame) -> Iterator[Part]:

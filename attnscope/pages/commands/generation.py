@@ -41,4 +41,4 @@ def _calls(calls: pd.DataFrame) -> Chart:
         for row in calls.to_dict("records")
     ]  # fmt: skip
     title = "Calls of modules"
-    return Chart(title, stacks(title, given, "calls", form=".0f"), calls)
+    return Chart(title, stacks(title, given, "calls", form=".0f", quiet=("reused",)), calls)

@@ -24,8 +24,17 @@ MOST_PROMPTS = 64
 _TOLD = ("psnr", "ssim", "all")
 
 
-def schedule_of(plan: str, steps: int, *, title: str = "The plan, step by step") -> Part:
-    """A plan as a chart, or a sentence where it goes by noise levels that a run does not hold."""
+def schedule_of(
+    plan: str, steps: int, *, title: str = "The plan, step by step", note: str = ""
+) -> Part:
+    """A plan as a chart, or a sentence where it goes by noise levels that a run does not hold.
+
+    Args:
+        plan: in its text form, or its file.
+        steps: of the run.
+        title: of the chart.
+        note: below it; by default the plan.
+    """
     try:
         table = Trajectory(parse(plan), steps).table()
     except InputError as error:
@@ -33,7 +42,7 @@ def schedule_of(plan: str, steps: int, *, title: str = "The plan, step by step")
     shown = table.assign(what=table["what"].map(WORDS))
     columns = [name for name in ("row", "step", "what") if name in shown]
     wide = shown[columns].pivot(index="row", columns="step", values="what").reset_index()
-    return Chart(title, schedule(title, table), wide, plan)
+    return Chart(title, schedule(title, table), wide, note or plan)
 
 
 def of_measure(
@@ -48,19 +57,18 @@ def of_measure(
         to: what the measures call S here.
     """
     known = MEASURES[measure]
-    chosen = table[table["measure"] == measure].drop_duplicates("key").set_index("key")
+    chosen = table[table["measure"] == measure].drop_duplicates("key")
+    rows = {str(row["key"]): row for row in chosen.to_dict("records")}
     given = []
     for place, (key, name) in enumerate(names.items()):
-        if key in chosen.index:
-            row = chosen.loc[key]
+        if key in rows:
+            row = rows[key]
             given.append(Dot(name, row["value"], row["low"], row["high"], key, place and 1))
     line = given[0].value if given and given[0].place == 0 else None
     title = known.heading.replace(" to S", f" to {to}")
-    columns = [
-        name for name in ("key", "value", "low", "high", "n") if name in chosen.reset_index()
-    ]
+    columns = [name for name in ("key", "value", "low", "high", "n") if name in chosen]
     svg = dots(title, given, title, form=known.form, line=line)
-    return Chart(title, svg, chosen.reset_index()[columns].rename(columns={"key": "arm"}))
+    return Chart(title, svg, chosen[columns].rename(columns={"key": "arm"}))
 
 
 def side_by_side(

@@ -16,6 +16,12 @@ from attnscope.runs.columns import arm_shown
 from attnscope.runs.folder import Run
 
 _PROVEN = ("ssim", "all", "clip")
+_SIGNS = {
+    ".": "reused",
+    "~": "forecast",
+    "c": "conditional branch alone",
+    "d": "last guidance goes on",
+}
 
 
 @shows("tune")
@@ -24,7 +30,7 @@ def sections(run: Run) -> Iterator[Section]:
     plans = run.read_table("plans")
     steps = int(run.settings["steps"])
     drawn = [
-        schedule_of(str(run.path / row["file"]), len(row["letters"]) or steps, title=f"For {row['budget']}")
+        schedule_of(str(run.path / row["file"]), len(row["letters"]) or steps, title=f"For {row['budget']}", note=row["file"])
         for row in plans.to_dict("records")
     ]  # fmt: skip
     forms = {"ideal": ".2f", "ssim": ".4f", "psnr": ".1f", "ssim_error": ".4f", "psnr_error": ".1f",
@@ -66,12 +72,13 @@ def _staleness(table: pd.DataFrame) -> Iterator[Chart]:
         mean = single.groupby(keys, sort=False, dropna=False)["damage"].mean().reset_index()
         mean = mean.sort_values("step", kind="stable")
         curves = []
-        for (group, letter_), curve in mean.groupby(["group", "letter"], sort=False, dropna=False):
-            name = " ".join(str(part) for part in (group, letter_) if str(part) not in ("", "nan"))
+        for (group, sign), curve in mean.groupby(["group", "letter"], sort=False, dropna=False):
+            told = (str(group), _SIGNS.get(str(sign), str(sign)))
+            name = " ".join(part for part in told if part not in ("", "nan", "None"))
             curves.append(Curve(name or str(what), list(curve["step"]), list(curve["damage"])))
         if not curves or mean["step"].nunique() < 2:
             continue
-        title = f"Damage of one step, {what}"
+        title = f"Damage of one step: {what}"
         yield Chart(title, lines(title, curves[:8], "step", "damage", log=True), mean,
                     "" if len(curves) <= 8 else f"The first 8 of {len(curves)}; the table has all.")  # fmt: skip
 
