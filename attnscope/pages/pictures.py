@@ -113,14 +113,14 @@ class Album:
 
     Args:
         sheets: all of them.
-        budget: bytes that they may have together.
+        budget: bytes that they may have together; ``None`` is :data:`BUDGET`.
 
     Raises:
         InputError: a file is gone, or no image any more.
     """
 
-    def __init__(self, sheets: Iterable[Sheet], budget: int = BUDGET) -> None:
-        every = list(sheets)
+    def __init__(self, sheets: Iterable[Sheet], budget: int | None = None) -> None:
+        every, budget = list(sheets), BUDGET if budget is None else budget
         self._rung = _LADDER[-1]
         self._printed: dict[Sheet, Printed] = {}
         for rung in _LADDER:

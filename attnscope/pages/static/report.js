@@ -135,11 +135,11 @@ on("click", "[data-word]", button => {
 const LOOKS = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "stroke-linejoin", "opacity", "font-family", "font-size", "font-weight", "text-anchor"];
 
 function alone(drawing) {
-  const copy = drawing.cloneNode(true), originals = all("*", drawing);
-  all("*", copy).forEach((element, place) => {
+  const copy = drawing.cloneNode(true), originals = [drawing, ...all("*", drawing)];
+  [copy, ...all("*", copy)].forEach((element, place) => {
     const look = getComputedStyle(originals[place]);
     LOOKS.forEach(name => element.setAttribute(name, look.getPropertyValue(name)));
-    ["class", "data-key", "data-tip", "data-name"].forEach(name => element.removeAttribute(name));
+    ["class", "tabindex", "data-key", "data-tip", "data-name"].forEach(name => element.removeAttribute(name));
   });
   const [, , width, height] = drawing.getAttribute("viewBox").split(" ").map(Number);
   const paper = document.createElementNS(copy.namespaceURI, "rect");
