@@ -29,9 +29,11 @@ def tag(name: str, *children: Child, **attributes: str | float | None) -> Markup
     return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), told, inner)
 
 
-def _written(value: str | float) -> str:
-    """A number with as many digits as a screen shows."""
-    return value if isinstance(value, str) else f"{round(value, 1):g}"
+def _written(value: str | float) -> Markup:
+    """Text whose lines stay lines in XML, too; a number with as many digits as a screen shows."""
+    if isinstance(value, str):
+        return escape(value).replace("\n", Markup("&#10;"))
+    return Markup(f"{round(value, 1):g}")
 
 
 def text(x: float, y: float, words: str, **attributes: str | float | None) -> Markup:
