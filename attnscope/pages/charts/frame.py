@@ -75,7 +75,7 @@ def axes(
     for tick in y.ticks():
         found += [
             tag("line", class_="rule", x1=x.start, x2=x.end, y1=y(tick), y2=y(tick)),
-            text(x.start - 6, y(tick) + 4, number(tick), text_anchor="end", class_="tick"),
+            text(x.start - 6, y(tick) + 4, _short(tick), text_anchor="end", class_="tick"),
         ]
     for tick in x.ticks(6, whole=whole):
         found.append(
@@ -87,3 +87,11 @@ def axes(
         text(0, y.end - 10, y_label, class_="label"),
     ]
     return Markup("").join(found)
+
+
+def _short(tick: float) -> str:
+    """A tick that has room left of an axis."""
+    if tick == 0 or 1e-3 <= abs(tick) < 1e5:
+        return number(tick, ".5g")
+    digits, power = f"{tick:.2g}".split("e") if "e" in f"{tick:.2g}" else f"{tick:.0e}".split("e")
+    return f"{digits}e{int(power)}"
