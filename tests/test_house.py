@@ -17,6 +17,7 @@ FLOORS = [
     {"observers", "shapes", "plots"},
     {"metrics"},
     {"figures", "analyses", "intervals"},
+    {"pages"},
     {"cli"},
     {"__main__", "__init__"},
 ]
