@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from attnscope.observers import named_maps
 from attnscope.runs.folder import Run
 
 HOSTILE = (
@@ -187,10 +188,43 @@ def tune(path):
     return made
 
 
+WORDS = ("start", "red", HOSTILE[0])
+
+
+def maps(path, texts=HOSTILE, steps=3):
+    rows, pictures, words = [], [], []
+    for prompt, text in enumerate(texts):
+        number = f"{prompt:05d}"
+        values = np.random.default_rng(prompt).random((1, steps, len(WORDS), 4, 4))
+        axes = ("sample", "step", "word", "height", "width")
+        (path / "maps").mkdir(parents=True, exist_ok=True)
+        kinds = ["special", "word", "word"]
+        made = named_maps.Maps(values, axes, tuple(range(steps)), (), (WORDS,))
+        named_maps.write(path / f"maps/{number}.safetensors", made, prompt=text, kinds=kinds)
+        for step in (*range(steps), -1):
+            file = f"images/{number}-{step}.png"
+            image(path / file, [40 + 60 * step] * 3)
+            pictures.append({"prompt_id": prompt, "step": step, "frame": 0, "path": file,
+                             "maps": f"maps/{number}.safetensors"})  # fmt: skip
+        for place, word in enumerate(WORDS):
+            words.append({"prompt_id": prompt, "place": place, "word": word, "kind": kinds[place],
+                          "encoder": "CLIP", "positions": [place]})  # fmt: skip
+            rows += [
+                {"prompt_id": prompt, "branch": "cond", "step": step, "log_snr": step - 4.0, "site": SITES[1][0],
+                 "place": place, "word": word, "mass": 0.1 * (place + 1), "peak": 0.5, "spread": 1.0,
+                 "entropy": 2.0}
+                for step in range(steps)
+            ]  # fmt: skip
+    settings = {"model": "shapes", "plan": "baseline", "steps": steps}
+    return run(path, "maps", settings, attention=pd.DataFrame(rows), pictures=pd.DataFrame(pictures),
+               words=pd.DataFrame(words), prompts=prompts(texts))  # fmt: skip
+
+
 MAKERS = {
     "convergence": convergence,
     "ablate": ablate,
     "generate": generate,
     "bench": bench,
     "tune": tune,
+    "maps": maps,
 }

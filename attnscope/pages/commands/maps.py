@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ _STRONGEST = 0.8
 """How much of the image the largest value of a word's map hides."""
 _SIDE = 128
 """Pixels of a map's longer side; its cells are blocks."""
-_IMAGE = "image"
+_IMAGE, _UNDER = "the image that the step predicts", "where the word is attended to"
 _MEASURES = {
     "mass": "Attention paid to each word",
     "peak": "The largest attention paid to each word",
@@ -79,7 +80,7 @@ def _strip(run: Run, prompt: str, pictures: pd.DataFrame, levels: Mapping[Any, f
         Picture(run.path / str(by_step.get(step, by_step[_FINAL])), f"the image at step {step}")
         for step in maps.steps
     ]
-    layers, words = [Layer(_IMAGE, images)], []
+    layers, words = [Layer(_IMAGE, images), Layer(_UNDER, images)], []
     added = {"special", "padding"}
     for place, (name, kind) in enumerate(zip(maps.words[0], about["kinds"], strict=True)):
         key = f"{place + 1}. {name}"
@@ -89,8 +90,9 @@ def _strip(run: Run, prompt: str, pictures: pd.DataFrame, levels: Mapping[Any, f
             Picture(_colored(part / max(peak, 1e-12)), f"where {name!r} is attended to")
             for part in own
         ]
-        layers.append(Layer(key, frames, over=_IMAGE))
-        words.append(Word(f"⟨{name}⟩" if kind in added else name, (key,)))
+        layers.append(Layer(key, frames, over=_UNDER))
+        shown = re.sub(r"#\d+$", "", name)  # which of several it is, its place says
+        words.append(Word(f"⟨{name}⟩" if kind in added else shown, (key,)))
     return Filmstrip(prompt, [_named(step, levels) for step in maps.steps], layers, words)
 
 
