@@ -15,7 +15,7 @@ from PIL import Image
 from attnscope.observers import named_maps
 from attnscope.pages.charts import Curve, lines
 from attnscope.pages.commands.shared import schedule_of
-from attnscope.pages.parts import Chart, Filmstrip, Layer, Note, Part, Section, Table, Word
+from attnscope.pages.parts import Chart, Choice, Filmstrip, Layer, Note, Part, Section, Table, Word
 from attnscope.pages.pictures import Picture
 from attnscope.pages.registry import shows
 from attnscope.runs.folder import Run
@@ -43,17 +43,16 @@ def sections(run: Run) -> Iterator[Section]:
     prompts, words = run.read_table("prompts"), run.read_table("words")
     levels = attention.drop_duplicates("step").set_index("step")["log_snr"].to_dict()
     shown = prompts.head(_MOST_PROMPTS)
-    strips: list[Part] = [
-        _strip(
-            run, str(prompt["text"]), pictures[pictures["prompt_id"] == prompt["prompt_id"]], levels
-        )
-        for prompt in shown.to_dict("records")
+    strips = [
+        (text, _strip(run, text, pictures[pictures["prompt_id"] == number], levels))
+        for number, text in zip(shown["prompt_id"], shown["text"].astype(str), strict=True)
     ]
+    parts: list[Part] = [Choice("Prompt", strips) if len(strips) > 1 else strips[0][1]]
     if len(shown) < len(prompts):
-        strips.append(Note(f"The first {len(shown)} of {len(prompts)} prompts."))
+        parts.append(Note(f"The first {len(shown)} of {len(prompts)} prompts."))
     yield Section(
         "Where words are attended to",
-        strips,
+        parts,
         "The slider moves the image that each step predicts and the map of the chosen word upon it. "
         "A word's map is on one scale over all steps.",
     )
