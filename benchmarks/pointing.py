@@ -173,7 +173,7 @@ def removed(model: str, folder: Path, limit: int) -> pd.DataFrame:
     Returns:
         A row an image: ``prompt_id``, ``removed`` (nothing; a kind of word; ``on`` of the background; the
         ``phrase`` of these words; what is ``added`` after the prompt; or ``both``), and of each attribute
-        and thing whether it is as asked, 0 or 1.
+        and thing whether it is as asked, 0 or 1; ``relation_0`` is of both things.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pipe = attnscope.load(model)
@@ -204,7 +204,11 @@ def removed_from(
     """The images of one caption, with the same noise."""
     text = caption(scene)
     words = [word for word in words_of(pipe, text, **options) if word.kind == "word"]
-    own = {w.kind: words[w.word].name for w in pointing.words_of_things(scene) if w.thing == 0}
+    own = {
+        named.kind: f"{words[named.word].text}#{words[named.word].occurrence}"
+        for named in pointing.words_of_things(scene)
+        if named.thing == 0
+    }
     phrase, added = tuple(own.values()), ("<end>", "<padding>")
     taken: dict[str, tuple[str, ...]] = {"nothing": ()}
     taken |= {kind: (name,) for kind, name in own.items()}
@@ -222,6 +226,7 @@ def removed_from(
         for kind in pointing.KINDS:
             for thing, right in enumerate(as_asked(read, scene, kind)):
                 row[f"{kind}_{thing + 1}"] = float(right)
+        row["relation_0"] = float(agreement(read[None], [scene])[0, list(READ).index("relation")])
         rows.append(row)
     return pd.DataFrame(rows)
 
