@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,29 @@ class Maps:
         left = tuple(axis for axis in self.axes if axis not in there)
         sites = () if "site" in there else self.sites
         return replace(self, values=values, axes=left, sites=sites)
+
+
+def checked_points(points: Sequence[Point]) -> tuple[Point, ...]:
+    """Points of the image as pairs of floats, each once.
+
+    Raises:
+        InputError: there is none, or one is not in the image.
+    """
+    found = []
+    for point in points:
+        try:
+            x, y = map(float, point)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{point!r} is no point (x, y), such as (0.3, 0.5)") from error
+        if not all(math.isfinite(at) and 0 <= at <= 1 for at in (x, y)):
+            raise InputError(
+                f"the point {x:g},{y:g} is not in the image: choose x and y from 0 to 1, as parts of "
+                "its width and of its height"
+            )
+        found.append((x, y))
+    if not found:
+        raise InputError("points=() are none: give one (x, y) or more, such as (0.3, 0.5)")
+    return tuple(dict.fromkeys(found))
 
 
 def write(path: Path, maps: Maps, **about: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
@@ -15,7 +14,7 @@ from attnscope.hooks.moments import Denoising
 from attnscope.kinds import Kind
 from attnscope.observers.map_observer import Branch, MapObserver
 from attnscope.observers.map_sums import Each
-from attnscope.observers.named_maps import Maps, Point
+from attnscope.observers.named_maps import Maps, Point, checked_points
 from attnscope.observers.probabilities import Reduced, looking_from
 from attnscope.sites.attention import Site
 
@@ -132,26 +131,3 @@ class PointAttention(MapObserver):
             over everything, text included, nats.
         """
         return super().table()
-
-
-def checked_points(points: Sequence[Point]) -> tuple[Point, ...]:
-    """Points of the image as pairs of floats, each once.
-
-    Raises:
-        InputError: there is none, or one is not in the image.
-    """
-    found = []
-    for point in points:
-        try:
-            x, y = map(float, point)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{point!r} is no point (x, y), such as (0.3, 0.5)") from error
-        if not all(math.isfinite(at) and 0 <= at <= 1 for at in (x, y)):
-            raise InputError(
-                f"the point {x:g},{y:g} is not in the image: choose x and y from 0 to 1, as parts of "
-                "its width and of its height"
-            )
-        found.append((x, y))
-    if not found:
-        raise InputError("points=() are none: give one (x, y) or more, such as (0.3, 0.5)")
-    return tuple(dict.fromkeys(found))

@@ -156,7 +156,7 @@ def test_in_half_precision_maps_are_those_of_the_same_queries_and_keys(model, mo
 
 
 def test_chunks_change_nothing(model, monkeypatch):
-    name, pipe, call, _, _ = model
+    _, pipe, call, _, _ = model
     found = []
     for size in (probabilities.CHUNK, 50):
         monkeypatch.setattr(probabilities, "CHUNK", size)

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import toys
 import torch
+import toys
 from test_attention_maps import MODELS, STEPS, WIDE, Materialised, sizes
 from torch.nn import functional
 
