@@ -59,9 +59,10 @@ def components_of(site: str, outputs: Mapping[int, Array]) -> Components:
     found, explained = principal_components(flat)
     values = np.stack(found).reshape(len(steps), *shape[:-1], COUNT)
     values = np.moveaxis(values, -1, 1)
-    axes = ("step", "component", "frame", "height", "width")
+    frame = ["frame"]
     if shape[0] == 1:
-        values, axes = values[:, :, 0], (*axes[:2], *axes[3:])
+        values, frame = values[:, :, 0], []
+    axes = ("step", "component", *frame, "height", "width")
     return Components(site, np.ascontiguousarray(values), axes, steps, explained)
 
 
