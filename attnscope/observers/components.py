@@ -6,7 +6,6 @@ the largest eigenvalues, and (x - mean) v_i are the numbers. So they mean the sa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attnscope import documents
 from attnscope.errors import InputError
-from attnscope.files import write_whole
+from attnscope.observers import tensor_files
 
 if TYPE_CHECKING:
     from attnscope.sites.grids import Layout
@@ -147,8 +145,6 @@ def write(path: Path, components: Sequence[Components], **about: Any) -> None:
         components: of several sites, at the same steps.
         about: what else is to stand in the file, such as the prompt; of plain values.
     """
-    from safetensors.numpy import save_file
-
     told = {
         "axes": components[0].axes,
         "steps": components[0].steps,
@@ -156,9 +152,8 @@ def write(path: Path, components: Sequence[Components], **about: Any) -> None:
         "explained": [own.explained for own in components],
         **about,
     }
-    metadata = {name: documents.text(value, indent=None) for name, value in told.items()}
     tensors = {own.site: own.values.astype(np.float32) for own in components}
-    write_whole(path, lambda partial: save_file(tensors, partial, metadata))
+    tensor_files.write(path, tensors, told)
 
 
 def read(path: Path) -> tuple[tuple[Components, ...], Mapping[str, Any]]:
@@ -167,16 +162,13 @@ def read(path: Path) -> tuple[tuple[Components, ...], Mapping[str, Any]]:
     Raises:
         InputError: it is gone, or holds none.
     """
-    from safetensors import SafetensorError, safe_open
-
+    tensors, about = tensor_files.read(path, "components")
     try:
-        with safe_open(path, "np") as file:
-            about = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
-            axes, steps = tuple(about["axes"]), tuple(about["steps"])
-            found = tuple(
-                Components(site, file.get_tensor(site), axes, steps, tuple(explained))
-                for site, explained in zip(about["sites"], about["explained"], strict=True)
-            )
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{str(path)!r} is gone or holds no components: {error}") from error
+        axes, steps = tuple(about["axes"]), tuple(about["steps"])
+        found = tuple(
+            Components(site, tensors[site], axes, steps, tuple(explained))
+            for site, explained in zip(about["sites"], about["explained"], strict=True)
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise tensor_files.no(path, "components", error) from error
     return found, about

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attnscope import documents
 from attnscope.errors import InputError
-from attnscope.files import write_whole
+from attnscope.observers import tensor_files
 
 _AXES = ("sample", "step", "site", "head", "word", "point", "frame", "height", "width")
 Point = tuple[float, float]
@@ -104,13 +102,9 @@ def write(path: Path, maps: Maps, **about: Any) -> None:
         maps: to write.
         about: what else is to stand in the file, such as the prompt; of plain values.
     """
-    from safetensors.numpy import save_file
-
     of = {"points": maps.points} if maps.points else {"words": maps.words}
     told = {"axes": maps.axes, "steps": maps.steps, "sites": maps.sites, **of, **about}
-    metadata = {name: documents.text(value, indent=None) for name, value in told.items()}
-    half = np.ascontiguousarray(maps.values.astype(np.float16))
-    write_whole(path, lambda partial: save_file({"maps": half}, partial, metadata))
+    tensor_files.write(path, {"maps": maps.values.astype(np.float16)}, told)
 
 
 def read(path: Path) -> tuple[Maps, Mapping[str, Any]]:
@@ -119,16 +113,13 @@ def read(path: Path) -> tuple[Maps, Mapping[str, Any]]:
     Raises:
         InputError: it is gone, or holds none.
     """
-    from safetensors import SafetensorError, safe_open
-
+    tensors, about = tensor_files.read(path, "maps")
     try:
-        with safe_open(path, "np") as file:
-            values, metadata = file.get_tensor("maps"), file.metadata() or {}
-        about = {name: json.loads(text) for name, text in metadata.items()}
+        values = tensors["maps"]
         axes, steps, sites = (tuple(about[name]) for name in ("axes", "steps", "sites"))
         words, points = (tuple(map(tuple, about.get(name, ()))) for name in ("words", "points"))
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{str(path)!r} is gone or holds no maps: {error}") from error
+    except (KeyError, TypeError) as error:
+        raise tensor_files.no(path, "maps", error) from error
     known = all(axis in _AXES for axis in axes)
     if len(axes) != values.ndim or not known or bool(words) == bool(points):
         raise InputError(f"{str(path)!r} holds {list(values.shape)} under the axes {axes}")
