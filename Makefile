@@ -1,8 +1,9 @@
 # Everything runs inside .venv, installed from constraints.txt by the first target that needs it.
 BIN := .venv/bin
 SHELL := /bin/bash
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: demo test check mutants train clean
+.PHONY: demo test check browser mutants train clean
 
 demo: .venv/installed  ## Measure the embedded U-Net and draw the paper's Figure 2.
 	$(BIN)/attnscope convergence --out runs/demo
@@ -14,6 +15,10 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+browser: .venv/installed  ## Pages in a real Chromium, which is installed if there is none.
+	command -v chromium || $(SUDO) apt-get install -y --no-install-recommends chromium fonts-dejavu-core
+	$(BIN)/python -m pytest -m browser
 
 mutants: .venv/installed  ## Faults that the tests of a module let pass: make mutants MODULES="plans.base hooks.attention".
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[mutation]"

@@ -1,6 +1,7 @@
-"""What watching costs: the same generation with and without ``StepDistance`` on all sites.
+"""What watching costs: the same generation with and without an observer on all sites.
 
     python benchmarks/observer_overhead.py --model shapes --batch-size 16
+    python benchmarks/observer_overhead.py --observer maps
 
 Both arms alternate in one process; the ratio is taken pair by pair. Peak memory is that of a
 process of its own for each arm.
@@ -18,7 +19,7 @@ import time
 
 import torch
 
-from attnscope import StepDistance, Trace, load
+from attnscope import AttentionMaps, StepDistance, Trace, load
 from attnscope.models.calling import call
 
 
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--repetitions", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--observer", choices=["distances", "maps"], default="distances")
     parser.add_argument("--arm", choices=["plain", "watched"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -51,7 +53,13 @@ def main() -> None:
         print(f"{name:14} median {statistics.median(values):.3f} "
               f"(range {min(values):.3f} to {max(values):.3f})")  # fmt: skip
     memory = {arm: peak_megabytes(arm) for arm in ("plain", "watched")}
-    kept = StepDistance().nbytes(pipe, batch=options.batch_size) / 2**20
+    batch = options.batch_size
+    if options.observer == "maps":
+        text = pipe.tokenizer.model_max_length
+        foreseen = AttentionMaps().nbytes(pipe, steps=options.steps, words=text, batch=batch)
+    else:
+        foreseen = StepDistance().nbytes(pipe, batch=batch)
+    kept = foreseen / 2**20
     print(f"peak memory    plain {memory['plain']:.0f} MB, watched {memory['watched']:.0f} MB, "
           f"ratio {memory['watched'] / memory['plain']:.3f}; foreseen {kept:.1f} MB more")  # fmt: skip
 
@@ -61,7 +69,8 @@ def generate(pipe: object, options: argparse.Namespace, *, watched: bool) -> flo
     prompts = ["a large striped red circle above a small blue square on a gray background"]
     with contextlib.ExitStack() as stack:
         if watched:
-            stack.enter_context(Trace(pipe, observers=[StepDistance()]))
+            observer = AttentionMaps() if options.observer == "maps" else StepDistance()
+            stack.enter_context(Trace(pipe, observers=[observer]))
         start = time.perf_counter()
         call(pipe, prompts * options.batch_size, seeds=range(options.batch_size),
              steps=options.steps, guidance=4.0, output_type="latent")  # fmt: skip

@@ -105,6 +105,7 @@ _COMMANDS = {
     "models": [[]],
     "runs": [],  # these two need runs: analyses/test_side_by_side.py
     "compare": [],
+    "report": [],  # and this one: cli/test_cli_report.py
     "tune": [],  # and this one more captions: cli/test_cli_tune.py
     "plan": [
         ["--tgate", "m=2,k=2"],

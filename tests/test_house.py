@@ -9,7 +9,7 @@ import attnscope
 
 ROOT = Path(attnscope.__file__).parent
 FLOORS = [
-    {"errors", "tables", "files", "lazy", "documents", "notices", "kinds"},
+    {"errors", "tables", "files", "lazy", "documents", "notices", "kinds", "html_tables"},
     {"images", "captions", "families"},
     {"plans", "sites"},
     {"models"},
@@ -17,6 +17,7 @@ FLOORS = [
     {"observers", "shapes", "plots"},
     {"metrics"},
     {"figures", "analyses", "intervals"},
+    {"pages"},
     {"cli"},
     {"__main__", "__init__"},
 ]

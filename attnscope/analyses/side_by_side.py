@@ -73,7 +73,7 @@ def differing_settings(runs: Sequence[Run]) -> pd.DataFrame:
         InputError: they are of several commands.
     """
     names = names_of(runs)
-    plain = [_flat(run.settings) for run in runs]
+    plain = [flat(run.settings) for run in runs]
     keys = dict.fromkeys(key for settings in plain for key in settings)
     rows = [
         {"setting": key, **{name: s.get(key, "-") for name, s in zip(names, plain, strict=True)}}
@@ -230,16 +230,21 @@ def _mean(what: str, measure: str, values: pd.Series[float]) -> Row:
     return what, measure, found.value, found.low, found.high, found.n
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Settings by dotted names, as text."""
-    flat: dict[str, str] = {}
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Settings by dotted names, as text.
+
+    Args:
+        settings: of a run, as they stand in its ``run.json``.
+        prefix: before all names.
+    """
+    found: dict[str, str] = {}
     for key, value in settings.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict):
-            flat |= _flat(value, f"{name}.")
+            found |= flat(value, f"{name}.")
         elif isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
             for number, part in enumerate(value):
-                flat |= _flat(part, f"{name}.{number}.")
+                found |= flat(part, f"{name}.{number}.")
         else:
-            flat[name] = value if isinstance(value, str) else documents.text(value, indent=None)
-    return flat
+            found[name] = value if isinstance(value, str) else documents.text(value, indent=None)
+    return found

@@ -62,6 +62,12 @@ class _All(Commands):
             "runs/convergence-shapes-1a2b3c4d --threshold 0.1",
         ),
         Listed(
+            "report",
+            "Turn runs into one HTML file to explore in a browser: charts, tables, images side by "
+            "side.",
+            "runs/convergence-shapes-1a2b3c4d",
+        ),
+        Listed(
             "runs",
             "List the runs in a folder, the newest first, and whether they came to their end.",
             "--json",

@@ -180,10 +180,9 @@ class Family:
             InputError: it is not known.
         """
         name = only_tokenizer(pipe)
-        if not any(
-            k.__name__.startswith(("CLIP", "T5")) for k in type(getattr(pipe, name)).__mro__
-        ):
-            raise text_not_known(pipe, f"a {type(getattr(pipe, name)).__name__} of its own use")
+        kinds = [kind.__name__ for kind in type(getattr(pipe, name)).__mro__]
+        if not any(kind.startswith(("CLIP", "T5")) for kind in kinds):
+            raise text_not_known(pipe, f"a {kinds[0]}, of whose use nothing is known")
         return (one_tokenizer(pipe, name, called),)
 
     def text_read(self, pipe: Any, prompt: str, tokenizer: Any, called: Mapping[str, Any]) -> str:
@@ -362,9 +361,8 @@ def only_tokenizer(pipe: Any) -> str:
         InputError: it has none, or several, of which this family does not say what they read.
     """
     parts = getattr(pipe, "components", {})
-    names = [
-        name for name, part in parts.items() if name.startswith("tokenizer") and part is not None
-    ]
+    has: list[str] = [name for name, part in parts.items() if part is not None]
+    names = [name for name in has if name.startswith("tokenizer")]
     if len(names) != 1:
         raise text_not_known(pipe, " and ".join(names) or "no tokenizer")
     return str(names[0])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from attnscope.html_tables import as_table
 
 if TYPE_CHECKING:
     from attnscope.hooks.trace import Trace
@@ -29,15 +29,6 @@ def as_html(name: str, trace: Trace) -> str:
         trace: its ``Trace``.
     """
     return as_table(_title(name, trace), _facts(trace))
-
-
-def as_table(title: str, facts: Mapping[str, str]) -> str:
-    """An HTML table with a row for each fact."""
-    rows = "".join(
-        f"<tr><th>{html.escape(fact)}</th><td>{html.escape(value)}</td></tr>"
-        for fact, value in facts.items()
-    )
-    return f"<table><caption>{html.escape(title)}</caption>{rows}</table>"
 
 
 def _title(name: str, trace: Trace) -> str:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from attnscope.errors import InputError
 from attnscope.hooks.attending import Attention
-from attnscope.hooks.display import as_table
 from attnscope.hooks.moments import Denoising, Moment
+from attnscope.html_tables import as_table
 from attnscope.sites.attention import Site, matches, select_sites
 
 _CHOICE = (

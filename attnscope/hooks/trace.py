@@ -57,7 +57,9 @@ class Trace:
        was stored; if a guidance branch was dropped since, from that of the branch that stays or, as in
        T-GATE, from the mean of both. Steps 3 to 5 are left out.
     3. Else the module computes. Attention that adds its input to its result or rescales the sum has
-       both switched off, if the plan acts: they hold for the fresh input alone.
+       both switched off, if the plan acts: they hold for the fresh input alone. Where the plan scales
+       attention to words, or an observer asks what it is paid to, queries, keys and mask are met on
+       their way into the kernel (:mod:`attnscope.hooks.attending`).
     4. The hook hands the result to :meth:`after`. The first call shows of which kind of attention the
        site really is, and with it what the plan does there and which observers watch.
     5. Where the plan stores it, the contribution is kept for later steps: of a block, what it returned

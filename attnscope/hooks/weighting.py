@@ -12,7 +12,8 @@ from torch import Tensor
 from attnscope.errors import InputError
 from attnscope.hooks.attending import Attention
 from attnscope.hooks.moments import Denoising, Moment
-from attnscope.models.text_tokens import named, words_of
+from attnscope.models.text_tokens import Word, named, words_of
+from attnscope.plans.reweight import ADDED
 
 
 class Weighting:
@@ -112,11 +113,23 @@ class Weighting:
     def _of_word(self, word: str) -> list[list[int]]:
         """Positions of a word in every prompt."""
         if word not in self._positions:
+            added = ADDED.fullmatch(word)
             self._positions[word] = [
-                sorted({at for found in named(words, [word]) for at in found.positions})
+                sorted(
+                    {
+                        at
+                        for found in (_added(words, added[1]) if added else named(words, [word]))
+                        for at in found.positions
+                    }
+                )
                 for words in self._words
             ]
         return self._positions[word]
+
+
+def _added(words: Sequence[Word], name: str) -> list[Word]:
+    """What tokenizers added to a prompt, by its name."""
+    return [word for word in words if word.text == name and word.kind in ("special", "padding")]
 
 
 def _of_text(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,6 +83,31 @@ class AttentionMaps(MapObserver):
         self.of_text = of_text
         self._groups: dict[tuple[Any, ...], Tensor] = {}
 
+    def nbytes(
+        self,
+        pipe: Any,
+        *,
+        steps: int,
+        words: int,
+        batch: int = 1,
+        height: int | None = None,
+        width: int | None = None,
+    ) -> int:
+        """Bytes of maps that a run will hold on the device, known before it, where branches can be told.
+
+        Args:
+            pipe: the pipeline, of images.
+            steps: of the run; those that are looked at, where they were chosen.
+            words: with maps, or tokens of the text where none are given.
+            batch: images that are made at once.
+            height: of an image in pixels; ``None`` is the pipeline's default.
+            width: of an image in pixels; ``None`` is the pipeline's default.
+
+        Raises:
+            InputError: the layout of the denoiser is not known.
+        """
+        return batch * words * self._bytes(pipe, steps, height, width)
+
     def engage(self, sites: Sequence[Site]) -> None:
         """A ``Trace`` over these sites begins.
 

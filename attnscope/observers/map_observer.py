@@ -28,6 +28,8 @@ from attnscope.observers.rows import (
     tidy,
 )
 from attnscope.sites.attention import Site
+from attnscope.sites.denoiser import Denoiser
+from attnscope.sites.outputs import tokens_of
 from attnscope.tables import concatenate
 
 NUMBERS = ("mass", "peak", "spread", "entropy")
@@ -107,9 +109,24 @@ class MapObserver(SiteObserver):
         """A site's rows, with the names of their parts in :attr:`part_columns`."""
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of the maps on the device now; each ``every`` steps add as much as the first did."""
+    def held(self) -> int:
+        """Bytes of maps that are on the device now."""
         return self._sums.nbytes
+
+    def _bytes(self, pipe: Any, steps: int, height: int | None, width: int | None) -> int:
+        """Bytes that a run will hold of one word or point of one image."""
+        denoiser = Denoiser.of(pipe)
+        chosen = self.choose(denoiser.sites)
+        tokens = tokens_of(pipe, denoiser, chosen, height=height, width=width)
+        heads = {site.name: int(getattr(denoiser.submodule(site), "heads", 1)) for site in chosen}
+        if self.each == "model":
+            cells = sum({*tokens.values()})
+        else:
+            each = self.each == "head"
+            cells = sum(count * (heads[name] if each else 1) for name, count in tokens.items())
+        looked_at = steps if self.steps is None else len(self.steps)
+        buckets = 1 if self.every is None else -(-looked_at // self.every)
+        return 4 * buckets * cells
 
     def start(self, run: Denoising, scheduler: Any) -> None:
         """A run begins.

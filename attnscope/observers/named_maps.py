@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnscope.errors import InputError
+from attnscope.html_tables import as_table
 from attnscope.observers import tensor_files
 
 _AXES = ("sample", "step", "site", "head", "word", "point", "frame", "height", "width")
@@ -47,6 +48,16 @@ class Maps:
     def nbytes(self) -> int:
         """Memory of the maps in bytes."""
         return int(self.values.nbytes)
+
+    def _repr_html_(self) -> str:
+        sizes = zip(self.axes, self.values.shape, strict=True)
+        facts = {"axes": ", ".join(f"{size} {axis}" for axis, size in sizes)}
+        facts |= {f"words of sample {n}": ", ".join(own) for n, own in enumerate(self.words)}
+        if self.points:
+            facts["points"] = ", ".join(f"({x:g}, {y:g})" for x, y in self.points)
+        if self.sites:
+            facts["sites"] = ", ".join(self.sites)
+        return as_table("Maps", facts | {"memory": f"{self.nbytes / 2**20:.3g} MiB"})
 
     def of(self, sample: int) -> Maps:
         """Those of one sample alone, with as many words as it has."""

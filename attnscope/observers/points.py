@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 import torch
@@ -72,6 +73,29 @@ class PointAttention(MapObserver):
         )
         self.points = checked_points(points)
         self._places: dict[tuple[int, torch.device], Tensor] = {}
+
+    def nbytes(
+        self,
+        pipe: Any,
+        *,
+        steps: int,
+        batch: int = 1,
+        height: int | None = None,
+        width: int | None = None,
+    ) -> int:
+        """Bytes of maps that a run will hold on the device, known before it, where branches can be told.
+
+        Args:
+            pipe: the pipeline, of images.
+            steps: of the run; those that are looked at, where they were chosen.
+            batch: images that are made at once.
+            height: of an image in pixels; ``None`` is the pipeline's default.
+            width: of an image in pixels; ``None`` is the pipeline's default.
+
+        Raises:
+            InputError: the layout of the denoiser is not known.
+        """
+        return batch * len(self.points) * self._bytes(pipe, steps, height, width)
 
     def engage(self, sites: Sequence[Site]) -> None:
         """A ``Trace`` over these sites begins.

@@ -221,6 +221,12 @@ class Plan:
             else self
         )
 
+    def _repr_html_(self) -> str:
+        """The plan in a notebook: what it does at every step, of its own number of steps or of 25."""
+        from attnscope.plans.display import as_html
+
+        return as_html(self)
+
     def __str__(self) -> str:
         own = self.name or type(self).__name__
         name = next((name for name, kind in PLANS.items() if kind is type(self)), own)

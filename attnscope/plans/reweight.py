@@ -14,6 +14,8 @@ from attnscope.plans.options import Option
 
 _LAST = 1000
 """Beyond all steps."""
+ADDED = re.compile(r"<(start|end|padding)>")
+"""Stands for what the tokenizer adds to the prompt, among words."""
 _WORD = re.compile(r"[^,+|:=]*[^,+|:=\s][^,+|:=]*")
 
 
@@ -64,7 +66,8 @@ class Reweight(Plan):
 
     Args:
         words: and phrases of the prompt, such as ``("red circle",)``; see
-            :func:`attnscope.models.text_tokens.named`.
+            :func:`attnscope.models.text_tokens.named`. ``<start>``, ``<end>`` and ``<padding>`` are what the
+            tokenizer adds, which attention is mostly paid to.
         factor: 0 takes them away, 1 changes nothing.
         first: the first step at which it holds.
         last: the first step at which it does not hold any more.

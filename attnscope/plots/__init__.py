@@ -9,6 +9,7 @@ Saving belongs to the caller. Tables that mix what is not to be averaged are ref
 Nothing here needs torch.
 """
 
+from attnscope.plans.display import ACTION_COLORS
 from attnscope.plots.ablation import (
     MOST_ARMS,
     TRAJECTORY_COLORS,
@@ -48,7 +49,6 @@ from attnscope.plots.points import (
     point_maps,
 )
 from attnscope.plots.schedule import (
-    ACTION_COLORS,
     plan,
 )
 from attnscope.plots.style import (

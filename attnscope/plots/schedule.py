@@ -16,23 +16,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
+from attnscope.plans.display import ACTION_COLORS
 from attnscope.plots.style import KIND_NAMES, SMALLEST_TEXT, label_steps, replacing
 from attnscope.plots.tidy import require, require_one_each
 from attnscope.sites.groups import Group, alike
 
-ACTION_COLORS = {
-    "compute": "#0173b2",
-    "store": "#0173b2",
-    "reuse": "#dcdcdc",
-    "forecast": "#de8f05",
-    "both": "#005c44",
-    "one": "#a5d8c7",
-    "uncond": "#a5d8c7",
-    "cond": "#f3d9a0",
-    "prompt": "#a0622d",
-    "null": "#ecd9c6",
-}
-"""What a plan does at a step, to its colour."""
 _WHAT_NAMES = {
     "compute": "computed",
     "store": "computed and stored",

@@ -22,6 +22,7 @@ import pandas as pd
 from attnscope import documents
 from attnscope.errors import InputError
 from attnscope.files import write_whole
+from attnscope.html_tables import as_table
 from attnscope.runs.columns import of_the_old_reading
 
 _PACKAGES = ("attnscope", "torch", "diffusers", "transformers", "numpy", "pandas")
@@ -102,6 +103,13 @@ class Run:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"`out` {str(path)!r} exists and is no run directory: choose another")
         return False
+
+    def _repr_html_(self) -> str:
+        tables = sorted(path.stem for path in self.path.glob("*.parquet"))
+        about = {"command": self.command, "directory": str(self.path), "tables": ", ".join(tables)}
+        known = ("model", "plan", "steps", "guidance", "seed", "captions")
+        about |= {name: str(self.settings[name]) for name in known if name in self.settings}
+        return as_table("Run", about)
 
     def has_table(self, name: str) -> bool:
         """Whether a table was written."""

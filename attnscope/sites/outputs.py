@@ -47,6 +47,34 @@ def output_elements(
     }
 
 
+def tokens_of(
+    pipe: Any,
+    denoiser: Denoiser,
+    sites: Iterable[Site],
+    *,
+    height: int | None = None,
+    width: int | None = None,
+) -> dict[str, int]:
+    """Positions of the image at every site, by its name.
+
+    Args:
+        pipe: a pipeline of images.
+        denoiser: of the pipeline.
+        sites: of the denoiser.
+        height: in pixels; ``None`` is the pipeline's default.
+        width: in pixels; ``None`` is the pipeline's default.
+
+    Raises:
+        InputError: the denoiser is neither a U-Net nor a transformer with ``patch_size``.
+    """
+    rows, columns = latent_size(pipe, denoiser, height=height, width=width)
+    config: Any = denoiser.module.config
+    patch = denoiser.family.latents_a_side(config)
+    if hasattr(denoiser.module, "down_blocks"):
+        return {site.name: _tokens(denoiser.module, site, rows, columns) for site in sites}
+    return {site.name: (rows // patch) * (columns // patch) for site in sites}
+
+
 def latent_size(
     pipe: Any, denoiser: Denoiser, *, height: int | None = None, width: int | None = None
 ) -> tuple[int, int]:

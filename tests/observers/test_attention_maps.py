@@ -14,6 +14,7 @@ from torch.nn import functional
 
 import attnscope
 from attnscope.errors import InputError
+from attnscope.models import random_weights
 from attnscope.observers import AttentionMaps, probabilities
 
 STEPS = 3
@@ -244,6 +245,30 @@ def test_chosen_steps_alone_are_looked_at(sd):
     assert set(observer.table()["step"]) == {1, 3}
 
 
+def test_of_a_video_every_frame_has_a_map(monkeypatch):
+    found = toys.latte_architecture()
+    pipe = random_weights.build(found)
+    pipe.set_progress_bar_config(disable=True)
+    given = random_weights.call_keywords(pipe, found, steps=STEPS, guidance=5.0)
+    observer = AttentionMaps()
+    with attnscope.Trace(pipe, observers=[observer]):
+        pipe(**given)
+    maps = observer.maps()
+    assert maps.axes == ("sample", "step", "word", "frame", "height", "width")
+    assert maps.values.shape == (1, STEPS, 5, 3, *maps.values.shape[-2:])
+    np.testing.assert_allclose(maps.values.sum(2), 1, atol=1e-5)
+    materialised = Materialised(pipe, monkeypatch)
+    pipe(**given)
+    calls = [
+        found for site, found in materialised.found.items() if materialised.sites[site] == "cross"
+    ]
+    whole = torch.stack([found[1] for found in calls]).mean(
+        (0, 2)
+    )  # [branches * frames, image, text]
+    expected = whole[3:].movedim(-1, 0).reshape(5, 3, *maps.values.shape[-2:])
+    np.testing.assert_allclose(maps.values[0, 1], expected, atol=1e-5)
+
+
 def test_of_text_the_words_look_at_the_image(monkeypatch):
     pipe = toys.flux()
     words = [[Word("first", (0, 1)), Word("last", (4,))]] * 2
@@ -316,3 +341,82 @@ def test_wrong_input_is_told(sd):
         AttentionMaps(every=0)
     with pytest.raises(InputError, match="no maps yet"):
         AttentionMaps().maps()
+
+
+def test_side_by_side_with_daam_the_maps_agree(monkeypatch):
+    """DAAM (Tang et al. 2022, section 3): every head and site upscaled bicubically, then averaged over
+    heads, sites and steps; a word's map is the mean over its tokens. Here it is bilinear, so that words
+    still sum to one, and the sum over tokens.
+    """
+    pipe = attnscope.load("shapes")
+    pipe.set_progress_bar_config(disable=True)
+    text = "a large red circle left of a small blue star on a beige background"
+
+    def run():
+        generator = torch.Generator().manual_seed(0)
+        pipe(text, num_inference_steps=STEPS, guidance_scale=3.0, generator=generator)
+
+    tokens = 24
+    words = [[Word("circle", (4,)), Word("blue star", (9, 10)), Word("all", tuple(range(tokens)))]]
+    observer = AttentionMaps(words, every=None)
+    with attnscope.Trace(pipe, observers=[observer]):
+        run()
+    ours = observer.maps().values[0, 0]
+    materialised = Materialised(pipe, monkeypatch)
+    run()
+    side = ours.shape[-1]
+    heads = []
+    for by_site in materialised.of_text(tokens, leads=True):
+        for found in by_site.values():
+            own = math.isqrt(found.shape[2])
+            maps = found[1].mT.reshape(-1, tokens, own, own)
+            large = functional.interpolate(maps, (side, side), mode="bicubic")
+            heads.append(large.clamp(min=0).mean(0))
+    theirs = torch.stack(heads).mean(0).numpy()
+    for word, daam in ((0, theirs[4]), (1, theirs[[9, 10]].mean(0) * 2)):
+        assert np.corrcoef(ours[word].ravel(), daam.ravel())[0, 1] > 0.995
+        assert np.abs(ours[word] - daam).mean() < 0.03 * daam.max()
+        np.testing.assert_allclose(
+            ours[word], daam, atol=0.2 * daam.max()
+        )  # bicubic peaks are higher
+    np.testing.assert_allclose(ours[2], 1, atol=1e-5)
+
+
+def test_memory_on_the_device_is_bounded_and_told():
+    """Twenty prompts of the embedded model, all steps and sites: what is held of maps, and at a time."""
+    pipe = attnscope.load("shapes")
+    pipe.set_progress_bar_config(disable=True)
+    prompts, steps, tokens = [toys.PROMPTS[0]] * 20, 4, 24
+    held = []
+
+    class Watched(AttentionMaps):
+        def attend(self, *args):
+            super().attend(*args)
+            held.append(self.held)
+
+    kept, mean = Watched(), AttentionMaps(every=None)
+    with attnscope.Trace(pipe, observers=[kept, mean]):
+        pipe(prompts, num_inference_steps=steps, guidance_scale=3.0, output_type="latent",
+             generator=[torch.Generator().manual_seed(n) for n in range(20)])  # fmt: skip
+    bound = kept.nbytes(pipe, steps=steps, words=tokens, batch=20)
+    assert max(held) == bound == 4 * 20 * tokens * steps * sum(n * n for n in (16, 8))
+    assert mean.nbytes(pipe, steps=steps, words=tokens, batch=20) * steps == bound
+    assert kept.maps().nbytes == steps * 20 * tokens * 16**2 * 4
+    assert mean.maps().nbytes == 20 * tokens * 16**2 * 4
+    assert kept.held == 0  # nothing is left on the device
+
+
+@pytest.mark.parametrize("each", ["model", "site", "head"])
+def test_memory_is_foreseen(model, each):
+    _, pipe, call, tokens, _ = model
+    held = []
+
+    class Watched(AttentionMaps):
+        def attend(self, *args):
+            super().attend(*args)
+            held.append(self.held)
+
+    observer = Watched(each=each, every=2)
+    with attnscope.Trace(pipe, observers=[observer]):
+        call(pipe, **WIDE)
+    assert max(held) == observer.nbytes(pipe, steps=STEPS, words=tokens, batch=2, **WIDE)

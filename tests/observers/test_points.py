@@ -181,7 +181,23 @@ def test_steps_are_averaged(sd):
     np.testing.assert_allclose(
         some.maps().values[:, 1], single.maps().values[:, 2:].mean(1), atol=1e-6
     )
-    assert some.nbytes == 0
+    assert some.held == 0
+
+
+@pytest.mark.parametrize("each", ["model", "site", "head"])
+def test_memory_is_foreseen(model, each):
+    _, pipe, call, _, _ = model
+    held = []
+
+    class Watched(PointAttention):
+        def attend(self, *args):
+            super().attend(*args)
+            held.append(self.held)
+
+    observer = Watched(POINTS, each=each, every=2)
+    with attnscope.Trace(pipe, observers=[observer]):
+        call(pipe, **WIDE)
+    assert max(held) == observer.nbytes(pipe, steps=STEPS, batch=2, **WIDE)
 
 
 def test_wrong_input_is_told(sd, tokenizer_folder):

@@ -114,7 +114,8 @@ def carry_out(
     steps = check_steps(pipe, settings.steps)
     if beyond := [step for step in settings.looked_at or () if not 0 <= step < steps]:
         raise InputError(f"steps {beyond} are not of this run: choose 0 to {steps - 1}")
-    groups = [groups_of(pipe, prompt.text, settings.words) for prompt in prompts]
+    options = chosen.described.options
+    groups = [groups_of(pipe, prompt.text, settings.words, **options) for prompt in prompts]
     kept = open_for(
         "maps", path, settings, chosen, prompts, batch_size, progress, table="attention",
         about=scheduler_of(chosen),
@@ -123,7 +124,7 @@ def carry_out(
     with kept.stretch(f"{chosen.name}: maps", len(prompts)):
         attention = _watched(
             kept, pipe, settings, list(zip(prompts, given, groups, strict=True)), done, steps,
-            chosen.described.options,
+            options,
         )  # fmt: skip
     run = kept.run
     run.write_table("prompts", table_of(prompts))

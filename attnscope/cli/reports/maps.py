@@ -112,6 +112,7 @@ def _by_word(run: Run) -> pd.DataFrame:
                 "last step": curve.iloc[-1],
                 "highest": curve.max(),
                 "at step": int(curve.idxmax()),
+                "half of it until": int(curve.index[curve >= curve.max() / 2].max()),
             }
         )
     return pd.DataFrame(rows)

@@ -1,0 +1,99 @@
+"""What a plan does at every step: a row per kind of attention or group of modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+from markupsafe import Markup
+
+from attnscope.pages.charts.frame import WIDTH, drawing
+from attnscope.pages.svg import CHARACTER, shortened, tag, text
+from attnscope.plots.schedule import groups_of
+
+WORDS = {
+    "compute": "computed",
+    "store": "computed and stored",
+    "reuse": "reused",
+    "forecast": "forecast",
+    "both": "both branches",
+    "one": "one branch",
+    "uncond": "unconditional branch",
+    "cond": "conditional branch",
+    "prompt": "prompt",
+    "null": 'encoding of ""',
+}
+_ROWS = {
+    "self": "self-attention",
+    "cross": "cross-attention",
+    "branches": "guidance",
+    "text": "text",
+}
+_ROW, _MOST_NAME = 18.0, 24
+
+
+def schedule(title: str, table: pd.DataFrame) -> Markup:
+    """A plan's schedule.
+
+    Args:
+        title: of the chart.
+        table: of :meth:`attnscope.plans.trajectory.Trajectory.table`.
+    """
+    rows = list(_rows(table))
+    steps = sorted(int(step) for step in table["step"].unique())
+    left = CHARACTER * 0.9 * min(_MOST_NAME, max(len(name) for name, _ in rows)) + 12
+    wide = (WIDTH - left) / len(steps)
+    found, top = _legend(list(dict.fromkeys(what for _, does in rows for what in does)))
+    for place, (name, does) in enumerate(rows):
+        y = top + _ROW * place
+        cells = [
+            text(left - 6, y + 12, shortened(name, _MOST_NAME), text_anchor="end", class_="name")
+        ]
+        for n, (step, what) in enumerate(zip(steps, does, strict=True)):
+            cells.append(
+                tag("rect", class_=f"cell do-{what}", x=left + n * wide + 0.6, y=y + 1, rx=1.5,
+                    width=max(wide - 1.2, 0.8), height=_ROW - 3, data_tip=f"step {step}: {WORDS[what]}")
+            )  # fmt: skip
+            if what == "store" and wide > 5:
+                cells.append(tag("circle", class_="stored", cx=left + (n + 0.5) * wide, cy=y + _ROW / 2 - 0.5, r=2))  # fmt: skip
+        found.append(tag("g", *cells, data_name=name))
+    bottom, every = top + _ROW * len(rows), max(1, -(-len(steps) // 10))
+    found += [
+        text(left + (n + 0.5) * wide, bottom + 13, str(step), text_anchor="middle", class_="tick")
+        for n, step in enumerate(steps)
+        if n % every == 0
+    ]
+    found.append(
+        text((left + WIDTH) / 2, bottom + 30, "step", text_anchor="middle", class_="label")
+    )
+    return drawing(title, bottom + 36, *found)
+
+
+def _rows(table: pd.DataFrame) -> Iterator[tuple[str, list[str]]]:
+    """Names of rows and what each does; modules that do the same share one."""
+    named = "kind" in table
+    if named:
+        for group in groups_of(table):
+            count = f" x{len(group.names)}" if len(group.names) > 1 else ""
+            yield f"{group.label}{count}", list(group.does[: table["step"].nunique()])
+    for row, cells in table.sort_values("step").groupby("row", sort=False):
+        if not named or row in ("branches", "text"):
+            yield _ROWS.get(str(row), str(row)), list(cells["what"])
+
+
+def _legend(found: list[str]) -> tuple[list[Markup], float]:
+    """What the colours mean, in lines."""
+    shown: list[Markup] = []
+    x = y = 0.0
+    for what in [what for what in WORDS if what in found]:
+        wide = 18 + CHARACTER * len(WORDS[what]) + 12
+        if x and x + wide > WIDTH:
+            x, y = 0.0, y + 17
+        shown.append(
+            tag("rect", class_=f"cell do-{what}", x=x, y=y + 2, width=12, height=12, rx=1.5)
+        )
+        if what == "store":
+            shown.append(tag("circle", class_="stored", cx=x + 6, cy=y + 8, r=2))
+        shown.append(text(x + 18, y + 12, WORDS[what]))
+        x += wide
+    return shown, y + 26

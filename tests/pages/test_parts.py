@@ -1,0 +1,67 @@
+"""Parts are plain values that refuse what cannot be shown."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from attnscope.errors import InputError
+from attnscope.pages.parts import MOST_ROWS, Filmstrip, Layer, Table, Word
+from attnscope.pages.pictures import Picture
+
+FRAMES = [Picture(np.zeros((4, 4, 3), np.uint8), "") for _ in range(3)]
+STEPS = ["step 0", "step 1", "step 2"]
+
+
+def cells(frame, **options):
+    return [[(c.text, c.value) for c in row] for _, row in Table("t", frame, **options).rows]
+
+
+def test_a_cell_is_shown_for_people_and_sorted_as_what_it_is():
+    frame = pd.DataFrame({"a": [0.123456, np.nan], "b": [True, False], "c": [[1], None], "d": ["x", "y"]})  # fmt: skip
+    assert cells(frame, forms={"a": ".2f"}) == [
+        [("0.12", "0.123456"), ("yes", "1"), ("[1]", "[1]"), ("x", "x")],
+        [("-", ""), ("no", "0"), ("-", ""), ("y", "y")],
+    ]
+    frame = pd.DataFrame({"n": pd.array([1200, None], "Int64"), "far": [np.inf, -np.inf]})
+    assert cells(frame, forms={"n": ","}) == [
+        [("1,200", "1200"), ("∞", "inf")],
+        [("-", ""), ("-∞", "-inf")],
+    ]
+
+
+def test_columns_are_called_as_said_and_rows_by_their_key():
+    table = Table("t", pd.DataFrame({"the_arm": ["S"], "n": [1], "ok": [True]}), {"n": "count"}, key="the_arm")  # fmt: skip
+    assert table.columns == [("the arm", False), ("count", True), ("ok", False)]
+    assert [key for key, _ in table.rows] == ["S"]
+
+
+def test_a_table_has_as_many_rows_as_a_page_has_room_for():
+    table = Table("t", pd.DataFrame({"a": range(MOST_ROWS + 5)}))
+    assert len(list(table.rows)) == MOST_ROWS
+    assert table.left_out == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"steps": []}, "one step and one layer at least"),
+        ({"layers": []}, "one step and one layer at least"),
+        ({"steps": STEPS[:2]}, "layer 'a' has 3 frames: give one for each of the 2 steps"),
+        ({"layers": [Layer("a", FRAMES)] * 2}, "there are two layers 'a'"),
+        ({"words": [Word("w", ["z"])]}, r"no such layer: 'z' \(choose of a, b\)"),
+        ({"layers": [Layer("a", FRAMES, over="q")]}, "no such layer: 'q'"),
+    ],
+)
+def test_a_filmstrip_that_cannot_be_shown_is_refused(change, said):
+    given = {"steps": STEPS, "layers": [Layer("a", FRAMES), Layer("b", FRAMES)]} | change
+    with pytest.raises(InputError, match=said):
+        Filmstrip("f", **given)
+
+
+def test_the_first_word_with_layers_is_chosen_and_layers_without_a_word_are_shown():
+    layers = [Layer("image", FRAMES), Layer("b", FRAMES, over="image"), Layer("c", FRAMES)]
+    film = Filmstrip("f", STEPS, layers, [Word("a"), Word("b", ["b"]), Word("c", ["c", "b"])])
+    assert film.chosen == Word("b", ["b"])
+    assert [film.hidden(layer) for layer in layers] == [False, False, True]
+    assert [film.named(layer) for layer in layers] == [[], [1, 2], [2]]
+    assert [(u.name, [o.name for o in over]) for u, over in film.places] == [("image", ["b"]), ("c", [])]  # fmt: skip
