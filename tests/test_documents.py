@@ -100,6 +100,7 @@ def test_one_place_writes_json():
 
 _TOY = ["--model", "{folder}", "--captions", "{captions}", "--out", "{run}", "--steps", 4,
         "--height", 32, "--width", 32, "--device", "cpu"]  # fmt: skip
+_ALONE = [option for option in _TOY if option not in ("--captions", "{captions}")]
 _COMMANDS = {
     "models": [[]],
     "runs": [],  # these two need runs: analyses/test_side_by_side.py
@@ -125,6 +126,10 @@ _COMMANDS = {
     "bench": [
         [*_TOY, "--plan", "cross-reuse:m=4", "--repeats", 1, "--rivals", "pab", "--frontier"],
         [*_TOY, "--tgate", "m=2,k=2,w=0", "--repeats", 2, "--rivals", "none", "--frontier"],
+    ],
+    "maps": [
+        ["a small red circle", *_ALONE],
+        ["a small red circle", *_ALONE, "--features", "mid*", "--point", "0.3,0.5"],
     ],
     "plot": [],  # after every command that leaves a run
     "shapes score": [["--limit", 1, "--steps", 1], ["--limit", 2, "--steps", 1]],

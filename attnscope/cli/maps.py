@@ -26,7 +26,7 @@ class _Captions(o.CaptionOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class _Looked(Group):
-    """Which words, steps, sites and heads have maps."""
+    """Which words, steps, sites and heads have maps, and what else is shown."""
 
     panel: ClassVar[str] = MEASURE
 
@@ -35,6 +35,8 @@ class _Looked(Group):
     at: Annotated[str | None, typer.Option("--at", help="Steps that are looked at, from 0, with commas.", metavar="<step>,…", show_default="all")] = None
     sites: Annotated[str | None, typer.Option(help="Pattern of site names, such as 'up_blocks.1*'.", metavar="<pattern>", show_default="all")] = None
     heads: Annotated[bool, typer.Option("--heads", help="Maps of every site and head, rather than their mean.")] = False
+    features: Annotated[str | None, typer.Option(help="Sites whose outputs are shown by their principal components.", metavar="<pattern>", show_default="none")] = None
+    points: Annotated[list[str] | None, typer.Option("--point", help="Point of the image, 0 to 1 of its width and height, and where it looks; repeatable.", metavar="<x>,<y>", show_default="none")] = None
     # fmt: on
 
 
@@ -51,6 +53,9 @@ def maps(
 
     Probabilities of cross-attention, and of joint attention, averaged over heads and sites; the image
     stays what it is. Maps are written as safetensors with named axes, numbers about them as a table.
+
+    --features shows what sites return, as colours that mean the same at every step; --point where in the
+    image one of its points looks.
     """
     from attnscope.analyses.checks import check_plan_ahead
     from attnscope.analyses.maps.run import MapsSettings, carry_out
@@ -65,6 +70,7 @@ def maps(
     size = parsing.batch_size(sampling.batch_size)
     words = None if looked.words is None else parsing.names("--words", looked.words)
     steps = None if looked.at is None else parsing.whole_numbers("--at", looked.at, least=0)
+    points = None if not looked.points else parsing.points("--point", looked.points)
     ways = several.ways(sampling, plans)
     models, inputs = several.Models(output), reading.Inputs(shown, typed or ())
 
@@ -80,6 +86,8 @@ def maps(
             looked_at=steps,
             sites=looked.sites,
             heads=looked.heads,
+            features=looked.features,
+            points=points,
         )
         check_plan_ahead(chosen, plan, settings.steps)
         start = partial(

@@ -65,6 +65,20 @@ def positive_numbers(option: str, text: str) -> tuple[float, ...]:
     return values
 
 
+def points(option: str, texts: Sequence[str]) -> tuple[tuple[float, float], ...]:
+    """``0.3,0.5`` and others to points of the image."""
+    from attnscope.observers.named_maps import checked_points
+
+    found = []
+    for text in texts:
+        try:
+            x, y = map(float, text.split(","))
+        except ValueError as error:
+            raise InputError(f"{option} {text!r} is no point x,y, such as 0.3,0.5") from error
+        found.append((x, y))
+    return checked_points(found)
+
+
 def kinds(text: str) -> tuple[str, ...]:
     """``cross,self`` to a tuple."""
     from attnscope.kinds import KINDS

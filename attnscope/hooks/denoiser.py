@@ -134,8 +134,9 @@ class DenoiserHook:
         moment = self._clock.moment
         if not run.steps_done and self._tells_branches:
             run.reading.see(moment.call, (args, kwargs))
-        if not run.steps_done and moment.call == 0 and self._attends:
-            run.layout, run.prepared = Layout.of(first, kwargs), self._prepared_samples
+        if not run.steps_done and moment.call == 0:
+            run.layout = Layout.of(first, kwargs)
+            run.prepared = self._prepared_samples if self._attends else None
         if self._of_latents and moment.call == 0:
             self._given = first
         if self._plan == Baseline():

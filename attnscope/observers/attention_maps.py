@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -12,21 +12,16 @@ from torch import Tensor
 
 from attnscope.errors import InputError
 from attnscope.hooks.attending import Attention
-from attnscope.hooks.moments import Denoising, Moment
-from attnscope.hooks.observer import SiteObserver
+from attnscope.hooks.moments import Denoising
 from attnscope.kinds import Kind
-from attnscope.observers.map_sums import Each, MapSums
+from attnscope.observers.map_observer import Branch, MapObserver
+from attnscope.observers.map_sums import Each
 from attnscope.observers.named_maps import Maps
-from attnscope.observers.probabilities import reduced
-from attnscope.observers.rows import SITE_COLUMNS, joined, labelled, tidy
+from attnscope.observers.probabilities import Reduced, reduced
 from attnscope.sites.attention import Site
-from attnscope.sites.denoiser import Denoiser
-from attnscope.sites.outputs import tokens_of
-from attnscope.tables import concatenate
 
 TEXT_KINDS: tuple[Kind, ...] = ("cross", "joint")
 """Kinds of attention that look at text."""
-NUMBERS = ("mass", "peak", "spread", "entropy")
 
 
 class AnyWord(Protocol):
@@ -41,7 +36,7 @@ class AnyWord(Protocol):
         """Where its tokens stand in the text that the denoiser reads."""
 
 
-class AttentionMaps(SiteObserver):
+class AttentionMaps(MapObserver):
     """Cross- and joint-attention probabilities of the words of a prompt, averaged over heads and sites.
 
     Probabilities are computed once more from queries and keys, in chunks, where a module calls its
@@ -64,7 +59,7 @@ class AttentionMaps(SiteObserver):
             pays to a word.
     """
 
-    watches_attention = True
+    part_columns = ("place", "word")
 
     def __init__(
         self,
@@ -76,29 +71,17 @@ class AttentionMaps(SiteObserver):
         heads: bool = False,
         kinds: Sequence[str] = TEXT_KINDS,
         sites: str | Sequence[str] | None = None,
-        branch: Literal["cond", "uncond"] = "cond",
+        branch: Branch = "cond",
         of_text: bool = False,
     ) -> None:
-        super().__init__(kinds, sites)
         if other := set(kinds) - set(TEXT_KINDS):
             raise InputError(f"kinds={sorted(other)} do not look at text: choose cross or joint")
-        if every is not None and every < 1:
-            raise InputError(f"every={every} is no number of steps: choose 1 or more, or None")
+        super().__init__(
+            kinds, sites, steps=steps, every=every, each=each, heads=heads, branch=branch
+        )
         self.words = None if words is None else tuple(tuple(own) for own in words)
-        self.steps = None if steps is None else frozenset(steps)
-        self.every, self.each, self.heads = every, each, heads
-        self.branch, self.of_text = branch, of_text
-        self._run: Denoising | None = None
+        self.of_text = of_text
         self._groups: dict[tuple[Any, ...], Tensor] = {}
-        self._sums = MapSums(every, each)
-        self._numbers: list[tuple[Site, Moment, slice, Tensor]] = []
-        self._found: list[Maps] = []
-        self._tables: list[pd.DataFrame] = []
-
-    @property
-    def held(self) -> int:
-        """Bytes of maps that are on the device now."""
-        return self._sums.nbytes
 
     def nbytes(
         self,
@@ -123,18 +106,7 @@ class AttentionMaps(SiteObserver):
         Raises:
             InputError: the layout of the denoiser is not known.
         """
-        denoiser = Denoiser.of(pipe)
-        chosen = self.choose(denoiser.sites)
-        tokens = tokens_of(pipe, denoiser, chosen, height=height, width=width)
-        heads = {site.name: int(getattr(denoiser.submodule(site), "heads", 1)) for site in chosen}
-        if self.each == "model":
-            cells = sum({*tokens.values()})
-        else:
-            each = self.each == "head"
-            cells = sum(count * (heads[name] if each else 1) for name, count in tokens.items())
-        looked_at = steps if self.steps is None else len(self.steps)
-        buckets = 1 if self.every is None else -(-looked_at // self.every)
-        return 4 * batch * buckets * words * cells
+        return batch * words * self._bytes(pipe, steps, height, width)
 
     def engage(self, sites: Sequence[Site]) -> None:
         """A ``Trace`` over these sites begins.
@@ -149,66 +121,26 @@ class AttentionMaps(SiteObserver):
             )
         super().engage(sites)
 
-    def start(self, run: Denoising, scheduler: Any) -> None:
-        """A run begins.
-
-        Raises:
-            InputError: a step that this run does not have.
-        """
-        beyond = sorted(step for step in self.steps or () if not 0 <= step < run.steps)
-        if beyond:
-            raise InputError(
-                f"steps={beyond} are not steps of this run (choose 0..{run.steps - 1})"
-            )
-        self._run = run
-        self._clear()
-
-    def attend(self, site: Site, moment: Moment, attention: Attention) -> None:
-        """Add a call's maps to those of its step.
-
-        Raises:
-            InputError: of text looking at the image where it does not.
-            RuntimeError: how many images are made is not known at the first step.
-        """
-        run = self._run
-        if run is None or (self.steps is not None and moment.step not in self.steps):
-            return
+    def _reduced(
+        self,
+        run: Denoising,
+        site: Site,
+        attention: Attention,
+        rows: slice,
+        within: slice,
+        apart: int,
+    ) -> Reduced | None:
         if self.of_text and not attention.is_joint:
             raise InputError(
                 f"the text does not look at the image at {site.name}: leave of_text out"
             )
-        rows = self._rows(run, moment)
-        if rows.stop <= rows.start:
-            return
-        frames = len(attention.query) // moment.rows
-        within = slice((rows.start - moment.first) * frames, (rows.stop - moment.first) * frames)
-        groups = self._groups_of(run, moment, rows, attention, frames)
-        made = reduced(attention, within, groups, heads=self.each == "head", of_text=self.of_text)
-        maps = made.maps.reshape(-1, frames, *made.maps.shape[1:])
-        self._sums.add(site.name, moment, rows, maps)
-        entropy = made.entropy[..., None].expand_as(made.mass)
-        numbers = torch.stack([made.mass, made.peak, made.spread, entropy])
-        numbers = numbers.reshape(len(NUMBERS), -1, frames, *numbers.shape[2:]).mean(2)
-        if not self.heads:
-            numbers = numbers.mean(2, keepdim=True)
-        self._numbers.append((site, moment, rows, numbers))
-
-    def _rows(self, run: Denoising, moment: Moment) -> slice:
-        """Of the pipeline's batch, those of the branch, as far as it is known; else all that run."""
-        samples = run.samples or run.prepared
-        if samples is None or moment.batch != 2 * samples:
-            return moment.held
-        halves = run.pair
-        if halves is None or self.branch not in halves:
-            return moment.held
-        first = halves.index(self.branch) * samples
-        held = moment.held
-        return slice(max(first, held.start), min(first + samples, held.stop))
+        groups = self._groups_of(run, rows, attention, apart)
+        return reduced(attention, within, groups, heads=self.each == "head", of_text=self.of_text)
 
     def _groups_of(
-        self, run: Denoising, moment: Moment, rows: slice, attention: Attention, frames: int
+        self, run: Denoising, rows: slice, attention: Attention, apart: int
     ) -> Tensor | None:
-        """Which tokens are which word's, for every row: float32 ``[rows * frames, words, tokens]``."""
+        """Which tokens are which word's, for every row: float32 ``[rows * apart, words, tokens]``."""
         if self.words is None:
             return None
         samples = run.samples or run.prepared
@@ -223,7 +155,7 @@ class AttentionMaps(SiteObserver):
                 "those of every prompt, in the order of the call"
             )
         tokens = attention.text.stop - attention.text.start
-        key = samples, rows.start, rows.stop, tokens, frames, attention.query.device
+        key = samples, rows.start, rows.stop, tokens, apart, attention.query.device
         if key not in self._groups:
             each = samples // len(self.words)
             most = max(len(words) for words in self.words)
@@ -237,76 +169,39 @@ class AttentionMaps(SiteObserver):
                             f"{tokens} tokens: it is not of this prompt or of this model"
                         )
                     made[row - rows.start, place, there] = 1
-            self._groups[key] = made.repeat_interleave(frames, 0).to(attention.query.device)
+            self._groups[key] = made.repeat_interleave(apart, 0).to(attention.query.device)
         return self._groups[key]
 
-    def finish(self, run: Denoising) -> None:
-        """Bring maps and numbers to the host.
+    def _assembled(self, run: Denoising) -> Maps | None:
+        def names(sample: int, words: int) -> tuple[str, ...]:
+            return self._names(run, sample, words)
 
-        Raises:
-            InputError: how a site's tokens are laid out in the image is not known.
-        """
-        if run.steps_done and self._numbers:
-            self._tables += [self._rows_of_table(run, *entry) for entry in self._numbers]
-            made = self._sums.assembled(run, self.branch, self._names_in(run))
-            if made is not None:
-                self._found.append(made)
-        self._clear()
-
-    def release(self) -> None:
-        """Free what is on the device."""
-        self._clear()
+        return self._sums.assembled(run, self.branch, names)
 
     def _clear(self) -> None:
-        self._sums.clear()
-        self._numbers.clear()
+        super()._clear()
         self._groups.clear()
 
-    def _names_in(self, run: Denoising) -> Callable[[int, int], tuple[str, ...]]:
-        """Of the words of a sample, given its number and how many words the maps have."""
+    def _names(self, run: Denoising, sample: int, words: int) -> tuple[str, ...]:
+        """Of the words of a sample, where maps have so many."""
+        if self.words is None:
+            return tuple(str(place) for place in range(words))
         samples = run.samples or 1
+        own = self.words[sample // (samples // len(self.words))]
+        return tuple(word.name for word in own)
 
-        def names(sample: int, words: int) -> tuple[str, ...]:
-            if self.words is None:
-                return tuple(str(place) for place in range(words))
-            own = self.words[sample // (samples // len(self.words))]
-            return tuple(word.name for word in own)
-
-        return names
-
-    def _rows_of_table(
-        self, run: Denoising, site: Site, moment: Moment, rows: slice, numbers: Tensor
-    ) -> pd.DataFrame:
-        table = labelled(run, moment.call, site, np.array([moment.step]), moment.batch)
-        table = table.iloc[rows]
-        there = (table["branch"] == self.branch).to_numpy()
-        values = numbers.cpu().numpy()[:, there]
-        table = table[there]
-        _, count, heads, words = values.shape
-        table = table.loc[table.index.repeat(heads * words)]
-        table["head"] = np.tile(np.repeat(np.arange(heads), words), count)
-        table["place"] = np.tile(np.arange(words), count * heads)
-        names = self._names_in(run)
-        listed = [
-            [*own, *[""] * (words - len(own))]
-            for own in (names(sample, words) for sample in table["sample"].iloc[:: heads * words])
+    def _named(self, run: Denoising, table: pd.DataFrame) -> pd.DataFrame:
+        words = 1 + table["place"].max() if len(table) else 0
+        by_sample = {
+            sample: [*(own := self._names(run, sample, words)), *[""] * (words - len(own))]
+            for sample in table["sample"].unique()
+        }
+        named = [
+            by_sample[sample][place]
+            for sample, place in zip(table["sample"], table["place"], strict=True)
         ]
-        table["word"] = np.array([name for own in listed for name in own * heads], dtype=object)
-        for name, column in zip(NUMBERS, values, strict=True):
-            table[name] = column.reshape(-1)
-        if not self.heads:
-            table = table.drop(columns="head")
-        return tidy(table[table["word"] != ""])
-
-    def maps(self, run: int = -1) -> Maps:
-        """The maps of a run, the last one by default.
-
-        Raises:
-            InputError: there are none.
-        """
-        if not self._found:
-            raise InputError("there are no maps yet: call the pipeline inside the Trace first")
-        return self._found[run]
+        table = table.assign(word=np.array(named, dtype=object))
+        return table[table["word"] != ""]
 
     def table(self) -> pd.DataFrame:
         """How much, how sharply and how widely each word is attended to.
@@ -317,6 +212,4 @@ class AttentionMaps(SiteObserver):
             largest), ``spread`` (entropy of its map over positions, nats), and ``entropy`` of the attention
             over all tokens, nats, which is the same for all words of a row's site.
         """
-        head = ["head"] if self.heads else []
-        columns = [*SITE_COLUMNS, *head, "place", "word", *NUMBERS]
-        return concatenate(self._tables) if self._tables else joined([], columns)
+        return super().table()

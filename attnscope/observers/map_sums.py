@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnscope.hooks.moments import Denoising, Moment
-from attnscope.observers.named_maps import Maps
+from attnscope.observers.named_maps import Maps, Point
 
 Each = Literal["model", "site", "head"]
 """What has maps of its own."""
@@ -57,7 +57,7 @@ class MapSums:
             site: its name.
             moment: of the call.
             rows: of the pipeline's batch that they are of.
-            maps: float32 ``[rows, frames, heads, words, tokens]``, which is kept.
+            maps: float32 ``[rows, frames, heads, words or points, tokens]``, which is kept.
         """
         bucket = 0 if self.every is None else moment.step // self.every
         own = "" if self.each == "model" else site
@@ -66,7 +66,12 @@ class MapSums:
         self._sums[key] = maps if total is None else total.add_(maps), count + 1
 
     def assembled(
-        self, run: Denoising, branch: str, names: Callable[[int, int], tuple[str, ...]]
+        self,
+        run: Denoising,
+        branch: str,
+        names: Callable[[int, int], tuple[str, ...]] | None = None,
+        *,
+        points: tuple[Point, ...] = (),
     ) -> Maps | None:
         """All maps at one resolution, that of the largest; ``None`` if there are none of the branch.
 
@@ -74,6 +79,7 @@ class MapSums:
             run: that is over.
             branch: of guidance.
             names: of the words of a sample, given its number and how many words the maps have.
+            points: that the maps are of, in the place of words.
 
         Raises:
             InputError: how tokens are laid out in the image is not known.
@@ -109,10 +115,12 @@ class MapSums:
             mean = torch.stack(large).sum(0) / sum(count for _, count in found)
             mean = mean.movedim(1, 3)  # [samples, heads, words, frames, height, width]
             made[:, buckets.index(bucket), sites.index(site), : mean.shape[1]] = mean
-        listed = tuple(names(sample, words) for sample in range(samples))
+        listed = tuple(names(sample, words) for sample in range(samples)) if names else ()
         for sample, own_names in enumerate(listed):
             made[sample, :, :, :, len(own_names) :] = torch.nan
         axes = ["sample", "step", "site", "head", "word", "frame", "height", "width"]
+        if points:
+            axes[axes.index("word")] = "point"
         wanted = {"site": self.each != "model", "head": self.each == "head", "frame": frames > 1}
         for name in [name for name, there_is in wanted.items() if not there_is]:
             made = made.squeeze(axes.index(name))
@@ -123,6 +131,7 @@ class MapSums:
             tuple(bucket * (self.every or 1) for bucket in buckets),
             tuple(filter(None, sites)),
             listed,
+            points,
         )
 
 

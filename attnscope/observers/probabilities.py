@@ -5,7 +5,7 @@ The softmax of a whole image over a whole text is never held: heads and queries 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,13 +22,14 @@ class Reduced(NamedTuple):
     """What is kept of one call of a site.
 
     Args:
-        maps: of every word, ``[rows, heads, words, tokens of the image]``, float32; heads averaged if
-            they are not asked for, so that there is one.
+        maps: of every word or point, ``[rows, heads, words, tokens of the image]``, float32; heads
+            averaged if they are not asked for, so that there is one.
         mass: the probability that a position pays a word, averaged over positions:
-            ``[rows, heads, words]``; where text looks at the image, what a word pays to all of it.
-        peak: the largest value of a word's map: likewise.
-        spread: the entropy in nats of a word's map as a distribution over positions: likewise.
-        entropy: of the probabilities over all keys, averaged over positions: ``[rows, heads]``.
+            ``[rows, heads, words]``; where text or a point looks at the image, what it pays to all of it.
+        peak: the largest value of a map: likewise.
+        spread: the entropy in nats of a map as a distribution over positions: likewise.
+        entropy: of the probabilities over all keys: of a point ``[rows, heads, points]``; of words
+            averaged over positions, ``[rows, heads, 1]``.
     """
 
     maps: Tensor
@@ -54,15 +55,48 @@ def reduced(
     """
     found = [
         _of_heads(attention, rows, part, groups, of_text=of_text)
-        for part in _head_chunks(attention, rows)
+        for part in _head_chunks(attention, rows, attention.query.shape[2])
     ]
-    count = attention.query.shape[1]
+    return _merged(found, attention.query.shape[1], heads=heads)
+
+
+def looking_from(attention: Attention, rows: slice, points: Tensor, *, heads: bool) -> Reduced:
+    """Where single positions of the image look in the image; of no other position is anything computed.
+
+    Args:
+        attention: of a site, whose keys hold the image as its queries do.
+        rows: of its batch that are wanted.
+        points: which of the image's tokens, int64 ``[points]`` on the device.
+        heads: whether every head has a map of its own.
+    """
+    at = points + attention.image.start
+    found = []
+    for part in _head_chunks(attention, rows, len(points)):
+        paid = _probabilities(attention, rows, part, at)
+        whole = paid[..., attention.image]
+        found.append(Reduced(whole, whole.sum(-1), *_shape_of(whole), _entropy(paid)))
+    return _merged(found, attention.query.shape[1], heads=heads)
+
+
+def _merged(found: Sequence[Reduced], count: int, *, heads: bool) -> Reduced:
+    """That of all heads, of which there are so many, from that of some at a time."""
     numbers = [torch.cat([part[place] for part in found], dim=1) for place in range(1, 5)]
     if heads:
         return Reduced(torch.cat([part.maps for part in found], dim=1), *numbers)
     total = sum(part.maps.sum(1, keepdim=True) for part in found)
     assert isinstance(total, Tensor), "there is a head"
     return Reduced(total / count, *numbers)
+
+
+def _shape_of(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """``peak`` and ``spread`` of maps."""
+    shares = maps / maps.sum(-1, keepdim=True).clamp_min(_TINY)
+    return maps.amax(-1), _entropy(shares)
+
+
+def _entropy(shares: Tensor) -> Tensor:
+    """Over the last dimension, in nats."""
+    return -(shares * shares.clamp_min(_TINY).log()).sum(-1)
 
 
 def _of_heads(
@@ -74,7 +108,7 @@ def _of_heads(
     entropies = []
     for queries in _query_chunks(attention, rows, heads, asking):
         found = _probabilities(attention, rows, heads, queries)
-        entropies.append(-(found * found.clamp_min(_TINY).log()).sum(-1).sum(-1))
+        entropies.append(_entropy(found).sum(-1, keepdim=True))
         if not of_text:
             words = found[..., attention.text]
             maps.append((words if groups is None else words @ _columns(groups)).transpose(-1, -2))
@@ -87,12 +121,10 @@ def _of_heads(
             mixed = part if mixed is None else mixed + part
     whole = mixed if mixed is not None else torch.cat(maps, dim=-2 if of_text else -1)
     total = whole.sum(-1)
-    shares = whole / total.clamp_min(_TINY)[..., None]
     return Reduced(
         whole,
         total if of_text else total / whole.shape[-1],
-        whole.amax(-1),
-        -(shares * shares.clamp_min(_TINY).log()).sum(-1),
+        *_shape_of(whole),
         torch.stack(entropies).sum(0) / (asking.stop - asking.start),
     )
 
@@ -102,7 +134,9 @@ def _columns(groups: Tensor) -> Tensor:
     return groups.transpose(-1, -2)[:, None]
 
 
-def _probabilities(attention: Attention, rows: slice, heads: slice, queries: slice) -> Tensor:
+def _probabilities(
+    attention: Attention, rows: slice, heads: slice, queries: slice | Tensor
+) -> Tensor:
     """Of some heads and queries over all keys: float32 ``[rows, heads, queries, keys]``."""
     query = attention.query[rows, heads, queries].float()
     key = attention.key[rows, heads].float()
@@ -120,8 +154,8 @@ def _probabilities(attention: Attention, rows: slice, heads: slice, queries: sli
     return scores.softmax(-1)
 
 
-def _head_chunks(attention: Attention, rows: slice) -> Iterator[slice]:
-    _, count, queries, _ = attention.query.shape
+def _head_chunks(attention: Attention, rows: slice, queries: int) -> Iterator[slice]:
+    count = attention.query.shape[1]
     each = (rows.stop - rows.start) * queries * attention.key.shape[2]
     size = max(1, CHUNK // max(1, each))
     for start in range(0, count, size):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attnscope.hooks.moments import Denoising
+from attnscope.errors import InputError
+from attnscope.hooks.moments import Denoising, Moment
 from attnscope.sites.attention import Site
 from attnscope.tables import concatenate
 
@@ -37,6 +39,50 @@ def labelled(
             "block": site.block,
         }
     )
+
+
+def by_part(
+    table: pd.DataFrame, values: NDArray[np.floating[Any]], numbers: Sequence[str], *, place: str
+) -> pd.DataFrame:
+    """Every row once for each head and each of its parts, such as words.
+
+    Args:
+        table: a row each.
+        values: ``[number, row, head, part]``.
+        numbers: the names of their columns.
+        place: the name of the column that counts the parts; ``head`` counts the heads.
+    """
+    _, count, heads, parts = values.shape
+    made = table.loc[table.index.repeat(heads * parts)]
+    made["head"] = np.tile(np.repeat(np.arange(heads), parts), count)
+    made[place] = np.tile(np.arange(parts), count * heads)
+    for name, column in zip(numbers, values, strict=True):
+        made[name] = column.reshape(-1)
+    return made
+
+
+def branch_rows(run: Denoising, moment: Moment, branch: str) -> slice:
+    """Of the pipeline's batch, the rows of a guidance branch as far as it is known; else all that run."""
+    samples = run.samples or run.prepared
+    if samples is None or moment.batch != 2 * samples:
+        return moment.held
+    halves = run.pair
+    if halves is None or branch not in halves:
+        return moment.held
+    first = halves.index(branch) * samples
+    held = moment.held
+    return slice(max(first, held.start), min(first + samples, held.stop))
+
+
+def check_steps_of(run: Denoising, steps: Iterable[int]) -> None:
+    """Refuse steps that a run does not have.
+
+    Raises:
+        InputError: it names them.
+    """
+    beyond = sorted(step for step in steps if not 0 <= step < run.steps)
+    if beyond:
+        raise InputError(f"steps={beyond} are not steps of this run (choose 0..{run.steps - 1})")
 
 
 def distances(

@@ -33,6 +33,9 @@ from attnscope.plots.curves import (
     convergence_by_site,
     convergence_heatmap,
 )
+from attnscope.plots.features import (
+    feature_maps,
+)
 from attnscope.plots.images import (
     image_grid,
 )
@@ -41,6 +44,9 @@ from attnscope.plots.maps import (
     attention_entropy,
     head_map,
     word_maps,
+)
+from attnscope.plots.points import (
+    point_maps,
 )
 from attnscope.plots.schedule import (
     plan,
@@ -92,6 +98,7 @@ __all__ = [
     "convergence_heatmap",
     "cost_attribution",
     "cost_scaling",
+    "feature_maps",
     "frontier",
     "head_map",
     "image_grid",
@@ -102,6 +109,7 @@ __all__ = [
     "once",
     "paper_style",
     "plan",
+    "point_maps",
     "saved_alone",
     "short_site",
     "stale_modules",

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from attnscope.plots.sheets import ESTIMATE, Picture, Sheet, as_pictures, enlarged
 from attnscope.plots.style import SMALLEST_TEXT, legend_above, looks, replacing
 from attnscope.plots.tidy import require, require_numbers
 from attnscope.sites.names import short_site
@@ -58,38 +59,28 @@ def word_maps(
         raise ValueError(
             f"maps of shape {list(values.shape)} do not fit {len(steps)} steps and {len(words)} words"
         )
-    shown = None if images is None else [np.asarray(image) for image in images]
-    if shown is not None and (len(shown) != len(steps) or len({i.shape for i in shown}) != 1):
-        raise ValueError(
-            f"{len(shown)} images do not fit {len(steps)} steps: give one of each step"
+    pictures = as_pictures(images, len(steps))
+    height, width = values.shape[2:] if pictures is None else pictures[0].shape[:2]
+    sheet = Sheet(len(steps), height, width)
+    if pictures is not None:
+        sheet.add(ESTIMATE, pictures)
+    for row, word in enumerate(words):
+        sheet.add(word, overlaid_row(values[:, row], pictures, height, width))
+    return sheet.draw(steps, ax)
+
+
+def overlaid_row(
+    maps: NDArray[np.float64], pictures: Sequence[Picture] | None, height: int, width: int
+) -> list[Picture]:
+    """Maps over steps on a scale of their own, on the images of the steps."""
+    peak = np.nanmax(maps) if np.isfinite(maps).any() else 1.0
+    return [
+        _overlaid(
+            enlarged(part / max(peak, 1e-12), height, width),
+            None if pictures is None else pictures[column],
         )
-    height, width = values.shape[2:] if shown is None else shown[0].shape[:2]
-    gap = max(1, width // 24)
-    rows = len(words) + (shown is not None)
-    canvas = np.ones((rows * (height + gap) - gap, len(steps) * (width + gap) - gap, 3))
-    for column in range(len(steps)):
-        left = column * (width + gap)
-        picture = None if shown is None else shown[column].astype(float)[..., :3] / 255
-        if picture is not None:
-            canvas[:height, left : left + width] = picture
-        for row in range(len(words)):
-            top = (row + (shown is not None)) * (height + gap)
-            peak = np.nanmax(values[:, row]) if np.isfinite(values[:, row]).any() else 1.0
-            part = _enlarged(values[column, row] / max(peak, 1e-12), height, width)
-            canvas[top : top + height, left : left + width] = _overlaid(part, picture)
-    ax = ax or plt.gca()
-    with replacing(ax):
-        ax.imshow(canvas, interpolation="nearest")
-    at = [column * (width + gap) + width / 2 for column in range(len(steps))]
-    ax.set_xticks(at, [str(step) for step in steps])
-    ax.set_xlabel("Denoising step")
-    ax.xaxis.tick_top()
-    ax.xaxis.set_label_position("top")
-    names = [*(["$\\hat x_0$"] if shown is not None else []), *words]
-    ax.set_yticks([row * (height + gap) + height / 2 for row in range(rows)], names)
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    return ax
+        for column, part in enumerate(maps)
+    ]
 
 
 def _overlaid(
@@ -103,14 +94,6 @@ def _overlaid(
         colors = colors * (_GRAY + (1 - _GRAY) * 2 * (gray - 0.5))
     colors[missing] = 0.9
     made: NDArray[np.float64] = np.clip(colors, 0, 1)
-    return made
-
-
-def _enlarged(part: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
-    """Each value as a block of pixels, as sharp as it was computed."""
-    rows = np.arange(height) * part.shape[0] // height
-    columns = np.arange(width) * part.shape[1] // width
-    made: NDArray[np.float64] = part[rows][:, columns]
     return made
 
 

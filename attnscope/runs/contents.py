@@ -45,7 +45,11 @@ CONTENTS: dict[str, Contents] = {
     ),
     "cost paper": Contents("paper", figures="."),
     "generate": Contents("images", ("prompts", "calls", "times")),
-    "maps": Contents("attention", ("prompts", "words", "pictures", "distances")),
+    "maps": Contents(
+        "attention",
+        ("prompts", "words", "pictures", "distances"),
+        on_request=("features", "points"),
+    ),
     "tune": Contents("plans", ("prompts", "calibration", "candidates"), on_request=("proof",)),
 }
 """By command."""

@@ -6,10 +6,11 @@ for images of any shape.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from attnscope.errors import InputError
@@ -61,6 +62,51 @@ class Layout:
             text.shape[1] if isinstance(text, Tensor) and text.ndim == 3 else None,
             ids if isinstance(ids, Tensor) else None,
         )
+
+    def places(
+        self, points: Sequence[tuple[float, float]], tokens: int, site: str, device: torch.device
+    ) -> Tensor:
+        """Which of so many tokens stand at points of the image; in a video, of its first frame.
+
+        Nothing is read from the device.
+
+        Args:
+            points: x and y, from 0 to 1 of the width and of the height.
+            tokens: of the image at a site.
+            site: its name, for the error.
+            device: where the answer is wanted.
+
+        Returns:
+            int64 ``[points]``.
+
+        Raises:
+            InputError: how they are laid out is not known.
+        """
+        xy = torch.tensor(points, dtype=torch.float64).to(device, non_blocking=True)
+        if self.ids is not None:
+            size = self.ids[:, 1:3].to(device).amax(0).double() + 1
+        else:
+            _, height, width = self.grid(tokens, site)
+            size = torch.tensor([height, width]).double().to(device, non_blocking=True)
+        at = torch.minimum((xy.flip(-1) * size).floor(), size - 1)
+        return (at[:, 0] * size[1] + at[:, 1]).long().clamp(0, tokens - 1)
+
+    def is_over_the_image(self, tokens: int, apart: int, site: str) -> bool:
+        """Whether attention goes over an image, a frame or a whole video, not over frames at a position.
+
+        Args:
+            tokens: that attention goes over.
+            apart: such sequences in a sample.
+            site: its name, for the error.
+
+        Raises:
+            InputError: how they are laid out is not known.
+        """
+        if apart == 1:
+            return True
+        if len(self.shape) != 5 or apart not in self.shape[1:-2]:
+            return False
+        return self.grid(tokens, site).frames == 1
 
     def grid(self, tokens: int, site: str) -> Grid:
         """How so many tokens of a sample, or of one of its frames, are laid out. Reads from the device.

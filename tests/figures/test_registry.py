@@ -17,6 +17,7 @@ FILES = {
     "cost": ["attribution", "scaling"],
     "cost paper": [],
     "generate": ["samples", "comparison"],
+    "maps": ["word_maps", "attention_entropy", "head_map", "feature_maps", "point_maps"],
 }
 
 

@@ -108,7 +108,7 @@ def _expected(made, rows, sizes):
     return torch.stack(steps).numpy()
 
 
-def _sizes(name):
+def sizes(name):
     height, width = WIDE["height"] // 2, WIDE["width"] // 2  # latents
     if name in ("sd", "sdxl"):
         return {
@@ -128,7 +128,7 @@ def test_maps_are_those_of_a_softmax_that_is_held_whole(model, monkeypatch):
     call(pipe, **WIDE)
     made = materialised.of_text(tokens, leads=name == "flux")
     rows = slice(2, 4) if branches == 2 else slice(0, 2)
-    expected = _expected(made, rows, _sizes(name))
+    expected = _expected(made, rows, sizes(name))
     maps = observer.maps()
     assert maps.axes == ("sample", "step", "word", "height", "width")
     assert maps.values.shape == (2, STEPS, tokens, *expected.shape[-2:])
@@ -148,7 +148,7 @@ def test_in_half_precision_maps_are_those_of_the_same_queries_and_keys(model, mo
     expected = _expected(
         materialised.of_text(tokens, leads=name == "flux"),
         slice(2, 4) if branches == 2 else slice(0, 2),
-        _sizes(name),
+        sizes(name),
     )
     observer = AttentionMaps()
     with attnscope.Trace(pipe, observers=[observer]):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from attnscope.analyses.maps.beside import Beside, asked_for
 from attnscope.analyses.maps.words import Group, groups_of
 from attnscope.analyses.opening import open_for, scheduler_of
 from attnscope.errors import InputError
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
     from attnscope.models.chosen import ChosenModel
     from attnscope.observers.clean_images import CleanEstimates
 
-_PARTS = {"pictures": ("frame",), "distances": ("branch", "site")}
+_PARTS = {
+    "pictures": ("prompt_id", "step", "frame"),
+    "distances": ("prompt_id", "step", "branch", "site"),
+}
 """Tables that grow with every batch, beside the main one, and what tells their rows apart."""
 FINAL = -1
 """Stands for the step of the finished image in the table ``pictures``."""
@@ -49,6 +53,10 @@ class MapsSettings(Sampling):
         looked_at: 0-based steps; ``None`` is all.
         sites: pattern of site names, or ``None`` for all.
         heads: whether every site and head has maps of its own.
+        features: pattern of the names of sites whose outputs are shown by their principal components, or
+            ``None`` for none.
+        points: (x, y) of the image, from 0 to 1 of its width and height, from which it is seen where the
+            image looks, or ``None`` for none.
     """
 
     captions: str
@@ -58,6 +66,8 @@ class MapsSettings(Sampling):
     looked_at: tuple[int, ...] | None
     sites: str | None
     heads: bool
+    features: str | None = field(default=None, metadata={"later": True})
+    points: tuple[named_maps.Point, ...] | None = field(default=None, metadata={"later": True})
 
 
 def carry_out(
@@ -83,11 +93,12 @@ def carry_out(
 
     Returns:
         The run, with the tables ``prompts``, ``words``, ``pictures``, ``distances`` and ``attention``,
-        and a file of maps a prompt.
+        and a file of maps a prompt; where they are asked for, ``features`` and ``points`` with files of
+        theirs.
 
     Raises:
-        InputError: the directory holds another run, the model has no attention to text, or a word is not
-            in a prompt.
+        InputError: the directory holds another run, the model has no attention to text or none of the
+            sites, or a word is not in a prompt.
     """
     from attnscope.analyses.checks import check_plan, check_sites, check_steps
     from attnscope.observers.attention_maps import TEXT_KINDS
@@ -96,6 +107,9 @@ def carry_out(
         return Run(path)
     pipe = chosen.pipe
     check_sites(pipe, TEXT_KINDS, settings.sites)
+    beside = asked_for(settings)
+    for kind in beside:
+        kind.check(pipe, settings)
     check_plan(pipe, parse(settings.plan), settings.steps)
     steps = check_steps(pipe, settings.steps)
     if beyond := [step for step in settings.looked_at or () if not 0 <= step < steps]:
@@ -115,9 +129,11 @@ def carry_out(
     run = kept.run
     run.write_table("prompts", table_of(prompts))
     run.write_table("words", _words(prompts, groups))
-    for name, keys in _PARTS.items():  # a batch that was cut short may have left its twice
-        table = concatenate(run.read_parts(name))
-        run.finish_table(name, table.drop_duplicates(["prompt_id", "step", *keys], keep="last"))
+    for name, keys in (_PARTS | {kind.table: kind.keys for kind in beside}).items():
+        if parts := run.read_parts(name):  # a batch that was cut short may have left its twice
+            table = concatenate(parts)
+            there = [key for key in keys if key in table]
+            run.finish_table(name, table.drop_duplicates(there, keep="last"))
     run.finish_table("attention", attention)
     return run
 
@@ -160,6 +176,7 @@ class _Seen:
     attention: pd.DataFrame
     distances: pd.DataFrame
     estimates: dict[tuple[int, int], Image]
+    beside: Sequence[Beside]
 
 
 def _seen(
@@ -178,7 +195,9 @@ def _seen(
     )
     moving = StepDistance(TEXT_KINDS, settings.sites)
     estimates = _estimates(pipe, settings.looked_at or range(steps), len(batch))
-    observers = [watching, moving, *([estimates] if estimates else [])]
+    beside = [kind(settings, steps) for kind in asked_for(settings)]
+    others = [*([estimates] if estimates else []), *(one.observer for one in beside)]
+    observers = [watching, moving, *others]
     ids = [prompt.prompt_id for prompt, _, _ in batch]
     with Trace(pipe, plan=settings.plan, observers=observers) as trace:
         made = settings.call(pipe, [given for _, given, _ in batch], ids, **options)
@@ -191,8 +210,10 @@ def _seen(
         table.insert(0, "prompt_id", np.array(ids)[sample])
         table.insert(4, "log_snr", table["step"].map(levels).astype(float))
         tables.append(table)
+    for one in beside:
+        one.see(trace)
     pictures = estimates.images(pipe) if estimates else {}
-    return _Seen(made, watching.maps(), tables[0], tables[1], pictures)
+    return _Seen(made, watching.maps(), tables[0], tables[1], pictures, beside)
 
 
 def _estimates(pipe: Any, steps: Sequence[int], samples: int) -> CleanEstimates | None:
@@ -215,6 +236,7 @@ def _written(
     for name in ("maps", "images", "estimates"):
         (run.path / name).mkdir(exist_ok=True)
     levels = seen.attention.drop_duplicates("step").set_index("step")
+    log_snr = dict(zip(seen.attention["step"], seen.attention["log_snr"], strict=True))
     for place, (prompt, _, groups) in enumerate(batch):
         number = f"{prompt.prompt_id:05d}"
         own = seen.maps.of(place)
@@ -234,6 +256,11 @@ def _written(
                 rows.append((prompt.prompt_id, step, 0, name))
     pictures = pd.DataFrame(rows, columns=["prompt_id", "step", "frame", "path"])
     pictures["maps"] = [f"maps/{number:05d}.safetensors" for number in pictures["prompt_id"]]
+    prompts = [prompt for prompt, _, _ in batch]
+    for one in seen.beside:
+        rows_beside = one.written(run.path, prompts, log_snr)
+        if rows_beside is not None:
+            run.write_part(one.table, rows_beside)
     run.write_part("pictures", pictures)
     run.write_part("distances", seen.distances)
     kept.part(seen.attention)

@@ -31,12 +31,18 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     title = f"{settings['model']}, {settings['plan']}, {what}: attention paid to words"
     formats = dict.fromkeys(("first step", "last step", "highest"), ".3f")
     show_table(table, title, formats)
+    if run.has_table("features"):
+        shares = dict.fromkeys(("first", "second", "third", "together"), ".0%")
+        show_table(_by_site(run), "variance that principal components explain", shares)
+    if run.has_table("points"):
+        nats = dict.fromkeys(("first step", "last step", "lowest", "highest"), ".2f")
+        show_table(_by_point(run), "entropy of where points look, over positions (nats)", nats)
     results.print(f"maps, with named axes: {run.path / 'maps'}", soft_wrap=True)
     results.print(f"run directory: {run.path}", soft_wrap=True)
     for figure in figures:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
     if len(prompts) > 1:
-        results.print("word_maps shows the first prompt", soft_wrap=True)
+        results.print("figures of maps show the first prompt", soft_wrap=True)
 
 
 def document(run: Run) -> dict[str, Any]:
@@ -50,8 +56,44 @@ def document(run: Run) -> dict[str, Any]:
         "prompts": run.read_table("prompts"),
         "words": _by_word(run),
         "maps": sorted({*run.read_table("pictures")["maps"]}),
+        **{name: _listed(run, name) for name in ("features", "points") if run.has_table(name)},
         "figures": figures,
     }
+
+
+def _listed(run: Run, name: str) -> dict[str, Any]:
+    """A table on request, summed up, and its files."""
+    table = _by_site(run) if name == "features" else _by_point(run)
+    return {"table": table, "files": sorted({*run.read_table(name)["path"]})}
+
+
+def _by_site(run: Run) -> pd.DataFrame:
+    """A row a site: the shares of variance of its components, averaged over prompts."""
+    features = run.read_table("features")
+    by = features.groupby(["site", "component"], observed=True, sort=False)["explained"].mean()
+    shares = by.unstack("component")
+    shares.columns = ["first", "second", "third"]
+    return shares.assign(together=shares.sum(axis=1)).reset_index()
+
+
+def _by_point(run: Run) -> pd.DataFrame:
+    """A row a point: how widely it looks, averaged over sites, heads and prompts."""
+    import pandas as pd
+
+    points = run.read_table("points")
+    rows = []
+    for (_, x, y), own in points.groupby(["point", "x", "y"], sort=False):
+        curve = own.groupby("step")["spread"].mean().sort_index()
+        rows.append(
+            {
+                "point": f"{x:g},{y:g}",
+                "first step": curve.iloc[0],
+                "last step": curve.iloc[-1],
+                "lowest": curve.min(),
+                "highest": curve.max(),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _by_word(run: Run) -> pd.DataFrame:

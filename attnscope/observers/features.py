@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from attnscope.errors import InputError
 from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import SiteObserver
 from attnscope.kinds import KINDS
 from attnscope.notices import warn
-from attnscope.observers.rows import SITE_COLUMNS, joined, labelled, tidy
+from attnscope.observers.rows import SITE_COLUMNS, check_steps_of, joined, labelled, tidy
 from attnscope.sites.attention import Site
 
 
@@ -45,11 +44,7 @@ class FeatureMaps(SiteObserver):
         Raises:
             InputError: a step that this run does not have.
         """
-        beyond = sorted(step for step in self.steps if not 0 <= step < run.steps)
-        if beyond:
-            raise InputError(
-                f"steps={beyond} are not steps of this run (choose 0..{run.steps - 1})"
-            )
+        check_steps_of(run, self.steps)
         self._kept.clear()
 
     def see(self, site: Site, moment: Moment, output: Tensor) -> None:

@@ -1,0 +1,213 @@
+"""The base of what keeps maps of attention: summed up while a run goes on, put together when it is over."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from attnscope.errors import InputError
+from attnscope.hooks.attending import Attention
+from attnscope.hooks.moments import Denoising, Moment
+from attnscope.hooks.observer import SiteObserver
+from attnscope.observers.map_sums import Each, MapSums
+from attnscope.observers.named_maps import Maps
+from attnscope.observers.probabilities import Reduced
+from attnscope.observers.rows import (
+    SITE_COLUMNS,
+    branch_rows,
+    by_part,
+    check_steps_of,
+    joined,
+    labelled,
+    tidy,
+)
+from attnscope.sites.attention import Site
+from attnscope.sites.denoiser import Denoiser
+from attnscope.sites.outputs import tokens_of
+from attnscope.tables import concatenate
+
+NUMBERS = ("mass", "peak", "spread", "entropy")
+Branch = Literal["cond", "uncond"]
+
+
+class MapObserver(SiteObserver):
+    """Recomputes attention probabilities where a module calls its kernel, and keeps maps of them.
+
+    A subclass says what the maps of a call are (:meth:`_reduced`), how they are put together
+    (:meth:`_assembled`), and what its parts, words or points, are called in the table (:meth:`_named`).
+
+    Args:
+        kinds: of attention.
+        sites: shell-style pattern of site names, or several; ``None`` is all.
+        steps: 0-based steps that are looked at; ``None`` is all.
+        every: steps that are averaged into one map; ``None`` averages all, so that memory does not depend
+            on their number.
+        each: ``site`` and ``head`` keep maps of every site, and of every head of each.
+        heads: whether the table has a row a head.
+        branch: guidance branch, ``cond`` or ``uncond``.
+    """
+
+    watches_attention = True
+    part_columns: ClassVar[tuple[str, ...]] = ()
+    """Of the table, those that say what a map is of; the first counts the parts."""
+
+    def __init__(
+        self,
+        kinds: Sequence[str],
+        sites: str | Sequence[str] | None,
+        *,
+        steps: Iterable[int] | None,
+        every: int | None,
+        each: Each,
+        heads: bool,
+        branch: Branch,
+    ) -> None:
+        super().__init__(kinds, sites)
+        if every is not None and every < 1:
+            raise InputError(f"every={every} is no number of steps: choose 1 or more, or None")
+        self.steps = None if steps is None else frozenset(steps)
+        self.every, self.each, self.heads, self.branch = every, each, heads, branch
+        self._run: Denoising | None = None
+        self._sums = MapSums(every, each)
+        self._numbers: list[tuple[Site, Moment, slice, Tensor]] = []
+        self._found: list[Maps] = []
+        self._tables: list[pd.DataFrame] = []
+
+    @abstractmethod
+    def _reduced(
+        self,
+        run: Denoising,
+        site: Site,
+        attention: Attention,
+        rows: slice,
+        within: slice,
+        apart: int,
+    ) -> Reduced | None:
+        """The maps of a call; ``None`` if there are none.
+
+        Args:
+            run: that goes on.
+            site: whose call it is.
+            attention: that it computes.
+            rows: of the pipeline's batch that are wanted.
+            within: the same, in the batch of the attention.
+            apart: sequences that a sample is parted into: frames of a video.
+        """
+
+    @abstractmethod
+    def _assembled(self, run: Denoising) -> Maps | None:
+        """All maps of a run that is over; ``None`` if there are none."""
+
+    @abstractmethod
+    def _named(self, run: Denoising, table: pd.DataFrame) -> pd.DataFrame:
+        """A site's rows, with the names of their parts in :attr:`part_columns`."""
+
+    @property
+    def held(self) -> int:
+        """Bytes of maps that are on the device now."""
+        return self._sums.nbytes
+
+    def _bytes(self, pipe: Any, steps: int, height: int | None, width: int | None) -> int:
+        """Bytes that a run will hold of one word or point of one image."""
+        denoiser = Denoiser.of(pipe)
+        chosen = self.choose(denoiser.sites)
+        tokens = tokens_of(pipe, denoiser, chosen, height=height, width=width)
+        heads = {site.name: int(getattr(denoiser.submodule(site), "heads", 1)) for site in chosen}
+        if self.each == "model":
+            cells = sum({*tokens.values()})
+        else:
+            each = self.each == "head"
+            cells = sum(count * (heads[name] if each else 1) for name, count in tokens.items())
+        looked_at = steps if self.steps is None else len(self.steps)
+        buckets = 1 if self.every is None else -(-looked_at // self.every)
+        return 4 * buckets * cells
+
+    def start(self, run: Denoising, scheduler: Any) -> None:
+        """A run begins.
+
+        Raises:
+            InputError: a step that this run does not have.
+        """
+        check_steps_of(run, self.steps or ())
+        self._run = run
+        self._clear()
+
+    def attend(self, site: Site, moment: Moment, attention: Attention) -> None:
+        """Add a call's maps to those of its step.
+
+        Raises:
+            InputError: there can be no such maps of this site.
+            RuntimeError: how many images are made is needed and not known at the first step.
+        """
+        run = self._run
+        if run is None or (self.steps is not None and moment.step not in self.steps):
+            return
+        rows = branch_rows(run, moment, self.branch)
+        if rows.stop <= rows.start:
+            return
+        apart = len(attention.query) // moment.rows
+        within = slice((rows.start - moment.first) * apart, (rows.stop - moment.first) * apart)
+        made = self._reduced(run, site, attention, rows, within, apart)
+        if made is None:
+            return
+        maps = made.maps.reshape(-1, apart, *made.maps.shape[1:])
+        self._sums.add(site.name, moment, rows, maps)
+        numbers = torch.stack([*made[1:-1], made.entropy.expand_as(made.mass)])
+        numbers = numbers.reshape(len(NUMBERS), -1, apart, *numbers.shape[2:]).mean(2)
+        if not self.heads:
+            numbers = numbers.mean(2, keepdim=True)
+        self._numbers.append((site, moment, rows, numbers))
+
+    def finish(self, run: Denoising) -> None:
+        """Bring maps and numbers to the host.
+
+        Raises:
+            InputError: how a site's tokens are laid out in the image is not known.
+        """
+        if run.steps_done and self._numbers:
+            self._tables += [self._rows_of_table(run, *entry) for entry in self._numbers]
+            made = self._assembled(run)
+            if made is not None:
+                self._found.append(made)
+        self._clear()
+
+    def release(self) -> None:
+        """Free what is on the device."""
+        self._clear()
+
+    def _clear(self) -> None:
+        self._sums.clear()
+        self._numbers.clear()
+
+    def _rows_of_table(
+        self, run: Denoising, site: Site, moment: Moment, rows: slice, numbers: Tensor
+    ) -> pd.DataFrame:
+        table = labelled(run, moment.call, site, np.array([moment.step]), moment.batch).iloc[rows]
+        there = (table["branch"] == self.branch).to_numpy()
+        values = numbers.cpu().numpy()[:, there]
+        made = by_part(table[there], values, NUMBERS, place=self.part_columns[0])
+        return tidy(self._named(run, made)[self._columns])
+
+    @property
+    def _columns(self) -> list[str]:
+        return [*SITE_COLUMNS, *(["head"] if self.heads else []), *self.part_columns, *NUMBERS]
+
+    def maps(self, run: int = -1) -> Maps:
+        """The maps of a run, the last one by default.
+
+        Raises:
+            InputError: there are none.
+        """
+        if not self._found:
+            raise InputError("there are no maps yet: call the pipeline inside the Trace first")
+        return self._found[run]
+
+    def table(self) -> pd.DataFrame:
+        """Numbers about the maps: the columns of a site's row, then those of its class."""
+        return concatenate(self._tables) if self._tables else joined([], self._columns)
