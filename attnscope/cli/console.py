@@ -110,7 +110,7 @@ def show_table(table: pd.DataFrame, title: str, formats: dict[str, str] | None =
     It keeps to the width of a terminal. What is piped or written to a file is as wide as it is, so that
     paths and names can be searched for.
     """
-    results.print(title, style="bold", soft_wrap=True)
+    results.print(printable(title), style="bold", soft_wrap=True)
     shown = Table(header_style="bold")
     for name in table:
         numeric = pd.api.types.is_numeric_dtype(table[name])
@@ -129,6 +129,11 @@ def show_table(table: pd.DataFrame, title: str, formats: dict[str, str] | None =
     Console(highlight=False, markup=False, width=width).print(shown)
 
 
+def printable(text: str) -> str:
+    """A text without control characters, which a terminal would take for commands."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
 def show_json(value: Any) -> None:
     """Print one JSON document for machines; see :mod:`attnscope.documents`."""
     print(documents.text(value))
@@ -139,4 +144,4 @@ def _cell(value: Any, spec: str) -> str:
         return "-"
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
-    return format(value, spec)
+    return printable(format(value, spec))

@@ -135,7 +135,7 @@ def attention_entropy(attention: pd.DataFrame) -> Figure:
     """Attention paid to words of the prompt, to all of them and what was added, and its entropy."""
     figure, axes = plt.subplots(1, 3, figsize=(plots.TEXT_WIDTH, 2.1))
     means = attention.groupby("word", observed=True, sort=False)["mass"].mean()
-    own = [word for word in means.index if word not in plots.ADDED_WORDS]
+    own = [word for word in means.index if not plots.is_added(word)]
     most = sorted(own, key=lambda word: -means[word])[:_MOST_LINES]
     plots.attention_entropy(attention, words=[word for word in own if word in most], ax=axes[0])
     plots.attention_entropy(_summed(attention), ax=axes[1])
@@ -150,7 +150,7 @@ def attention_entropy(attention: pd.DataFrame) -> Figure:
 def _summed(attention: pd.DataFrame) -> pd.DataFrame:
     """With all words of the prompt as one, beside what the tokenizer added."""
     words = attention["word"].astype(str)
-    named = words.where(words.isin(plots.ADDED_WORDS), "all words")
+    named = words.where(words.map(plots.is_added), "all words")
     keys = [name for name in attention if name not in ("place", "word", "mass", "peak", "spread")]
     by = attention.assign(word=named).groupby(["word", *keys], observed=True, dropna=False)
     return by["mass"].sum().reset_index()
@@ -161,7 +161,7 @@ def head_map(attention: pd.DataFrame) -> Figure | None:
     """Which heads look at the words of the prompt; ``None`` if heads were not told apart."""
     if "head" not in attention:
         return None
-    words = [word for word in dict.fromkeys(attention["word"]) if word not in plots.ADDED_WORDS]
+    words = [word for word in dict.fromkeys(attention["word"]) if not plots.is_added(word)]
     sites = attention["site"].nunique()
     figure, ax = plt.subplots(figsize=(plots.COLUMN_WIDTH, max(1.5, 0.7 + 0.13 * sites)))
     plots.head_map(attention, words=words, ax=ax)

@@ -59,12 +59,13 @@ class Listening(TorchFunctionMode):
 
     Args:
         heard: called with what goes in.
+        keys: which a call must have to be the one; image prompts have others (IP-Adapter, Wan).
     """
 
-    def __init__(self, heard: Heard) -> None:
+    def __init__(self, heard: Heard, keys: int | None = None) -> None:
         super().__init__()
         self.calls = 0
-        self._heard = heard
+        self._heard, self._keys = heard, keys
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -73,12 +74,17 @@ class Listening(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is not _KERNEL:
             return func(*args, **kwargs)
-        self.calls += 1
-        if self.calls > 1:  # image prompts, after the text (IP-Adapter)
-            return func(*args, **kwargs)
         names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
         given = dict(zip(names, args, strict=False)) | kwargs
         query, key = given["query"], given["key"]
+        if self.calls or self._keys not in (None, key.shape[2]):
+            return func(*args, **kwargs)
+        self.calls += 1
+        if given.get("is_causal"):
+            raise InputError(
+                "this model looks at text causally, position by position, which is not supported where "
+                "attention to words is watched or scaled"
+            )
         if given.get("enable_gqa"):
             key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
         scale = given.get("scale") or 1 / math.sqrt(query.shape[-1])
@@ -136,8 +142,8 @@ def check_heard(site: Site, module: torch.nn.Module, listening: Listening) -> No
         return
     processor = type(getattr(module, "processor", module)).__name__
     raise InputError(
-        f"{site.name} computes its attention by {processor}, not by torch's "
-        "scaled_dot_product_attention, so what it attends to cannot be seen: for this run, give the "
+        f"{site.name} computes its attention to the text by {processor}, not by a call of torch's "
+        "scaled_dot_product_attention of its own, so it cannot be seen: for this run, give the "
         "denoiser diffusers' AttnProcessor2_0 by set_attn_processor, or call "
         "set_attention_backend('native'), and leave attention slicing and xformers off"
     )

@@ -67,6 +67,7 @@ class DenoiserHook:
     ) -> None:
         self._pipe, self._of, self._plan, self._clock = pipe, denoiser, plan, clock
         self._denoiser = denoiser.outer
+        self._channels = getattr(getattr(denoiser.module, "config", None), "in_channels", None)
         self._null_text = NullText(pipe, denoiser) if plan.ever_reads_null() else None
         self._observers = tuple(observers)
         self._tells_branches = bool(observers) or plan != Baseline()
@@ -135,7 +136,7 @@ class DenoiserHook:
         if not run.steps_done and self._tells_branches:
             run.reading.see(moment.call, (args, kwargs))
         if not run.steps_done and moment.call == 0:
-            run.layout = Layout.of(first, kwargs)
+            run.layout = Layout.of(first, kwargs, self._channels)
             run.prepared = self._prepared_samples if self._attends else None
         if self._of_latents and moment.call == 0:
             self._given = first

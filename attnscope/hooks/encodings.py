@@ -103,12 +103,17 @@ class Encodings:
         self._pipe = pipe
         self._heard: list[tuple[Tensor | None, Tensor | None]] = []
         self._last: tuple[Tensor | None, Tensor | None] = (None, None)
+        self._asked: list[dict[str, Any]] = []
         self.asked: dict[str, Any] = {}
-        """What it was last called with, by name."""
+        """What it was called with for the run that began last, by name; the prompt, where it was called
+        for that and for the negative one in turn."""
 
     def collected(self) -> TextsRead:
         """For the run that begins: what was encoded last, which may serve several runs."""
         heard, self._heard = self._heard, []
+        if self._asked:
+            self.asked = self._asked[0]
+            self._asked = []
         if heard:
             # Pipelines that encode one prompt at a time do not say which of them is which.
             self._last = heard[0] if len(heard) == 1 else (None, None)
@@ -118,10 +123,10 @@ class Encodings:
     def listening(self) -> Iterator[None]:
         """Listen on the instance; what it was before is restored."""
         original = getattr(self._pipe, "encode_prompt", None)
-        places = None if original is None else _places(original)
-        if original is None or places is None:
+        if original is None:
             yield
             return
+        places = _places(original)
         try:
             with put_on(self._pipe, "encode_prompt", self._heard_by(original, places)):
                 yield
@@ -129,17 +134,18 @@ class Encodings:
             self._heard.clear()
             self._last = (None, None)
             self.asked = {}
+            self._asked.clear()
 
     def _heard_by(
-        self, original: Callable[..., Any], places: tuple[int, int]
+        self, original: Callable[..., Any], places: tuple[int, int] | None
     ) -> Callable[..., Any]:
         signature = inspect.signature(original)
 
         @functools.wraps(original)
         def encode_prompt(*args: Any, **kwargs: Any) -> Any:
-            self.asked = dict(signature.bind(*args, **kwargs).arguments)
+            self._asked.append(dict(signature.bind(*args, **kwargs).arguments))
             encoded = original(*args, **kwargs)
-            if isinstance(encoded, tuple) and len(encoded) > max(places):
+            if places and isinstance(encoded, tuple) and len(encoded) > max(places):
                 cond, uncond = (_tensor(encoded[place]) for place in places)
                 self._heard.append((cond, uncond))
             return encoded

@@ -30,6 +30,7 @@ from attnscope.hooks.site import SiteHook, counted, forget_child_registries, hoo
 from attnscope.hooks.weighting import Weighting
 from attnscope.kinds import KINDS
 from attnscope.models.schedulers import first_step, levels_of
+from attnscope.notices import warn
 from attnscope.plans.base import Action, Baseline, Plan
 from attnscope.plans.options import Levels
 from attnscope.plans.text_form import parse
@@ -196,6 +197,7 @@ class Trace:
         if not (watching or weights):
             return None
         text = given[1].get("encoder_hidden_states")
+        text = text[0] if isinstance(text, tuple) else text  # image prompts stand behind it
         length = run.layout.text if text is None else text.shape[1]
 
         def heard(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor | None:
@@ -211,7 +213,7 @@ class Trace:
                 )
             return changed
 
-        return Listening(heard)
+        return Listening(heard, length if site.kind == "cross" else None)
 
     def _weights(self, step: int) -> Mapping[str, float]:
         """By what the plan scales attention to words at a step."""
@@ -251,11 +253,14 @@ class Trace:
         run.reading = self._encodings.collected()
         self._weighting = Weighting(self.pipe, run, self._encodings.asked) if self._weighs else None
         self._compiled = refusals.check_run(self.plan, self.pipe, self._of)
+        refusals.check_attends(self._attends, self._compiled)
         levels, before = self._levels(run), self._trajectory
         if before is None or (before.steps, before.levels) != (run.steps, levels):
             self._trajectory = made(self.plan, run.steps, kept=self._model_keeps, levels=levels)
             for hook in self._all_hooks:
                 hook.follow(self._trajectory)
+            if self._weighs and not any(map(self._weights, range(run.steps))):
+                warn(f"{self.plan} scales attention to words at none of these {run.steps} steps")
         self._forget()
         for observer in self.observers:
             observer.start(run, self.pipe.scheduler)

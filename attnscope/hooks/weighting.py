@@ -36,9 +36,10 @@ class Weighting:
                 f"{type(pipe).__name__} a prompt rather than its embeddings"
             )
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        options = {name: value for name, value in asked.items() if name != "prompt"}
         self._run = run
-        self._words = [words_of(pipe, text, **_of_text(options)) for text in prompts]
+        self._words = [
+            words_of(pipe, text, **_of_text(asked, place)) for place, text in enumerate(prompts)
+        ]
         self._positions: dict[str, list[list[int]]] = {}
         self._made: dict[tuple[Any, ...], Tensor] = {}
 
@@ -71,6 +72,8 @@ class Weighting:
         """Of the call, those that read the prompt."""
         samples = self._samples
         whole = self._run.rows_of("cond", moment.batch, samples)
+        if whole is None and "uncond" in self._run.label(moment.call, moment.batch)[1]:
+            return slice(0, 0)  # a call of its own
         start, stop = (0, moment.batch) if whole is None else (whole.start, whole.stop)
         held = moment.held
         return slice(max(start, held.start) - held.start, min(stop, held.stop) - held.start)
@@ -100,8 +103,12 @@ class Weighting:
                 sample = (row + moment.first) % self._samples
                 for word, factor in weights.items():
                     there = self._of_word(word)[sample // each]
-                    at = torch.as_tensor(there) + attention.text.start
+                    at = torch.tensor(there, dtype=torch.int64) + attention.text.start
                     made[row, 0, 0, at] += math.log(factor) if factor else -math.inf
+            if torch.isinf(made[..., attention.text]).all(-1).any() and not attention.is_joint:
+                raise InputError(
+                    f"nothing is left to attend to without {', '.join(weights)}: leave some words in"
+                )
             made = made.repeat_interleave(frames, 0).to(query)
             if attention.is_joint:  # of the image alone; the text looks at itself as before
                 whole = made.new_zeros(len(query), 1, queries, keys)
@@ -114,7 +121,7 @@ class Weighting:
         """Positions of a word in every prompt."""
         if word not in self._positions:
             added = ADDED.fullmatch(word)
-            self._positions[word] = [
+            found = [
                 sorted(
                     {
                         at
@@ -124,6 +131,9 @@ class Weighting:
                 )
                 for words in self._words
             ]
+            if not any(found):
+                raise InputError(f"the tokenizer of this pipeline adds no {word}: leave it out")
+            self._positions[word] = found
         return self._positions[word]
 
 
@@ -132,9 +142,10 @@ def _added(words: Sequence[Word], name: str) -> list[Word]:
     return [word for word in words if word.text == name and word.kind in ("special", "padding")]
 
 
-def _of_text(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what ``encode_prompt`` was given, what says how text is read."""
+def _of_text(asked: Mapping[str, Any], place: int) -> dict[str, Any]:
+    """Of what ``encode_prompt`` was given, what says how the text of one prompt is read."""
     wanted: Sequence[str] = (
         "prompt_2", "prompt_3", "max_sequence_length", "clip_skip", "clean_caption",
     )  # fmt: skip
-    return {name: options[name] for name in wanted if options.get(name) is not None}
+    given = {name: asked[name] for name in wanted if asked.get(name) is not None}
+    return {name: v[place] if isinstance(v, list) else v for name, v in given.items()}

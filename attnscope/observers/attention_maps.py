@@ -208,8 +208,9 @@ class AttentionMaps(MapObserver):
 
         Returns:
             The columns of a site's row, ``head`` if asked for, ``place`` of the word in its list, ``word``,
-            and, averaged over positions of the image, ``mass`` (probability paid to it), ``peak`` (the
-            largest), ``spread`` (entropy of its map over positions, nats), and ``entropy`` of the attention
-            over all tokens, nats, which is the same for all words of a row's site.
+            and, of each head, ``mass`` (probability paid to it, averaged over positions of the image),
+            ``peak`` (the largest), ``spread`` (entropy of its map over positions, nats), and ``entropy`` of
+            the attention over all tokens, nats, averaged over positions, which is the same for all words
+            of a row's site. Where heads are not told apart, these are means over heads.
         """
         return super().table()

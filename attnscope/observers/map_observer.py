@@ -15,6 +15,7 @@ from attnscope.errors import InputError
 from attnscope.hooks.attending import Attention
 from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import SiteObserver
+from attnscope.notices import warn
 from attnscope.observers.map_sums import Each, MapSums
 from attnscope.observers.named_maps import Maps
 from attnscope.observers.probabilities import Reduced
@@ -153,7 +154,8 @@ class MapObserver(SiteObserver):
             return
         apart = len(attention.query) // moment.rows
         within = slice((rows.start - moment.first) * apart, (rows.stop - moment.first) * apart)
-        made = self._reduced(run, site, attention, rows, within, apart)
+        with torch.autocast(attention.query.device.type, enabled=False):  # in float32 all the same
+            made = self._reduced(run, site, attention, rows, within, apart)
         if made is None:
             return
         maps = made.maps.reshape(-1, apart, *made.maps.shape[1:])
@@ -175,6 +177,10 @@ class MapObserver(SiteObserver):
             made = self._assembled(run)
             if made is not None:
                 self._found.append(made)
+            else:
+                warn(
+                    f"no row of this run is known to be of the branch {self.branch!r}: no maps of it"
+                )
         self._clear()
 
     def release(self) -> None:

@@ -90,7 +90,8 @@ class MapSums:
             own, branches = run.label(key.call, key.batch)
             there = np.flatnonzero(branches[key.first : key.last] == branch)
             if len(there):
-                grid = run.layout.grid(key.tokens, key.site or "the sites of one size")
+                apart = total.shape[1]
+                grid = run.layout.grid(key.tokens, key.site or "the sites of one size", apart)
                 maps = total[torch.as_tensor(there, device=total.device)].cpu()
                 maps = maps.unflatten(-1, grid)  # type: ignore[no-untyped-call]
                 if grid.frames > 1:  # all frames of a video in one sequence

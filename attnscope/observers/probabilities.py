@@ -151,7 +151,7 @@ def _probabilities(
         scores = (
             scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
         )
-    return scores.softmax(-1)
+    return scores.softmax(-1).nan_to_num(0)  # a query that nothing is left to
 
 
 def _head_chunks(attention: Attention, rows: slice, queries: int) -> Iterator[slice]:

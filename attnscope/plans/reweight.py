@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from attnscope.errors import InputError
 from attnscope.plans.base import Plan, registered
-from attnscope.plans.options import Option
+from attnscope.plans.options import Nats, Option
 
 _LAST = 1000
 """Beyond all steps."""
@@ -88,6 +88,16 @@ class Reweight(Plan):
             words = (self.words,) if isinstance(self.words, str) else tuple(self.words)
             object.__setattr__(self, "words", words)
         super().__post_init__()
+        steps = not isinstance(self.first, Nats) and not isinstance(self.last, Nats)
+        alike = steps or type(self.first) is type(self.last)
+        if self.last != _LAST and alike and self.first >= self.last:
+            raise InputError(
+                f"from (first)={self.first} does not lie before to (last)={self.last}: no step is left"
+            )
+
+    def ever_weighs(self) -> bool:
+        """Wherever its noise levels lie."""
+        return self.factor != 1
 
     def weights(self, step: int) -> Mapping[str, float]:
         """Of the words, at the steps at which it holds."""

@@ -40,9 +40,9 @@ from attnscope.plots.images import (
     image_grid,
 )
 from attnscope.plots.maps import (
-    ADDED_WORDS,
     attention_entropy,
     head_map,
+    is_added,
     word_maps,
 )
 from attnscope.plots.points import (
@@ -76,7 +76,6 @@ from attnscope.sites.names import short_site
 
 __all__ = [
     "ACTION_COLORS",
-    "ADDED_WORDS",
     "BRANCH_COLORS",
     "COLUMN_WIDTH",
     "CURVE_COLORS",
@@ -102,6 +101,7 @@ __all__ = [
     "frontier",
     "head_map",
     "image_grid",
+    "is_added",
     "legend_above",
     "letter",
     "math_name",

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from attnscope.plots.sheets import ESTIMATE, Picture, Sheet, as_pictures, enlarged
-from attnscope.plots.style import SMALLEST_TEXT, legend_above, looks, replacing
+from attnscope.plots.style import SMALLEST_TEXT, legend_above, looks, plain, replacing
 from attnscope.plots.tidy import require, require_numbers
 from attnscope.sites.names import short_site
 
@@ -23,11 +23,24 @@ MEASURE_LABELS = {
     "spread": "Entropy over positions (nats)",
     "entropy": "Entropy over tokens (nats)",
 }
-ADDED_WORDS = ("start", "end", "padding")
-"""What the tokenizer adds to a prompt."""
+_ADDED_DASHES = {"<start>": "-", "<end>": "--", "<padding>": ":"}
+"""What the tokenizer adds to a prompt; the encoder may be named behind it."""
 _MAP_COLORS = "inferno"
 _GRAY = 0.75  # of what is not attended to, so that the image is seen under its map
 _LEVEL = "log-SNR of $x_t$ (nats)"
+
+
+def is_added(word: str) -> bool:
+    """Whether a word of a table stands for what the tokenizer adds: start, end and padding."""
+    return _added_to(word) is not None
+
+
+def _added_to(word: str) -> str | None:
+    return next((name for name in _ADDED_DASHES if word.startswith(name)), None)
+
+
+def _dash(word: str) -> str:
+    return _ADDED_DASHES[_added_to(word) or "<start>"]
 
 
 def word_maps(
@@ -65,7 +78,7 @@ def word_maps(
     if pictures is not None:
         sheet.add(ESTIMATE, pictures)
     for row, word in enumerate(words):
-        sheet.add(word, overlaid_row(values[:, row], pictures, height, width))
+        sheet.add(plain(word), overlaid_row(values[:, row], pictures, height, width))
     return sheet.draw(steps, ax)
 
 
@@ -128,15 +141,12 @@ def attention_entropy(
         names = list(dict.fromkeys(table["word"])) if words is None else list(words)
         if unknown := [name for name in names if name not in set(table["word"])]:
             raise ValueError(f"the table has no word {', '.join(unknown)}")
-        own = [name for name in names if name not in ADDED_WORDS]
-        for name, look in zip(own, looks(len(own)), strict=True):
+        own = [name for name in names if not is_added(name)]
+        drawn = dict(zip(own, looks(len(own)), strict=True))
+        drawn |= {name: {"color": "0.5", "ls": _dash(name)} for name in names if is_added(name)}
+        for name, look in drawn.items():
             curve = table[table["word"] == name].groupby(x, observed=True)[measure].mean()
-            ax.plot(curve.index, curve, label=name, **look)
-        grays = (("start", "0.5", "-"), ("end", "0.5", "--"), ("padding", "0.5", ":"))
-        for name, color, dash in grays:
-            if name in names:
-                curve = table[table["word"] == name].groupby(x, observed=True)[measure].mean()
-                ax.plot(curve.index, curve, label=name, color=color, ls=dash)
+            ax.plot(curve.index, curve, label=plain(name), **look)
         legend_above(ax, columns=2 if len(names) < 7 else 3)
     ax.set_xlabel("Denoising step" if x == "step" else _LEVEL)
     ax.set_ylabel(MEASURE_LABELS.get(measure, measure))

@@ -197,6 +197,11 @@ def label_bars(ax: Axes, bars: BarContainer, texts: Sequence[str], color: str) -
         label.set_path_effects([withStroke(linewidth=2.5, foreground=color)])
 
 
+def plain(text: str) -> str:
+    """A caption's own words, none of which is to be read as mathematics."""
+    return text.replace("$", r"\$")
+
+
 def wrapped(title: str, width: int = 24) -> str:
     """A caption broken into lines of at most ``width`` characters."""
     return "\n".join(textwrap.wrap(title, width))

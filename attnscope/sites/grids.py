@@ -39,19 +39,22 @@ class Layout:
         text: tokens of the text that it was given; ``None`` if it was given none.
         ids: where every token of the image stands, ``[tokens, axes]``, of models that are given
             their latents as a sequence (Flux); rows and columns are the second and third axis.
+        channels: of the latents.
     """
 
     shape: tuple[int, ...]
     text: int | None = None
     ids: Tensor | None = None
+    channels: int | None = None
 
     @classmethod
-    def of(cls, first: Any, kwargs: Mapping[str, Any]) -> Layout:
+    def of(cls, first: Any, kwargs: Mapping[str, Any], channels: int | None = None) -> Layout:
         """That of a call.
 
         Args:
             first: the latents that the denoiser is called on.
             kwargs: the call's keywords.
+            channels: of the latents, by the denoiser's configuration.
         """
         text = kwargs.get("encoder_hidden_states")
         ids = kwargs.get("img_ids")
@@ -61,7 +64,16 @@ class Layout:
             tuple(getattr(first, "shape", ())),
             text.shape[1] if isinstance(text, Tensor) and text.ndim == 3 else None,
             ids if isinstance(ids, Tensor) else None,
+            channels,
         )
+
+    @property
+    def frames(self) -> int:
+        """Of a video's latents; 1 for images."""
+        if len(self.shape) != 5:
+            return 1
+        first, second = self.shape[1:3]
+        return second if first == self.channels else first if second == self.channels else second
 
     def places(
         self, points: Sequence[tuple[float, float]], tokens: int, site: str, device: torch.device
@@ -104,11 +116,9 @@ class Layout:
         """
         if apart == 1:
             return True
-        if len(self.shape) != 5 or apart not in self.shape[1:-2]:
-            return False
-        return self.grid(tokens, site).frames == 1
+        return apart == self.frames > 1 and self.grid(tokens, site, apart).frames == 1
 
-    def grid(self, tokens: int, site: str) -> Grid:
+    def grid(self, tokens: int, site: str, apart: int = 1) -> Grid:
         """How so many tokens of a sample, or of one of its frames, are laid out. Reads from the device.
 
         U-Nets halve their latents from stage to stage, and round up; transformers take patches.
@@ -116,6 +126,7 @@ class Layout:
         Args:
             tokens: of the image at a site.
             site: its name, for the error.
+            apart: such sequences in a sample, one a frame.
 
         Raises:
             InputError: no layout of the latents gives so many.
@@ -125,14 +136,13 @@ class Layout:
             if rows * columns == tokens:
                 return Grid(1, rows, columns)
         elif len(self.shape) in (4, 5):
-            height, width = self.shape[-2:]
-            while True:
-                for frames in (1, *self.shape[1:-2]) if len(self.shape) == 5 else (1,):
-                    if tokens == frames * height * width:
-                        return Grid(frames, height, width)
-                if height * width == 1:
-                    break
-                height, width = -(-height // 2), -(-width // 2)
+            # A video in one sequence first: its frames at half the size may be as many as one frame.
+            for frames in (1,) if apart > 1 or self.frames == 1 else (self.frames, 1):
+                height, width = self.shape[-2:]
+                while tokens != frames * height * width and height * width > 1:
+                    height, width = -(-height // 2), -(-width // 2)
+                if tokens == frames * height * width:
+                    return Grid(frames, height, width)
         raise InputError(
             f"how the {tokens} tokens of the image at {site} are laid out is not known: the denoiser "
             f"was called on {list(self.shape)}"

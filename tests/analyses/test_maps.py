@@ -24,19 +24,34 @@ def test_every_token_is_in_a_group(shapes):
         groups = groups_of(shapes, TEXT, asked)
         assert {at for group in groups for at in group.positions} == set(range(24))
     names = [group.name for group in groups_of(shapes, TEXT)]
-    assert names[0] == "start"
-    assert names[-2:] == ["end", "padding"]
+    assert names[0] == "<start>"
+    assert names[-2:] == ["<end>", "<padding>"]
     assert names[1:5] == ["a", "large", "red", "circle"]
 
 
 def test_words_that_are_not_asked_for_are_one_group(shapes):
     names = [group.name for group in groups_of(shapes, TEXT, ["red circle", "star"])]
-    assert names == ["start", "red circle", "star", OTHERS, "end", "padding"]
+    assert names == ["<start>", "red circle", "star", OTHERS, "<end>", "<padding>"]
     by_name = {group.name: group for group in groups_of(shapes, TEXT, ["red circle", "star"])}
     assert by_name["red circle"].positions == (3, 4)
     assert not set(by_name[OTHERS].positions) & {3, 4, 10}
     with pytest.raises(InputError, match="the prompt has no 'green': its words are a, large, red"):
         groups_of(shapes, TEXT, ["green"])
+
+
+def test_words_that_are_called_like_what_is_added_are_words(shapes):
+    names = [group.name for group in groups_of(shapes, "start a red end padding circle")]
+    assert names == [
+        "<start>",
+        "start",
+        "a",
+        "red",
+        "end",
+        "padding",
+        "circle",
+        "<end>",
+        "<padding>",
+    ]
 
 
 def test_things_are_found_where_they_were_drawn():

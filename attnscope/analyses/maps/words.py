@@ -19,7 +19,7 @@ class Group:
     """Tokens that have one map.
 
     Args:
-        name: a word, a phrase, ``start``, ``end``, ``padding`` or :data:`OTHERS`; with its encoder
+        name: a word, a phrase, ``<start>``, ``<end>``, ``<padding>`` or :data:`OTHERS`; with its encoder
             where the model reads the prompt by several.
         kind: ``word``, ``punctuation``, ``special`` or ``padding``.
         encoder: that reads it.
@@ -75,5 +75,6 @@ def groups_of(
 
 
 def _group(word: Word, several: bool) -> Group:
-    name = f"{word.name} ({word.encoder})" if several else word.name
+    name = f"<{word.text}>" if word.kind in ADDED else word.name
+    name = f"{name} ({word.encoder})" if several else name
     return Group(name, word.kind, word.encoder, word.positions)

@@ -91,7 +91,7 @@ def _strip(run: Run, prompt: str, pictures: pd.DataFrame, levels: Mapping[Any, f
         ]
         layers.append(Layer(key, frames, over=_UNDER))
         shown = re.sub(r"#\d+$", "", name)  # which of several it is, its place says
-        words.append(Word(f"⟨{name}⟩" if kind in added else shown, (key,)))
+        words.append(Word(name if kind in added else shown, (key,)))
     return Filmstrip(prompt, [_named(step, levels) for step in maps.steps], layers, words)
 
 
