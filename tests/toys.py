@@ -388,6 +388,24 @@ def latte_architecture() -> Architecture:
     return Architecture("latte", name, json.dumps(config), "", 32, 32, tokens=5, frames=3)
 
 
+def ip_adapter(unet):
+    """Weights of a small IP-Adapter with four image tokens."""
+    torch.manual_seed(2)
+    width = unet.config.cross_attention_dim
+    weights, key = {}, 1
+    for name in unet.attn_processors:
+        if name.endswith("attn2.processor"):
+            out = unet.get_submodule(name.removesuffix(".processor")).to_q.out_features
+            weights[f"{key}.to_k_ip.weight"] = torch.randn(out, width) * 0.2
+            weights[f"{key}.to_v_ip.weight"] = torch.randn(out, width) * 0.2
+            key += 2
+    projection = torch.nn.Linear(32, 4 * width)
+    norm = torch.nn.LayerNorm(width)
+    image_proj = {f"proj.{k}": v for k, v in projection.state_dict().items()}
+    image_proj |= {f"norm.{k}": v for k, v in norm.state_dict().items()}
+    return {"image_proj": image_proj, "ip_adapter": weights}
+
+
 def clip(folder) -> str:
     """The folder of a CLIP for images of 32 x 32, 24 tokens long."""
     torch.manual_seed(0)

@@ -146,27 +146,9 @@ def test_controlnet_residuals_are_sliced_and_its_share_is_reported(kind, tokeniz
 
 
 def test_ip_adapter(sd):
-    sd.unet._load_ip_adapter_weights([ip_adapter(sd.unet)])
+    sd.unet._load_ip_adapter_weights([toys.ip_adapter(sd.unet)])
     embeds = torch.randn(2, 1, 32, generator=torch.Generator().manual_seed(3))
     agrees(sd, caller(sd, height=32, width=32, ip_adapter_image_embeds=[embeds]))
-
-
-def ip_adapter(unet):
-    """Weights of a small IP-Adapter with four image tokens."""
-    torch.manual_seed(2)
-    width = unet.config.cross_attention_dim
-    weights, key = {}, 1
-    for name in unet.attn_processors:
-        if name.endswith("attn2.processor"):
-            out = unet.get_submodule(name.removesuffix(".processor")).to_q.out_features
-            weights[f"{key}.to_k_ip.weight"] = torch.randn(out, width) * 0.2
-            weights[f"{key}.to_v_ip.weight"] = torch.randn(out, width) * 0.2
-            key += 2
-    projection = torch.nn.Linear(32, 4 * width)
-    norm = torch.nn.LayerNorm(width)
-    image_proj = {f"proj.{k}": v for k, v in projection.state_dict().items()}
-    image_proj |= {f"norm.{k}": v for k, v in norm.state_dict().items()}
-    return {"image_proj": image_proj, "ip_adapter": weights}
 
 
 @pytest.mark.parametrize("fused", [False, True])

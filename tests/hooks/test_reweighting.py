@@ -10,6 +10,7 @@ import toys
 import attnscope
 from attnscope.errors import InputError
 from attnscope.hooks.attending import Attention
+from attnscope.hooks.encodings import Encodings
 from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.weighting import Weighting
 from attnscope.models.text_tokens import words_of
@@ -29,7 +30,8 @@ def test_a_factor_of_one_changes_nothing(sd):
     plain = toys.call(sd, prompts=2, steps=3)
     with attnscope.Trace(sd, plan=attnscope.Reweight(("background",), factor=1)):
         assert torch.equal(toys.call(sd, prompts=2, steps=3), plain)
-    with attnscope.Trace(sd, plan=attnscope.Reweight(("background",), first=9)):
+    plan = attnscope.Reweight(("background",), first=9)
+    with toys.warns("at none of these 3 steps"), attnscope.Trace(sd, plan=plan):
         assert torch.equal(toys.call(sd, prompts=2, steps=3), plain)
 
 
@@ -102,6 +104,8 @@ def test_what_cannot_be_is_refused(sd, tokenizer_folder):
         ("reweight:words=a,factor=much", "'much' is no number"),
         ("reweight:factor=2", "lacks words"),
         ("reweight:words=|", "are no words"),
+        ("reweight:words=a,from=5,to=5", "no step is left"),
+        ("reweight:words=a,from=1nat,to=-1nat", "no step is left"),
     ):
         with pytest.raises(InputError, match=message):
             parse(given)
@@ -119,6 +123,69 @@ def test_what_cannot_be_is_refused(sd, tokenizer_folder):
 )
 def test_its_text_reads_back(plan):
     assert parse(str(plan)) == plan
+
+
+def test_noise_levels_hold_in_a_run(sd):
+    plain = toys.call(sd, prompts=2, steps=3)
+    for plan in ("reweight:words=background,to=0nat", "reweight:words=background,from=-99nat"):
+        with attnscope.Trace(sd, plan=plan):
+            assert not torch.equal(toys.call(sd, prompts=2, steps=3), plain)
+
+
+def test_what_the_tokenizer_adds_may_be_taken_away(sd):
+    _, maps = _maps(sd, attnscope.Reweight(("<end>", "<padding>")))
+    for word in ("end", "padding"):
+        assert np.nanmax(maps.values[0, :, :, :, maps.words[0].index(word)]) == 0
+    everything = (
+        "<start>",
+        "<end>",
+        "<padding>",
+        "a",
+        "small",
+        "red",
+        "circle",
+        "on",
+        "white",
+        "background",
+    )
+    with (
+        pytest.raises(InputError, match="nothing is left to attend to"),
+        attnscope.Trace(sd, plan=attnscope.Reweight(everything)),
+    ):
+        toys.call(sd, steps=1)
+
+
+def test_a_call_of_the_unconditional_branch_alone_stays_what_it_is():
+    run = Denoising(0, 4, samples=1)
+    run.note_call(0, "cond", 1)
+    run.note_call(1, "uncond", 1)
+    weighting = Weighting.__new__(Weighting)
+    weighting._run, weighting._words, weighting._made = run, [()], {}
+    weighting._positions = {"red": [[1]]}
+    query, key = torch.randn(1, 2, 9, 4), torch.randn(1, 2, 5, 4)
+    attention = Attention(query, key, None, 0.5, slice(0, 9), slice(0, 5))
+    assert weighting.mask(attention, Moment(1, 1, 1, 1), {"red": 0.0}) is None
+    masked = weighting.mask(attention, Moment(1, 0, 1, 1), {"red": 0.0})
+    assert masked is not None
+    assert masked.isinf().sum() == 1
+
+
+def test_what_a_pipeline_encodes_first_is_the_prompt():
+    class Pipe:
+        def encode_prompt(self, prompt, prompt_2=None):
+            return prompt, [prompt_2]
+
+    pipe = Pipe()
+    encodings = Encodings(pipe)
+    with encodings.listening():
+        pipe.encode_prompt("a cat", prompt_2="a dog")
+        pipe.encode_prompt(prompt="ugly")
+        encodings.collected()
+        assert encodings.asked == {"prompt": "a cat", "prompt_2": "a dog"}
+        pipe.encode_prompt("another")
+        encodings.collected()
+        assert encodings.asked == {"prompt": "another"}
+    assert encodings.asked == {}
 
 
 def test_a_noise_level_is_placed_on_the_steps():

@@ -14,8 +14,11 @@ from torch.nn import functional
 
 import attnscope
 from attnscope.errors import InputError
+from attnscope.hooks.attending import Attention
 from attnscope.models import random_weights
 from attnscope.observers import AttentionMaps, probabilities
+from attnscope.sites.attention import Site
+from attnscope.sites.grids import Layout
 
 STEPS = 3
 WIDE = {"height": 32, "width": 48}
@@ -301,11 +304,55 @@ def test_the_other_branch_has_maps_of_its_own(sd):
     assert set(uncond.table()["branch"]) == {"uncond"}
 
 
-def test_a_model_without_attention_to_text_is_refused(tokenizer_folder):
-    from diffusers import UNet2DModel  # noqa: F401  # the module that is refused has none
-
+def test_attention_that_looks_at_no_text_is_refused():
     with pytest.raises(InputError, match="choose cross or joint"):
         AttentionMaps(kinds=["self"])
+    looks_nowhere = [Site("blocks.0.attn", "self", "blocks.0", 0)]
+    with pytest.raises(InputError, match="this model has no attention to text"):
+        AttentionMaps().engage(looks_nowhere)
+
+
+def test_under_autocast_maps_are_in_float32(sd):
+    observer = AttentionMaps()
+    with torch.autocast("cpu", torch.bfloat16), attnscope.Trace(sd, observers=[observer]):
+        toys.call(sd, steps=1)
+    np.testing.assert_allclose(observer.maps().values.sum(2), 1, atol=1e-5)
+
+
+def test_a_query_that_everything_is_hidden_from_pays_nothing():
+    query = torch.randn(1, 1, 4, 3)
+    mask = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    mask[:, :, 1:] = True  # the first token of the text is padding
+    attention = Attention(query, query, mask, 1.0, slice(2, 4), slice(0, 2))
+    groups = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    found = probabilities.reduced(attention, slice(0, 1), groups, heads=False, of_text=True)
+    assert not any(part.isnan().any() for part in found)
+    assert found.maps[0, 0, 0].sum() == 0
+
+
+def test_the_text_has_maps_beside_an_image_prompt(sd):
+    sd.unet._load_ip_adapter_weights([toys.ip_adapter(sd.unet)])
+    embeds = torch.randn(2, 1, 32, generator=torch.Generator().manual_seed(3))
+    observer = AttentionMaps()
+    with attnscope.Trace(sd, observers=[observer]):
+        toys.call(sd, steps=1, ip_adapter_image_embeds=[embeds])
+    maps = observer.maps()
+    assert maps.values.shape[2] == 24
+    np.testing.assert_allclose(maps.values.sum(2), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layout", "tokens", "apart", "grid"),
+    [
+        (Layout((1, 16, 4, 60, 104), channels=16), 4 * 30 * 52, 1, (4, 30, 52)),  # Wan
+        (Layout((2, 4, 3, 8, 8), channels=4), 16, 3, (1, 4, 4)),  # Latte, a frame at a time
+        (Layout((2, 4, 4, 8, 8), channels=4), 16, 4, (1, 4, 4)),
+        (Layout((2, 14, 8, 12, 20), channels=8), 6 * 10, 14, (1, 6, 10)),  # SVD
+        (Layout((1, 4, 9, 15), channels=4), 5 * 8, 1, (1, 5, 8)),  # halves round up
+    ],
+)  # fmt: skip
+def test_tokens_are_laid_out_as_the_latents_are(layout, tokens, apart, grid):
+    assert layout.grid(tokens, "a site", apart) == grid
 
 
 @pytest.mark.parametrize("how", ["plain", "sliced"])
