@@ -42,6 +42,11 @@ FEW = {"shapes": 3, "shapes-dit": 3, "shapes-lcm": 1}
 """Steps of the run that goes wrong often, which has no guidance either: with 25, colours hardly ever do."""
 SEED = 7
 BATCH = 10
+_COLORS = dict(zip(pointing.KINDS, ("#949494", "#de8f05", "#0173b2", "#d55e00"), strict=True))
+_REMOVED = {
+    "size": "size", "fill": "fill", "color": "color", "shape": "shape",
+    "phrase": "all\nfour", "added": "end,\npadding", "both": "all of\nthese",
+}  # fmt: skip
 
 
 def measured(
@@ -299,28 +304,35 @@ def compared(table: pd.DataFrame, kinds: dict[str, Callable[[pd.DataFrame], Any]
     return pd.DataFrame(rows)
 
 
-def drawn(pointing_table: pd.DataFrame, misplaced: pd.DataFrame) -> Figure:
-    """Where maps of words point, over steps; and where, in images whose things are in each other's place."""
+def drawn(where: pd.DataFrame, without: pd.DataFrame) -> Figure:
+    """Where maps of words point, over steps; and what is as asked without words of the first thing."""
     figure, axes = plt.subplots(1, 2, figsize=(plots.TEXT_WIDTH, 2.2))
-    colors = dict(zip(pointing.KINDS, ("#949494", "#de8f05", "#0173b2", "#d55e00"), strict=True))
     for kind in pointing.KINDS:
-        own = pointing_table[pointing_table["kind"] == kind]
-        _band(axes[0], own, "hit", colors[kind], kind)
-        axes[0].plot(own["step"], own["hit_shuffled"], color=colors[kind], ls=":", lw=1)
+        own = where[where["kind"] == kind]
+        _band(axes[0], own, "hit", _COLORS[kind], kind)
+        axes[0].plot(own["step"], own["hit_shuffled"], color=_COLORS[kind], ls=":", lw=1)
     axes[0].plot([], [], color="black", ls=":", lw=1, label="another word")
-    axes[0].set_ylabel("Map's maximum on the thing")
-    looks = {
-        "right": ("#005c44", "as asked"),
-        "in each other's place": ("#b0413e", "things swapped"),
-    }
-    for images, (color, label) in looks.items():
-        own = misplaced[(misplaced["images"] == images) & (misplaced["kind"] == "shape")]
-        if len(own):
-            _band(axes[1], own, "share", color, f"{label} ({own['captions'].iloc[0]} captions)")
-    axes[1].axhline(0.5, color="0.6", lw=0.7)
-    axes[1].set_ylabel("Share of the noun's map\non its own side")
+    axes[0].set(xlabel="Denoising step", ylabel="Map's maximum on the thing", ylim=(0, 1.02))
+    first = without[without["thing"] == 1]
+    for place, kind in enumerate(("fill", "color", "shape")):
+        own = first[first["attribute"] == kind].set_index("removed").loc[list(_REMOVED)]
+        x = np.arange(len(own)) + 0.18 * (place - 1)
+        low, high = own["change"] - own["low"], own["high"] - own["change"]
+        axes[1].errorbar(
+            x,
+            own["as_asked"],
+            yerr=[low, high],
+            fmt="o",
+            ms=3,
+            lw=1,
+            color=_COLORS[kind],
+            label=kind,
+        )
+    axes[1].set_xticks(range(len(_REMOVED)), list(_REMOVED.values()))
+    axes[1].set(
+        ylabel="First thing as asked", ylim=(0, 1.02), xlabel="What the image cannot attend to"
+    )
     for ax in axes:
-        ax.set(xlabel="Denoising step", ylim=(0, 1))
         plots.legend_above(ax, columns=3)
     return figure
 
@@ -354,18 +366,18 @@ def main() -> None:
             "right": lambda t: (t["attributes"] == 1) & (t["relation"] == 1),
             "in each other's place": lambda t: (t["attributes"] == 1) & (t["relation"] == 0),
         }
-        swapped = compared(both, placed)
-        swapped.to_csv(to / "misplaced.csv", index=False, float_format="%.4g")
-        with plots.paper_style():
-            file = to.parent / f"pointing-{model}.png"
-            drawn(where, swapped).savefig(file, dpi=200, bbox_inches="tight")
+        compared(both, placed).to_csv(to / "misplaced.csv", index=False, float_format="%.4g")
         colored = {
             "right": lambda t: (t["relation"] == 1) & t["color_right"],
             "another colour": lambda t: (t["relation"] == 1) & ~t["color_right"],
         }
         compared(both, colored).to_csv(to / "miscolored.csv", index=False, float_format="%.4g")
         without = removed(model, given.runs / model / "removed", given.removed)
-        by_removed(without).to_csv(to / "removed-words.csv", index=False, float_format="%.4g")
+        taken = by_removed(without)
+        taken.to_csv(to / "removed-words.csv", index=False, float_format="%.4g")
+        with plots.paper_style():
+            file = to.parent / f"pointing-{model}.png"
+            drawn(where, taken).savefig(file, dpi=200, bbox_inches="tight")
 
 
 if __name__ == "__main__":

@@ -59,8 +59,6 @@ def prove(model: str, runs: Path, to: Path) -> None:
     run([*shlex.split(PROVEN), "--model", model, "--out", str(out)])
     for name in ("plans.csv", "candidates.csv", "proof.csv"):
         shutil.copyfile(out / name, to / f"tune-{name}")
-    for name in ("arms.csv", "frontier.csv"):
-        shutil.copyfile(out / "proof" / name, to / f"tune-{name}")
     for file in pd.read_csv(out / "plans.csv")["file"]:
         shutil.copyfile(out / file, to / file)
     told(out).to_csv(to / "tune-told.csv", index=False, float_format="%.6g")

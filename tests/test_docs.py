@@ -279,24 +279,65 @@ def published(column):
     return lambda index: [float(read("benchmarks/published.csv")[column].iloc[index])]
 
 
-def ways(model):
+def ways(model, proof="tune-told"):
     """Every way of the proof of a model's plans, in the order of its CSV."""
-    return lambda index, cells: (model, read(FINDINGS(model, "tune-told"))["arm"].iloc[index])
+    name = FINDINGS(model, proof)
+    return lambda index, cells: (name, read(name)["arm"].iloc[index])
 
 
 def way(*columns):
     """Values of a way; of the baseline its speed is 1 by definition, and has no range."""
 
     def values(key):
-        model, arm = key
+        name, arm = key
         wanted = columns[:1] if arm == "baseline" else columns
-        return [one(FINDINGS(model, "tune-told"), column, arm=arm) for column in wanted]
+        return [one(name, column, arm=arm) for column in wanted]
 
     return values
 
 
 def ends(name):
     return name, f"{name}_low", f"{name}_high"
+
+
+def carried(model, steps):
+    """SSIM with its standard error, and the speed, of a plan with a scheduler and so many steps."""
+
+    def values(scheduler):
+        where = {"plan": "plan", "scheduler": scheduler, "steps": steps}
+        name = FINDINGS(model, "tune-carried")
+        return [one(name, column, **where) for column in ("ssim", "ssim_error", "speedup")]
+
+    return values
+
+
+POINTED = [
+    model for model in ("shapes", "shapes-dit") if (ROOT / FINDINGS(model, "pointing")).exists()
+]
+_REMOVED = ["size", "fill", "color", "shape", "phrase", "added", "both"]
+
+
+def pointed(model, *columns):
+    """Of the maps of a kind of word at a step, ``shape, 4``."""
+
+    def values(label):
+        kind, step = label.split(", ")
+        where = {"kind": kind, "step": int(step)}
+        return [one(FINDINGS(model, "pointing"), column, **where) for column in columns]
+
+    return values
+
+
+def removed(model, attribute, thing):
+    """What is as asked without a kind of word; where that is another number, the difference, too."""
+
+    def values(what):
+        where = {"removed": what, "attribute": attribute, "thing": thing}
+        name = FINDINGS(model, "removed-words")
+        found = [one(name, column, **where) for column in ("as_asked", "change", "low", "high")]
+        return found if found[1] else found[:1]
+
+    return values
 
 
 def stale(model, what, letter):
@@ -316,10 +357,16 @@ def stale(model, what, letter):
 
 
 TABLES = [
-    *(Table("docs/faster.md", f"| `{model}` | ideal", ways(model), {
+    *(Table("docs/faster.md", f"| {heading} | ideal", ways(model, proof), {
         "ideal": way("ideal"), "measured (range)": way(*ends("speedup")), "SSIM to S": way("ssim"),
         "all as asked": way("all"), "SSIM, plan less this": way(*ends("ssim_by")),
         "all, plan less this": way(*ends("all_by")),
+    }) for heading, model, proof in (
+        ("`shapes`", "shapes", "tune-told"), ("`shapes-dit`", "shapes-dit", "tune-told"),
+        ("`shapes-dit`, slower", "shapes-dit", "tune-as-slow"),
+    )),
+    *(Table("docs/faster.md", f"| `{model}`, plan, SSIM ≥ 0.99 |", in_order(lambda: ["dpm", "euler", "ddim"]), {
+        f"{steps} steps": carried(model, steps) for steps in (15, 25, 50)
     }) for model in ("shapes", "shapes-dit")),
     Table("docs/findings.md", "| one step, at a log-SNR of |",
           lambda index, cells: int(re.search(r"step (\d+)", cells[0]).group(1)), {
@@ -328,6 +375,17 @@ TABLES = [
         for name, what, letter in (("repeated", "window", "."), ("forecast", "window", "~"),
                                    ("no guidance", "guidance", "c"), ("continued", "guidance", "d"))
     }),
+    Table("docs/findings.md", "| map of the word for, at step |", lambda index, cells: cells[0], {
+        f"`{model}`, {name}": pointed(model, *columns)
+        for model in POINTED
+        for name, columns in (("on its thing", ends("hit")), ("another word", ("hit_shuffled",)),
+                              ("IoU", ("overlap",)))
+    }),
+    *(Table("docs/findings.md", f"| `{model}`, taken from the first thing |", in_order(lambda: _REMOVED), {
+        name: removed(model, *what) for name, what in {
+            "its fill": ("fill", 1), "its colour": ("color", 1), "its shape": ("shape", 1),
+            "the other thing's colour": ("color", 2), "places": ("relation", 0)}.items()
+    }) for model in POINTED),
     Table("docs/findings.md", "| the claim |", in_order(claims),
           {f"`{model}`": claimed(model) for model in MODELS}, label=2),
     Table("docs/findings.md", "| | all as asked ↑ | difference to S | SSIM", in_order(of_cross), {
