@@ -121,7 +121,7 @@ def laid_out(output: Array, layout: Layout, site: str, *, text_leads: bool | Non
     if not layout.is_over_the_image(tokens, apart, site):  # over the frames at a position
         output = output.swapaxes(0, 1)
     output = _of_the_image(output, layout, site, text_leads)
-    grid = layout.grid(output.shape[1], site)
+    grid = layout.grid(output.shape[1], site, len(output))
     return output.reshape(-1, grid.height, grid.width, channels)
 
 
@@ -129,7 +129,7 @@ def _of_the_image(output: Array, layout: Layout, site: str, text_leads: bool | N
     """Without the text, where it is of the same sequence."""
     tokens, text = output.shape[1], layout.text or 0
     try:
-        layout.grid(tokens, site)
+        layout.grid(tokens, site, len(output))
     except InputError:
         if text_leads is None or not 0 < text < tokens:
             raise

@@ -64,7 +64,7 @@ def test_words_and_phrases_have_maps_and_the_rest_is_told_apart(attnscope, tmp_p
     code, out, err = attnscope(*maps(run, PROMPT, *asked))
     assert code == 0, err
     document = json.loads(out)
-    names = ["start", "red circle", "star", "other words", "end", "padding"]
+    names = ["<start>", "red circle", "star", "other words", "<end>", "<padding>"]
     assert [row["word"] for row in document["words"]] == names
     assert document["maps"] == ["maps/00000.safetensors"]
     assert document["plan"] == "baseline"

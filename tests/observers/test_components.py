@@ -86,7 +86,7 @@ def test_fewer_channels_than_colours_and_outputs_that_are_all_alike_are_no_error
 )
 def test_outputs_are_laid_out_as_the_latents_are(shape, output, expected):
     values = np.arange(np.prod(output), dtype=float).reshape(output)
-    made = laid_out(values, Layout(shape), "a", text_leads=None)
+    made = laid_out(values, Layout(shape, channels=4), "a", text_leads=None)
     assert made.shape == expected
     if output in ((60, 7), (180, 7)):
         np.testing.assert_array_equal(made.reshape(output), values)
