@@ -143,12 +143,13 @@ def as_asked(read: torch.Tensor, scene: Scene, attribute: str) -> list[bool]:
 
 def run(model: str, folder: Path, limit: int, *, wrong: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All batches; those of before are read."""
-    folder.mkdir(parents=True, exist_ok=True)
     pipe = attnscope.load(model)
     pipe.set_progress_bar_config(disable=True)
     reader = load_reader(SHAPES_FOLDER)
     scenes = list(enumerate(islice(generate("test", SEED), limit)))
     steps, guidance = (FEW[model], 1.0) if wrong else (STEPS[model], GUIDANCE[model])
+    folder = folder / f"steps-{steps},guidance-{guidance:g},limit-{limit}"  # batches of these alone
+    folder.mkdir(parents=True, exist_ok=True)
     tables: list[list[pd.DataFrame]] = [[], []]
     for start in range(0, limit, BATCH):
         files = [folder / f"{name}-{start:05d}.parquet" for name in ("steps", "heads")]

@@ -29,7 +29,8 @@ class Maps:
     Args:
         values: ``[sample, step, word, height, width]``, or ``point`` in the place of ``word``; before it
             come ``site`` and ``head`` where each has its own, and after it ``frame`` for videos. NaN where
-            a plan left all attention of a step out, and where a sample has fewer words than another.
+            a site has fewer heads, or a sample fewer words, than another, and where a plan left a site out.
+            A step at which it left all of them out is not there.
         axes: their names.
         steps: the first step of each that was averaged, ``[step]``.
         sites: names, ``[site]``; empty where sites are averaged.

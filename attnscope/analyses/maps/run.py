@@ -243,7 +243,7 @@ def _written(
         named_maps.write(
             run.path / "maps" / f"{number}.safetensors", own, prompt=prompt.text,
             kinds=[group.kind for group in groups],
-            timesteps=[float(levels["timestep"].get(step, np.nan)) for step in own.steps],
+            timesteps=[float(levels["timestep"][step]) for step in own.steps],
         )  # fmt: skip
         for frame, image in enumerate(frames(seen.made[place])):
             name = f"images/{number}" + (f"-{frame:03d}" if frame else "") + ".png"
