@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
+import torch
 import toys
 from denoisers import make
 from diffusers import (
@@ -607,3 +608,23 @@ def test_wan_reads_its_prompt_with_html_and_spaces_put_right():
 def test_latte_reads_120_positions_whatever_its_tokenizer_says():
     pipe = SomePipeline(building.build(toys.latte_architecture()), {"tokenizer": t5.tokenizer()})
     assert len(by_position(words_of(pipe, "a red circle"))) == 120
+
+
+@pytest.mark.parametrize("build", [sdxl, pixart, sd3, flux])
+def test_a_word_is_where_attention_is_scaled(build, tokenizer_folder):
+    """The positions of a word are those that a plan takes it away at, in a run from a prompt."""
+    pipe = build(tokenizer_folder)
+    options = {"height": 32, "width": 32, "num_inference_steps": 2, "output_type": "latent"}
+    if build in (sd3, flux, pixart):
+        options["max_sequence_length"] = 16
+    if build is pixart:
+        options |= {"use_resolution_binning": False, "clean_caption": False}
+    words = words_of(pipe, "a small red circle", **options)
+    observer = attnscope.AttentionMaps([words])
+    plan = attnscope.Reweight(("red",), factor=0)
+    with attnscope.Trace(pipe, plan=plan, observers=[observer]):
+        pipe("a small red circle", generator=torch.Generator().manual_seed(0), **options)
+    maps = observer.maps()
+    for place, word in enumerate(words):
+        if word.kind != "padding":  # which may be hidden anyway
+            assert (maps.values[0, :, place] == 0).all() == (word.text == "red")
