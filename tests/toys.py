@@ -443,9 +443,10 @@ def call_wan(pipe: WanPipeline, *, guidance: float = 5.0, steps: int = 4) -> tor
 def call_flux(pipe: FluxPipeline, *, steps: int = 12, **options) -> torch.Tensor:
     """Latents of two images."""
     noise = torch.Generator().manual_seed(7)
+    dtype = getattr(pipe, "dtype", torch.float32)  # a cache's call has none
     return pipe(
-        prompt_embeds=torch.randn((2, 5, 32), generator=noise).to(pipe.dtype),
-        pooled_prompt_embeds=torch.randn((2, 32), generator=noise).to(pipe.dtype),
+        prompt_embeds=torch.randn((2, 5, 32), generator=noise).to(dtype),
+        pooled_prompt_embeds=torch.randn((2, 32), generator=noise).to(dtype),
         num_inference_steps=steps,
         output_type="latent",
         generator=torch.Generator().manual_seed(0),
