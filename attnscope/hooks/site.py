@@ -132,9 +132,14 @@ class SiteHook(ModelHook):  # type: ignore[misc]  # diffusers ships no types
     def _before(self, module: nn.Module, given: Given) -> Any:
         return self.conductor.before(self, module, given)
 
+    @left_out_of_graphs
+    def _listening(self, module: nn.Module, given: Given) -> Listening | None:
+        return self.conductor.listening(self, module, given)
+
+    @_between_graphs
     def _computed(self, module: nn.Module, given: Given) -> Any:
         forward = self.fn_ref.original_forward
-        listening = self.conductor.listening(self, module, given)
+        listening = self._listening(module, given)
         if listening is None:
             return self.way.compute(module, forward, given)
         with listening:

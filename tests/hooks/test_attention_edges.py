@@ -45,6 +45,9 @@ class Conductor:
         self.given.append(first_of(*given))
         return self.instead
 
+    def listening(self, hook, module, given):
+        return None
+
     def after(self, hook, module, given, result):
         self.results.append(result)
         return result
