@@ -52,6 +52,8 @@ class DenoiserHook:
         plan: what is carried out.
         observers: of the ``Trace``.
         clock: which is told of every call.
+        attends: whether attention to words is watched or scaled, for which it must be known from the
+            first step on how many images are made.
 
     Raises:
         InputError: the plan reads null text, which is not known for the pipeline.
@@ -64,6 +66,8 @@ class DenoiserHook:
         plan: Plan,
         observers: Sequence[Observer],
         clock: Clock,
+        *,
+        attends: bool = False,
     ) -> None:
         self._pipe, self._of, self._plan, self._clock = pipe, denoiser, plan, clock
         self._denoiser = denoiser.outer
@@ -71,7 +75,7 @@ class DenoiserHook:
         self._null_text = NullText(pipe, denoiser) if plan.ever_reads_null() else None
         self._observers = tuple(observers)
         self._tells_branches = bool(observers) or plan != Baseline()
-        self._attends = plan.ever_weighs() or any(o.watches_attention for o in observers)
+        self._attends = attends
         self._of_latents: tuple[Observer, ...] = ()
         self._trajectory: Trajectory | None = None
         self._prepared_samples: int | None = None

@@ -79,6 +79,11 @@ class Denoising:
         return self.owner.pipe
 
     @property
+    def expected(self) -> int | None:
+        """Images that are made, as far as it is known: before the first step ends, those prepared for."""
+        return self.samples or self.prepared
+
+    @property
     def steps_done(self) -> int:
         """Steps that ended."""
         return len(self._stamps)

@@ -103,10 +103,12 @@ class Trace:
             on_step=self._end_step,
             on_finish=self._finish,
         )
-        self._denoiser_hook = DenoiserHook(pipe, self._of, self.plan, self.observers, self._clock)
         self._compiled = refusals.check_compiled(self.denoiser)
         self._weighs = self.plan.ever_weighs()
         self._attends = self._weighs or any(o.watches_attention for o in self.observers)
+        self._denoiser_hook = DenoiserHook(
+            pipe, self._of, self.plan, self.observers, self._clock, attends=self._attends
+        )
         refusals.check_attends(self._attends, self._compiled)
         self._model_keeps = refusals.model_keeps(self._of)
         self._encodings = Encodings(pipe)
@@ -190,7 +192,8 @@ class Trace:
         if not hook.settled:
             site = replace(site, kind=confirmed_kind(site, module, *given, None))
         moment, run = self._clock.moment, self._clock.run
-        watching = [o for o in self.observers if o.watches_attention and o.wants(site)]
+        wanted = hook.watchers if hook.settled else [o for o in self.observers if o.wants(site)]
+        watching = [observer for observer in wanted if observer.watches_attention]
         assert run is not None, "a call of the pipeline's is of a run"
         weights = self._weights(moment.step)
         weights = {} if site.kind == "self" else weights

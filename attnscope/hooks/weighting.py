@@ -80,7 +80,7 @@ class Weighting:
 
     @property
     def _samples(self) -> int:
-        samples = self._run.samples or self._run.prepared
+        samples = self._run.expected
         if samples is None:
             raise RuntimeError(
                 "how many images are made is not known at the first step, and so which rows read the "

@@ -143,7 +143,7 @@ class AttentionMaps(MapObserver):
         """Which tokens are which word's, for every row: float32 ``[rows * apart, words, tokens]``."""
         if self.words is None:
             return None
-        samples = run.samples or run.prepared
+        samples = run.expected
         if samples is None:
             raise RuntimeError(
                 "how many images are made is not known at the first step, and so which rows read which "

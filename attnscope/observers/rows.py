@@ -63,7 +63,7 @@ def by_part(
 
 def branch_rows(run: Denoising, moment: Moment, branch: str) -> slice:
     """Of the pipeline's batch, the rows of a guidance branch as far as it is known; else all that run."""
-    samples = run.samples or run.prepared
+    samples = run.expected
     if samples is None or moment.batch != 2 * samples:
         return moment.held
     halves = run.pair

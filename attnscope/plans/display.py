@@ -22,6 +22,19 @@ ACTION_COLORS = {
     "null": "#ecd9c6",
 }
 """What a plan does at a step, to its colour."""
+ACTION_NAMES = {
+    "compute": "computed",
+    "store": "computed and stored",
+    "reuse": "reused",
+    "forecast": "forecast",
+    "both": "both branches",
+    "one": "one branch",
+    "uncond": "unconditional branch",
+    "cond": "conditional branch",
+    "prompt": "prompt",
+    "null": 'encoding of ""',
+}
+"""The same in words."""
 
 
 def as_html(plan: Plan) -> str:

@@ -67,22 +67,41 @@ def word_maps(
     Raises:
         ValueError: maps, words, steps and images do not fit together.
     """
-    values = np.asarray(maps, dtype=float)
-    if values.ndim != 4 or values.shape[:2] != (len(steps), len(words)) or not values.size:
-        raise ValueError(
-            f"maps of shape {list(values.shape)} do not fit {len(steps)} steps and {len(words)} words"
-        )
-    pictures = as_pictures(images, len(steps))
-    height, width = values.shape[2:] if pictures is None else pictures[0].shape[:2]
-    sheet = Sheet(len(steps), height, width)
-    if pictures is not None:
-        sheet.add(ESTIMATE, pictures)
-    for row, word in enumerate(words):
-        sheet.add(plain(word), overlaid_row(values[:, row], pictures, height, width))
+    sheet, rows = begun(maps, len(steps), len(words), "words", images)
+    for word, cells in zip(words, rows, strict=True):
+        sheet.add(plain(word), cells)
     return sheet.draw(steps, ax)
 
 
-def overlaid_row(
+def begun(
+    maps: Any, steps: int, count: int, what: str, images: Sequence[Any] | None
+) -> tuple[Sheet, list[list[Picture]]]:
+    """A sheet with the images of the steps, if there are any, and the cells of the rows to come.
+
+    Args:
+        maps: ``[step, row, height, width]``.
+        steps: how many there should be.
+        count: of rows.
+        what: rows are called in the error.
+        images: one a step.
+
+    Raises:
+        ValueError: they do not fit together.
+    """
+    values = np.asarray(maps, dtype=float)
+    if values.ndim != 4 or values.shape[:2] != (steps, count) or not values.size:
+        raise ValueError(
+            f"maps of shape {list(values.shape)} do not fit {steps} steps and {count} {what}"
+        )
+    pictures = as_pictures(images, steps)
+    height, width = values.shape[2:] if pictures is None else pictures[0].shape[:2]
+    sheet = Sheet(steps, height, width)
+    if pictures is not None:
+        sheet.add(ESTIMATE, pictures)
+    return sheet, [_overlaid_row(values[:, row], pictures, height, width) for row in range(count)]
+
+
+def _overlaid_row(
     maps: NDArray[np.float64], pictures: Sequence[Picture] | None, height: int, width: int
 ) -> list[Picture]:
     """Maps over steps on a scale of their own, on the images of the steps."""

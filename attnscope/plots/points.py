@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 
-from attnscope.plots.maps import overlaid_row
-from attnscope.plots.sheets import ESTIMATE, Sheet, as_pictures
+from attnscope.plots.maps import begun
 from attnscope.plots.style import letter
 
 
@@ -37,21 +35,10 @@ def point_maps(
     Raises:
         ValueError: maps, points, steps and images do not fit together.
     """
-    values = np.asarray(maps, dtype=float)
-    if values.ndim != 4 or values.shape[:2] != (len(steps), len(points)) or not values.size:
-        raise ValueError(
-            f"maps of shape {list(values.shape)} do not fit {len(steps)} steps and {len(points)} points"
-        )
-    pictures = as_pictures(images, len(steps))
-    height, width = values.shape[2:] if pictures is None else pictures[0].shape[:2]
-    sheet = Sheet(len(steps), height, width)
-    if pictures is not None:
-        sheet.add(ESTIMATE, pictures)
-    for place, (x, y) in enumerate(points):
-        row = place + (pictures is not None)
-        cells = overlaid_row(values[:, place], pictures, height, width)
+    sheet, rows = begun(maps, len(steps), len(points), "points", images)
+    for place, ((x, y), cells) in enumerate(zip(points, rows, strict=True)):
         sheet.add(f"{letter(place)} ({x:g}, {y:g})", cells)
-        sheet.mark(row, x, y)
-        if pictures is not None:
+        sheet.mark(place + (images is not None), x, y)
+        if images is not None:
             sheet.mark(0, x, y, letter(place))
     return sheet.draw(steps, ax)

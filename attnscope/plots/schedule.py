@@ -16,23 +16,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
-from attnscope.plans.display import ACTION_COLORS
+from attnscope.plans.display import ACTION_COLORS, ACTION_NAMES
 from attnscope.plots.style import KIND_NAMES, SMALLEST_TEXT, label_steps, replacing
 from attnscope.plots.tidy import require, require_one_each
 from attnscope.sites.groups import Group, alike
 
-_WHAT_NAMES = {
-    "compute": "computed",
-    "store": "computed and stored",
-    "reuse": "reused",
-    "forecast": "forecast",
-    "both": "both branches",
-    "one": "one branch",
-    "uncond": "unconditional branch",
-    "cond": "conditional branch",
-    "prompt": "prompt",
-    "null": 'encoding of ""',
-}
 _ROW_NAMES = {**KIND_NAMES, "branches": "Guidance", "text": "Text"}
 _NOT_MODULES = ("branches", "text")
 _CARRIED = "last guidance goes on"
@@ -200,7 +188,7 @@ def _finish(table: pd.DataFrame, present: list[str], ax: Axes) -> None:
         else Patch(color=ACTION_COLORS[what])
         for what in present
     ]
-    names = [_WHAT_NAMES[what] for what in present]
+    names = [ACTION_NAMES[what] for what in present]
     if "weight" in table:
         handles.append(Line2D([], [], marker="o", ls="", color="black", ms=2))
         names.append(_CARRIED)

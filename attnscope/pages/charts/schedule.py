@@ -9,20 +9,9 @@ from markupsafe import Markup
 
 from attnscope.pages.charts.frame import WIDTH, drawing
 from attnscope.pages.svg import CHARACTER, shortened, tag, text
+from attnscope.plans.display import ACTION_NAMES
 from attnscope.plots.schedule import groups_of
 
-WORDS = {
-    "compute": "computed",
-    "store": "computed and stored",
-    "reuse": "reused",
-    "forecast": "forecast",
-    "both": "both branches",
-    "one": "one branch",
-    "uncond": "unconditional branch",
-    "cond": "conditional branch",
-    "prompt": "prompt",
-    "null": 'encoding of ""',
-}
 _ROWS = {
     "self": "self-attention",
     "cross": "cross-attention",
@@ -52,7 +41,7 @@ def schedule(title: str, table: pd.DataFrame) -> Markup:
         for n, (step, what) in enumerate(zip(steps, does, strict=True)):
             cells.append(
                 tag("rect", class_=f"cell do-{what}", x=left + n * wide + 0.6, y=y + 1, rx=1.5,
-                    width=max(wide - 1.2, 0.8), height=_ROW - 3, data_tip=f"step {step}: {WORDS[what]}")
+                    width=max(wide - 1.2, 0.8), height=_ROW - 3, data_tip=f"step {step}: {ACTION_NAMES[what]}")
             )  # fmt: skip
             if what == "store" and wide > 5:
                 cells.append(tag("circle", class_="stored", cx=left + (n + 0.5) * wide, cy=y + _ROW / 2 - 0.5, r=2))  # fmt: skip
@@ -85,8 +74,8 @@ def _legend(found: list[str]) -> tuple[list[Markup], float]:
     """What the colours mean, in lines."""
     shown: list[Markup] = []
     x = y = 0.0
-    for what in [what for what in WORDS if what in found]:
-        wide = 18 + CHARACTER * len(WORDS[what]) + 12
+    for what in [what for what in ACTION_NAMES if what in found]:
+        wide = 18 + CHARACTER * len(ACTION_NAMES[what]) + 12
         if x and x + wide > WIDTH:
             x, y = 0.0, y + 17
         shown.append(
@@ -94,6 +83,6 @@ def _legend(found: list[str]) -> tuple[list[Markup], float]:
         )
         if what == "store":
             shown.append(tag("circle", class_="stored", cx=x + 6, cy=y + 8, r=2))
-        shown.append(text(x + 18, y + 12, WORDS[what]))
+        shown.append(text(x + 18, y + 12, ACTION_NAMES[what]))
         x += wide
     return shown, y + 26

@@ -10,10 +10,10 @@ import pandas as pd
 from attnscope.errors import InputError
 from attnscope.metrics.measures import MEASURES
 from attnscope.pages.charts import Dot, dots, schedule
-from attnscope.pages.charts.schedule import WORDS
 from attnscope.pages.parts import Arms, Chart, Note, Part, Prompt
 from attnscope.pages.pictures import Picture
 from attnscope.pages.svg import number
+from attnscope.plans.display import ACTION_NAMES
 from attnscope.plans.text_form import parse
 from attnscope.plans.trajectory import Trajectory
 from attnscope.runs.columns import arm_shown
@@ -39,7 +39,7 @@ def schedule_of(
         table = Trajectory(parse(plan), steps).table()
     except InputError as error:
         return Note(f"The plan {plan} is not drawn: {error}")
-    shown = table.assign(what=table["what"].map(WORDS))
+    shown = table.assign(what=table["what"].map(ACTION_NAMES))
     columns = [name for name in ("row", "step", "what") if name in shown]
     wide = shown[columns].pivot(index="row", columns="step", values="what").reset_index()
     return Chart(title, schedule(title, table), wide, note or plan)
