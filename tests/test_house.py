@@ -1,6 +1,7 @@
 """The rooms of the house build on one another in one direction."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,12 @@ def imported(path):
 
 def files():
     return sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
+
+
+def test_no_two_files_of_tests_share_a_name():
+    """Pytest imports them by name alone: the second would stop the whole suite."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, times in names.items() if times > 1] == []
 
 
 def test_every_room_has_its_floor():
