@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from attnscope.errors import InputError
 
@@ -55,6 +57,18 @@ def open_rgb(path: Path) -> Image.Image:
         raise InputError(f"{str(path)!r} cannot be read as an image: {error}") from error
     except (*_DAMAGED, Image.DecompressionBombError) as error:
         raise InputError(f"{str(path)!r} cannot be read as an image") from error
+
+
+def as_png(image: Image.Image, info: PngInfo | None = None) -> bytes:
+    """An image as the bytes of a PNG file, as :meth:`PIL.Image.Image.save` writes it.
+
+    Args:
+        image: of any mode that PNG knows.
+        info: text that stands in the file.
+    """
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", pnginfo=info)
+    return buffer.getvalue()
 
 
 def is_readable(path: Path) -> bool:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from PIL.Image import Image
 
-from attnscope.analyses.opening import open_for, scheduler_of
+from attnscope.analyses.opening import make, open_for, scheduler_of
 from attnscope.models.calling import frames
 from attnscope.plans.base import Baseline, Plan
 from attnscope.plans.guidance import GuidanceCutoff
 from attnscope.plans.text_form import parse
-from attnscope.runs.batches import in_batches
-from attnscope.runs.folder import Run
-from attnscope.runs.progress import SILENT, Kept, Progress
+from attnscope.runs.crew import ALONE, Crew, Made, Task
+from attnscope.runs.cut import batches_left, count_of
+from attnscope.runs.folder import Run, plain_settings
+from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt, image_seed, table_of
 from attnscope.runs.sampling import Sampling
 
@@ -32,6 +33,9 @@ PLANNED, BASELINE = "plan", "baseline"
 """Names of the arms."""
 _WARM_UP_STEPS = 2
 _COMPARED_BATCHES = 4
+"""So that the arms can take turns in going first."""
+_WARM: weakref.WeakKeyDictionary[Any, set[GenerationSettings]] = weakref.WeakKeyDictionary()
+"""By pipeline, the runs that it was warmed up for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,104 +56,128 @@ class GenerationSettings(Sampling):
 
 
 @dataclass(frozen=True)
-class Generated:
-    """What came out.
+class Drawing:
+    """Makes the images of a batch; a :class:`attnscope.runs.crew.Work`.
+
+    The arms take turns in going first, batch by batch.
 
     Args:
-        images: a row per image (of a video, per frame) with the columns ``arm`` (plan, baseline),
-            ``prompt_id``, ``frame``, ``text``, ``path``, ``height`` and ``width`` in pixels, and of the plan's, where both were made,
-            ``psnr`` in dB and ``ssim`` to the baseline's.
-        calls: a row per kind of attention: ``kind``, ``computed``, ``stored``, ``reused``.
-        times: a row per batch and arm: ``batch``, ``arm``, ``images``, ``seconds``, ``steps``,
-            ``guided_steps``. The arms take turns in going first.
-    """
-
-    images: pd.DataFrame
-    calls: pd.DataFrame
-    times: pd.DataFrame
-
-
-def generate(
-    pipe: Any,
-    settings: GenerationSettings,
-    prompts: Sequence[Prompt],
-    given: Sequence[Any],
-    *,
-    batch_size: int,
-    save: Callable[[str, Prompt, int, Image], str],
-    progress: Progress = SILENT,
-    **options: Any,
-) -> Generated:
-    """Make an image of every prompt by a plan.
-
-    Args:
-        pipe: the pipeline.
+        model: that makes them.
         settings: of the run.
-        prompts: one per image.
-        given: what the pipeline is given for each: a caption, or an image for a video.
-        batch_size: images made at once; halved where memory runs out.
-        save: called with arm, prompt, frame number and image as soon as a batch is done; returns
-            the path that stands in the table.
-        progress: told how many images of the plan were just made.
-        options: further keywords of the pipeline.
-
-    Raises:
-        InputError: the plan does not fit the pipeline or the steps.
     """
-    from attnscope.hooks.trace import Trace
 
-    plan = parse(settings.plan)
-    pairs = list(zip(prompts, given, strict=True))
-    rows: list[dict[str, Any]] = []
-    times: list[dict[str, Any]] = []
-    counts: list[pd.DataFrame] = []
+    model: ChosenModel
+    settings: GenerationSettings
 
-    def make(batch: Sequence[tuple[Prompt, Any]], plan: Plan, use: Sampling) -> tuple[Any, Trace]:
-        ids = [prompt.prompt_id for prompt, _ in batch]
-        with Trace(pipe, plan=plan) as trace:
-            made = use.call(pipe, [item for _, item in batch], ids, **options)
-        return made, trace
+    def __call__(self, pipe: Any, items: Sequence[tuple[Prompt, Any]], number: int) -> Made:
+        """Make them.
 
-    def warm_up(batch: Sequence[tuple[Prompt, Any]]) -> None:
-        short = replace(settings, steps=_WARM_UP_STEPS)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            make(batch, GuidanceCutoff(1) if plan.ever_drops() else Baseline(), short)
+        Returns:
+            The files of the images, and parts of three tables. ``calls``: a row per kind of attention
+            with ``kind``, ``computed``, ``stored`` and ``reused``, for the plan. ``times``: a row per arm
+            with ``batch``, ``arm``, ``images``, ``seconds``, ``steps`` and ``guided_steps``. ``images``: a
+            row per image (of a video, per frame) with ``arm`` (plan, baseline), ``prompt_id``, ``frame``,
+            ``text``, ``path``, ``height`` and ``width`` in pixels, and of the plan's, where both were
+            made, ``psnr`` in dB and ``ssim`` to the baseline's.
+        """
+        done = self._arms(pipe, items, number)
+        files: dict[str, bytes] = {}
+        rows: list[dict[str, Any]] = []
+        times = []
+        scheduler = type(pipe.scheduler).__name__
+        for arm, (made, trace, seconds) in done.items():
+            run = trace.runs[-1]
+            about = {"seconds": seconds, "steps": run.steps_done, "guided_steps": run.guided_steps}
+            times.append({"batch": number, "arm": arm, "images": len(items), **about})
+            for index, (prompt, _) in enumerate(items):
+                drawn = frames(made[index])
+                own = [_Picture(self.settings, arm, prompt, *one) for one in enumerate(drawn)]
+                files |= {one.path: one.as_png(scheduler) for one in own}
+                references = frames(done[BASELINE][0][index]) if self.settings.compare else None
+                rows += _image_rows(own, references)
+        parts = {"calls": done[PLANNED][1].calls(), "times": pd.DataFrame(times)}
+        return Made(files, parts | {"images": pd.DataFrame(rows)})
 
-    def work(batch: Sequence[tuple[Prompt, Any]]) -> dict[str, tuple[Any, Trace, float]]:
-        arms: dict[str, Plan] = {PLANNED: plan}
-        if settings.compare:
-            if not times:  # the first call of a process, or with one branch, is slower
-                warm_up(batch)
+    def _arms(
+        self, pipe: Any, items: Sequence[tuple[Prompt, Any]], number: int
+    ) -> dict[str, tuple[Any, Trace, float]]:
+        """What the pipeline made by every arm, its trace, and how long it took in seconds."""
+        arms: dict[str, Plan] = {PLANNED: parse(self.settings.plan)}
+        if self.settings.compare:
+            self._warm_up(pipe, items, arms[PLANNED])
             arms[BASELINE] = Baseline()
         done = {}
-        order = list(arms) if len(times) // len(arms) % 2 == 0 else list(reversed(arms))
-        for arm in order:
+        for arm in list(arms) if number % 2 == 0 else list(reversed(arms)):
             start = time.perf_counter()
-            made, trace = make(batch, arms[arm], settings)
+            made, trace = self._call(pipe, items, arms[arm], self.settings)
             done[arm] = made, trace, time.perf_counter() - start
         return done
 
-    for number, (batch, done) in enumerate(in_batches(pairs, batch_size, work, progress=progress)):
-        for arm, (made, trace, seconds) in done.items():
-            run = trace.runs[-1]
-            times.append(
-                {
-                    "batch": number,
-                    "arm": arm,
-                    "images": len(batch),
-                    "seconds": seconds,
-                    "steps": run.steps_done,
-                    "guided_steps": run.guided_steps,
-                }
-            )
-            for index, (prompt, _) in enumerate(batch):
-                references = frames(done[BASELINE][0][index]) if settings.compare else None
-                rows += _image_rows(arm, prompt, frames(made[index]), references, save)
-        counts.append(done[PLANNED][1].calls())
-        progress.advance(len(batch))
-    calls = pd.concat(counts).groupby("kind", sort=False).sum().reset_index()
-    return Generated(pd.DataFrame(rows), calls, pd.DataFrame(times))
+    def _warm_up(self, pipe: Any, items: Sequence[tuple[Prompt, Any]], plan: Plan) -> None:
+        """A few steps, unless it was done: the first call of a process, or with one branch, is slower."""
+        warm = _WARM.setdefault(pipe, set())
+        if self.settings in warm:
+            return
+        short = replace(self.settings, steps=_WARM_UP_STEPS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            drops = plan.ever_drops()
+            self._call(pipe, items, GuidanceCutoff(1) if drops else Baseline(), short)
+        warm.add(self.settings)
+
+    def _call(
+        self, pipe: Any, items: Sequence[tuple[Prompt, Any]], plan: Plan, use: Sampling
+    ) -> tuple[Any, Trace]:
+        from attnscope.hooks.trace import Trace
+
+        ids = [prompt.prompt_id for prompt, _ in items]
+        with Trace(pipe, plan=plan) as trace:
+            given = [item for _, item in items]
+            made = use.call(pipe, given, ids, **self.model.described.options)
+        return made, trace
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """An image, which becomes a PNG with its settings inside."""
+
+    settings: GenerationSettings
+    arm: str
+    prompt: Prompt
+    frame: int
+    image: Image
+
+    @property
+    def path(self) -> str:
+        """In the run directory."""
+        number = f"{self.prompt.prompt_id:05d}" + (f"-{self.frame:03d}" if self.frame else "")
+        return f"{'images' if self.arm == PLANNED else self.arm}/{number}.png"
+
+    def as_png(self, scheduler: str) -> bytes:
+        """The file; ``scheduler`` is the class of the pipeline's."""
+        from PIL.PngImagePlugin import PngInfo
+
+        from attnscope import __version__, documents
+        from attnscope.images import as_png
+
+        settings = plain_settings(self.settings)
+        if self.arm != PLANNED:
+            settings["plan"] = "baseline"
+        about = {
+            "prompt": self.prompt.text,
+            "prompt_id": self.prompt.prompt_id,
+            "image_seed": image_seed(settings["seed"], self.prompt.prompt_id),
+            "frame": self.frame,
+            **settings,
+            "height": self.image.height,
+            "width": self.image.width,
+            "scheduler_class": scheduler,
+        }
+        info = PngInfo()
+        info.add_itxt("Description", self.prompt.text)
+        info.add_text("Software", f"attnscope {__version__}")
+        info.add_itxt("attnscope", documents.text(about, indent=None))
+        return as_png(self.image, info)
 
 
 def speed_up(times: pd.DataFrame) -> pd.Series[float]:
@@ -162,27 +190,24 @@ def speed_up(times: pd.DataFrame) -> pd.Series[float]:
 
 
 def _image_rows(
-    arm: str,
-    prompt: Prompt,
-    frames: Sequence[Image],
-    references: Sequence[Image] | None,
-    save: Callable[[str, Prompt, int, Image], str],
+    pictures: Sequence[_Picture], references: Sequence[Image] | None
 ) -> list[dict[str, Any]]:
     from attnscope.metrics import psnr, ssim
 
     rows: list[dict[str, Any]] = [
         {
-            "arm": arm,
-            "prompt_id": prompt.prompt_id,
-            "frame": number,
-            "text": prompt.text,
-            "path": save(arm, prompt, number, image),
-            "height": image.height,
-            "width": image.width,
+            "arm": one.arm,
+            "prompt_id": one.prompt.prompt_id,
+            "frame": one.frame,
+            "text": one.prompt.text,
+            "path": one.path,
+            "height": one.image.height,
+            "width": one.image.width,
         }
-        for number, image in enumerate(frames)
+        for one in pictures
     ]
-    if arm == PLANNED and references is not None:
+    if pictures[0].arm == PLANNED and references is not None:
+        frames = [one.image for one in pictures]
         values = zip(rows, psnr(frames, references), ssim(frames, references), strict=True)
         for row, decibels, similarity in values:
             row |= {"psnr": decibels, "ssim": similarity}
@@ -197,86 +222,62 @@ def carry_out(
     given: Sequence[Any],
     *,
     batch_size: int | None = None,
+    crew: Crew = ALONE,
     progress: Progress = SILENT,
 ) -> Run:
-    """Make the images of a run, if they are not there yet.
+    """Make the images of a run that are not there yet.
 
     Args:
-        path: the run directory; it is made with the first image.
+        path: the run directory; it is made with the first batch.
         chosen: the model, which is loaded if something is to be made.
         settings: of the run.
         prompts: one per image.
         given: what the pipeline is given for each: a caption, or an image for a video.
         batch_size: images made at once; ``None`` fits it to the model and the device.
+        crew: who makes the batches, and which of them.
         progress: told how far it is.
 
     Returns:
-        The run, with the tables ``prompts``, ``calls``, ``times`` and ``images``.
+        The run, with the tables ``prompts``, ``calls``, ``times`` and ``images`` (:class:`Drawing`); of a
+        share of the batches, with their parts.
 
     Raises:
         InputError: the directory holds another run, or the model does not fit the settings.
     """
     from attnscope.analyses.checks import check_plan
 
-    if Run.check(path, "generate", settings) and Run(path).has_table("images"):
+    if Run.check(path, "generate", settings, crew.share) and Run(path).has_table("images"):
         return Run(path)
     pipe = chosen.pipe
     check_plan(pipe, parse(settings.plan), settings.steps)
     kept = open_for(
-        "generate", path, settings, chosen, prompts, batch_size, progress,
-        about=scheduler_of(chosen),
+        "generate", path, settings, chosen, prompts, batch_size, progress, table="images",
+        about=scheduler_of(chosen), least=_COMPARED_BATCHES if settings.compare else 1, crew=crew,
     )  # fmt: skip
-    if settings.compare:  # several batches, so that the arms can take turns in going first
-        kept.batch_size = min(kept.batch_size, -(-len(prompts) // _COMPARED_BATCHES))
-    with kept.stretch(f"{chosen.name}: images", len(prompts)):
-        made = generate(
-            pipe, settings, prompts, given, batch_size=kept.batch_size, save=_Saver(kept), progress=kept,
-            **chosen.described.options,
-        )  # fmt: skip
-    run = kept.run
-    run.write_table("prompts", table_of(prompts))
-    run.write_table("calls", made.calls)
-    run.write_table("times", made.times)
-    run.write_table("images", made.images)
-    return run
+    pairs = list(zip(prompts, given, strict=True))
+    known = Run(path).known("images") if (path / "run.json").exists() else set()
+    left = batches_left(pairs, kept.cut, known, crew.share)
+    work = Drawing(chosen, settings)
+    with kept.stretch(f"{chosen.name}: images", count_of(pairs, kept.cut, crew.share)):
+        kept.advance(len(known))
+        make(kept, crew, (Task(number, batch, work) for number, batch in left))
+    kept.run.write_table("prompts", table_of(prompts))
+    if crew.share.is_whole:
+        finish(kept.run)
+    return kept.run
 
 
-class _Saver:
-    """Writes images as PNG with their settings inside."""
+def finish(run: Run) -> None:
+    """Write the tables of a run whose batches are all there.
 
-    def __init__(self, kept: Kept) -> None:
-        self._kept = kept
-
-    @cached_property
-    def _run(self) -> Run:
-        return self._kept.run
-
-    def __call__(self, arm: str, prompt: Prompt, frame: int, image: Image) -> str:
-        from PIL.PngImagePlugin import PngInfo
-
-        from attnscope import __version__, documents
-        from attnscope.files import write_whole
-
-        settings = dict(self._run.settings)
-        if arm != PLANNED:
-            settings["plan"] = "baseline"
-        about = {
-            "prompt": prompt.text,
-            "prompt_id": prompt.prompt_id,
-            "image_seed": image_seed(settings["seed"], prompt.prompt_id),
-            "frame": frame,
-            **settings,
-            "height": image.height,
-            "width": image.width,
-            "scheduler_class": self._run.about["machine"].get("scheduler"),
-        }
-        info = PngInfo()
-        info.add_itxt("Description", prompt.text)
-        info.add_text("Software", f"attnscope {__version__}")
-        info.add_itxt("attnscope", documents.text(about, indent=None))
-        folder = self._run.path / ("images" if arm == PLANNED else arm)
-        folder.mkdir(exist_ok=True)
-        number = f"{prompt.prompt_id:05d}" + (f"-{frame:03d}" if frame else "")
-        path = folder / f"{number}.png"
-        write_whole(path, lambda partial: image.save(partial, pnginfo=info))
-        return path.relative_to(self._run.path).as_posix()
+    Args:
+        run: with the table ``prompts``, and parts of all others.
+    """
+    if calls := run.read_parts("calls"):
+        summed = pd.concat(calls).groupby("kind", sort=False).sum().reset_index()
+        run.finish_table("calls", summed)
+    if times := run.read_parts("times"):  # of a batch that did not fit, there are several
+        numbered = [part.assign(batch=number) for number, part in enumerate(times)]
+        run.finish_table("times", pd.concat(numbered, ignore_index=True))
+    if images := run.read_parts("images"):
+        run.finish_table("images", pd.concat(images, ignore_index=True))

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnscope.models.calling import default_batch_size
+from attnscope.runs.crew import ALONE, Crew, Task
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import Kept, Progress
 from attnscope.runs.prompts import Prompt
 from attnscope.runs.words import warnings_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from attnscope.models.chosen import ChosenModel
 
 
@@ -27,6 +30,8 @@ def open_for(
     *,
     table: str = "",
     about: dict[str, Any] | None = None,
+    least: int = 1,
+    crew: Crew = ALONE,
 ) -> Kept:
     """A run directory that is made with its first part, once all that can be refused was.
 
@@ -40,17 +45,33 @@ def open_for(
         progress: told of words that the model does not know, and from then on how far it is.
         table: of which parts are kept.
         about: what else ``run.json`` says of the machine, besides device and batch size.
+        least: how many batches there have to be, if there are so many prompts.
+        crew: who makes the batches.
     """
     for line in warnings_of(model.pipe, prompts):
         progress.say(line)
-
-    def opening(size: int) -> Run:
-        return Run.open(
-            path, command, settings, device=model.device, batch_size=size, **(about or {})
-        )
-
     fitting = batch_size or default_batch_size(model.pipe, model.device)
-    return Kept(progress, path, opening, min(fitting, len(prompts)), table)
+    size = min(fitting, -(-len(prompts) // least))
+    cut = (Run(path).cut if (path / "run.json").exists() else None) or size
+    known = {"device": model.device, **crew.about(model.device), **(about or {})}
+
+    def opening(now: int) -> Run:
+        return Run.open(path, command, settings, share=crew.share, cut=cut, batch_size=now, **known)
+
+    return Kept(progress, path, opening, min(size, cut), table, cut=cut)
+
+
+def make(kept: Kept, crew: Crew, tasks: Iterable[Task]) -> None:
+    """Make batches, and keep what comes of them.
+
+    Args:
+        kept: where it is kept, and who is told.
+        crew: who makes them.
+        tasks: the batches.
+    """
+    for done in crew.each(tasks, size=kept.batch_size, progress=kept):
+        kept.keep(done.made, done.items[0][0].prompt_id)
+        kept.advance(len(done.items))
 
 
 def scheduler_of(model: ChosenModel) -> dict[str, str]:

@@ -33,6 +33,7 @@ def ablate(
     sampling: o.SeveralSamplings,
     shown: _Captions,
     judged: o.QualityOptions,
+    workers: o.WorkerOptions,
     output: o.OutputOptions,
     attention: Annotated[str, choice(ATTENTION, help="What to ablate: cross by the encoding of \"\", self by reuse.")] = "cross",
     gates: Annotated[str, typer.Option("--gate", "--gates", help="m, one or several: 10, 40% of the steps, -1nat of log-SNR, or 3,5,10.", metavar="<int|%|nat,…>")] = "40%",
@@ -48,8 +49,8 @@ def ablate(
     """
     from attnscope.analyses.ablation.arms import AblationSettings, arms_of, gates_in_steps, idle
     from attnscope.analyses.ablation.run import carry_out
-    from attnscope.cli import parsing, reading
-    from attnscope.cli.console import Bars, messages, quiet_libraries
+    from attnscope.cli import crews, parsing, reading
+    from attnscope.cli.console import messages, quiet_libraries
     from attnscope.errors import InputError
     from attnscope.runs.folder import Run, default_path
     from attnscope.runs.prompts import digest_of
@@ -69,9 +70,10 @@ def ablate(
     prompts, given, source = reading.read_for_all(
         names, shown, seeds[0], (sampling.height, sampling.width)
     )
+    team = crews.team(workers, output)
     with quiet_libraries():
         models = [
-            parsing.chosen_model(sampling, output, name=name, scheduler=schedulers[0])
+            parsing.chosen_model(sampling, output, name=name, scheduler=schedulers[0], team=team)
             for name in names
         ]
         subjects = tuple(_subject(model, sampling, schedulers) for model in models)
@@ -102,16 +104,20 @@ def ablate(
         for name in idle(settings):
             messages.print(f"note: {name} would reuse nothing, and is left out", soft_wrap=True)
         reading.warn_of_world([model.described for model in models], prompts)
-        path = output.out or default_path("ablate", names[0], settings)
-        Run.check(path, "ablate", settings)
-        progress = Bars(quiet=output.silent)
+        path = output.out or crews.placed(default_path("ablate", names[0], settings), team.crew)
+        Run.check(path, "ablate", settings, team.crew.share)
         quality = parsing.chosen_quality(
             judged, names, prompts, {side for size in sizes for side in size},
-            device=models[0].device, offline=output.offline, progress=progress,
+            device=models[0].here, offline=output.offline, progress=team.progress,
         )  # fmt: skip
-        run = carry_out(
-            path, models, settings, prompts, given, quality, batch_size=size, progress=progress
-        )
+        with team:
+            run = carry_out(
+                path, models, settings, prompts, given, quality, batch_size=size, crew=team.crew,
+                progress=team.progress,
+            )  # fmt: skip
+    if not run.share.is_whole:
+        crews.tell_shards([run], output)
+        return
     report(run, quiet=output.quiet, as_json=output.as_json)
 
 

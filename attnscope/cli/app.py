@@ -79,6 +79,11 @@ class _All(Commands):
             "runs/ablate-shapes-1a2b3c4d runs/ablate-sd21-5e6f7a8b",
         ),
         Listed(
+            "merge",
+            "Join the shards of a run, made by --shard, to the run that one worker would have made.",
+            "runs/shard-1 runs/shard-2 --out runs/whole",
+        ),
+        Listed(
             "models",
             "List the models that have a short name, and which of them are on this machine.",
             "--json",
@@ -130,7 +135,7 @@ def main() -> None:
 
         _fail(as_typed(str(error)), error, code=2)
     except typer.Abort as error:
-        _fail("stopped", error, code=1)
+        _fail(str(error.__cause__ or "") or "stopped", error, code=1)
     except Exception as error:
         if hasattr(error, "format_message"):  # of the parser, which has classes of its own for it
             _fail_usage(error)

@@ -44,6 +44,7 @@ def bench(
     judged: o.QualityOptions,
     planned: o.PlanOptions,
     batches: _Batches,
+    workers: o.WorkerOptions,
     output: o.OutputOptions,
     random_weights: Annotated[bool, typer.Option("--random-weights", help="The true architecture without a checkpoint: time does not depend on values.", rich_help_panel=MODEL)] = False,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images at a time that are timed.", rich_help_panel=SAMPLING)] = 1,
@@ -62,8 +63,10 @@ def bench(
     from attnscope.analyses.bench.arms import BenchSettings
     from attnscope.analyses.bench.run import Pictured, carry_out, is_timed, machine_of
     from attnscope.analyses.checks import check_plan_ahead
-    from attnscope.cli import parsing, reading, several
-    from attnscope.cli.console import Bars, messages, quiet_libraries
+    from attnscope.cli import crews, parsing, reading, several
+    from attnscope.cli.console import messages, quiet_libraries
+    from attnscope.cli.flags import flag
+    from attnscope.errors import InputError
     from attnscope.models import architectures
     from attnscope.models.chosen import RandomModel
     from attnscope.plans.reuse import paper_plan
@@ -71,11 +74,16 @@ def bench(
 
     wanted, plans = chosen_rivals(rivals), several.chosen_plans(planned)
     _check_options(frontier, random_weights, latents, sampling, batches, shown, judged, output)
+    if not frontier and (asked := [name for name in workers.given() if name != "events"]):
+        raise InputError(
+            f"{flag(asked[0])}: for the images of --frontier only, so add it; times are taken in one process"
+        )
     parsing.check_guidance(sampling.guidance)
     size_at_once = parsing.batch_size(batches.batch_size)
     ways = several.ways(sampling, plans)
     inputs = reading.Inputs(shown)
-    progress = Bars(quiet=output.silent)
+    team = crews.team(workers, output)
+    progress = team.progress
 
     def job(way: Way) -> Job:
         chosen = random or models.of(way.sampling)
@@ -106,11 +114,11 @@ def bench(
             )  # fmt: skip
 
         def start(path: Path) -> Run:
-            if is_timed(path, settings):
+            if is_timed(path, settings, team.crew.share):
                 messages.print("timed before: choose another --out to time again")
             return carry_out(
                 path, chosen, found, settings, given, pictured=pictured, quality=quality,
-                batch_size=size_at_once, progress=progress,
+                batch_size=size_at_once, crew=team.crew, progress=progress,
             )  # fmt: skip
 
         return several.Job("bench", way, chosen, settings, start)
@@ -120,9 +128,11 @@ def bench(
         found = found.resized(sampling.height, sampling.width)
         size = found.height, found.width
         models, random = several.Models(output), None
+        if team.crew.elsewhere:
+            team.device(sampling.device)  # so that workers have GPUs if this process does
         if random_weights:
             random = RandomModel(found, device=sampling.device, dtype=sampling.dtype)
-        runs = several.carry_out([job(way) for way in ways], output.out)
+        runs = several.carry_out([job(way) for way in ways], output.out, team)
     several.tell(runs, output, report, document)
 
 

@@ -24,6 +24,7 @@ from rich.table import Table
 
 from attnscope import documents
 from attnscope.cli.flags import as_typed
+from attnscope.cli.rates import Rates
 from attnscope.runs.progress import Progress
 
 messages = Console(stderr=True, highlight=False, markup=False)
@@ -40,6 +41,8 @@ class Bars(Progress):
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._advance: Callable[[int], None] = lambda count: None
+        self._made: Callable[[], None] = lambda: None
+        self._rates = Rates()
 
     @contextlib.contextmanager
     def stretch(self, label: str, total: int) -> Iterator[None]:
@@ -51,18 +54,30 @@ class Bars(Progress):
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[rates]}"),
         )
+        rates = Rates()
         disabled = self._quiet or not messages.is_terminal
         with rich.progress.Progress(
             *columns, console=messages, disable=disabled, transient=True
         ) as bars:
-            task = bars.add_task(label, total=total)
+            task = bars.add_task(label, total=total, rates="")
             self._advance = lambda count: bars.advance(task, count)
+            self._made = lambda: bars.update(task, rates=str(rates))
+            self._rates = rates
             yield
 
     def advance(self, count: int = 1) -> None:
         """Move the bar on."""
         self._advance(count)
+
+    def happened(self, what: str, **about: Any) -> None:
+        """Show how fast workers are."""
+        if what == "batch":
+            self._rates.add(about["worker"], about["items"], about["seconds"])
+        elif what == "lost":
+            self._rates.forget(about["worker"])
+        self._made()
 
     def halved(self, size: int) -> None:
         """Say it."""

@@ -24,6 +24,7 @@ _LEAST_STEPS = 2
 def convergence(
     sampling: o.SeveralBatchedRuns,
     shown: o.CaptionOptions,
+    workers: o.WorkerOptions,
     output: o.OutputOptions,
     kinds: Annotated[str, choice(KINDS, several=True, help="Kinds of attention.")] = "cross,self",
     sites: Annotated[str | None, typer.Option(help="Pattern of site names, such as 'up_blocks.1*'.", metavar="<pattern>", show_default="all")] = None,
@@ -36,15 +37,16 @@ def convergence(
     """
     from attnscope.analyses.convergence.measure import ConvergenceSettings
     from attnscope.analyses.convergence.run import carry_out
-    from attnscope.cli import parsing, reading, several
-    from attnscope.cli.console import Bars, quiet_libraries
+    from attnscope.cli import crews, parsing, reading, several
+    from attnscope.cli.console import quiet_libraries
     from attnscope.runs.prompts import digest_of
     from attnscope.runs.sampling import settled
 
     parsing.check_sampling(sampling)
     size, chosen_kinds = parsing.batch_size(sampling.batch_size), parsing.kinds(kinds)
     ways = several.ways(sampling, least=_LEAST_STEPS)
-    models, inputs = several.Models(output), reading.Inputs(shown)
+    team = crews.team(workers, output)
+    models, inputs = several.Models(output, team), reading.Inputs(shown)
 
     def job(way: Way) -> Job:
         chosen = models.of(way.sampling)
@@ -59,12 +61,12 @@ def convergence(
         )
         start = partial(
             carry_out, chosen=chosen, settings=settings, prompts=prompts, given=given,
-            batch_size=size, controls=controls, progress=Bars(quiet=output.silent),
+            batch_size=size, controls=controls, crew=team.crew, progress=team.progress,
         )  # fmt: skip
         return several.Job("convergence", way, chosen, settings, start)
 
     with quiet_libraries():
-        runs = several.carry_out([job(way) for way in ways], output.out)
+        runs = several.carry_out([job(way) for way in ways], output.out, team)
     several.tell(
         runs, output, partial(report, threshold=threshold), partial(document, threshold=threshold)
     )

@@ -29,6 +29,7 @@ def generate(
     sampling: o.SeveralBatchedRuns,
     shown: _Captions,
     planned: o.PlanOptions,
+    workers: o.WorkerOptions,
     output: o.OutputOptions,
     typed: Annotated[list[str] | None, typer.Argument(metavar="PROMPT", help="What to draw.", show_default="captions")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Make the same images without the plan too.")] = False,
@@ -40,8 +41,8 @@ def generate(
     """
     from attnscope.analyses.checks import check_plan_ahead
     from attnscope.analyses.generation import GenerationSettings, carry_out
-    from attnscope.cli import parsing, reading, several
-    from attnscope.cli.console import Bars, quiet_libraries
+    from attnscope.cli import crews, parsing, reading, several
+    from attnscope.cli.console import quiet_libraries
     from attnscope.errors import InputError
     from attnscope.plans.base import Baseline
     from attnscope.runs.prompts import digest_of
@@ -53,7 +54,8 @@ def generate(
     parsing.check_sampling(sampling)
     size = parsing.batch_size(sampling.batch_size)
     ways = several.ways(sampling, plans)
-    models, inputs = several.Models(output), reading.Inputs(shown, typed or ())
+    team = crews.team(workers, output)
+    models, inputs = several.Models(output, team), reading.Inputs(shown, typed or ())
 
     def job(way: Way) -> Job:
         chosen, plan = models.of(way.sampling), way.plan or Baseline()
@@ -68,10 +70,10 @@ def generate(
         check_plan_ahead(chosen, plan, settings.steps)
         start = partial(
             carry_out, chosen=chosen, settings=settings, prompts=prompts, given=given,
-            batch_size=size, progress=Bars(quiet=output.silent),
+            batch_size=size, crew=team.crew, progress=team.progress,
         )  # fmt: skip
         return several.Job("generate", way, chosen, settings, start)
 
     with quiet_libraries():
-        runs = several.carry_out([job(way) for way in ways], output.out)
+        runs = several.carry_out([job(way) for way in ways], output.out, team)
     several.tell(runs, output, report, document)

@@ -13,8 +13,8 @@ from typer.core import TyperCommand, TyperGroup
 from typer.models import OptionInfo
 
 MEASURE, MODEL, CAPTIONS = "What to measure", "Model", "Captions"
-SAMPLING, QUALITY, OUTPUT = "Sampling", "Quality", "Output"
-PANELS = (MEASURE, MODEL, CAPTIONS, SAMPLING, QUALITY, OUTPUT)
+SAMPLING, QUALITY, WORKERS, OUTPUT = "Sampling", "Quality", "Workers", "Output"
+PANELS = (MEASURE, MODEL, CAPTIONS, SAMPLING, QUALITY, WORKERS, OUTPUT)
 """What the help of a command sorts its options under, in this order."""
 
 

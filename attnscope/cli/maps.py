@@ -46,6 +46,7 @@ def maps(
     looked: _Looked,
     shown: _Captions,
     planned: o.PlanOptions,
+    workers: o.WorkerOptions,
     output: o.OutputOptions,
     typed: Annotated[list[str] | None, typer.Argument(metavar="PROMPT", help="What to draw.", show_default="a held-out caption")] = None,
 ) -> None:  # fmt: skip
@@ -59,8 +60,8 @@ def maps(
     """
     from attnscope.analyses.checks import check_plan_ahead
     from attnscope.analyses.maps.run import MapsSettings, carry_out
-    from attnscope.cli import parsing, reading, several
-    from attnscope.cli.console import Bars, quiet_libraries
+    from attnscope.cli import crews, parsing, reading, several
+    from attnscope.cli.console import quiet_libraries
     from attnscope.plans.base import Baseline
     from attnscope.runs.prompts import digest_of
     from attnscope.runs.sampling import settled
@@ -72,7 +73,8 @@ def maps(
     steps = None if looked.at is None else parsing.whole_numbers("--at", looked.at, least=0)
     points = None if not looked.points else parsing.points("--point", looked.points)
     ways = several.ways(sampling, plans)
-    models, inputs = several.Models(output), reading.Inputs(shown, typed or ())
+    team = crews.team(workers, output)
+    models, inputs = several.Models(output, team), reading.Inputs(shown, typed or ())
 
     def job(way: Way) -> Job:
         chosen, plan = models.of(way.sampling), way.plan or Baseline()
@@ -92,10 +94,10 @@ def maps(
         check_plan_ahead(chosen, plan, settings.steps)
         start = partial(
             carry_out, chosen=chosen, settings=settings, prompts=prompts, given=given,
-            batch_size=size, progress=Bars(quiet=output.silent),
+            batch_size=size, crew=team.crew, progress=team.progress,
         )  # fmt: skip
         return several.Job("maps", way, chosen, settings, start)
 
     with quiet_libraries():
-        runs = several.carry_out([job(way) for way in ways], output.out)
+        runs = several.carry_out([job(way) for way in ways], output.out, team)
     several.tell(runs, output, report, document)

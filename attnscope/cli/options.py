@@ -15,7 +15,16 @@ from typing import Annotated, Any, ClassVar
 import typer
 
 from attnscope.cli.choices import choice, one_of
-from attnscope.cli.grouping import CAPTIONS, MEASURE, MODEL, OUTPUT, QUALITY, SAMPLING, Group
+from attnscope.cli.grouping import (
+    CAPTIONS,
+    MEASURE,
+    MODEL,
+    OUTPUT,
+    QUALITY,
+    SAMPLING,
+    WORKERS,
+    Group,
+)
 from attnscope.errors import InputError
 from attnscope.metrics.networks import FEATURES
 from attnscope.models.loading import DTYPES
@@ -192,6 +201,19 @@ class QualityOptions(Group):
     reference: Annotated[Path | None, typer.Option(help="Folder of images, or statistics (.npz), for FID and KID; shapes renders its own.")] = None
     clip: Annotated[str | None, typer.Option(help="A CLIP for the CLIP score: hub id or folder.")] = None
     lpips: Annotated[bool, typer.Option("--lpips", help="Also LPIPS to the images of S, the baseline.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions(Group):
+    """Who makes the batches: this process, several workers, or several machines by hand."""
+
+    panel: ClassVar[str] = WORKERS
+
+    workers: Annotated[int | None, typer.Option(min=1, help="Batches made at the same time, by processes of Ray, which is started here.", show_default="none: this process")] = None
+    ray: Annotated[str | None, typer.Option(help="Address of a cluster of Ray, or auto.", metavar="<address|auto>", show_default="none")] = None
+    gpus_per_worker: Annotated[float | None, typer.Option(min=0.01, help="Of a GPU or several.", metavar="<float>", show_default="1 where models are on GPUs")] = None
+    shard: Annotated[str | None, typer.Option(help="Make every n-th batch only, from the i-th on; attnscope merge joins the runs.", metavar="<i/n>", show_default="all")] = None
+    events: Annotated[Path | None, typer.Option(help="File to which a line of JSON is added for all that happens.", show_default="none")] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from attnscope.errors import InputError
 
 if TYPE_CHECKING:
     from attnscope.cli import options as o
+    from attnscope.cli.crews import Team
     from attnscope.metrics.choosing import Quality
     from attnscope.models.chosen import ChosenModel
     from attnscope.plans.base import Plan
@@ -142,8 +143,12 @@ def chosen_model(
     *,
     name: str | None = None,
     scheduler: str | None = None,
+    team: Team | None = None,
 ) -> ChosenModel:
-    """The model that the options say; of several the one of a name, with a scheduler."""
+    """The model that the options say; of several the one of a name, with a scheduler.
+
+    ``team`` says where images are made, if that may be elsewhere.
+    """
     from attnscope.cli.options import OneSampling
     from attnscope.models.chosen import ChosenModel
 
@@ -151,8 +156,10 @@ def chosen_model(
         name, scheduler = sampling.model, sampling.scheduler
     assert name is not None, "which of them?"
     return ChosenModel(
-        name, scheduler=scheduler, device=sampling.device, dtype=sampling.dtype,
+        name, scheduler=scheduler, dtype=sampling.dtype,
+        device=sampling.device if team is None else team.device(sampling.device),
         offline=output.offline, allow_pickle=output.allow_pickle,
+        elsewhere=team is not None and team.crew.elsewhere,
     )  # fmt: skip
 
 

@@ -17,10 +17,12 @@ from attnscope.cli.options import OneSampling
 from attnscope.errors import InputError
 
 if TYPE_CHECKING:
+    from attnscope.cli.crews import Team
     from attnscope.cli.options import OutputOptions, PlanOptions, SeveralRuns
     from attnscope.models.chosen import ChosenModel, RandomModel
     from attnscope.plans.base import Plan
     from attnscope.plans.options import Nats
+    from attnscope.runs.crew import Crew
     from attnscope.runs.folder import Run
 
 
@@ -42,8 +44,8 @@ class Way:
 class Models:
     """The model of every way: one and the same as long as the scheduler is."""
 
-    def __init__(self, output: OutputOptions) -> None:
-        self._output = output
+    def __init__(self, output: OutputOptions, team: Team | None = None) -> None:
+        self._output, self._team = output, team
         self._known: dict[str | None, ChosenModel] = {}
 
     def of(self, sampling: OneSampling) -> ChosenModel:
@@ -51,7 +53,7 @@ class Models:
         from attnscope.cli.parsing import chosen_model
 
         if sampling.scheduler not in self._known:
-            self._known[sampling.scheduler] = chosen_model(sampling, self._output)
+            self._known[sampling.scheduler] = chosen_model(sampling, self._output, team=self._team)
         return self._known[sampling.scheduler]
 
 
@@ -154,30 +156,35 @@ def _gated(tgate: str | None, other: str | None, gate: int | Nats) -> tuple[str 
     return ",".join(filter(None, [values, f"m={gate}"])), None
 
 
-def carry_out(jobs: Sequence[Job], out: Path | None) -> list[Run]:
+def carry_out(jobs: Sequence[Job], out: Path | None, team: Team) -> list[Run]:
     """Make the runs one after the other, once none of them is refused by its directory.
 
     Args:
         jobs: one per run.
         out: the run directory; of several runs, the folder in which they have one each.
+        team: who makes the batches, and which of them; over when this is.
 
     Raises:
         InputError: a directory holds another run.
     """
     from attnscope.runs.folder import Run
 
-    paths = list(_paths(jobs, out))
+    crew = team.crew
+    paths = list(_paths(jobs, out, crew))
     for job, path in zip(jobs, paths, strict=True):
-        Run.check(path, job.command, job.settings)
+        Run.check(path, job.command, job.settings, crew.share)
     made = []
-    for job, path, following in zip(jobs, paths, [*jobs[1:], None], strict=True):
-        made.append(job.start(path))
-        if following is not None and following.chosen is not job.chosen:
-            job.chosen.forget()  # the next one needs its memory
+    with team:
+        for job, path, following in zip(jobs, paths, [*jobs[1:], None], strict=True):
+            made.append(job.start(path))
+            if following is not None and following.chosen is not job.chosen:
+                job.chosen.forget()  # the next one needs its memory
     return made
 
 
-def _paths(jobs: Sequence[Job], out: Path | None) -> Iterator[Path]:
+def _paths(jobs: Sequence[Job], out: Path | None, crew: Crew) -> Iterator[Path]:
+    from attnscope.cli.crews import placed
+
     if out is not None and len(jobs) > 1:
         if out.is_file() or (out / "run.json").exists():
             raise InputError(
@@ -185,7 +192,7 @@ def _paths(jobs: Sequence[Job], out: Path | None) -> Iterator[Path]:
             )
         yield from (out / job.way.name for job in jobs)
         return
-    yield from (out or job.own_path for job in jobs)
+    yield from (out or placed(job.own_path, crew) for job in jobs)
 
 
 def tell(
@@ -202,9 +209,13 @@ def tell(
         report: prints one of them; it takes ``quiet`` and ``as_json``.
         document: what it prints as JSON.
     """
-    if len(runs) > 1 and output.as_json:
-        from attnscope.cli.console import show_json
+    from attnscope.cli.console import show_json
+    from attnscope.cli.crews import tell_shards
 
+    if not runs[0].share.is_whole:
+        tell_shards(runs, output)
+        return
+    if len(runs) > 1 and output.as_json:
         show_json([document(run) for run in runs])
         return
     for run in runs:

@@ -54,6 +54,7 @@ def tune(
     wanted: _Wanted,
     shown: _Captions,
     judged: o.QualityOptions,
+    workers: o.WorkerOptions,
     output: o.OutputOptions,
 ) -> None:
     """Find the plan that saves most within a budget of quality, or the best one at a speed.
@@ -65,9 +66,9 @@ def tune(
     from attnscope.analyses.tuning import proof
     from attnscope.analyses.tuning.budget import parse
     from attnscope.analyses.tuning.run import FRONTIER, TuneSettings, carry_out
-    from attnscope.cli import parsing, reading, several
+    from attnscope.cli import crews, parsing, reading, several
     from attnscope.cli.bench import chosen_rivals
-    from attnscope.cli.console import Bars, quiet_libraries
+    from attnscope.cli.console import quiet_libraries
     from attnscope.cli.flags import flag
     from attnscope.cost.counting import count_architecture
     from attnscope.errors import InputError
@@ -75,6 +76,11 @@ def tune(
     from attnscope.runs.prompts import digest_of
     from attnscope.runs.sampling import settled
 
+    if asked := [name for name in workers.given() if name != "events"]:
+        raise InputError(
+            f"{flag(asked[0])}: plans are searched one after the other, each by what the ones before did, so "
+            "tune has one worker; leave it out"
+        )
     said = [wanted.budget is not None, wanted.speedup is not None, wanted.frontier]
     if sum(said) > 1:
         raise InputError("give one of --budget, --speedup and --frontier")
@@ -94,7 +100,8 @@ def tune(
     rivals = chosen_rivals(wanted.rivals)
     ways = several.ways(sampling)
     count = wanted.calibrate + wanted.measure
-    models, progress = several.Models(output), Bars(quiet=output.silent)
+    team = crews.team(workers, output)
+    models, progress = several.Models(output), team.progress
     inputs = reading.Inputs(o.CaptionOptions(**(vars(shown) | {"limit": count})))
 
     def job(way: Way) -> Job:
@@ -145,7 +152,7 @@ def tune(
         return several.Job("tune", way, chosen, settings, start)
 
     with quiet_libraries():
-        runs = several.carry_out([job(way) for way in ways], output.out)
+        runs = several.carry_out([job(way) for way in ways], output.out, team)
     several.tell(runs, output, report, document)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +106,42 @@ class Quality:
             "lpips": self.lpips,
             **({"prompts": self.prompts} if self.prompts else {}),
         }
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What :meth:`again` asks for again, in plain values; not the machine, nor where the world is."""
+        names = ("features", "features_weights", "reference", "clip", "lpips", "prompts")
+        found: dict[str, Any] = documents.plain({name: getattr(self, name) for name in names})
+        return found | {"world": self.world is not None}
+
+    @classmethod
+    def again(
+        cls,
+        asked: Mapping[str, Any],
+        models: Sequence[str],
+        prompts: Sequence[Prompt],
+        *,
+        device: str,
+        offline: bool = False,
+    ) -> Quality:
+        """What images are judged by, as a run says that it was asked for.
+
+        Args:
+            asked: of :attr:`asked`.
+            models: of the run.
+            prompts: of the run.
+            device: a torch device.
+            offline: whether to use only what is on this machine.
+        """
+        world = embedded_world(models, prompts, ()) if asked["world"] else None
+        weights, reference = (
+            None if asked[name] is None else Path(asked[name])
+            for name in ("features_weights", "reference")
+        )
+        return cls(
+            asked["features"], weights, reference, asked["clip"], asked["lpips"], device, world,
+            len(prompts), offline, asked["prompts"],
+        )  # fmt: skip
 
     def is_of(self, path: Path) -> bool:
         """Whether the images of a run were judged by these very measures."""

@@ -25,6 +25,18 @@ if TYPE_CHECKING:
 class ChosenModel:
     """What the options of a command say about its model.
 
+    It can be sent to another process, which loads the model by its name.
+
+    Args:
+        name: short name, hub id or folder.
+        scheduler: short name; ``None`` is the model's own.
+        device: a torch device, or ``auto``.
+        dtype: of the weights, or ``auto``.
+        offline: whether to use only what is on this machine.
+        allow_pickle: whether also weights that can run code are loaded.
+        elsewhere: whether images are made in other processes, by a device that this one may not have: here
+            the model is loaded on the CPU, to be asked what it is.
+
     Raises:
         InputError: there is no such model, scheduler, device or dtype.
     """
@@ -38,13 +50,16 @@ class ChosenModel:
         dtype: str,
         offline: bool,
         allow_pickle: bool,
+        elsewhere: bool = False,
     ) -> None:
         self.name = name
         self.described = describe(name)
         self.scheduler = known_scheduler(scheduler) or self.described.scheduler
-        self.device = choose_device(device)
+        self.device = device if elsewhere and device != "auto" else choose_device(device)
         self.dtype = precision_name(self.described, dtype, self.device)
         self._offline, self._allow_pickle = offline, allow_pickle
+        self.here = "cpu" if elsewhere else self.device
+        self._expected: str | None = None
 
     @cached_property
     def pipe(self) -> Any:
@@ -52,7 +67,7 @@ class ChosenModel:
         return load(
             self.name,
             dtype=self.dtype,
-            device=self.device,
+            device=self.here,
             scheduler=self.scheduler,
             offline=self._offline,
             allow_pickle=self._allow_pickle,
@@ -61,6 +76,28 @@ class ChosenModel:
     def forget(self) -> None:
         """Let go of the pipeline, so that another model has its memory."""
         self.__dict__.pop("pipe", None)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What decides the pipeline that is loaded, but for the state of the weights."""
+        return (
+            self.name, self.scheduler, self.device, self.dtype, self._offline, self._allow_pickle,
+        )  # fmt: skip
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._expected = self._expected or self.weights
+        return _sent, (*self.key, self._expected)
+
+    def check_weights(self) -> None:
+        """Refuse a model that is another one than where it was sent from.
+
+        Raises:
+            InputError: it is.
+        """
+        if self._expected is not None and (found := self.weights) != self._expected:
+            raise InputError(
+                f"its weights are {found} here and {self._expected} where the run was started"
+            )
 
     def size(self, height: int | None, width: int | None) -> tuple[int | None, int | None]:
         """Height and width in pixels of what is made: one alone means a square, none the model's own.
@@ -117,6 +154,24 @@ class ChosenModel:
         if not is_local(self.described):
             _ = self.pipe
         return fingerprint(self.described)
+
+
+def _sent(
+    name: str,
+    scheduler: str | None,
+    device: str,
+    dtype: str,
+    offline: bool,
+    allow_pickle: bool,
+    expected: str | None,
+) -> ChosenModel:
+    """The model in the process that it was sent to."""
+    model = ChosenModel(
+        name, scheduler=scheduler, device=device, dtype=dtype, offline=offline,
+        allow_pickle=allow_pickle,
+    )  # fmt: skip
+    model._expected = expected
+    return model
 
 
 class RandomModel:

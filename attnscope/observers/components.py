@@ -137,11 +137,10 @@ def _of_the_image(output: Array, layout: Layout, site: str, text_leads: bool | N
     return output
 
 
-def write(path: Path, components: Sequence[Components], **about: Any) -> None:
-    """Write components as safetensors: a tensor a site under its name, and what its axes are as JSON.
+def packed(components: Sequence[Components], **about: Any) -> bytes:
+    """Components as the bytes of a safetensors file: a tensor a site under its name, its axes as JSON.
 
     Args:
-        path: of the file, which is whole or not there.
         components: of several sites, at the same steps.
         about: what else is to stand in the file, such as the prompt; of plain values.
     """
@@ -153,7 +152,12 @@ def write(path: Path, components: Sequence[Components], **about: Any) -> None:
         **about,
     }
     tensors = {own.site: own.values.astype(np.float32) for own in components}
-    tensor_files.write(path, tensors, told)
+    return tensor_files.packed(tensors, told)
+
+
+def write(path: Path, components: Sequence[Components], **about: Any) -> None:
+    """Write components as safetensors, whole or not at all; see :func:`packed`."""
+    tensor_files.write(path, packed(components, **about))
 
 
 def read(path: Path) -> tuple[tuple[Components, ...], Mapping[str, Any]]:

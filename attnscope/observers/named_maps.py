@@ -106,17 +106,21 @@ def checked_points(points: Sequence[Point]) -> tuple[Point, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def write(path: Path, maps: Maps, **about: Any) -> None:
-    """Write maps as safetensors: ``maps`` in half precision, and what its axes are as JSON.
+def packed(maps: Maps, **about: Any) -> bytes:
+    """Maps as the bytes of a safetensors file: ``maps`` in half precision, and what its axes are as JSON.
 
     Args:
-        path: of the file, which is whole or not there.
         maps: to write.
         about: what else is to stand in the file, such as the prompt; of plain values.
     """
     of = {"points": maps.points} if maps.points else {"words": maps.words}
     told = {"axes": maps.axes, "steps": maps.steps, "sites": maps.sites, **of, **about}
-    tensor_files.write(path, {"maps": maps.values.astype(np.float16)}, told)
+    return tensor_files.packed({"maps": maps.values.astype(np.float16)}, told)
+
+
+def write(path: Path, maps: Maps, **about: Any) -> None:
+    """Write maps as safetensors, whole or not at all; see :func:`packed`."""
+    tensor_files.write(path, packed(maps, **about))
 
 
 def read(path: Path) -> tuple[Maps, Mapping[str, Any]]:

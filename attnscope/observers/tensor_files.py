@@ -18,11 +18,10 @@ _LENGTH = 8
 """Bytes that say how long the header is, and to a multiple of which it is filled up."""
 
 
-def write(path: Path, tensors: Mapping[str, NDArray[Any]], told: Mapping[str, Any]) -> None:
-    """Write arrays, and what is told of them as JSON a value; the same again is the same to the byte.
+def packed(tensors: Mapping[str, NDArray[Any]], told: Mapping[str, Any]) -> bytes:
+    """The bytes of a file: arrays, and what is told of them as JSON a value; the same again is the same.
 
     Args:
-        path: of the file, which is whole or not there.
         tensors: by name.
         told: of plain values.
     """
@@ -30,7 +29,11 @@ def write(path: Path, tensors: Mapping[str, NDArray[Any]], told: Mapping[str, An
 
     metadata = {name: documents.text(value, indent=None) for name, value in told.items()}
     whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    data = _ordered(save(whole, metadata))
+    return _ordered(save(whole, metadata))
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write what :func:`packed` made to a file, which is whole or not there."""
     write_whole(path, lambda partial: partial.write_bytes(data))
 
 

@@ -33,33 +33,59 @@ def in_batches(
     Raises:
         InputError: not even one item fits.
     """
-    from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+    yield from Fitting(batch_size).through(items, work, progress=progress)
 
-    done = 0
-    while done < len(items):
-        batch = items[done : done + batch_size]
-        result = _attempt(work, batch, should_reduce_batch_size)
-        if isinstance(result, _OutOfMemory):
-            if len(batch) == 1:
-                raise InputError(
-                    "out of memory with one image at a time: choose `dtype='float16'`, a smaller "
-                    "`height` and `width`, or fewer `sites`"
-                )
-            batch_size = max(1, len(batch) // 2)
-            clear_device_cache(garbage_collection=True)
-            progress.halved(batch_size)
-            continue
-        yield batch, result
-        done += len(batch)
+
+class Fitting:
+    """Goes through items in batches as large as fit, and remembers for the next ones what fitted.
+
+    Args:
+        size: of the first batch; ``None`` is all that there is.
+    """
+
+    def __init__(self, size: int | None = None) -> None:
+        self.size = size
+
+    def through(
+        self,
+        items: Sequence[T],
+        work: Callable[[Sequence[T]], R],
+        *,
+        progress: Progress = SILENT,
+    ) -> Iterator[tuple[Sequence[T], R]]:
+        """Work through items; see :func:`in_batches`."""
+        from accelerate.utils.memory import clear_device_cache
+
+        done = 0
+        while done < len(items):
+            batch = items[done : done + (self.size or len(items))]
+            result = _attempt(work, batch)
+            if isinstance(result, _OutOfMemory):
+                if len(batch) == 1:
+                    raise InputError(
+                        "out of memory with one image at a time: choose `dtype='float16'`, a smaller "
+                        "`height` and `width`, or fewer `sites`"
+                    )
+                self.size = max(1, len(batch) // 2)
+                clear_device_cache(garbage_collection=True)
+                progress.halved(self.size)
+                continue
+            yield batch, result
+            done += len(batch)
+
+
+def is_memory(error: Exception) -> bool:
+    """Whether memory ran out, so that a smaller batch may do."""
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return isinstance(error, RuntimeError) and bool(should_reduce_batch_size(error))
 
 
 class _OutOfMemory:
     """Stands for a batch that did not fit; the exception itself would keep its tensors alive."""
 
 
-def _attempt(
-    work: Callable[[Any], R], batch: Any, is_memory: Callable[[Exception], bool]
-) -> R | _OutOfMemory:
+def _attempt(work: Callable[[Any], R], batch: Any) -> R | _OutOfMemory:
     try:
         return work(batch)
     except RuntimeError as error:

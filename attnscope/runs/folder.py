@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -24,8 +25,10 @@ from attnscope.errors import InputError
 from attnscope.files import write_whole
 from attnscope.html_tables import as_table
 from attnscope.runs.columns import of_the_old_reading
+from attnscope.runs.cut import WHOLE, Share
 
 _PACKAGES = ("attnscope", "torch", "diffusers", "transformers", "numpy", "pandas")
+_OF_A_SHARD = ("shard", "machine", "created", "later")
 
 
 class Run:
@@ -50,7 +53,16 @@ class Run:
             raise InputError(f"{str(path / 'run.json')!r} cannot be read: {error}") from error
 
     @classmethod
-    def open(cls, path: Path, command: str, settings: Any, **machine: Any) -> Run:
+    def open(
+        cls,
+        path: Path,
+        command: str,
+        settings: Any,
+        *,
+        share: Share = WHOLE,
+        cut: int | None = None,
+        **machine: Any,
+    ) -> Run:
         """Make a run directory, or go on in one of the same command and settings.
 
         What is known of the machine is that of the beginning; where it is another one when the run
@@ -60,23 +72,44 @@ class Run:
             path: the directory.
             command: what is run.
             settings: a dataclass of plain values that decides the result.
+            share: which of the batches are made here.
+            cut: the size of the batches that a new run is cut into; :attr:`cut` tells it.
             machine: what else is worth knowing: device, batch size, model revision.
 
         Raises:
-            InputError: the directory holds a run of other settings, or is a file or not empty.
+            InputError: the directory holds a run of other settings or another share of it, or is a file
+                or not empty.
         """
         now = {**_machine(), **machine}
-        if cls.check(path, command, settings):
+        if cls.check(path, command, settings, share):
             run = cls(path)
             run._note(now)
             return run
         path.mkdir(parents=True, exist_ok=True)
         about = {
             "command": command,
-            "settings": _plain(settings),
+            "settings": plain_settings(settings),
             "machine": now,
             "created": _time(),
         }
+        about |= {} if cut is None else {"cut": {"batch_size": cut}}
+        about |= {} if share.is_whole else {"shard": {"number": share.number, "of": share.of}}
+        _write_about(path, about)
+        return cls(path)
+
+    @classmethod
+    def joined(cls, path: Path, shards: Sequence[Run]) -> Run:
+        """Say in a directory that it is the run which shards are of.
+
+        Args:
+            path: the directory.
+            shards: all of them, in their order.
+        """
+        about = {k: v for k, v in shards[0].about.items() if k not in ("shard", "later")}
+        about["merged"] = [
+            {name: shard.about[name] for name in _OF_A_SHARD if name in shard.about}
+            for shard in shards
+        ]
         _write_about(path, about)
         return cls(path)
 
@@ -91,18 +124,56 @@ class Run:
             _write_about(self.path, self.about)
 
     @classmethod
-    def check(cls, path: Path, command: str, settings: Any) -> bool:
+    def check(cls, path: Path, command: str, settings: Any, share: Share = WHOLE) -> bool:
         """Whether a directory holds this very run; ``False`` if :meth:`open` would make it.
 
         Raises:
-            InputError: the directory holds a run of other settings, or is a file or not empty.
+            InputError: the directory holds a run of other settings or another share of it, or is a file
+                or not empty.
         """
         if (path / "run.json").exists():
-            _refuse_difference(path, cls(path), command, _plain(settings))
+            run = cls(path)
+            refuse_difference(path, run, command, plain_settings(settings))
+            if run.share != share:
+                raise InputError(
+                    f"`out` {str(path)!r} holds {_shown(run.share)} and not {_shown(share)}: choose another"
+                )
             return True
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"`out` {str(path)!r} exists and is no run directory: choose another")
         return False
+
+    @property
+    def share(self) -> Share:
+        """Which of the batches are made in this directory."""
+        return Share(**self.about["shard"]) if self.about.get("shard") else WHOLE
+
+    @property
+    def cut(self) -> int | None:
+        """The size of the batches that the run is cut into, which it keeps to when it goes on.
+
+        Runs of before recorded the size of the first batch that fitted; ``None`` where there is none.
+        """
+        size: int | None = self.about.get("cut", {}).get("batch_size")
+        return size or self.about.get("machine", {}).get("batch_size")
+
+    def note(self, name: str, value: Any) -> None:
+        """Say something more in ``run.json``.
+
+        Args:
+            name: of what is said.
+            value: of plain values.
+        """
+        value = documents.plain(value)
+        if self.about.get(name) != value:
+            self.about[name] = value
+            _write_about(self.path, self.about)
+
+    def note_cut(self, size: int) -> int:
+        """Cut a run that was not cut yet; returns :attr:`cut`."""
+        if self.cut is None:
+            self.note("cut", {"batch_size": size})
+        return self.cut or size
 
     def _repr_html_(self) -> str:
         tables = sorted(path.stem for path in self.path.glob("*.parquet"))
@@ -132,6 +203,11 @@ class Run:
                 something else.
         """
         if not self.has_table(name):
+            if not self.share.is_whole:
+                raise InputError(
+                    f"{str(self.path)!r} is {_shown(self.share)} and has no table {name!r}: join all of them "
+                    "by 'attnscope merge'"
+                )
             raise InputError(
                 f"{str(self.path)!r} has no table {name!r}: the run did not finish; "
                 f"give the same '{self.command}' command again"
@@ -146,16 +222,28 @@ class Run:
             )
         return table
 
-    def write_part(self, name: str, table: pd.DataFrame) -> None:
-        """Keep what there is of a table so far, batch by batch, until :meth:`finish_table`."""
-        folder = self.path / "parts"
-        folder.mkdir(exist_ok=True)
-        path = folder / f"{name}-{len(self._parts(name)):05d}.parquet"
+    def write_part(self, name: str, table: pd.DataFrame, number: int | None = None) -> None:
+        """Keep what there is of a table so far, batch by batch, until :meth:`finish_table`.
+
+        Args:
+            name: of the table; it may have folders.
+            table: the part.
+            number: by which parts are ordered, such as the ``prompt_id`` of its first row; ``None`` is
+                behind all others.
+        """
+        place = len(self._parts(name)) if number is None else number
+        path = self.path / "parts" / f"{name}-{place:05d}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, lambda partial: table.to_parquet(partial, index=False))
 
     def read_parts(self, name: str) -> list[pd.DataFrame]:
         """What :meth:`write_part` kept, in its order."""
         return [pd.read_parquet(path) for path in self._parts(name)]
+
+    def known(self, name: str) -> set[int]:
+        """The ``prompt_id`` of all rows that :meth:`write_part` kept of a table."""
+        columns = [pd.read_parquet(path, columns=["prompt_id"]) for path in self._parts(name)]
+        return {int(number) for table in columns for number in table["prompt_id"]}
 
     def finish_table(self, name: str, table: pd.DataFrame) -> None:
         """Write a table whose parts are not needed any more."""
@@ -166,7 +254,8 @@ class Run:
             (self.path / "parts").rmdir()
 
     def _parts(self, name: str) -> list[Path]:
-        return sorted((self.path / "parts").glob(f"{name}-*.parquet"))
+        found = (self.path / "parts").glob(f"{name}-*.parquet")
+        return sorted(found, key=lambda path: int(path.stem.rpartition("-")[2]))
 
     def _table(self, name: str) -> Path:
         return self.path / f"{name}.parquet"
@@ -174,7 +263,7 @@ class Run:
 
 def default_path(command: str, model: str, settings: Any) -> Path:
     """``runs/<command>-<model>-<digest of the settings>``: the same command finds its run again."""
-    text = documents.text(_plain(settings), indent=None, sort_keys=True)
+    text = documents.text(plain_settings(settings), indent=None, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     name = Path(model).name if Path(model).is_dir() else model.replace("/", "--")
     return Path("runs") / f"{command}-{name}-{digest}"
@@ -189,7 +278,7 @@ def _time() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _plain(settings: Any) -> dict[str, Any]:
+def plain_settings(settings: Any) -> dict[str, Any]:
     """A settings dataclass as it reads back from JSON.
 
     A setting that came later, marked by ``metadata={"later": True}``, is left out where it is ``None``,
@@ -200,7 +289,12 @@ def _plain(settings: Any) -> dict[str, Any]:
     return {name: value for name, value in plain.items() if name not in later or value is not None}
 
 
-def _refuse_difference(path: Path, run: Run, command: str, wanted: dict[str, Any]) -> None:
+def refuse_difference(path: Path, run: Run, command: str, wanted: dict[str, Any]) -> None:
+    """Refuse a run in a directory that is of another command or of other settings.
+
+    Raises:
+        InputError: it is, and in which of them.
+    """
     if run.command != command:
         raise InputError(f"`out` {str(path)!r} holds a run of '{run.command}': choose another")
     names = {*run.settings, *wanted}
@@ -211,6 +305,10 @@ def _refuse_difference(path: Path, run: Run, command: str, wanted: dict[str, Any
             for name in other
         )
         raise InputError(f"`out` {str(path)!r} holds a run of other settings: {differences}")
+
+
+def _shown(share: Share) -> str:
+    return "all of the batches" if share.is_whole else f"shard {share}"
 
 
 def _machine() -> dict[str, Any]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from attnscope.files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from attnscope.runs.crew import Made
     from attnscope.runs.folder import Run
 
 
@@ -40,6 +44,15 @@ class Progress:
     def say(self, line: str) -> None:
         """Something the user should know."""
 
+    def happened(self, what: str, **about: Any) -> None:
+        """Something that machines may want to know.
+
+        Args:
+            what: ``start``, ``worker``, ``begun``, ``batch``, ``halved``, ``lost`` or ``end``; see
+                :mod:`attnscope.runs.events`.
+            about: plain values.
+        """
+
 
 SILENT = Progress()
 """For those who do not want to hear anything."""
@@ -57,6 +70,8 @@ class Kept(Progress):
         opening: opens or makes it, given the batch size that holds now.
         batch_size: to begin with.
         table: of which parts are kept.
+        cut: the size of the batches that the run is cut into, whatever fits; ``batch_size`` if it is
+            not said.
     """
 
     def __init__(
@@ -66,9 +81,13 @@ class Kept(Progress):
         opening: Callable[[int], Run],
         batch_size: int,
         table: str = "",
+        *,
+        cut: int | None = None,
     ) -> None:
         self.batch_size = batch_size
+        self.cut = cut or batch_size
         self._to, self._path, self._opening, self._table = to, path, opening, table
+        self._said: set[str] = set()
 
     @property
     def run(self) -> Run:
@@ -88,6 +107,27 @@ class Kept(Progress):
         self.run.write_part(self._table, table)
         self._to.part(table)
 
+    def keep(self, made: Made, number: int) -> None:
+        """Write what a batch leaves: its files, then its parts, of which the last is told of.
+
+        Args:
+            made: by the batch.
+            number: ``prompt_id`` of its first item, which names its parts.
+        """
+        run = self.run
+        for name, content in made.files.items():
+            path = run.path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, partial(Path.write_bytes, data=content))
+        table = None
+        for name, table in made.parts.items():
+            run.write_part(name, table, number)
+        if table is not None:
+            self._to.part(table)
+        if made.said and made.said not in self._said:
+            self._said.add(made.said)
+            self.say(made.said)
+
     def halved(self, size: int) -> None:
         """Note that the batch is smaller, if there is a run to note it in; :attr:`run` does it else."""
         self.batch_size = size
@@ -102,3 +142,7 @@ class Kept(Progress):
     def say(self, line: str) -> None:
         """Something the user should know."""
         self._to.say(line)
+
+    def happened(self, what: str, **about: Any) -> None:
+        """Something that machines may want to know."""
+        self._to.happened(what, **about)

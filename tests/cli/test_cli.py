@@ -57,8 +57,8 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_table(
     command = convergence(folder, captions, tmp_path / "run", *more)
     write = Run.write_part
 
-    def stop(run, name, part):
-        write(run, name, part)
+    def stop(run, name, part, *number):
+        write(run, name, part, *number)
         if name == table:
             raise KeyboardInterrupt
 

@@ -131,7 +131,7 @@ def test_a_run_is_judged_again_by_other_measures(
     pytest.importorskip("efficientnet_lite_pytorch")
     captions.write_text("a circle\n" * 4)
     attnscope(*ablate(folder, captions, tmp_path / "run"))
-    monkeypatch.setattr("attnscope.analyses.ablation.sample.sample_arm", None)
+    monkeypatch.setattr("attnscope.analyses.ablation.sample.sampled", None)
     code, out, _ = attnscope(*ablate(folder, captions, tmp_path / "run"), "--reference", references)
     assert code == 0
     assert "KID ↓" in out
@@ -289,7 +289,7 @@ def test_a_run_that_was_read_in_the_old_way_is_refused_or_judged_anew(
         assert err.count("\n") == 1
         assert "'relation' meant the axis alone" in err
         assert "the same 'ablate' command again" in err
-    monkeypatch.setattr("attnscope.analyses.ablation.sample.sample_arm", None)
+    monkeypatch.setattr("attnscope.analyses.ablation.sample.sampled", None)
     code, out, _ = attnscope(*command)
     assert (code, out) == (0, before)
     assert attnscope("plot", run)[0] == 0

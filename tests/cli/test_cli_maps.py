@@ -186,8 +186,8 @@ def test_a_run_that_is_killed_goes_on_to_the_same_tables_and_bytes(
     assert attnscope(*maps(tmp_path / "whole", *more))[0] == 0
     write, killed = Run.write_part, []
 
-    def stop(run, name, part):
-        write(run, name, part)
+    def stop(run, name, part, *number):
+        write(run, name, part, *number)
         killed.append(name)
         if killed.count("points") == 2:  # the second prompt's files are there, its row is not
             raise KeyboardInterrupt

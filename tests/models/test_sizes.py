@@ -1,7 +1,9 @@
 """What is recorded of a size is what was made."""
 
 import dataclasses
+import io
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -45,12 +47,12 @@ def settings_of(kind, **size):
 def test_one_side_alone_means_a_square_in_every_analysis(sd, asked, made, tmp_path):
     (image,) = calling.call(sd, [PROMPT.text], seeds=[0], steps=2, guidance=5.0, **asked)
     assert (image.height, image.width) == made
-    saved = []
-    table = generation.generate(
-        sd, settings_of(generation.GenerationSettings, **asked), [PROMPT], [PROMPT.text], batch_size=1,
-        save=lambda arm, prompt, frame, image: saved.append(image) or "path",
-    ).images  # fmt: skip
-    assert [(image.height, image.width) for image in saved] == [made]
+    model = SimpleNamespace(described=SimpleNamespace(options={}))
+    work = generation.Drawing(model, settings_of(generation.GenerationSettings, **asked))
+    drawn = work(sd, [(PROMPT, PROMPT.text)], 0)
+    (file,), table = drawn.files.values(), drawn.parts["images"]
+    with Image.open(io.BytesIO(file)) as image:
+        assert (image.height, image.width) == made
     assert table[["height", "width"]].to_numpy().tolist() == [list(made)]
     seen = []
     with pytest.MonkeyPatch.context() as patch:

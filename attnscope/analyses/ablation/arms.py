@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from attnscope.errors import InputError
 from attnscope.models.schedulers import step_count
@@ -81,6 +82,12 @@ class AblationSettings:
     height: int | None = None
     width: int | None = None
 
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> AblationSettings:
+        """Settings as they stand in ``run.json``."""
+        subjects = tuple(Subject(**_tuples(subject)) for subject in plain["subjects"])
+        return cls(**_tuples(plain) | {"subjects": subjects})
+
     def size(self, model: str) -> tuple[int | None, int | None]:
         """Height and width in pixels of a subject's images; ``None`` is its pipeline's own."""
         subject = self.subject(model)
@@ -98,6 +105,11 @@ class AblationSettings:
         use |= {"guidance": arm.guidance, "height": height, "width": width}
         scheduler = None if arm.cell.scheduler == OWN else arm.cell.scheduler
         return Sampling(**use, steps=arm.asked, scheduler=scheduler, seed=arm.cell.seed)
+
+
+def _tuples(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has lists for tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
 
 
 @dataclass(frozen=True)

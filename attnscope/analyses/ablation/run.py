@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnscope.analyses.ablation import sample, tables
 from attnscope.analyses.ablation.arms import AblationSettings, Arm, arms_of
-from attnscope.analyses.opening import open_for
+from attnscope.analyses.opening import make, open_for
 from attnscope.metrics import summaries
 from attnscope.metrics.judging import judge
-from attnscope.runs.columns import OWN
+from attnscope.runs.crew import ALONE, Crew, Task
+from attnscope.runs.cut import batches_left, count_of
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt, table_of
@@ -31,6 +32,7 @@ def carry_out(
     quality: Quality,
     *,
     batch_size: int | None = None,
+    crew: Crew = ALONE,
     progress: Progress = SILENT,
 ) -> Run:
     """Make what images of an ablation are missing, and judge them if they were not yet.
@@ -43,26 +45,56 @@ def carry_out(
         given: what the pipelines are given for each: a caption, or an image for a video.
         quality: what images are judged by.
         batch_size: images made at once; ``None`` fits it to the model and the device.
+        crew: who makes the batches, and which of them.
         progress: told how far it is.
 
     Returns:
-        The run, with the tables ``prompts``, ``noise``, ``pictures``, ``images`` and ``arms``.
+        The run, with the tables ``prompts``, ``noise``, ``pictures``, ``images`` and ``arms``; of a share
+        of the batches, with their images, which are judged when all are there.
 
     Raises:
         InputError: the directory holds another run, or a model does not fit the settings.
     """
-    Run.check(path, "ablate", settings)
+    Run.check(path, "ablate", settings, crew.share)
     if quality.is_of(path):
         return Run(path)
-    judges = quality.judges()
+    judges = quality.judges() if crew.share.is_whole else None
     arms = arms_of(settings)
+    before = 0
     for model in models:
         own = [arm for arm in arms if arm.cell.model == model.name]
-        _make(path, model, own, settings, prompts, given, batch_size, progress)
+        before += _make(
+            path, model, own, settings, prompts, given, batch_size, crew, before, progress
+        )
     run = Run(path)
-    with quality.judging(path):
-        _judge(run, settings, prompts, judges, progress)
+    if judges is None:
+        run.note("quality", quality.asked)
+    else:
+        finish(run, settings, quality, judges, progress)
     return run
+
+
+def finish(
+    run: Run,
+    settings: AblationSettings,
+    quality: Quality,
+    judges: Judges,
+    progress: Progress = SILENT,
+) -> None:
+    """Judge the images of a run whose batches are all there, and write its tables.
+
+    Args:
+        run: with the table ``prompts``, the images, and parts of the tables ``images`` and ``noise``.
+        settings: of the run.
+        quality: what images are judged by.
+        judges: of it, loaded.
+        progress: told how far it is.
+
+    Raises:
+        InputError: images are missing.
+    """
+    with quality.judging(run.path):
+        _judge(run, settings, judges, progress)
 
 
 def _make(
@@ -73,27 +105,60 @@ def _make(
     prompts: Sequence[Prompt],
     given: Sequence[Any],
     batch_size: int | None,
+    crew: Crew,
+    before: int,
     progress: Progress,
-) -> None:
-    """Make what images of a model are missing; everything is checked before the first."""
+) -> int:
+    """Make what images of a model are missing; everything is checked before the first.
+
+    Returns:
+        How many batches the model has, ``before`` being those of the models before.
+    """
+    known: dict[str, set[int]] = {arm.key: set() for arm in arms}
+    cut = None
     if (path / "run.json").exists():
         run = Run(path)
-        arms = [arm for arm in arms if not sample.is_finished(run, arm, len(prompts))]
-    if not arms:
-        return
+        known = {arm.key: run.known(f"{arm.key}/images") for arm in arms}
+        cut = run.cut
+    pairs = list(zip(prompts, given, strict=True))
+    if cut and not any(_tasks(model, arms, settings, pairs, known, cut, crew, before)):
+        return len(arms) * -(-len(pairs) // cut)
     pipe = model.pipe
-    _check(pipe, arms, *settings.size(model.name))
-    kept = open_for("ablate", path, settings, model, prompts, batch_size, progress)
-    run = kept.run
-    run.write_table("prompts", table_of(prompts))
-    for number, arm in enumerate(arms, 1):
-        _set(pipe, arm)
-        with kept.stretch(f"{arm.key} ({number} of {len(arms)})", len(prompts)):
-            sample.sample_arm(
-                pipe, arm, settings, prompts, given, run, batch_size=kept.batch_size, progress=kept,
-                **model.described.options,
-            )  # fmt: skip
+    left = [arm for arm in arms if len(known[arm.key]) < len(prompts)]
+    _check(pipe, left, *settings.size(model.name))
+    kept = open_for("ablate", path, settings, model, prompts, batch_size, progress, crew=crew)
+    kept.run.write_table("prompts", table_of(prompts))
+    per_arm = -(-len(pairs) // kept.cut)
+    total = sum(
+        count_of(pairs, kept.cut, crew.share, first=before + number * per_arm)
+        for number in range(len(arms))
+    )
+    label = f"{model.name}: images of {len(arms)} arms"
+    with kept.stretch(label, total):
+        kept.advance(sum(map(len, known.values())))
+        make(kept, crew, _tasks(model, arms, settings, pairs, known, kept.cut, crew, before))
     model.forget()
+    return len(arms) * per_arm
+
+
+def _tasks(
+    model: ChosenModel,
+    arms: Sequence[Arm],
+    settings: AblationSettings,
+    pairs: Sequence[tuple[Prompt, Any]],
+    known: Mapping[str, set[int]],
+    cut: int,
+    crew: Crew,
+    before: int,
+) -> Iterator[Task]:
+    """The batches that are missing, arm by arm, counted through all arms."""
+    pictured = sample.pictured_of([prompt for prompt, _ in pairs])
+    per_arm = -(-len(pairs) // cut)
+    for place, arm in enumerate(arms):
+        work = sample.Sampling(model, settings, arm, pictured)
+        first = before + place * per_arm
+        for number, items in batches_left(pairs, cut, known[arm.key], crew.share, first=first):
+            yield Task(number, items, work)
 
 
 def _check(pipe: Any, arms: Sequence[Arm], height: int | None, width: int | None) -> None:
@@ -106,31 +171,19 @@ def _check(pipe: Any, arms: Sequence[Arm], height: int | None, width: int | None
     if height is not None:
         size_asked(pipe, height, width)
     for arm in arms:
-        _set(pipe, arm)
+        sample.set_scheduler_of(pipe, arm)
         check_plan(pipe, parse(arm.plan), arm.asked)
         check_steps_made(pipe, arm.asked, arm.cell.steps)
         if arm.cell.noise_scale != 1:
             scaled_timesteps(pipe, arm.asked, arm.cell.noise_scale)
 
 
-def _set(pipe: Any, arm: Arm) -> None:
-    from attnscope.models.schedulers import set_scheduler
-
-    if arm.cell.scheduler != OWN:
-        set_scheduler(pipe, arm.cell.scheduler)
-
-
-def _judge(
-    run: Run,
-    settings: AblationSettings,
-    prompts: Sequence[Prompt],
-    judges: Judges,
-    progress: Progress,
-) -> None:
+def _judge(run: Run, settings: AblationSettings, judges: Judges, progress: Progress) -> None:
     """Measure the images."""
     made = tables.images_of(run, settings)
     noise = tables.noise_of(run, settings)
-    texts = {prompt.prompt_id: prompt.text for prompt in prompts}
+    prompts = run.read_table("prompts")
+    texts = dict(zip(prompts["prompt_id"], prompts["text"], strict=True))
     with progress.stretch("measures: arms", made["key"].nunique()):
         images, features = judge(run, made, texts, judges, progress=progress)
     arms = summaries.at_gate(summaries.summarise(images, features, judges.reference), noise)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +13,15 @@ from PIL.Image import Image
 
 from attnscope.analyses.ablation.arms import PICTURED, AblationSettings, Arm, pictured_steps
 from attnscope.errors import InputError
-from attnscope.files import write_whole
+from attnscope.images import as_png
+from attnscope.runs.columns import OWN
+from attnscope.runs.crew import Made
 from attnscope.runs.folder import Run
-from attnscope.runs.progress import SILENT, Progress
+from attnscope.runs.progress import SILENT, Kept, Progress
 from attnscope.runs.prompts import Prompt
 
 if TYPE_CHECKING:
+    from attnscope.models.chosen import ChosenModel
     from attnscope.observers.clean_images import CleanEstimates
     from attnscope.observers.noise import NoiseMean
 
@@ -35,7 +38,7 @@ def sample_arm(
     progress: Progress = SILENT,
     **options: Any,
 ) -> None:
-    """Make the images of an arm that are not there yet.
+    """Make the images of an arm that are not there yet, in this process.
 
     A batch counts as done when its table of images is there, which is written last; what a killed
     run left half done is made again.
@@ -54,52 +57,80 @@ def sample_arm(
     Raises:
         InputError: the plan does not fit the pipeline, or the scheduler takes no noise levels.
     """
-    from attnscope.hooks.trace import Trace
-    from attnscope.models.schedulers import scaled_timesteps
     from attnscope.runs.batches import in_batches
 
-    parts = parts_of(run, arm)
-    done = {number for table in read_tables(parts, "images") for number in table["prompt_id"]}
+    done = run.known(f"{arm.key}/images")
     pairs = list(zip(prompts, given, strict=True))
     left = [pair for pair in pairs if pair[0].prompt_id not in done]
     progress.advance(len(pairs) - len(left))
-    pictured = {prompt.prompt_id for prompt in prompts[:PICTURED]}
-    cell, sampling = arm.cell, settings.sampling(arm)
-    if cell.noise_scale != 1:
-        options |= {"timesteps": scaled_timesteps(pipe, arm.asked, cell.noise_scale)}
-
-    def work(batch: Sequence[tuple[Prompt, Any]]) -> Batch:
-        noise, estimates = _observers(
-            pipe,
-            cell.steps,
-            [place for place, (prompt, _) in enumerate(batch) if prompt.prompt_id in pictured],
-        )
-        observers = [observer for observer in (noise, estimates) if observer is not None]
-        with Trace(pipe, plan=arm.plan, observers=observers) as trace:
-            made = sampling.call(
-                pipe,
-                [item for _, item in batch],
-                [prompt.prompt_id for prompt, _ in batch],
-                **options,
-            )
-        return Batch(
-            made,
-            trace.records(noise) if noise else pd.DataFrame(),
-            estimates.images(pipe) if estimates else {},
-        )
-
+    work = partial(sampled, pipe, arm, settings, pictured_of(prompts), options)
+    kept = Kept(progress, run.path, lambda size: run, batch_size)
     for batch, made in in_batches(left, batch_size, work, progress=progress):
-        _write_batch(run, arm, pipe, [prompt for prompt, _ in batch], made)
+        kept.keep(made, batch[0][0].prompt_id)
         progress.advance(len(batch))
 
 
-@dataclass(frozen=True)
-class Batch:
-    """A batch: its images, its predicted noise, and images on the way by (place, step)."""
+def pictured_of(prompts: Sequence[Prompt]) -> frozenset[int]:
+    """Of which of all prompts the images on the way are kept."""
+    return frozenset(prompt.prompt_id for prompt in prompts[:PICTURED])
 
-    images: Sequence[Any]
-    noise: pd.DataFrame
-    estimates: dict[tuple[int, int], Image]
+
+@dataclass(frozen=True)
+class Sampling:
+    """Makes the images of a batch of an arm; a :class:`attnscope.runs.crew.Work`.
+
+    Args:
+        model: that makes them.
+        settings: of the run.
+        arm: what to make.
+        pictured: of which prompts the images on the way are kept.
+    """
+
+    model: ChosenModel
+    settings: AblationSettings
+    arm: Arm
+    pictured: frozenset[int]
+
+    def __call__(self, pipe: Any, items: Sequence[tuple[Prompt, Any]], number: int) -> Made:
+        """Make them."""
+        set_scheduler_of(pipe, self.arm)
+        options = self.model.described.options
+        return sampled(pipe, self.arm, self.settings, self.pictured, options, items)
+
+
+def set_scheduler_of(pipe: Any, arm: Arm) -> None:
+    """Set the scheduler of an arm, if it is not the model's own."""
+    from attnscope.models.schedulers import set_scheduler
+
+    if arm.cell.scheduler != OWN:
+        set_scheduler(pipe, arm.cell.scheduler)
+
+
+def sampled(
+    pipe: Any,
+    arm: Arm,
+    settings: AblationSettings,
+    pictured: Collection[int],
+    options: Mapping[str, Any],
+    batch: Sequence[tuple[Prompt, Any]],
+) -> Made:
+    """What a batch of an arm leaves; arguments as of :func:`sample_arm` and :class:`Sampling`."""
+    from attnscope.hooks.trace import Trace
+    from attnscope.models.schedulers import scaled_timesteps
+
+    cell = arm.cell
+    if cell.noise_scale != 1:
+        options = {**options, "timesteps": scaled_timesteps(pipe, arm.asked, cell.noise_scale)}
+    ids = [prompt.prompt_id for prompt, _ in batch]
+    places = [place for place, prompt_id in enumerate(ids) if prompt_id in pictured]
+    noise, estimates = _observers(pipe, cell.steps, places)
+    observers = [observer for observer in (noise, estimates) if observer is not None]
+    with Trace(pipe, plan=arm.plan, observers=observers) as trace:
+        given = [item for _, item in batch]
+        made = settings.sampling(arm).call(pipe, given, ids, **options)
+    predicted = trace.records(noise) if noise else pd.DataFrame()
+    pictures = estimates.images(pipe) if estimates else {}
+    return _left(arm, pipe, ids, made, predicted, pictures)
 
 
 def _observers(
@@ -119,51 +150,49 @@ def _observers(
     return NoiseMean(), CleanEstimates(pictured_steps(steps), places) if pictures else None
 
 
-def _write_batch(run: Run, arm: Arm, pipe: Any, prompts: Sequence[Prompt], made: Batch) -> None:
-    """Images first, the table that says that they are whole last."""
+def _left(
+    arm: Arm,
+    pipe: Any,
+    ids: Sequence[int],
+    images: Sequence[Any],
+    predicted: pd.DataFrame,
+    pictures: Mapping[tuple[int, int], Image],
+) -> Made:
+    """Images first, the table that says that they are whole last.
+
+    Args:
+        arm: whose they are.
+        pipe: the pipeline.
+        ids: ``prompt_id`` of each.
+        images: that it made of each.
+        predicted: its predicted noise.
+        pictures: images on the way, by place and step.
+    """
     from attnscope.models.calling import frames
     from attnscope.models.predictions import log_snr
 
-    ids = [prompt.prompt_id for prompt in prompts]
-    folder = run.path / "images" / arm.key
-    folder.mkdir(parents=True, exist_ok=True)
+    files, parts = {}, {}
     rows = []
-    for prompt_id, result in zip(ids, made.images, strict=True):
+    for prompt_id, result in zip(ids, images, strict=True):
         for frame, image in enumerate(frames(result)):
             name = f"{prompt_id:05d}" + (f"-{frame:03d}" if frame else "")
-            write_whole(folder / f"{name}.png", image.save)
-            path = (folder / f"{name}.png").relative_to(run.path).as_posix()
+            path = f"images/{arm.key}/{name}.png"
+            files[path] = as_png(image)
             rows.append((prompt_id, frame, path))
-    pictures = run.path / "pictures" / arm.key
-    pictures.mkdir(parents=True, exist_ok=True)
-    for (place, step), image in made.estimates.items():
-        write_whole(pictures / f"{ids[place]:05d}-{step:03d}.png", image.save)
-    parts = parts_of(run, arm)
-    if len(made.noise):
-        noise = made.noise.drop(columns=["run", "sample"])
-        noise.insert(0, "prompt_id", np.array(ids)[made.noise["sample"]])
+    for (place, step), image in pictures.items():
+        files[f"pictures/{arm.key}/{ids[place]:05d}-{step:03d}.png"] = as_png(image)
+    if len(predicted):
+        noise = predicted.drop(columns=["run", "sample"])
+        noise.insert(0, "prompt_id", np.array(ids)[predicted["sample"]])
         # By step: schedules such as Karras' hold a timestep twice, at two noise levels.
         timesteps = noise.drop_duplicates("step").set_index("step")["timestep"].sort_index()
         levels = dict(zip(timesteps.index, log_snr(pipe.scheduler, timesteps), strict=True))
         noise.insert(3, "log_snr", noise["step"].map(levels))
-        write_whole(parts / f"noise-{ids[0]:05d}.parquet", noise.to_parquet)
-    table = pd.DataFrame(rows, columns=["prompt_id", "frame", "path"])
-    write_whole(parts / f"images-{ids[0]:05d}.parquet", table.to_parquet)
+        parts[f"{arm.key}/noise"] = noise
+    parts[f"{arm.key}/images"] = pd.DataFrame(rows, columns=["prompt_id", "frame", "path"])
+    return Made(files, parts)
 
 
 def is_finished(run: Run, arm: Arm, count: int) -> bool:
     """Whether an arm has all its images."""
-    found = read_tables(parts_of(run, arm), "images")
-    return len({number for table in found for number in table["prompt_id"]}) == count
-
-
-def parts_of(run: Run, arm: Arm) -> Path:
-    """The folder of what the batches of an arm leave."""
-    folder = run.path / "parts" / arm.key
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def read_tables(parts: Path, name: str) -> list[pd.DataFrame]:
-    """The tables of a name that batches have left, in their order."""
-    return [pd.read_parquet(path) for path in sorted(parts.glob(f"{name}-*.parquet"))]
+    return len(run.known(f"{arm.key}/images")) == count

@@ -7,7 +7,6 @@ from dataclasses import asdict
 import pandas as pd
 
 from attnscope.analyses.ablation.arms import AblationSettings, Arm, arms_of
-from attnscope.analyses.ablation.sample import parts_of, read_tables
 from attnscope.errors import InputError
 from attnscope.runs.folder import Run
 from attnscope.tables import concatenate
@@ -21,7 +20,7 @@ def images_of(run: Run, settings: AblationSettings) -> pd.DataFrame:
     """
     tables = []
     for arm in arms_of(settings):
-        found = read_tables(parts_of(run, arm), "images")
+        found = run.read_parts(f"{arm.key}/images")
         table = concatenate(found).drop_duplicates(["prompt_id", "frame"]) if found else None
         count = 0 if table is None else table["prompt_id"].nunique()
         if table is None or count != settings.limit:
@@ -44,7 +43,7 @@ def noise_of(run: Run, settings: AblationSettings) -> pd.DataFrame:
     """
     tables = []
     for arm in arms_of(settings):
-        found = read_tables(parts_of(run, arm), "noise")
+        found = run.read_parts(f"{arm.key}/noise")
         if not found:
             continue
         table = concatenate(found).drop_duplicates(["prompt_id", "step", "branch"])

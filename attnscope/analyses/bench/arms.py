@@ -23,6 +23,8 @@ from attnscope.runs.sampling import Sampling
 
 BASELINE, INACTIVE, WATCHED = "baseline", "inactive Trace", "StepDistance on all sites"
 """Arms that change nothing in the images."""
+ONLY_WATCH = (INACTIVE, WATCHED)
+"""Those of them that cost time."""
 BY_VALUES = "what it skips depends on the values, which are random here"
 
 
@@ -91,12 +93,12 @@ class Contender:
     @property
     def key(self) -> str:
         """A name for folders."""
-        return re.sub(r"[^\w.+=-]+", "-", self.name)
+        return key_of(self.name)
 
     @property
     def only_watches(self) -> bool:
         """Whether it costs time and changes nothing."""
-        return self.name in (INACTIVE, WATCHED)
+        return self.name in ONLY_WATCH
 
     @contextlib.contextmanager
     def on(self, pipe: Any, *, idling: bool = True) -> Iterator[Call]:
@@ -218,6 +220,11 @@ def _against(text: str, steps_made: Callable[[int], int]) -> Contender:
     return Contender(
         f"{asked} steps", Baseline(), traced=False, steps=asked, made=steps_made(asked)
     )
+
+
+def key_of(name: str) -> str:
+    """A name for the folders of an arm."""
+    return re.sub(r"[^\w.+=-]+", "-", name)
 
 
 def reason_of(error: Exception) -> str:

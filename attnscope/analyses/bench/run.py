@@ -21,9 +21,11 @@ from attnscope.files import write_whole
 from attnscope.metrics import judging, summaries
 from attnscope.models.chosen import RandomModel
 from attnscope.models.schedulers import steps_of
+from attnscope.runs.crew import ALONE, Crew
+from attnscope.runs.cut import WHOLE, Share
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Progress
-from attnscope.runs.prompts import Prompt, digest_of
+from attnscope.runs.prompts import Prompt, digest_of, table_of
 
 if TYPE_CHECKING:
     from attnscope.cost.plans import Cost
@@ -48,13 +50,13 @@ class Pictured:
         return digest_of(self.prompts, self.given)
 
 
-def is_timed(path: Path, settings: BenchSettings) -> bool:
+def is_timed(path: Path, settings: BenchSettings, share: Share = WHOLE) -> bool:
     """Whether a directory holds the times of this very benchmark.
 
     Raises:
         InputError: it holds a run of other settings, or is a file or not empty.
     """
-    return Run.check(path, "bench", settings) and Run(path).has_table("arms")
+    return Run.check(path, "bench", settings, share) and Run(path).has_table("arms")
 
 
 def machine_of(device: str) -> dict[str, Any]:
@@ -83,6 +85,7 @@ def carry_out(
     pictured: Pictured | None = None,
     quality: Quality | None = None,
     batch_size: int | None = None,
+    crew: Crew = ALONE,
     progress: Progress = SILENT,
 ) -> Run:
     """Time what was not timed, and judge images of every arm, if some are wanted and were not yet.
@@ -96,20 +99,25 @@ def carry_out(
         pictured: what images are made of, if they are wanted.
         quality: what they are judged by.
         batch_size: of these images, made at once; ``None`` fits it to the model and the device.
+        crew: who makes the batches of images, and which of them; times are taken in this process, and
+            of several shares in the first.
         progress: told how far it is.
 
     Returns:
         The run, with the tables ``repetitions``, ``arms``, ``parts``, ``attribution`` and, of images,
-        ``images`` and ``frontier``.
+        ``images`` and ``frontier``; of a share of the batches, images that are judged when all are there.
 
     Raises:
         InputError: the directory holds another run, or the model does not fit the settings.
     """
-    timed = is_timed(path, settings)
+    if not crew.share.is_whole and pictured is None:
+        raise InputError("only the images of the frontier are cut into shards: ask for them, too")
+    timed = is_timed(path, settings, crew.share)
     judged = quality is None or pictured is None or quality.is_of(path)
     if timed and judged:
         return Run(path)
-    judges = None if judged or quality is None else quality.judges()
+    whole = crew.share.is_whole
+    judges = None if judged or quality is None or not whole else quality.judges()
     cost = _checked_cost(chosen, found, settings, pictured, progress)
     arms = arms_of(
         cost, rivals=[name for name, _ in settings.rivals], watched=settings.watched,
@@ -117,15 +125,42 @@ def carry_out(
         steps_made=lambda asked: steps_of(deepcopy(chosen.pipe.scheduler), asked),
     )  # fmt: skip
     run = Run.open(
-        path, "bench", settings, device=chosen.device,
+        path, "bench", settings, share=crew.share, device=chosen.device, **crew.about(chosen.device),
         scheduler=type(chosen.pipe.scheduler).__name__, steps=cost.trajectory.steps,
     )  # fmt: skip
-    if not timed:
+    if not timed and crew.share.number == 1:
         _time(run, chosen, settings, cost, arms, given, progress)
-    if judges is not None and quality is not None and pictured is not None:
-        with quality.judging(path):
-            _judge(run, chosen, settings, arms, pictured, judges, batch_size, progress)
+    if judged or quality is None or pictured is None:
+        return run
+    made = _picture(run, chosen, settings, arms, pictured, batch_size, crew, progress)
+    if judges is None:
+        run.note("quality", quality.asked)
+        run.note("pictured", pictured.digest)
+    else:
+        finish(run, made, quality, judges, pictured.prompts, progress)
     return run
+
+
+def finish(
+    run: Run,
+    images: pd.DataFrame,
+    quality: Quality,
+    judges: Judges,
+    prompts: Sequence[Prompt],
+    progress: Progress = SILENT,
+) -> None:
+    """Judge the images of a run whose batches are all there, and write its frontier.
+
+    Args:
+        run: with the table ``arms``.
+        images: of :func:`attnscope.analyses.bench.frontier.sample_arms`.
+        quality: what they are judged by.
+        judges: of it, loaded.
+        prompts: one per image.
+        progress: told how far it is.
+    """
+    with quality.judging(run.path):
+        _judge(run, images, judges, prompts, progress)
 
 
 def _checked_cost(
@@ -249,28 +284,43 @@ def _workload(
     return Workload(arguments, settings.batch)
 
 
-def _judge(
+def _picture(
     run: Run,
     chosen: ChosenModel | RandomModel,
     settings: BenchSettings,
     arms: Sequence[Contender],
     pictured: Pictured,
-    judges: Judges,
     batch_size: int | None,
+    crew: Crew,
     progress: Progress,
-) -> None:
-    """Images of every arm that runs, and how good they are."""
+) -> pd.DataFrame:
+    """Images of every arm that runs."""
     from attnscope.models.calling import default_batch_size
 
-    speeds = run.read_table("arms")
-    running = [arm for arm in _running(speeds, arms) if not arm.only_watches]
-    prompts = pictured.prompts
-    with progress.stretch("images", len(running) * len(prompts)), torch.inference_mode():
-        made = frontier.sample_arms(
-            chosen.pipe, running, settings, prompts, pictured.given, run, digest=pictured.digest,
-            batch_size=batch_size or default_batch_size(chosen.pipe, chosen.device), progress=progress,
-            **chosen.described.options,
+    running = None
+    if run.has_table("arms"):
+        running = {arm.name for arm in _running(run.read_table("arms"), arms)}
+    makers = [arm for arm in arms if not arm.only_watches]
+    count = len(makers if running is None else [arm for arm in makers if arm.name in running])
+    if not crew.share.is_whole:
+        run.write_table("prompts", table_of(pictured.prompts))
+    with progress.stretch("images", count * len(pictured.prompts)):
+        return frontier.sample_arms(
+            chosen, makers, settings, pictured.prompts, pictured.given, run, digest=pictured.digest,
+            batch_size=batch_size or default_batch_size(chosen.pipe, chosen.device), crew=crew,
+            running=running, progress=progress,
         )  # fmt: skip
+
+
+def _judge(
+    run: Run,
+    made: pd.DataFrame,
+    judges: Judges,
+    prompts: Sequence[Prompt],
+    progress: Progress,
+) -> None:
+    """How good images are, beside how fast they were."""
+    speeds = run.read_table("arms")
     texts = {prompt.prompt_id: prompt.text for prompt in prompts}
     with progress.stretch("measures: arms", made["key"].nunique()):
         images, features = judging.judge(

@@ -39,16 +39,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from attnscope.analyses.convergence.measure import ConvergenceSettings
 from attnscope.errors import InputError
+from attnscope.runs.crew import Made
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
 from attnscope.tables import concatenate
+
+if TYPE_CHECKING:
+    from attnscope.models.chosen import ChosenModel
 
 MEASURES = ("step", "final", "caption", "branches")
 _BESIDE = ("feed-forward", "block", "latent")
@@ -101,12 +106,9 @@ def measure(
         InputError: log-SNR is not defined for the scheduler, its predictions cannot be converted to
             noise, or there are no two different captions.
     """
-    from attnscope.models.predictions import check_noise_levels, check_prediction
     from attnscope.runs.batches import in_batches
 
-    check_noise_levels(pipe.scheduler)
-    check_prediction(pipe.scheduler)
-    items = list(zip(prompts, inputs, _others(inputs), strict=True))
+    items = checked_items(pipe, prompts, inputs)
     parts = list(done)
     known = {number for table in parts for number in table["prompt_id"]}
     left = [item for item in items if item[0].prompt_id not in known]
@@ -118,6 +120,39 @@ def measure(
         progress.part(table)
         progress.advance(len(batch))
     return concatenate(parts)
+
+
+def checked_items(
+    pipe: Any, prompts: Sequence[Prompt], inputs: Sequence[Any]
+) -> list[tuple[Prompt, Any, Any]]:
+    """What :func:`measure` measures on: every prompt with its input and the next one that differs.
+
+    Raises:
+        InputError: see :func:`measure`.
+    """
+    from attnscope.models.predictions import check_noise_levels, check_prediction
+
+    check_noise_levels(pipe.scheduler)
+    check_prediction(pipe.scheduler)
+    return list(zip(prompts, inputs, _others(inputs), strict=True))
+
+
+@dataclass(frozen=True)
+class Controlling:
+    """Makes the rows of a batch; a :class:`attnscope.runs.crew.Work`.
+
+    Args:
+        model: that is measured.
+        settings: of the run.
+    """
+
+    model: ChosenModel
+    settings: ConvergenceSettings
+
+    def __call__(self, pipe: Any, items: Sequence[Any], number: int) -> Made:
+        """Measure it."""
+        work = _Batch(pipe, self.settings, self.model.described.options)
+        return Made(parts={"controls": work.measure(items)})
 
 
 def _others(inputs: Sequence[Any]) -> list[Any]:

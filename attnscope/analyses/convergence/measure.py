@@ -6,17 +6,22 @@ denoising step to the next. ``measure`` needs a model; the summaries need its ta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from attnscope.runs.crew import Made
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
 from attnscope.runs.sampling import Sampling
 from attnscope.tables import concatenate
+
+if TYPE_CHECKING:
+    from attnscope.models.chosen import ChosenModel
 
 THRESHOLD = 0.05
 """A site has converged where its relative change is below this part of its first one."""
@@ -69,22 +74,7 @@ def measure(
         The columns of :class:`attnscope.StepDistance`, with ``prompt_id``, ``image`` and ``seed``
         in the place of ``run`` and ``sample``.
     """
-    from attnscope.hooks.trace import Trace
-    from attnscope.observers.steps import StepDistance
     from attnscope.runs.batches import in_batches
-
-    def watch(batch: Sequence[tuple[Prompt, Any]]) -> pd.DataFrame:
-        ids = [prompt.prompt_id for prompt, _ in batch]
-        with Trace(pipe, observers=[StepDistance(settings.kinds, settings.sites)]) as trace:
-            inputs_of = [given for _, given in batch]
-            settings.call(pipe, inputs_of, ids, output_type="latent", **options)
-        table = trace.records()
-        sample = table.pop("sample").to_numpy()
-        table = table.drop(columns="run")
-        table.insert(0, "prompt_id", np.array(ids)[sample])
-        table.insert(1, "image", 0)
-        table.insert(2, "seed", np.array(settings.seeds(ids), dtype=np.uint64)[sample])
-        return table
 
     parts = list(done)
     known = {number for table in parts for number in table["prompt_id"]}
@@ -92,11 +82,53 @@ def measure(
     left = [pair for pair in pairs if pair[0].prompt_id not in known]
     if known:
         progress.advance(len(known))
-    for batch, table in in_batches(left, batch_size, watch, progress=progress):
+    work = partial(watched, pipe, settings, options)
+    for batch, table in in_batches(left, batch_size, work, progress=progress):
         parts.append(table)
         progress.part(table)
         progress.advance(len(batch))
     return concatenate(parts)
+
+
+def watched(
+    pipe: Any,
+    settings: ConvergenceSettings,
+    options: Mapping[str, Any],
+    batch: Sequence[tuple[Prompt, Any]],
+) -> pd.DataFrame:
+    """The rows of :func:`measure` for one batch of prompts, each with what stands for it."""
+    from attnscope.hooks.trace import Trace
+    from attnscope.observers.steps import StepDistance
+
+    ids = [prompt.prompt_id for prompt, _ in batch]
+    with Trace(pipe, observers=[StepDistance(settings.kinds, settings.sites)]) as trace:
+        inputs = [given for _, given in batch]
+        settings.call(pipe, inputs, ids, output_type="latent", **options)
+    table = trace.records()
+    sample = table.pop("sample").to_numpy()
+    table = table.drop(columns="run")
+    table.insert(0, "prompt_id", np.array(ids)[sample])
+    table.insert(1, "image", 0)
+    table.insert(2, "seed", np.array(settings.seeds(ids), dtype=np.uint64)[sample])
+    return table
+
+
+@dataclass(frozen=True)
+class Watching:
+    """Makes the rows of a batch; a :class:`attnscope.runs.crew.Work`.
+
+    Args:
+        model: that is watched.
+        settings: of the run.
+    """
+
+    model: ChosenModel
+    settings: ConvergenceSettings
+
+    def __call__(self, pipe: Any, items: Sequence[Any], number: int) -> Made:
+        """Watch it."""
+        options = self.model.described.options
+        return Made(parts={"records": watched(pipe, self.settings, options, items)})
 
 
 def converged_steps(records: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFrame:

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnscope.analyses.convergence.measure import ConvergenceSettings, measure
-from attnscope.analyses.opening import open_for, scheduler_of
+from attnscope.analyses.convergence.measure import ConvergenceSettings, Watching
+from attnscope.analyses.opening import make, open_for, scheduler_of
+from attnscope.runs.crew import ALONE, Crew, Task
+from attnscope.runs.cut import batches_left, count_of
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Kept, Progress
 from attnscope.runs.prompts import Prompt, table_of
+from attnscope.tables import concatenate
 
 if TYPE_CHECKING:
     from attnscope.models.chosen import ChosenModel
@@ -25,6 +28,7 @@ def carry_out(
     *,
     batch_size: int | None = None,
     controls: bool = False,
+    crew: Crew = ALONE,
     progress: Progress = SILENT,
 ) -> Run:
     """Measure what of a convergence run is not there yet.
@@ -37,20 +41,37 @@ def carry_out(
         given: what the pipeline is given for each: a caption, or an image for a video.
         batch_size: images made at once; ``None`` fits it to the model and the device.
         controls: whether the table ``controls`` is wanted, too.
+        crew: who makes the batches, and which of them.
         progress: told how far it is.
 
     Returns:
-        The run, with the tables ``prompts`` and ``records``.
+        The run, with the tables ``prompts`` and ``records``; of a share of the batches, with their parts.
 
     Raises:
         InputError: the directory holds another run, or the model does not fit the settings.
     """
-    if not Run.check(path, "convergence", settings) or not Run(path).has_table("records"):
-        batch_size = _measure(path, chosen, settings, prompts, given, batch_size, progress)
+    known = Run.check(path, "convergence", settings, crew.share)
+    if not known or not Run(path).has_table("records"):
+        batch_size = _measure(path, chosen, settings, prompts, given, batch_size, crew, progress)
+        if crew.share.is_whole:
+            finish(Run(path))
     run = Run(path)
     if controls and not run.has_table("controls"):
-        _measure_controls(run, chosen, settings, prompts, given, batch_size, progress)
+        _measure_controls(run, chosen, settings, prompts, given, batch_size, crew, progress)
+        if crew.share.is_whole:
+            finish(run)
     return run
+
+
+def finish(run: Run) -> None:
+    """Write the tables of a run whose batches are all there.
+
+    Args:
+        run: with the table ``prompts``, and parts of ``records`` and, where they were measured, ``controls``.
+    """
+    for name in ("records", "controls"):
+        if parts := run.read_parts(name):
+            run.finish_table(name, concatenate(parts))
 
 
 def _measure(
@@ -60,9 +81,10 @@ def _measure(
     prompts: Sequence[Prompt],
     given: Sequence[Any],
     batch_size: int | None,
+    crew: Crew,
     progress: Progress,
 ) -> int:
-    """Write the tables ``prompts`` and ``records``; returns the batch size that memory left."""
+    """Write the table ``prompts`` and parts of ``records``; returns the batch size that memory left."""
     from attnscope.analyses.checks import check_sites, check_steps
 
     pipe = chosen.pipe
@@ -70,16 +92,17 @@ def _measure(
     check_steps(pipe, settings.steps)
     kept = open_for(
         "convergence", path, settings, chosen, prompts, batch_size, progress, table="records",
-        about=scheduler_of(chosen),
+        about=scheduler_of(chosen), crew=crew,
     )  # fmt: skip
-    done = Run(path).read_parts("records") if (path / "run.json").exists() else []
-    with kept.stretch(f"{chosen.name}: prompts", len(prompts)):
-        records = measure(
-            pipe, settings, prompts, given, batch_size=kept.batch_size, done=done, progress=kept,
-            **chosen.described.options,
-        )  # fmt: skip
+    pairs = list(zip(prompts, given, strict=True))
+    known = Run(path).known("records") if (path / "run.json").exists() else set()
+    work = Watching(chosen, settings)
+    left = batches_left(pairs, kept.cut, known, crew.share)
+    with kept.stretch(f"{chosen.name}: prompts", count_of(pairs, kept.cut, crew.share)):
+        if known:
+            kept.advance(len(known))
+        make(kept, crew, (Task(number, batch, work) for number, batch in left))
     kept.run.write_table("prompts", table_of(prompts))
-    kept.run.finish_table("records", records)
     return kept.batch_size
 
 
@@ -90,18 +113,20 @@ def _measure_controls(
     prompts: Sequence[Prompt],
     given: Sequence[Any],
     batch_size: int | None,
+    crew: Crew,
     progress: Progress,
 ) -> None:
-    """Write the table ``controls``."""
-    from attnscope.analyses.convergence.controls import measure as measure_controls
+    """Write parts of ``controls``."""
+    from attnscope.analyses.convergence.controls import Controlling, checked_items
     from attnscope.models.calling import default_batch_size
 
-    pipe = chosen.pipe
-    batch_size = batch_size or default_batch_size(pipe, chosen.device)
-    kept = Kept(progress, run.path, lambda size: run, batch_size, "controls")
-    with kept.stretch(f"{chosen.name}: controls", len(prompts)):
-        table = measure_controls(
-            pipe, settings, prompts, given, batch_size=batch_size, done=run.read_parts("controls"),
-            progress=kept, **chosen.described.options,
-        )  # fmt: skip
-    run.finish_table("controls", table)
+    items = checked_items(chosen.pipe, prompts, given)
+    size = batch_size or default_batch_size(chosen.pipe, chosen.device)
+    cut = run.note_cut(size)
+    kept = Kept(progress, run.path, lambda now: run, min(size, cut), "controls", cut=cut)
+    work, known = Controlling(chosen, settings), run.known("controls")
+    left = batches_left(items, kept.cut, known, crew.share)
+    with kept.stretch(f"{chosen.name}: controls", count_of(items, kept.cut, crew.share)):
+        if known:
+            kept.advance(len(known))
+        make(kept, crew, (Task(number, batch, work) for number, batch in left))

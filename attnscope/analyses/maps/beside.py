@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -60,38 +59,36 @@ class Beside(ABC):
         """Take what was watched from a trace that is over."""
 
     @abstractmethod
-    def write(self, path: Path, sample: int, **about: Any) -> pd.DataFrame | None:
-        """Write the file of a sample, and say what is in it; ``None`` if there is nothing.
+    def packed(self, sample: int, **about: Any) -> tuple[bytes, pd.DataFrame] | None:
+        """The file of a sample, and what is in it; ``None`` if there is nothing.
 
         Args:
-            path: of the file.
             sample: of the batch.
             about: what stands in the file as well.
         """
 
-    def written(
-        self, folder: Path, prompts: Sequence[Prompt], levels: Mapping[int, float]
-    ) -> pd.DataFrame | None:
-        """Write the files of a batch; the rows of the table, or ``None`` without any.
+    def left(
+        self, prompts: Sequence[Prompt], levels: Mapping[int, float]
+    ) -> tuple[dict[str, bytes], pd.DataFrame | None]:
+        """The files of a batch by their place in the run directory, and the rows of the table, if any.
 
         Args:
-            folder: of the run.
             prompts: of the batch.
             levels: log-SNR by step.
         """
-        (folder / self.table).mkdir(exist_ok=True)
-        made = []
+        files, made = {}, []
         for sample, prompt in enumerate(prompts):
             name = f"{self.table}/{prompt.prompt_id:05d}.safetensors"
-            rows = self.write(folder / name, sample, prompt=prompt.text)
-            if rows is None:
+            found = self.packed(sample, prompt=prompt.text)
+            if found is None:
                 continue
+            files[name], rows = found
             rows.insert(0, "prompt_id", prompt.prompt_id)
             if "step" in rows:
                 place = list(rows).index("timestep") + 1
                 rows.insert(place, "log_snr", rows["step"].map(levels).astype(float))
             made.append(rows.assign(path=name))
-        return concatenate(made) if made else None
+        return files, concatenate(made) if made else None
 
 
 class Points(Beside):
@@ -128,14 +125,13 @@ class Points(Beside):
         self._rows = trace.records(self.observer)
         self._maps = self.observer.maps()
 
-    def write(self, path: Path, sample: int, **about: Any) -> pd.DataFrame | None:
-        """Write the maps of a sample."""
+    def packed(self, sample: int, **about: Any) -> tuple[bytes, pd.DataFrame] | None:
+        """The maps of a sample."""
         rows = self._rows[self._rows["sample"] == sample].drop(columns=["run", "sample"])
         own = self._maps.of(sample)
         stamps = dict(zip(rows["step"], rows["timestep"], strict=True))
         timesteps = [float(stamps.get(step, np.nan)) for step in own.steps]
-        named_maps.write(path, own, timesteps=timesteps, **about)
-        return rows
+        return named_maps.packed(own, timesteps=timesteps, **about), rows
 
 
 class Features(Beside):
@@ -171,17 +167,16 @@ class Features(Beside):
         self._layout = trace.runs[-1].layout
         self._text_leads = Denoiser.of(trace.pipe).family.text_leads
 
-    def write(self, path: Path, sample: int, **about: Any) -> pd.DataFrame | None:
-        """Write the components of a sample, from all steps together."""
+    def packed(self, sample: int, **about: Any) -> tuple[bytes, pd.DataFrame] | None:
+        """The components of a sample, from all steps together."""
         own = self._rows[self._rows["sample"] == sample]
         if own.empty:
             return None
         found = list(self._components(own))
         stamps = own.drop_duplicates("step").set_index("step")["timestep"]
         timesteps = [float(stamps[step]) for step in found[0].steps]
-        components.write(path, found, timesteps=timesteps, **about)
         sites = own.drop_duplicates("site").set_index("site")
-        return pd.DataFrame(
+        rows = pd.DataFrame(
             [
                 (one.site, sites["kind"][one.site], sites["block"][one.site], place, share)
                 for one in found
@@ -189,6 +184,7 @@ class Features(Beside):
             ],
             columns=["site", "kind", "block", "component", "explained"],
         )
+        return components.packed(found, timesteps=timesteps, **about), rows
 
     def _components(self, rows: pd.DataFrame) -> Iterator[components.Components]:
         for site, own in rows.groupby("site", observed=True, sort=False):

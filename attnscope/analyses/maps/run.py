@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from attnscope.analyses.maps.beside import Beside, asked_for
+from attnscope.analyses.maps.beside import BESIDE, Beside, asked_for
 from attnscope.analyses.maps.words import Group, groups_of
-from attnscope.analyses.opening import open_for, scheduler_of
+from attnscope.analyses.opening import make, open_for, scheduler_of
 from attnscope.errors import InputError
-from attnscope.files import write_whole
+from attnscope.images import as_png
 from attnscope.models.calling import frames
 from attnscope.models.schedulers import levels_of
 from attnscope.observers import named_maps
 from attnscope.plans.text_form import parse
-from attnscope.runs.batches import in_batches
+from attnscope.runs.crew import ALONE, Crew, Made, Task
+from attnscope.runs.cut import batches_left, count_of
 from attnscope.runs.folder import Run
-from attnscope.runs.progress import SILENT, Kept, Progress
+from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt, table_of
 from attnscope.runs.sampling import Sampling
 from attnscope.tables import concatenate
@@ -78,6 +79,7 @@ def carry_out(
     given: Sequence[Any],
     *,
     batch_size: int | None = None,
+    crew: Crew = ALONE,
     progress: Progress = SILENT,
 ) -> Run:
     """Watch where prompts of a run are attended to, as far as that is not there yet.
@@ -89,12 +91,13 @@ def carry_out(
         prompts: one per image.
         given: what the pipeline is given for each.
         batch_size: images made at once; ``None`` fits it to the model and the device.
-        progress: told how far it is, and what the maps will take.
+        crew: who makes the batches, and which of them.
+        progress: told how far it is, and what the maps take.
 
     Returns:
         The run, with the tables ``prompts``, ``words``, ``pictures``, ``distances`` and ``attention``,
         and a file of maps a prompt; where they are asked for, ``features`` and ``points`` with files of
-        theirs.
+        theirs. Of a share of the batches, the parts of these tables.
 
     Raises:
         InputError: the directory holds another run, the model has no attention to text or none of the
@@ -103,12 +106,11 @@ def carry_out(
     from attnscope.analyses.checks import check_plan, check_sites, check_steps
     from attnscope.observers.attention_maps import TEXT_KINDS
 
-    if Run.check(path, "maps", settings) and Run(path).has_table("attention"):
+    if Run.check(path, "maps", settings, crew.share) and Run(path).has_table("attention"):
         return Run(path)
     pipe = chosen.pipe
     check_sites(pipe, TEXT_KINDS, settings.sites)
-    beside = asked_for(settings)
-    for kind in beside:
+    for kind in asked_for(settings):
         kind.check(pipe, settings)
     check_plan(pipe, parse(settings.plan), settings.steps)
     steps = check_steps(pipe, settings.steps)
@@ -118,53 +120,59 @@ def carry_out(
     groups = [groups_of(pipe, prompt.text, settings.words, **options) for prompt in prompts]
     kept = open_for(
         "maps", path, settings, chosen, prompts, batch_size, progress, table="attention",
-        about=scheduler_of(chosen),
+        about=scheduler_of(chosen), crew=crew,
     )  # fmt: skip
-    done = Run(path).read_parts("attention") if (path / "run.json").exists() else []
-    with kept.stretch(f"{chosen.name}: maps", len(prompts)):
-        attention = _watched(
-            kept, pipe, settings, list(zip(prompts, given, groups, strict=True)), done, steps,
-            options,
-        )  # fmt: skip
+    asked = list(zip(prompts, given, groups, strict=True))
+    known = Run(path).known("attention") if (path / "run.json").exists() else set()
+    left = batches_left(asked, kept.cut, known, crew.share)
+    work = Looking(chosen, settings, steps)
+    with kept.stretch(f"{chosen.name}: maps", count_of(asked, kept.cut, crew.share)):
+        kept.advance(len(known))
+        make(kept, crew, (Task(number, batch, work) for number, batch in left))
     run = kept.run
     run.write_table("prompts", table_of(prompts))
     run.write_table("words", _words(prompts, groups))
-    for name, keys in (_PARTS | {kind.table: kind.keys for kind in beside}).items():
+    if crew.share.is_whole:
+        finish(run)
+    return run
+
+
+def finish(run: Run) -> None:
+    """Write the tables of a run whose batches are all there.
+
+    Args:
+        run: with the tables ``prompts`` and ``words``, and parts of all others.
+    """
+    for name, keys in (_PARTS | {kind.table: kind.keys for kind in BESIDE}).items():
         if parts := run.read_parts(name):  # a batch that was cut short may have left its twice
             table = concatenate(parts)
             there = [key for key in keys if key in table]
             run.finish_table(name, table.drop_duplicates(there, keep="last"))
-    run.finish_table("attention", attention)
-    return run
+    if parts := run.read_parts("attention"):
+        run.finish_table("attention", concatenate(parts))
 
 
 _Asked = tuple[Prompt, Any, tuple[Group, ...]]
 
 
-def _watched(
-    kept: Kept,
-    pipe: Any,
-    settings: MapsSettings,
-    asked: Sequence[_Asked],
-    done: Sequence[pd.DataFrame],
-    steps: int,
-    options: dict[str, Any],
-) -> pd.DataFrame:
-    """The table ``attention`` of all prompts; maps and images of those that are left are written."""
-    parts = list(done)
-    known = {number for table in parts for number in table["prompt_id"]}
-    kept.advance(len(known))
-    left = [one for one in asked if one[0].prompt_id not in known]
+@dataclass(frozen=True)
+class Looking:
+    """Makes the maps of a batch; a :class:`attnscope.runs.crew.Work`.
 
-    def work(batch: Sequence[_Asked]) -> _Seen:
-        return _seen(pipe, settings, batch, steps, options)
+    Args:
+        model: that is watched.
+        settings: of the run.
+        steps: that it has.
+    """
 
-    for number, (batch, seen) in enumerate(in_batches(left, kept.batch_size, work, progress=kept)):
-        if not number:
-            kept.say(_told(seen.maps))
-        parts.append(_written(kept, pipe, settings, batch, seen))
-        kept.advance(len(batch))
-    return concatenate(parts)
+    model: ChosenModel
+    settings: MapsSettings
+    steps: int
+
+    def __call__(self, pipe: Any, items: Sequence[_Asked], number: int) -> Made:
+        """Watch, and say what is to be written."""
+        seen = _seen(pipe, self.settings, items, self.steps, self.model.described.options)
+        return _left(items, seen)
 
 
 @dataclass(frozen=True)
@@ -228,43 +236,39 @@ def _estimates(pipe: Any, steps: Sequence[int], samples: int) -> CleanEstimates 
     return CleanEstimates(tuple(steps), range(samples)) if decodes(pipe) else None
 
 
-def _written(
-    kept: Kept, pipe: Any, settings: MapsSettings, batch: Sequence[_Asked], seen: _Seen
-) -> pd.DataFrame:
+def _left(batch: Sequence[_Asked], seen: _Seen) -> Made:
     """Files first, then the table ``attention``, which says that they are there."""
-    run, rows = kept.run, []
-    for name in ("maps", "images", "estimates"):
-        (run.path / name).mkdir(exist_ok=True)
+    files: dict[str, bytes] = {}
+    rows = []
     levels = seen.attention.drop_duplicates("step").set_index("step")
     log_snr = dict(zip(seen.attention["step"], seen.attention["log_snr"], strict=True))
     for place, (prompt, _, groups) in enumerate(batch):
         number = f"{prompt.prompt_id:05d}"
         own = seen.maps.of(place)
-        named_maps.write(
-            run.path / "maps" / f"{number}.safetensors", own, prompt=prompt.text,
-            kinds=[group.kind for group in groups],
+        files[f"maps/{number}.safetensors"] = named_maps.packed(
+            own, prompt=prompt.text, kinds=[group.kind for group in groups],
             timesteps=[float(levels["timestep"][step]) for step in own.steps],
         )  # fmt: skip
         for frame, image in enumerate(frames(seen.made[place])):
             name = f"images/{number}" + (f"-{frame:03d}" if frame else "") + ".png"
-            write_whole(run.path / name, image.save)
+            files[name] = as_png(image)
             rows.append((prompt.prompt_id, FINAL, frame, name))
         for (sample, step), image in seen.estimates.items():
             if sample == place:
                 name = f"estimates/{number}-{step:03d}.png"
-                write_whole(run.path / name, image.save)
+                files[name] = as_png(image)
                 rows.append((prompt.prompt_id, step, 0, name))
     pictures = pd.DataFrame(rows, columns=["prompt_id", "step", "frame", "path"])
     pictures["maps"] = [f"maps/{number:05d}.safetensors" for number in pictures["prompt_id"]]
     prompts = [prompt for prompt, _, _ in batch]
+    parts: dict[str, pd.DataFrame] = {}
     for one in seen.beside:
-        rows_beside = one.written(run.path, prompts, log_snr)
+        files_beside, rows_beside = one.left(prompts, log_snr)
+        files |= files_beside
         if rows_beside is not None:
-            run.write_part(one.table, rows_beside)
-    run.write_part("pictures", pictures)
-    run.write_part("distances", seen.distances)
-    kept.part(seen.attention)
-    return seen.attention
+            parts[one.table] = rows_beside
+    parts |= {"pictures": pictures, "distances": seen.distances, "attention": seen.attention}
+    return Made(files, parts, said=_told(seen.maps))
 
 
 def _words(prompts: Sequence[Prompt], groups: Sequence[Sequence[Group]]) -> pd.DataFrame:

@@ -1,0 +1,303 @@
+"""Shards of a run, made in directories of their own, become the run that one worker would have made."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnscope.errors import InputError
+from attnscope.files import write_whole
+from attnscope.runs.contents import is_finished
+from attnscope.runs.cut import cut
+from attnscope.runs.folder import Run, refuse_difference
+from attnscope.runs.progress import SILENT, Progress
+from attnscope.runs.prompts import Prompt
+
+if TYPE_CHECKING:
+    from attnscope.metrics.choosing import Quality
+
+_MATTER = ("attnscope", "torch", "diffusers", "transformers", "numpy", "device", "threads")
+"""What is known of a machine that may change the last bits of a result."""
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What merging needs where images are judged.
+
+    Args:
+        device: a torch device.
+        offline: whether to use only what is on this machine.
+    """
+
+    device: str = "cpu"
+    offline: bool = False
+
+    def quality(self, run: Run, models: Sequence[str], prompts: Sequence[Prompt]) -> Quality:
+        """By what the shards say that images are to be judged."""
+        from attnscope.metrics.choosing import Quality
+
+        return Quality.again(
+            run.about["quality"], models, prompts, device=self.device, offline=self.offline
+        )
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How runs of a command are joined.
+
+    Args:
+        counted: what is counted into batches one after the other, each by the ``prompt_id`` of all that is
+            there; what is in one list is counted on, in another from 0.
+        finish: writes the tables of a run that has all batches.
+    """
+
+    counted: Callable[[Run], list[list[tuple[str, set[int]]]]]
+    finish: Callable[[Run, Judging, Progress], None]
+
+
+def merge(
+    runs: Sequence[Run], out: Path, *, judging: Judging | None = None, progress: Progress = SILENT
+) -> Run:
+    """Join shards to one run, and finish it: its tables are those of a run that was made in one place.
+
+    Args:
+        runs: all shards of a run, in any order; they are left as they are.
+        out: the directory of the run; a merge that was stopped goes on.
+        judging: what is needed where images are judged.
+        progress: told how far it is.
+
+    Raises:
+        InputError: they do not belong together, some are missing or not finished, or the directory holds
+            something else.
+    """
+    ordered = _checked(runs)
+    first = ordered[0]
+    kind = _KINDS[first.command]
+    _refuse_gaps(ordered, kind)
+    if out.resolve() in {run.path.resolve() for run in ordered}:
+        raise InputError(f"`out` {str(out)!r} is one of the shards: choose another")
+    if (out / "run.json").exists():
+        known = Run(out)
+        refuse_difference(out, known, first.command, first.settings)
+        if "merged" not in known.about:
+            raise InputError(f"`out` {str(out)!r} holds a run that was not merged: choose another")
+        if is_finished(known):
+            return known
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"`out` {str(out)!r} exists and is no run directory: choose another")
+    out.mkdir(parents=True, exist_ok=True)
+    with progress.stretch("shards", len(ordered)):
+        for run in ordered:
+            _copy(run, out)
+            progress.advance()
+    merged = Run.joined(out, ordered)
+    kind.finish(merged, judging or Judging(), progress)
+    return merged
+
+
+def _checked(runs: Sequence[Run]) -> list[Run]:
+    """The shards in their order.
+
+    Raises:
+        InputError: they do not belong together.
+    """
+    if not runs:
+        raise InputError("there are no runs to merge: name the directories of all shards")
+    first = runs[0]
+    for run in runs:
+        if run.share.is_whole:
+            raise InputError(f"{str(run.path)!r} is no shard of a run: it was made without `shard`")
+        if run.command not in _KINDS:
+            raise InputError(
+                f"{str(run.path)!r} holds a run of '{run.command}', which is not merged"
+            )
+        refuse_difference(run.path, run, first.command, first.settings)
+        _refuse_other(first, run)
+    ordered = sorted(runs, key=lambda run: run.share.number)
+    for before, run in pairwise(ordered):
+        if before.share == run.share:
+            raise InputError(
+                f"{str(before.path)!r} and {str(run.path)!r} are both shard {run.share}: name one of them"
+            )
+    there = {run.share.number for run in runs}
+    missing = [str(n) for n in range(1, first.share.of + 1) if n not in there]
+    if missing:
+        raise InputError(
+            f"of {first.share.of} shards, {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} "
+            "missing: name all directories"
+        )
+    return ordered
+
+
+def _refuse_other(first: Run, run: Run) -> None:
+    """Refuse a shard that was cut, made or to be judged otherwise than the first."""
+    facts = [("shards", first.share.of, run.share.of), ("batch size", first.cut, run.cut)]
+    facts += [
+        (name, *(sorted(_values(one, name)) for one in (first, run)))
+        for name in _MATTER
+    ]  # fmt: skip
+    facts.append(("quality", first.about.get("quality"), run.about.get("quality")))
+    facts.append(("captions", first.about.get("pictured"), run.about.get("pictured")))
+    for name, one, other in facts:
+        if one != other:
+            raise InputError(
+                f"{str(first.path)!r} and {str(run.path)!r} do not belong together: {name} is "
+                f"{_told(one)} and {_told(other)}"
+            )
+
+
+def _values(run: Run, name: str) -> set[str]:
+    """All values that are known of a machine, those of later included."""
+    machines = [
+        run.about.get("machine", {}),
+        *(one["machine"] for one in run.about.get("later", ())),
+    ]
+    return {str(machine[name]) for machine in machines if name in machine}
+
+
+def _told(value: Any) -> str:
+    return (" and ".join(value) or "unknown") if isinstance(value, list) else repr(value)
+
+
+def _refuse_gaps(ordered: Sequence[Run], kind: _Kind) -> None:
+    """Refuse shards in which batches are missing, or that have the same ones."""
+    for run in ordered:
+        if not run.has_table("prompts"):
+            raise InputError(
+                f"shard {run.share} in {str(run.path)!r} is not finished: give its command again"
+            )
+    ids = [int(number) for number in ordered[0].read_table("prompts")["prompt_id"]]
+    size = ordered[0].cut or len(ids)
+    told: dict[int, list[int]] = {}
+    there: dict[str, int] = {}
+    for run in ordered:
+        for number, name, wanted, known in _batches(kind.counted(run), ids, size):
+            mine = run.share.has(number)
+            if mine and not wanted <= known:
+                told.setdefault(run.share.number, []).append(number)
+            if (
+                wanted & known
+                and there.setdefault(f"{name} {number}", run.share.number) != run.share.number
+            ):
+                raise InputError(
+                    f"batch {number} is in shards {there[f'{name} {number}']} and {run.share.number}: one of "
+                    "the directories holds what is not of it"
+                )
+    for share, numbers in told.items():
+        run = ordered[share - 1]
+        shown = ", ".join(map(str, numbers[:5])) + (", …" if len(numbers) > 5 else "")
+        raise InputError(
+            f"shard {run.share} in {str(run.path)!r} lacks {len(numbers)} of its batches ({shown}): give "
+            "its command again"
+        )
+
+
+def _batches(
+    counted: list[list[tuple[str, set[int]]]], ids: Sequence[int], size: int
+) -> Iterator[tuple[int, str, set[int], set[int]]]:
+    """Number and name of every batch, its prompts, and those that are there of all."""
+    for listed in counted:
+        number = 0
+        for name, known in listed:
+            for batch in cut(ids, size):
+                yield number, name, set(batch), known
+                number += 1
+
+
+def _copy(run: Run, out: Path) -> None:
+    """Copy what a shard left, but for what says what it is; what is there is left alone."""
+    for path in sorted(run.path.rglob("*")):
+        place = out / path.relative_to(run.path)
+        if path.is_dir() or path.name.startswith(".") or path == run.path / "run.json":
+            continue
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(place, partial(shutil.copyfile, path))
+
+
+def _prompts(run: Run) -> list[Prompt]:
+    table = run.read_table("prompts")
+    return [Prompt(int(n), text) for n, text in zip(table["prompt_id"], table["text"], strict=True)]
+
+
+def _parts(*names: str) -> Callable[[Run], list[list[tuple[str, set[int]]]]]:
+    """Tables, each counted from 0; one that no shard has was not asked for."""
+
+    def counted(run: Run) -> list[list[tuple[str, set[int]]]]:
+        return [[(name, run.known(name))] for name in names]
+
+    return counted
+
+
+def _convergence(run: Run) -> list[list[tuple[str, set[int]]]]:
+    """The controls count only if they were begun."""
+    controls = run.known("controls")
+    return _parts("records")(run) + ([[("controls", controls)]] if controls else [])
+
+
+def _ablation(run: Run) -> list[list[tuple[str, set[int]]]]:
+    from attnscope.analyses.ablation.arms import AblationSettings, arms_of
+
+    arms = arms_of(AblationSettings.of(run.settings))
+    return [[(arm.name, run.known(f"{arm.key}/images")) for arm in arms]]
+
+
+def _finish_convergence(run: Run, judging: Judging, progress: Progress) -> None:
+    from attnscope.analyses.convergence.run import finish
+
+    finish(run)
+
+
+def _finish_generate(run: Run, judging: Judging, progress: Progress) -> None:
+    from attnscope.analyses.generation import finish
+
+    finish(run)
+
+
+def _finish_maps(run: Run, judging: Judging, progress: Progress) -> None:
+    from attnscope.analyses.maps.run import finish
+
+    finish(run)
+
+
+def _finish_ablation(run: Run, judging: Judging, progress: Progress) -> None:
+    from attnscope.analyses.ablation.arms import AblationSettings
+    from attnscope.analyses.ablation.run import finish
+
+    settings = AblationSettings.of(run.settings)
+    quality = judging.quality(run, [subject.model for subject in settings.subjects], _prompts(run))
+    finish(run, settings, quality, quality.judges(), progress)
+
+
+def _finish_bench(run: Run, judging: Judging, progress: Progress) -> None:
+    from attnscope.analyses.bench.arms import ONLY_WATCH
+    from attnscope.analyses.bench.frontier import known_of, table_of_images
+    from attnscope.analyses.bench.run import finish
+
+    prompts, digest = _prompts(run), run.about["pictured"]
+    times = run.read_table("arms").dropna(subset=["seconds"])
+    arms = []
+    for arm in [arm for arm in times["arm"] if arm not in ONLY_WATCH]:
+        count = len(known_of(run, digest, arm, prompts))
+        if count == len(prompts):
+            arms.append(arm)
+        else:
+            progress.failed(arm, f"the shards have {count} of {len(prompts)}")
+    quality = judging.quality(run, [run.settings["model"]], prompts)
+    images = table_of_images(run, arms, prompts, digest)
+    finish(run, images, quality, quality.judges(), prompts, progress)
+
+
+_KINDS: dict[str, _Kind] = {
+    "ablate": _Kind(_ablation, _finish_ablation),
+    "bench": _Kind(lambda run: [], _finish_bench),
+    "convergence": _Kind(_convergence, _finish_convergence),
+    "generate": _Kind(_parts("images"), _finish_generate),
+    "maps": _Kind(_parts("attention"), _finish_maps),
+}
+"""By command."""

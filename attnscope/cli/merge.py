@@ -1,0 +1,40 @@
+"""``attnscope merge``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attnscope.cli import options as o
+from attnscope.cli.grouping import grouped
+
+
+@grouped
+def merge(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Run directories of all shards.")],
+    out: Annotated[Path, typer.Option(help="Run directory that is made of them.")],
+    device: Annotated[str, typer.Option(help="For judging images: auto, cpu, cuda.", metavar="<device>")] = "auto",
+    offline: Annotated[bool, typer.Option("--offline", help="Use only what is on this machine.")] = False,
+    quiet: o.Quiet = False,
+    as_json: o.AsJson = False,
+) -> None:  # fmt: skip
+    """Join the shards of a run, made by --shard, to the run that one worker would have made.
+
+    Shards of other settings or versions are refused, and so are those of which some are missing, twice
+    there or not finished. The shards are left as they are.
+    """
+    from attnscope.analyses.merging import Judging
+    from attnscope.analyses.merging import merge as merged
+    from attnscope.cli.console import Bars, quiet_libraries
+    from attnscope.cli.reports import report_of
+    from attnscope.models.loading import choose_device
+    from attnscope.runs.folder import Run
+
+    with quiet_libraries():
+        run = merged(
+            [Run(path) for path in runs], out, judging=Judging(choose_device(device), offline),
+            progress=Bars(quiet=quiet or as_json),
+        )  # fmt: skip
+    report_of(run)(run, quiet=quiet, as_json=as_json)

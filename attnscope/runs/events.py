@@ -1,0 +1,81 @@
+"""What happens in a run, for machines: one JSON object a line.
+
+Each has ``event`` and ``time`` (UTC), and beside them
+
+- ``start``: ``workers`` and ``shard`` (``1/1`` is all);
+- ``worker``, which is ready: ``worker`` (its number), ``pid`` and ``node``;
+- ``begun``: ``batch`` (its number in the run) and ``worker``;
+- ``batch``, which is on disk: ``batch``, ``items``, ``worker``, ``seconds`` (that the worker took),
+  ``bytes`` (that came from it) and ``driver_seconds`` (that it took to fetch and to write them);
+- ``halved``: ``size``;
+- ``lost``: ``worker``, ``pid``, ``batch`` (which is made again, or ``null``) and ``reason``;
+- ``failed``: ``reason`` and ``batches`` (that are on disk), where the run stops;
+- ``end``: ``batches`` and ``seconds``, of one stretch of work; a run has as many as bars are shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnscope import documents
+from attnscope.errors import InputError
+from attnscope.runs.progress import Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Events(Progress):
+    """Hands on to another one, and writes what happens to a file as it happens.
+
+    Args:
+        to: who is told.
+        path: of the file, to which lines are added.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+
+    def __init__(self, to: Progress, path: Path) -> None:
+        self._to = to
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a", buffering=1, encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"events cannot be written to {str(path)!r}: {error.strerror}"
+            ) from error
+
+    def happened(self, what: str, **about: Any) -> None:
+        """Write a line."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._file.write(documents.text({"event": what, "time": now, **about}, indent=None) + "\n")
+        self._to.happened(what, **about)
+
+    def stretch(self, label: str, total: int) -> contextlib.AbstractContextManager[None]:
+        """A stretch of work begins."""
+        return self._to.stretch(label, total)
+
+    def advance(self, count: int = 1) -> None:
+        """So many more are there."""
+        self._to.advance(count)
+
+    def part(self, table: pd.DataFrame) -> None:
+        """A further part of a table is there."""
+        self._to.part(table)
+
+    def halved(self, size: int) -> None:
+        """Write it."""
+        self.happened("halved", size=size)
+        self._to.halved(size)
+
+    def failed(self, name: str, reason: str) -> None:
+        """An arm makes no images."""
+        self._to.failed(name, reason)
+
+    def say(self, line: str) -> None:
+        """Something the user should know."""
+        self._to.say(line)
