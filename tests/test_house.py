@@ -10,7 +10,8 @@ import attnscope
 
 ROOT = Path(attnscope.__file__).parent
 FLOORS = [
-    {"errors", "tables", "files", "lazy", "documents", "notices", "kinds", "html_tables"},
+    {"errors"},
+    {"tables", "files", "lazy", "documents", "notices", "kinds", "html_tables"},
     {"images", "captions", "families"},
     {"plans", "sites"},
     {"models"},

@@ -157,7 +157,8 @@ def _values(run: Run, name: str) -> set[str]:
         run.about.get("machine", {}),
         *(one["machine"] for one in run.about.get("later", ())),
     ]
-    return {str(machine[name]) for machine in machines if name in machine}
+    # one GPU is as good as another of a machine
+    return {str(machine[name]).partition(":")[0] for machine in machines if name in machine}
 
 
 def _told(value: Any) -> str:

@@ -40,10 +40,10 @@ class Events(Progress):
     """
 
     def __init__(self, to: Progress, path: Path) -> None:
-        self._to = to
+        self._to, self._path = to, path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a", buffering=1, encoding="utf-8")
+            self._add("")
         except OSError as error:
             raise InputError(
                 f"events cannot be written to {str(path)!r}: {error.strerror}"
@@ -52,8 +52,12 @@ class Events(Progress):
     def happened(self, what: str, **about: Any) -> None:
         """Write a line."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._file.write(documents.text({"event": what, "time": now, **about}, indent=None) + "\n")
+        self._add(documents.text({"event": what, "time": now, **about}, indent=None) + "\n")
         self._to.happened(what, **about)
+
+    def _add(self, text: str) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(text)
 
     def stretch(self, label: str, total: int) -> contextlib.AbstractContextManager[None]:
         """A stretch of work begins."""

@@ -235,6 +235,17 @@ class RayCrew(Crew):
         self._check_room()
         while len(self._workers) < self.count:
             self._hire()
+        try:
+            yield from self._until_all_are_made(queue, deaths, size, progress)
+        finally:  # where it ends early, nobody wants what they are at
+            for worker in [worker for worker in self._workers if worker.task is not None]:
+                self._workers.remove(worker)
+                self._ray.kill(worker.actor)
+
+    def _until_all_are_made(
+        self, queue: _Queue, deaths: Counter[int], size: int | None, progress: Progress
+    ) -> Iterator[Done]:
+        """Wait for answers, one after the other."""
         waited = 0.0
         while True:
             self._hand_out(queue, size, progress)
@@ -242,7 +253,7 @@ class RayCrew(Crew):
             if queue.is_empty and not any(worker.task for worker in self._workers):
                 return  # whoever still starts is not waited for
             ready, _ = self._ray.wait([worker.asked for worker in busy], timeout=1.0)
-            waited = 0.0 if ready or any(w.task for w in busy) else waited + 1.0
+            waited = 0.0 if ready or any(worker.task for worker in busy) else waited + 1.0
             if waited and waited % _PATIENCE == 0:
                 progress.say(
                     f"no worker is there for {waited:g} s: the cluster may have no room for one"

@@ -1,0 +1,229 @@
+"""Shards of a run, joined: the same tables to the byte, and what does not belong together is refused."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from attnscope.analyses.merging import merge
+from attnscope.errors import InputError
+from attnscope.runs.folder import Run
+
+FIVE = "".join(f"a {color} circle\n" for color in ("red", "blue", "green", "white", "black"))
+
+
+@pytest.fixture
+def five(tmp_path):
+    """A file with five captions."""
+    path = tmp_path / "five.txt"
+    path.write_text(FIVE)
+    return path
+
+
+def command(name, folder, captions, out, *more):
+    own = {
+        "ablate": ["--attention", "self", "--gates", "2,3", "--intervals", "2", "--features", "none"],
+        "bench": ["--frontier", "--features", "none", "--rivals", "none", "--repeats", 1, "--tgate", "m=2"],
+        "convergence": ["--controls"],
+        "generate": ["--tgate", "m=2", "--compare"],
+        "maps": ["--at", "0,3", "--point", "0.5,0.5"],
+    }[name]  # fmt: skip
+    return [name, "--model", folder, "--captions", captions, "--steps", 4, "--height", 32, "--device",
+            "cpu", "--batch-size", 2, "--out", out, "-q", *own, *more]  # fmt: skip
+
+
+def shards(attnscope, name, folder, captions, tmp_path, count):
+    paths = [tmp_path / f"shard-{number}" for number in range(1, count + 1)]
+    for number, path in enumerate(paths, 1):
+        more = ["--shard", f"{number}/{count}"]
+        code, out, err = attnscope(*command(name, folder, captions, path, *more))
+        assert (code, out) == (0, f"{path}\n"), err
+    return paths
+
+
+def files(run):
+    """What is bitwise the same whoever made it: neither times, nor what is drawn of them."""
+    timed = ("times", "repetitions", "arms.tex", "attribution", "run", "frontier")
+    return {
+        path.relative_to(run): path.read_bytes()
+        for path in sorted(run.rglob("*"))
+        if path.suffix in (".png", ".parquet", ".safetensors", ".npy", ".json")
+        and not path.stem.startswith(timed) and path.parent.name not in ("figures", "frames")
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["convergence", "generate", "ablate", "maps"])
+def test_four_shards_make_what_one_worker_makes_to_the_byte(
+    attnscope, folder, five, tmp_path, name
+):
+    assert attnscope(*command(name, folder, five, tmp_path / "whole"))[0] == 0
+    paths = shards(attnscope, name, folder, five, tmp_path, 4)
+    before = {path: path.read_bytes() for one in paths for path in one.rglob("*") if path.is_file()}
+    code, out, err = attnscope("merge", *reversed(paths), "--out", tmp_path / "joined", "-q")
+    assert (code, out) == (0, f"{tmp_path / 'joined'}\n"), err
+    whole, joined = files(tmp_path / "whole"), files(tmp_path / "joined")
+    assert len(whole) > 1
+    assert joined.keys() == whole.keys()
+    assert [name for name in whole if joined[name] != whole[name]] == []
+    assert {path: path.read_bytes() for path in before} == before
+    if name == "generate":
+        times = [pd.read_parquet(tmp_path / one / "times.parquet") for one in ("whole", "joined")]
+        pd.testing.assert_frame_equal(
+            *(table.drop(columns="seconds") for table in times)
+        )  # the arms went first in turns, as they would have in one place
+    about = Run(tmp_path / "joined").about
+    assert "shard" not in about
+    assert [one["shard"]["number"] for one in about["merged"]] == [1, 2, 3, 4]
+    assert attnscope("merge", *paths, "--out", tmp_path / "joined", "-q")[0] == 0
+    assert attnscope(*command(name, folder, five, tmp_path / "joined"))[0] == 0  # it is such a run
+
+
+def test_images_of_a_frontier_are_cut_and_its_times_are_taken_in_the_first_shard(
+    attnscope, folder, five, tmp_path
+):
+    assert attnscope(*command("bench", folder, five, tmp_path / "whole"))[0] == 0
+    paths = shards(attnscope, "bench", folder, five, tmp_path, 2)
+    assert [Run(path).has_table("arms") for path in paths] == [True, False]
+    code, _, err = attnscope("merge", *paths, "--out", tmp_path / "joined", "-q")
+    assert code == 0, err
+    whole, joined = files(tmp_path / "whole"), files(tmp_path / "joined")
+    images = [name for name in whole if name.parts[0] == "images" or name.name == "images.parquet"]
+    assert len(images) > 10
+    assert [name for name in images if joined[name] != whole[name]] == []
+    wanted = ["arm", "measure", "value", "low", "high", "n"]
+    tables = [pd.read_parquet(tmp_path / one / "frontier.parquet") for one in ("whole", "joined")]
+    pd.testing.assert_frame_equal(*(table[wanted] for table in tables))
+
+
+@pytest.fixture
+def two(attnscope, folder, five, tmp_path):
+    """Two shards of a run."""
+    return shards(attnscope, "generate", folder, five, tmp_path, 2)
+
+
+def change(path, **changes):
+    about = json.loads((path / "run.json").read_text())
+    for name, value in changes.items():
+        about[name] = about[name] | value
+    (path / "run.json").write_text(json.dumps(about))
+
+
+def test_what_does_not_belong_together_is_refused_by_name(attnscope, folder, five, two, tmp_path):
+    first, second = two
+    out = tmp_path / "joined"
+
+    def refused(*paths):
+        code, _, err = attnscope("merge", *paths, "--out", out)
+        assert (code, err.count("\n"), out.exists()) == (2, 1, False)
+        return err
+
+    assert "of 2 shards, 2 is missing: name all directories" in refused(first)
+    assert f"'{first}' and '{first}' are both shard 1/2" in refused(first, second, first)
+    other = tmp_path / "other"
+    for changes, message in [
+        ({"settings": {"steps": 5}}, "steps is 5 there and 4 here"),
+        ({"machine": {"torch": "2.6.0"}}, "do not belong together: torch is"),
+        ({"machine": {"threads": 7}}, "do not belong together: threads is 1 and 7"),
+        ({"cut": {"batch_size": 3}}, "do not belong together: batch size is 2 and 3"),
+        ({"shard": {"of": 3}}, "do not belong together: shards is 2 and 3"),
+    ]:
+        shutil.rmtree(other, ignore_errors=True)
+        shutil.copytree(second, other)
+        change(other, **changes)
+        assert message in refused(first, other)
+    whole = tmp_path / "whole"
+    attnscope(*command("generate", folder, five, whole))
+    assert f"'{whole}' is no shard of a run" in refused(first, whole)
+    with pytest.raises(InputError, match="there are no runs to merge"):
+        merge([], out)
+
+
+def test_batches_that_are_missing_or_twice_there_are_named(attnscope, two, tmp_path):
+    first, second = two
+    (part,) = (second / "parts").glob("images-*.parquet")
+    kept = part.read_bytes()
+    part.unlink()
+    code, _, err = attnscope("merge", first, second, "--out", tmp_path / "joined")
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"shard 2/2 in '{second}' lacks 1 of its batches (1): give its command again" in err
+    part.write_bytes(kept)
+    (first / "parts" / part.name).write_bytes(kept)
+    code, _, err = attnscope("merge", first, second, "--out", tmp_path / "joined")
+    assert code == 2
+    assert "batch 1 is in shards 1 and 2" in err
+    (first / "prompts.parquet").unlink()
+    code, _, err = attnscope("merge", first, second, "--out", tmp_path / "joined")
+    assert f"shard 1/2 in '{first}' is not finished: give its command again" in err
+
+
+def test_a_shard_is_no_other_and_no_whole_run(attnscope, folder, five, two, tmp_path):
+    first, _ = two
+    code, _, err = attnscope(*command("generate", folder, five, first, "--shard", "2/2"))
+    assert (code, f"'{first}' holds shard 1/2 and not shard 2/2" in err) == (2, True)
+    code, _, err = attnscope(*command("generate", folder, five, first))
+    assert (code, "holds shard 1/2 and not all of the batches" in err) == (2, True)
+    code, _, err = attnscope("plot", first)
+    assert code == 2
+    assert "is shard 1/2 and has no table" in err
+    assert "attnscope merge" in err
+    for out, message in [(first, "is one of the shards"), (tmp_path, "is no run directory")]:
+        code, _, err = attnscope("merge", *two, "--out", out)
+        assert (code, message in err) == (2, True)
+
+
+def test_shards_that_nothing_is_left_for_are_merged_too(attnscope, folder, five, tmp_path):
+    paths = shards(attnscope, "generate", folder, five, tmp_path, 5)
+    assert [len(list((path / "images").glob("*"))) if (path / "images").exists() else 0
+            for path in paths] == [2, 2, 1, 0, 0]  # fmt: skip
+    assert attnscope("merge", *paths, "--out", tmp_path / "joined", "-q")[0] == 0
+    assert len(Run(tmp_path / "joined").read_table("images")) == 10
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["bench", "--shard", "1/2"], "--shard: for the images of --frontier only"),
+        (["bench", "--workers", "2"], "--workers: for the images of --frontier only"),
+        (["tune", "--shard", "1/2"], "--shard: plans are searched one after the other"),
+        (["generate", "--shard", "3/2"], "shard '3/2' is none"),
+        (["generate", "--gpus-per-worker", "0.5"], "is of --workers or --ray"),
+    ],
+)
+def test_what_cannot_be_shared_out_is_refused_in_one_line(attnscope, more, message):
+    code, _, err = attnscope(*more)
+    assert (code, err.count("\n")) == (2, 1)
+    assert message in err
+
+
+def test_a_run_goes_on_in_the_batches_it_was_cut_into(attnscope, folder, five, tmp_path):
+    from attnscope.runs.crew import Alone
+
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert attnscope(*command("generate", folder, five, whole))[0] == 0
+    made, each = [], Alone._each
+
+    def first_only(crew, tasks, size, progress):
+        for done in each(crew, tasks, size, progress):
+            yield done
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Alone, "_each", first_only)
+        code, _, err = attnscope(*command("generate", folder, five, stopped))
+    assert (code, err) == (
+        1, "\nerror: stopped: the batches that were made are kept, and the same command goes on after them\n"
+    )  # fmt: skip
+
+    def noted(crew, tasks, size, progress):
+        for done in each(crew, tasks, size, progress):
+            made.append((done.task.number, len(done.items)))
+            yield done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Alone, "_each", noted)
+        assert attnscope(*command("generate", folder, five, stopped, "--batch-size", 5))[0] == 0
+    assert made == [(1, 2), (2, 1)]  # in twos, as the run records it, and not in fives
+    assert Run(stopped).cut == 2
+    images = [pd.read_parquet(one / "images.parquet") for one in (whole, stopped)]
+    pd.testing.assert_frame_equal(*images)

@@ -1,0 +1,292 @@
+"""Workers of Ray: the same tables as one worker, whatever happens to them. All processes are real."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import pytest
+from faulty import Counting, Killing
+from hearing import Hearing
+
+from attnscope.analyses import generation
+from attnscope.analyses.ablation import run as ablation
+from attnscope.analyses.ablation.arms import AblationSettings, Subject
+from attnscope.analyses.convergence import run as convergence
+from attnscope.analyses.convergence.measure import ConvergenceSettings
+from attnscope.errors import InputError
+from attnscope.metrics.choosing import Quality
+from attnscope.models.chosen import ChosenModel
+from attnscope.runs.crew import Task
+from attnscope.runs.folder import Run
+from attnscope.runs.on_ray import RayCrew
+from attnscope.runs.prompts import Prompt, digest_of
+from attnscope.runs.sampling import ModelUse, settled
+
+pytest.importorskip("ray")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:::ray\\."),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of its sockets
+]
+
+TEXTS = ["a red circle", "a blue star", "a small green cross", "a large white square", "a ring"]
+PROMPTS = [Prompt(number, text) for number, text in enumerate(TEXTS)]
+ASKED = {"steps": 4, "guidance": 5.0, "seed": 0, "height": 32, "width": 32}
+
+
+@pytest.fixture(scope="module")
+def crew():
+    """Two workers, for all tests of this file that do not bring their own."""
+    made = RayCrew(2)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def chosen(folder):
+    return model(folder)
+
+
+def model(name):
+    return ChosenModel(
+        str(name), scheduler=None, device="cpu", dtype="auto", offline=True, allow_pickle=False
+    )
+
+
+def generate(path, chosen, **more):
+    settings = generation.GenerationSettings(
+        **settled(chosen, ASKED), captions="five", prompts_digest=digest_of(PROMPTS, TEXTS),
+        plan="tgate:m=2", compare=True,
+    )  # fmt: skip
+    return generation.carry_out(
+        path, chosen, settings, PROMPTS, TEXTS, **({"batch_size": 1} | more)
+    )
+
+
+def converge(path, chosen, **more):
+    settings = ConvergenceSettings(
+        **settled(chosen, ASKED), captions="five", prompts_digest="", limit=5,
+        kinds=("cross", "self"), sites=None,
+    )  # fmt: skip
+    return convergence.carry_out(path, chosen, settings, PROMPTS, TEXTS, batch_size=2, **more)
+
+
+def ablate(path, chosen, **more):
+    subject = Subject(
+        **settled(chosen, ASKED, ModelUse), steps=(4,), schedulers=("dpm", "euler"), own_steps=()
+    )
+    settings = AblationSettings((subject,), "five", "", 5, "cross", ("2",), ())
+    quality = Quality("none", None, None, None, False, "cpu", None, 5)
+    return ablation.carry_out(
+        path, [chosen], settings, PROMPTS, TEXTS, quality, batch_size=2, **more
+    )
+
+
+def files(run):
+    """Tables and images, but for times."""
+    return {
+        path.relative_to(run.path).as_posix(): path.read_bytes()
+        for path in sorted(run.path.rglob("*"))
+        if path.suffix in (".parquet", ".png", ".csv") and path.stem != "times"
+    }
+
+
+@pytest.mark.parametrize("made", [generate, converge, ablate])
+def test_two_workers_make_the_tables_and_images_of_one_to_the_byte(chosen, crew, tmp_path, made):
+    alone = made(tmp_path / "alone", chosen)
+    together = made(tmp_path / "together", chosen, crew=crew)
+    assert files(together) == files(alone)
+    assert len(files(alone)) > 1
+    assert not list((together.path / "parts").glob("*.parquet"))
+
+
+def test_memory_that_runs_out_in_a_worker_halves_its_batch_there(chosen, crew):
+    work, heard = Counting(chosen, 2), Hearing()
+    tasks = [Task(0, [1, 2, 3, 4, 5], work), Task(1, [6, 7], work)]
+    done = list(crew.each(tasks, progress=heard))
+    made = {one.items[0]: one.made.parts["main"]["item"].tolist() for one in done}
+    assert made == {1: [1, 2], 3: [3, 4], 5: [5], 6: [6, 7]}
+    assert heard.halvings == [2]
+    with pytest.raises(InputError, match="out of memory with one image at a time"):
+        list(crew.each([Task(0, [1], Counting(chosen, 0))]))
+    crew.close()  # which remembers what fits
+
+
+def test_a_worker_that_cannot_load_the_model_is_one_line_and_nothing_is_lost(
+    chosen, folder, crew, tmp_path
+):
+    whole = generate(tmp_path / "whole", chosen)
+
+    class Stopping(Hearing):
+        def part(self, table):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generate(tmp_path / "run", chosen, progress=Stopping())
+    shutil.move(folder / "unet", folder / "away")
+    with pytest.raises(InputError) as refused:
+        generate(tmp_path / "run", chosen, crew=crew)
+    assert str(refused.value).count("\n") == 0
+    assert f"{str(folder)!r} cannot be loaded" in str(refused.value)
+    assert "what was made is kept, and the same command goes on" in str(refused.value)
+    assert Run(tmp_path / "run").known("images") == {0}
+    shutil.move(folder / "away", folder / "unet")
+    assert files(generate(tmp_path / "run", chosen, crew=crew)) == files(whole)
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(chosen, crew, tmp_path):
+    """The kernel refuses files that are larger than may be, once the first batch is there."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    class Filling(Hearing):
+        def part(self, table):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+
+    whole = generate(tmp_path / "whole", chosen)
+    try:
+        with pytest.raises(InputError, match=r"no room left for '.*png' in .*make room"):
+            generate(tmp_path / "run", chosen, crew=crew, progress=Filling())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert len(Run(tmp_path / "run").known("images")) == 1
+    assert not list((tmp_path / "run").rglob(".*"))
+    assert files(generate(tmp_path / "run", chosen, crew=crew)) == files(whole)
+
+
+def test_a_batch_that_takes_its_worker_with_it_is_made_again_twice_and_not_for_ever(
+    chosen, crew, tmp_path
+):
+    heard = Hearing()
+    for times, name in ((1, "once"), (9, "always")):
+        (tmp_path / name).mkdir()
+        work = Killing(chosen, 1, str(tmp_path / name), times)
+        tasks = [Task(number, [number], work) for number in range(3)]
+        if name == "once":
+            done = sorted(one.task.number for one in crew.each(tasks, progress=heard))
+            assert done == [0, 1, 2]
+            assert "lost: another one takes its place, and batch 1 is made again" in heard.lines[0]
+        else:
+            with pytest.raises(InputError, match="batch 1 took 3 workers with it"):
+                list(crew.each(tasks))
+            assert len(list((tmp_path / name).iterdir())) == 3
+
+
+@dataclass
+class Driver:
+    """A command in a process group of its own, whose events are read as they come."""
+
+    process: subprocess.Popen
+    events: object
+
+    @classmethod
+    def of(cls, tmp_path, *more):
+        events = tmp_path / f"events-{len(list(tmp_path.glob('events-*')))}.jsonl"
+        command = [
+            sys.executable, "-m", "attnscope", "convergence", "--model", "shapes", "--limit", "6",
+            "--steps", "6", "--batch-size", "1", "--out", str(tmp_path / "run"), "-q",
+            "--workers", "2", "--events", str(events), *more,
+        ]  # fmt: skip
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(
+            command, env=environment, start_new_session=True, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        return cls(process, events)
+
+    def read(self):
+        lines = self.events.read_text().splitlines() if self.events.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def wait_for(self, wanted):
+        """The first event that is wanted, when it is there."""
+        while True:
+            over = self.process.poll() is not None
+            for event in self.read():
+                if wanted(event):
+                    return event
+            assert not over, self.process.communicate()
+            time.sleep(0.02)
+
+    def end(self):
+        out, err = self.process.communicate()
+        return self.process.returncode, out, err
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """The table that one worker makes of what a :class:`Driver` makes."""
+    path = tmp_path_factory.mktemp("alone")
+    code = subprocess.run(
+        [sys.executable, "-m", "attnscope", "convergence", "--model", "shapes", "--limit", "6", "--steps",
+         "6", "--batch-size", "1", "--out", str(path / "run"), "-q"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False, stdout=subprocess.DEVNULL,
+    ).returncode  # fmt: skip
+    assert code == 0
+    return (path / "run" / "records.parquet").read_bytes()
+
+
+def test_a_worker_that_is_killed_in_mid_batch_costs_nothing_but_time(tmp_path, records):
+    driver = Driver.of(tmp_path)
+    worker = driver.wait_for(lambda event: event["event"] == "worker")
+    begun = driver.wait_for(
+        lambda event: event["event"] == "begun" and event["worker"] == worker["worker"]
+    )
+    os.kill(worker["pid"], signal.SIGKILL)
+    lost = driver.wait_for(lambda event: event["event"] == "lost")
+    assert (lost["worker"], lost["pid"]) == (worker["worker"], worker["pid"])
+    code, out, err = driver.end()
+    assert (code, out) == (0, f"{tmp_path / 'run'}\n"), err
+    assert f"worker {lost['worker']} was lost: another one takes its place" in err
+    events = driver.read()
+    batches = [event["batch"] for event in events if event["event"] == "batch"]
+    assert sorted(batches) == list(range(6))
+    again = [
+        event for event in events if event["event"] == "begun" and event["batch"] == lost["batch"]
+    ]
+    assert [one["worker"] != worker["worker"] for one in again] == [False, True]
+    assert begun["batch"] <= lost["batch"]
+    assert (tmp_path / "run" / "records.parquet").read_bytes() == records
+
+
+def test_a_driver_that_is_stopped_and_killed_goes_on_to_the_same_table(tmp_path, records):
+    driver = Driver.of(tmp_path)
+    driver.wait_for(lambda event: event["event"] == "batch")
+    pids = [event["pid"] for event in driver.read() if event["event"] == "worker"]
+    os.killpg(driver.process.pid, signal.SIGINT)  # as a terminal does
+    code, _, err = driver.end()
+    assert (code, "the same command goes on after them" in err, "Traceback" in err) == (
+        1,
+        True,
+        False,
+    )
+    assert not any(map(is_alive, pids))
+    first = len(Run(tmp_path / "run").known("records"))
+    assert first >= 1
+
+    driver = Driver.of(tmp_path)
+    driver.wait_for(lambda event: event["event"] == "batch")
+    pids = [event["pid"] for event in driver.read() if event["event"] == "worker"]
+    driver.process.kill()
+    driver.end()
+    while any(map(is_alive, pids)):  # Ray ends them when it misses the driver
+        time.sleep(0.1)
+    assert len(Run(tmp_path / "run").known("records")) > first
+    assert not (tmp_path / "run" / "records.parquet").exists()
+
+    code, _, err = Driver.of(tmp_path).end()
+    assert code == 0, err
+    assert (tmp_path / "run" / "records.parquet").read_bytes() == records
