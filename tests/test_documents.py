@@ -105,6 +105,7 @@ _COMMANDS = {
     "models": [[]],
     "runs": [],  # these two need runs: analyses/test_side_by_side.py
     "compare": [],
+    "merge": [],  # and this one shards: analyses/test_merging.py
     "report": [],  # and this one: cli/test_cli_report.py
     "tune": [],  # and this one more captions: cli/test_cli_tune.py
     "plan": [

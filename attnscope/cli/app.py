@@ -135,7 +135,7 @@ def main() -> None:
 
         _fail(as_typed(str(error)), error, code=2)
     except typer.Abort as error:
-        _fail(str(error.__cause__ or "") or "stopped", error, code=1)
+        _fail("stopped", error, code=1)
     except Exception as error:
         if hasattr(error, "format_message"):  # of the parser, which has classes of its own for it
             _fail_usage(error)

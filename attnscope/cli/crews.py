@@ -39,11 +39,13 @@ class Team:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> None:
+        from attnscope.cli.console import messages
+
         self.crew.close()
-        if isinstance(error, KeyboardInterrupt):
-            raise KeyboardInterrupt(
+        if kind is KeyboardInterrupt:
+            messages.print(
                 "stopped: the batches that were made are kept, and the same command goes on after them"
-            ) from None
+            )
 
 
 def team(asked: WorkerOptions, output: OutputOptions) -> Team:

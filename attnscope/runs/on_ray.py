@@ -26,6 +26,8 @@ from attnscope.runs.cut import WHOLE, Share
 from attnscope.runs.progress import Progress
 
 _VERSIONS = ("attnscope", "torch", "diffusers", "transformers", "numpy")
+_OWN_RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+"""Of a Ray that is started here: it tells nobody, and workers do not give way to all others (nice 15)."""
 _DEATHS = 3
 """Workers that one batch may take with it, and that may die in a row before any is ready."""
 _PATIENCE = 60
@@ -54,7 +56,7 @@ class _Hand:
         torch.set_num_threads(threads)
         self._model: Any = None
         self._key: Any = None
-        self._fitting = Fitting()
+        self._fits: int | None = None
 
     def hello(self) -> dict[str, Any]:
         """Who it is, and by which versions it computes."""
@@ -70,10 +72,11 @@ class _Hand:
             name = task.work.model.name
             return _Answer(refused=f"on {platform.node()} {name!r} cannot be loaded: {reason}")
         work = dataclasses.replace(task.work, model=model)  # type: ignore[type-var]  # they all are
-        before = self._fitting.size = min(filter(None, (size, self._fitting.size)), default=None)
-        pieces, at, start = [], 0, time.perf_counter()
+        most = min(filter(None, (size, self._fits)), default=None)
+        fitting, pieces, at = Fitting(most), [], 0
+        start = time.perf_counter()
         try:
-            for items, made in self._fitting.through(
+            for items, made in fitting.through(
                 task.items, lambda items: work(pipe, items, task.number)
             ):
                 pieces.append((at, len(items), made, time.perf_counter() - start))
@@ -82,8 +85,10 @@ class _Hand:
             return _Answer(refused=str(error))
         except Exception as error:
             return _Answer(unexpected=_line(error))
-        halved = self._fitting.size if self._fitting.size != before else None
-        return _Answer(pieces, halved)
+        if fitting.size == most:
+            return _Answer(pieces)
+        self._fits = fitting.size
+        return _Answer(pieces, halved=self._fits)
 
     def _held(self, model: Any) -> Any:
         """The model, of which only the last one is kept."""
@@ -177,7 +182,8 @@ class RayCrew(Crew):
         """Start Ray, or find the cluster; what runs already in this process is used, and left."""
         if self._ray.is_initialized():
             return
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        for name, value in _OWN_RAY.items():
+            os.environ.setdefault(name, value)
         quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": "error"}
         with _unheard():
             if self._address is not None:
