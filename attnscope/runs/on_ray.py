@@ -172,7 +172,7 @@ class RayCrew(Crew):
 
         if self._address is not None:
             return 1
-        return min(torch.get_num_threads(), max(1, len(os.sched_getaffinity(0)) // self.count))
+        return min(torch.get_num_threads(), max(1, _cores() // self.count))
 
     @property
     def _gpus_each(self) -> float:
@@ -397,6 +397,12 @@ def _imported() -> Any:
             "hand with `shard`"
         ) from error
     return ray
+
+
+def _cores() -> int:
+    """Of the CPU, that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux alone
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def _versions() -> dict[str, str]:

@@ -124,7 +124,6 @@ def test_memory_that_runs_out_in_a_worker_halves_its_batch_there(chosen, crew):
     assert heard.halvings == [2]
     with pytest.raises(InputError, match="out of memory with one image at a time"):
         list(crew.each([Task(0, [1], Counting(chosen, 0))]))
-    crew.close()  # which remembers what fits
 
 
 def test_a_worker_that_cannot_load_the_model_is_one_line_and_nothing_is_lost(
