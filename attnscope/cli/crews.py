@@ -44,7 +44,8 @@ class Team:
         self.crew.close()
         if kind is KeyboardInterrupt:
             messages.print(
-                "stopped: the batches that were made are kept, and the same command goes on after them"
+                "stopped: the batches that were made are kept, and the same command goes on after them",
+                soft_wrap=True,
             )
 
 

@@ -200,6 +200,13 @@ class RayCrew(Crew):
                     include_dashboard=False, **quiet,
                 )  # fmt: skip
         self._started = True
+        self._let_raylet_speak(False)
+
+    def _let_raylet_speak(self, speaks: bool) -> None:
+        """What it says of a dead worker goes to stdout, among results, whatever ``log_to_driver`` is."""
+        worker = getattr(getattr(self._ray, "_private", None), "worker", None)
+        if hasattr(worker, "_worker_logs_enabled"):
+            worker._worker_logs_enabled = speaks
 
     def close(self) -> None:
         """Let go of the workers, and stop Ray if it was started here."""
@@ -211,6 +218,7 @@ class RayCrew(Crew):
             self._started = False
             with _unheard():
                 self._ray.shutdown()
+            self._let_raylet_speak(True)
 
     def _hire(self) -> None:
         """Start one more worker."""
