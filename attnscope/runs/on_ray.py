@@ -204,7 +204,7 @@ class RayCrew(Crew):
 
     def _let_raylet_speak(self, speaks: bool) -> None:
         """What it says of a dead worker goes to stdout, among results, whatever ``log_to_driver`` is."""
-        worker = getattr(getattr(self._ray, "_private", None), "worker", None)
+        worker: Any = getattr(getattr(self._ray, "_private", None), "worker", None)
         if hasattr(worker, "_worker_logs_enabled"):
             worker._worker_logs_enabled = speaks
 

@@ -88,11 +88,14 @@ class Kept(Progress):
         self.cut = cut or batch_size
         self._to, self._path, self._opening, self._table = to, path, opening, table
         self._said: set[str] = set()
+        self._opened: tuple[int, Run] | None = None
 
     @property
     def run(self) -> Run:
         """The run directory, which is made if it is not there."""
-        return self._opening(self.batch_size)
+        if self._opened is None or self._opened[0] != self.batch_size:  # to open it takes milliseconds
+            self._opened = self.batch_size, self._opening(self.batch_size)
+        return self._opened[1]
 
     def stretch(self, label: str, total: int) -> contextlib.AbstractContextManager[None]:
         """A stretch of work begins."""
