@@ -136,13 +136,13 @@ def _checked(runs: Sequence[Run]) -> list[Run]:
 
 def _refuse_other(first: Run, run: Run) -> None:
     """Refuse a shard that was cut, made or to be judged otherwise than the first."""
-    facts = [("shards", first.share.of, run.share.of), ("batch size", first.cut, run.cut)]
-    facts += [
-        (name, *(sorted(_values(one, name)) for one in (first, run)))
-        for name in _MATTER
-    ]  # fmt: skip
-    facts.append(("quality", first.about.get("quality"), run.about.get("quality")))
-    facts.append(("captions", first.about.get("pictured"), run.about.get("pictured")))
+    facts: list[tuple[str, Any, Any]] = [
+        ("shards", first.share.of, run.share.of),
+        ("batch size", first.cut, run.cut),
+        *((name, sorted(_values(first, name)), sorted(_values(run, name))) for name in _MATTER),
+        ("quality", first.about.get("quality"), run.about.get("quality")),
+        ("captions", first.about.get("pictured"), run.about.get("pictured")),
+    ]
     for name, one, other in facts:
         if one != other:
             raise InputError(

@@ -93,7 +93,9 @@ class Kept(Progress):
     @property
     def run(self) -> Run:
         """The run directory, which is made if it is not there."""
-        if self._opened is None or self._opened[0] != self.batch_size:  # to open it takes milliseconds
+        if (
+            self._opened is None or self._opened[0] != self.batch_size
+        ):  # to open it takes milliseconds
             self._opened = self.batch_size, self._opening(self.batch_size)
         return self._opened[1]
 
