@@ -1,6 +1,7 @@
 # Everything runs inside .venv, installed from constraints.txt by the first target that needs it.
 BIN := .venv/bin
 SHELL := /bin/bash
+WORKERS ?= $(shell n=$$(nproc); echo $$((n > 8 ? 8 : n)))
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: demo test check browser mutants train clean
@@ -8,8 +9,8 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 demo: .venv/installed  ## Measure the embedded U-Net and draw the paper's Figure 2.
 	$(BIN)/attnscope convergence --out runs/demo
 
-test: check  ## Format, lint, types and the whole suite.
-	$(BIN)/python -m pytest
+test: check  ## Format, lint, types and the whole suite, by one process a core.
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 check: .venv/installed
 	$(BIN)/ruff format --check .
