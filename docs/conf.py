@@ -28,7 +28,7 @@ extensions = [
     "sphinx_design",
 ]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "html_image"]
+myst_enable_extensions = ["colon_fence", "deflist", "html_image"]
 myst_heading_anchors = 3
 myst_links_external_new_tab = True
 suppress_warnings = ["myst.strikethrough"]
@@ -36,6 +36,7 @@ nb_execution_mode = "cache"
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_output_stderr = "remove"
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
