@@ -3,10 +3,12 @@
 The interval is the percentile bootstrap's, as of means. The p-value has to be finer than 2000 resamples
 can tell, since it is multiplied where many differences are tested (:mod:`attnscope.metrics.adjusting`):
 
-- of yes or no (all differences are -1, 0 or 1, each of a prompt of its own) the exact sign test of the
-  pairs that differ, which is McNemar's ("Note on the sampling error of the difference between
-  correlated proportions", 1947, in its exact form): where few pairs differ the bootstrap claims too
-  much, and this does not;
+- of yes or no (all differences are -1, 0 or 1) the exact test of signs: with the sum of the
+  differences of every prompt, how often their total is as far from zero if each might as well have the
+  other sign (Fisher, "The design of experiments", 1935, section 21). With one image a prompt it is McNemar's
+  test of the pairs that differ ("Note on the sampling error of the difference between correlated
+  proportions", 1947) in its exact form. Where few pairs differ the bootstrap claims too much, and this
+  does not;
 - otherwise Student's t of the mean difference, its error clustered by prompt: with the sum s and the
   number c of the values of each of G prompts, and N values in all,
   e² = G/(G-1) Σ (s - c d)² / N² (Miller, "Adding error bars to evals", 2024, section 2.2; Cameron and Miller,
@@ -75,8 +77,8 @@ def compared(
     array, groups = known(less, clusters)
     sums, counts = totals(array, groups)
     error = standard_error(sums, counts)
-    if found.clusters is None and bool(np.isin(array, (-1.0, 0.0, 1.0)).all()):
-        p = sign_test(array)
+    if bool(np.isin(array, (-1.0, 0.0, 1.0)).all()):
+        p = sign_test(sums)
     else:
         p = t_test(found.value, error, len(sums) - 1)
     return _with(found, p, error, len(sums) - 1)
@@ -130,16 +132,22 @@ def t_test(difference: float, error: float, freedom: int) -> float:
     return float(2 * stats.t.sf(abs(difference) / error, freedom))
 
 
-def sign_test(values: NDArray[np.float64]) -> float:
-    """Two-sided exact p-value of differences of yes or no: as many gained as lost, of those that differ.
+def sign_test(sums: NDArray[np.float64]) -> float:
+    """Two-sided exact p-value of the total of whole numbers, if each might as well have the other sign.
 
     Args:
-        values: ``[n]``, each -1, 0 or 1.
+        sums: ``[prompts]``, whole numbers: gained less lost, of every prompt.
     """
-    from scipy import stats
+    from scipy import signal, stats
 
-    gained, lost = int((values > 0).sum()), int((values < 0).sum())
-    return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    sizes, times = np.unique(np.abs(sums[sums != 0]).astype(int), return_counts=True)
+    chance = np.ones(1)  # of every total, from the least to the largest, in steps of one
+    for size, count in zip(sizes, times, strict=True):
+        of_size = np.zeros(2 * size * count + 1)
+        of_size[:: 2 * size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        chance = signal.convolve(chance, of_size, method="direct")
+    reached = np.arange(len(chance)) - len(chance) // 2
+    return float(min(1.0, chance[np.abs(reached) >= abs(round(float(sums.sum())))].sum()))
 
 
 def _with(found: Interval, p: float = nan, error: float = nan, freedom: int = 1) -> Difference:

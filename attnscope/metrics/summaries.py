@@ -111,7 +111,7 @@ def _of_images(table: pd.DataFrame, full: pd.DataFrame) -> Iterator[dict[str, An
         else:
             value = (share if MEASURES[name].share else bootstrap)(values, clusters=prompts)
             difference = _tested(values, _values(full, name), prompts)
-        if MEASURES[name].share and value.clusters is None and is_share(values[~np.isnan(values)]):
+        if MEASURES[name].share and is_share(values[~np.isnan(values)]):
             spread = "Wilson"
         yield _row(name, value, difference) | {
             "spread": spread, "features": "", "reference": "",

@@ -1,5 +1,6 @@
 """Differences: p-values by other people's formulas, what so many prompts can show, shares, families."""
 
+import itertools
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from scipy import stats
 
 from attnscope.metrics.adjusting import ADJUSTMENTS, adjusted
-from attnscope.metrics.comparing import compared, compared_parts, standard_error
+from attnscope.metrics.comparing import compared, compared_parts, sign_test, standard_error
 from attnscope.metrics.intervals import bootstrap, of_parts, paired
 from attnscope.metrics.power import detectable, needed
 from attnscope.metrics.proportions import share, wilson
@@ -66,11 +67,18 @@ def test_five_gained_and_none_lost_are_beyond_the_interval_and_not_beyond_chance
 
 
 def test_two_images_of_a_prompt_are_not_two_tosses():
-    ours, theirs = np.repeat([1.0] * 25, 2), np.repeat([0.0] * 8 + [1.0] * 17, 2)
-    once = compared(ours[::2], theirs[::2])
+    ours, theirs = np.repeat([1.0] * 25, 2), np.repeat([0.0] * 5 + [1.0] * 20, 2)
     twice = compared(ours, theirs, clusters=np.repeat(np.arange(25), 2))
-    assert twice.p > compared(ours, theirs).p
-    assert twice.detectable == pytest.approx(once.detectable)
+    assert twice.p == pytest.approx(0.0625)
+    assert compared(ours, theirs).p == pytest.approx(2 * 0.5**10)
+    assert twice.detectable == pytest.approx(compared(ours[::2], theirs[::2]).detectable)
+
+
+def test_signs_of_prompts_are_tested_by_going_through_all_of_them():
+    sums = np.array([2.0, -1.0, 3.0, 1.0, 0.0, 2.0])
+    every = [abs(np.dot(signs, sums)) for signs in itertools.product((-1, 1), repeat=len(sums))]
+    assert sign_test(sums) == pytest.approx(np.mean(np.array(every) >= sums.sum()))
+    assert sign_test(np.zeros(3)) == 1.0
 
 
 @pytest.mark.parametrize("difference", [0.0, 0.1])
@@ -138,9 +146,21 @@ def test_thirty_of_thirty_do_not_say_that_none_can_fail():
     assert share([1.0] * 30).low == pytest.approx(1 / (1 + 1.959964**2 / 30), abs=1e-6)
 
 
-def test_shares_of_prompts_with_several_images_are_resampled():
-    values, groups = (RNG.random(80) < 0.7).astype(float), np.repeat(np.arange(40), 2)
-    assert share(values, clusters=groups) == bootstrap(values, clusters=groups)
+def test_shares_of_prompts_with_several_images_count_as_many_as_tell_as_much():
+    values, groups = (RNG.random(40) < 0.7).astype(float), np.arange(40)
+    alone, twice = share(values), share(np.repeat(values, 2), clusters=np.repeat(groups, 2))
+    assert (twice.value, twice.n, twice.prompts) == (alone.value, 80, 40)
+    assert (twice.low, twice.high) == pytest.approx((alone.low, alone.high), abs=0.005)
+    assert share(np.repeat(values, 2)).low > alone.low + 0.02
+    mixed = share(
+        [1.0, 0.0] * 40, clusters=np.repeat(groups, 2)
+    )  # every prompt the same: never above n
+    assert mixed.high - mixed.low >= (wilson(40, 80).high - wilson(40, 80).low)
+    assert share([1.0] * 80, clusters=np.repeat(groups, 2)).low == pytest.approx(wilson(40, 40).low)
+    assert math.isnan(share([1.0, 0.0], clusters=[0, 0]).low)
+
+
+def test_what_is_neither_yes_nor_no_is_resampled():
     frames = np.array([0.25, 0.5, 1.0, 0.0] * 8)
     assert share(frames) == bootstrap(frames)
     assert share([1.0, math.nan, 0.0]) == wilson(1, 2)
