@@ -153,13 +153,14 @@ def _written(rows: pd.DataFrame, *, ends: bool) -> Iterator[str]:
 
 
 def _family(tested: int, adjust: str) -> str:
+    many = f"{tested} difference{'s' * (tested != 1)}"
     if adjust == "none":
         chance = (1 - LEVEL) * tested
-        return f"of {tested} differences chance alone would put {chance:.0f} beyond theirs"
+        return f"of {many} chance alone would put {chance:.0f} beyond theirs"
     if adjust == "holm":
-        return f"of {tested} differences tested together: 5 % for even one that is chance (Holm)"
+        return f"of {many} tested together: 5 % for even one that is chance (Holm)"
     return (
-        f"of {tested} differences tested together: of those told apart 5 % are chance, on average "
+        f"of {many} tested together: of those told apart 5 % are chance, on average "
         "(Benjamini-Hochberg)"
     )
 

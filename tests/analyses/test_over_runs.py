@@ -92,7 +92,7 @@ def test_compare_shows_seeds_together_with_a_verdict(attnscope, tmp_path):
     said = " ".join(out.split())
     assert "Over all 2 runs, which differ by their seeds alone: 48 images of 24 prompts" in said
     assert "worse" in said
-    assert "of 1 differences tested together" in said
+    assert "of 1 difference tested together" in said
     assert "24 prompts show a difference of" in said
     (row,) = [r for r in json.loads(attnscope("compare", *runs, "--json")[1])["over_seeds"] if r["arm"] == "plan"]  # fmt: skip
     assert row["p_holm"] == row["p"] < 0.05

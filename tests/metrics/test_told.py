@@ -51,7 +51,7 @@ def test_lower_is_better_where_the_measure_says_so(adjust):
 def test_tables_of_before_are_told_by_their_intervals():
     table = arms(("all", -0.1, 0.05, 0.03)).drop(columns=["p", "p_holm", "p_bh", "prompts"])
     assert list(verdicts(table)) == ["", "worse"]
-    assert larger_than_chance(table)[-1].startswith("of 1 differences chance alone would put")
+    assert larger_than_chance(table)[-1].startswith("of 1 difference chance alone would put")
     assert "one in twenty" in family(table)
     assert seen(table) == []
 
