@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from attnscope.analyses.tuning.budget import Budget
@@ -18,15 +17,14 @@ from attnscope.analyses.tuning.replay import relative_error
 from attnscope.analyses.tuning.schedules import Schedule, as_row
 from attnscope.analyses.tuning.search import Damages
 from attnscope.analyses.tuning.worth import ByMacs, ByTime
-from attnscope.errors import InputError
 from attnscope.hooks.trace import Trace
+from attnscope.models.decoding import decoded
 from attnscope.plans.base import Plan
 from attnscope.plans.timetable import COMPUTE, Timetable
 from attnscope.runs.batches import Batches
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
 from attnscope.runs.sampling import Sampling
-from attnscope.sites.denoiser import Denoiser
 
 VALUES = ("ssim", "psnr", "damage")
 _Pairs = Sequence[tuple[Prompt, Any]]
@@ -171,53 +169,4 @@ class Candidates:
             latents = self.settings.call(
                 self.pipe, given, ids, **{**self.options, "output_type": "latent"}
             )
-        return latents, decoded(self.pipe, latents)
-
-
-def decoded(pipe: Any, latents: Tensor) -> list[Any]:
-    """Images of latents, as the pipelines of Stable Diffusion and PixArt decode them.
-
-    Args:
-        pipe: for which :func:`check_decodes` finds nothing to say.
-        latents: ``[samples, channels, height, width]``, as the pipeline returns them.
-
-    Raises:
-        RuntimeError: the autoencoder returns what is no number, as in float16 some do.
-    """
-    vae = pipe.vae
-    config = vae.config
-    mean, deviation = (getattr(config, name, None) for name in ("latents_mean", "latents_std"))
-    given = latents / config.scaling_factor
-    if mean is not None and deviation is not None:
-        shape = (1, -1, 1, 1)
-        given = given * torch.tensor(deviation).to(given).view(shape)
-        given = given + torch.tensor(mean).to(given).view(shape)
-    upcast = vae.dtype == torch.float16 and getattr(config, "force_upcast", False)
-    if upcast:
-        vae.to(torch.float32)
-    try:
-        pictures = vae.decode(given.to(vae.dtype), return_dict=False)[0].detach()
-    finally:
-        if upcast:
-            vae.to(torch.float16)
-    if not torch.isfinite(pictures).all():
-        raise RuntimeError("the autoencoder returns what is no number: choose `dtype='bfloat16'`")
-    images: list[Any] = pipe.image_processor.postprocess(pictures, output_type="pil")
-    return images
-
-
-def check_decodes(pipe: Any) -> None:
-    """Refuse pipelines whose latents are not decoded here, before anything is measured.
-
-    Raises:
-        InputError: it makes videos, packs its latents, or has no autoencoder of images.
-    """
-    family = Denoiser.of(pipe).family
-    decoder = getattr(pipe, "vae", None)
-    config = getattr(decoder, "config", None)
-    plain = hasattr(config, "scaling_factor") and getattr(config, "shift_factor", None) is None
-    if family.makes_videos or not plain or not hasattr(pipe, "image_processor"):
-        raise InputError(
-            f"plans are not searched for {type(pipe).__name__} yet: the latents of Stable Diffusion 1, 2 "
-            "and XL and of PixArt are decoded here"
-        )
+        return latents, decoded(self.pipe, latents, self.settings.height, self.settings.width)

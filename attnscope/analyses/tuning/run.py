@@ -125,12 +125,13 @@ def _found(
     progress: Progress,
 ) -> Run:
     from attnscope.analyses.tuning.calibration import Calibration, measured
-    from attnscope.analyses.tuning.candidates import Candidates, check_decodes
+    from attnscope.analyses.tuning.candidates import Candidates
     from attnscope.analyses.tuning.modules import fine_groups, groups_of, outermost
     from attnscope.analyses.tuning.refinement import Search
     from attnscope.analyses.tuning.schedules import family_name
     from attnscope.analyses.tuning.search import Damages, families, promising
     from attnscope.analyses.tuning.worth import ByMacs, ByTime
+    from attnscope.models.decoding import check_decodes
     from attnscope.sites.denoiser import Denoiser
 
     pipe, options = chosen.pipe, chosen.described.options
