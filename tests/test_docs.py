@@ -502,7 +502,16 @@ def four(scheduler, arm, field):
     return one(FINDINGS("shapes", "four-arms"), field, scheduler=scheduler, arm=arm, measure="all")
 
 
+def second(model, plan, forecasts):
+    return [one(FINDINGS(model, "tune-second"), field, plan=plan, forecasts=forecasts)
+            for field in ("difference", "low", "high")]  # fmt: skip
+
+
 PROSE = [
+    ("docs/faster.md", r"is lower throughout: by (.*?\]) in the first plan of the U-Net, and with every stale step forecast by (.*?\]) in that "
+     r"and by (.*?\]) in the transformer's",
+     lambda: [second("shapes", "plan-ssim-0.99.json", "as found"), second("shapes", "plan-ssim-0.99.json", "all"),
+              second("shapes-dit", "plan-ssim-0.99.json", "all")]),
     ("docs/findings.md", r"are lost without text in the last two steps, in fills \((.*?\])\) and shapes \((.*?\])\)",
      lambda: [told("cross-arms", name, *_DIFFERENCE)(("shapes-lcm", "S^F m=2"))
               for name in ("fill", "shape")]),
