@@ -72,7 +72,6 @@ def timetable(
     *,
     guidance: str | None = None,
     directions: tuple[float, ...] = (),
-    differences: int = 1,
     **about: object,
 ) -> Timetable:
     """A plan of groups; all of them compute where a guidance branch comes back.
@@ -82,8 +81,7 @@ def timetable(
         levels: log-SNR of x_t at every step.
         letters: a letter a step of all groups, or of each; see :mod:`attnscope.plans.timetable`.
         guidance: a letter a step; ``None`` leaves it alone.
-        directions: as of :class:`~attnscope.plans.timetable.Timetable`, like the next.
-        differences: see there.
+        directions: as of :class:`~attnscope.plans.timetable.Timetable`.
         about: what the file is to say of it.
     """
     each = [letters] * len(groups) if isinstance(letters, str) else letters
@@ -99,7 +97,6 @@ def timetable(
         rows=rows,
         guidance=branches,
         directions=directions if any(directions) else (),
-        differences=differences,
         about=about,
     )
 
