@@ -80,9 +80,8 @@ def call_lumina2(pipe, *, guidance=4.0, **options):
         width=16,
         num_inference_steps=4,
         guidance_scale=guidance,
-        output_type="latent",
         generator=torch.Generator().manual_seed(0),
-        **options,
+        **{"output_type": "latent", **options},
     ).images
 
 
@@ -120,9 +119,8 @@ def call_z_image(pipe, *, guidance=4.0, **options):
         width=32,
         num_inference_steps=4,
         guidance_scale=guidance,
-        output_type="latent",
         generator=torch.Generator().manual_seed(0),
-        **options,
+        **{"output_type": "latent", **options},
     ).images
 
 

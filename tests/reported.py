@@ -170,7 +170,7 @@ def bench(path, texts=HOSTILE):
 
 def tune(path):
     letters = "####.#..#~~~~#~~~~~~~~#.."
-    found = {"letters": letters, "guidance": "b" * 25, "ideal": 2.0, "ssim": 0.99, "psnr": 40.0,
+    found = {"letters": letters, "guidance": "b" * 25, "ideal": 2.0, "by_time": 1.9, "ssim": 0.99, "psnr": 40.0,
              "damage": 0.01}  # fmt: skip
     plans = pd.DataFrame([found | {"budget": "ssim>=0.99", "file": PLAN.name}])
     calibration = pd.DataFrame(
@@ -181,9 +181,13 @@ def tune(path):
         [{"plan": "x/plan.json@1", "against": a, "measure": "ssim", "difference": 0.1, "low": 0.0,
           "high": 0.2, "n": 9, "worst": 1} for a in ("tgate", "12 steps")]
     )  # fmt: skip
+    times = pd.DataFrame(
+        [{"group": "denoiser", "branches": b, "state": s, "median": 2.0, "low": 1.0, "high": 9.0,
+          "calls": 26} for b in (1, 2) for s in ("computed", "stale")]
+    )  # fmt: skip
     settings = {"model": "shapes", "steps": 25, "measured": 9}
     made = run(path, "tune", settings, plans=plans, candidates=pd.DataFrame([found]), proof=proof,
-               calibration=calibration, prompts=prompts())  # fmt: skip
+               calibration=calibration, prompts=prompts(), times=times)  # fmt: skip
     shutil.copy(PLAN, path)
     return made
 

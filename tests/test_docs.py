@@ -555,11 +555,20 @@ def four(scheduler, arm, field):
     return one(FINDINGS("shapes", "four-arms"), field, scheduler=scheduler, arm=arm, measure="all")
 
 
+def second(model, plan, forecasts):
+    return [one(FINDINGS(model, "tune-second"), field, plan=plan, forecasts=forecasts)
+            for field in ("difference", "low", "high")]  # fmt: skip
+
+
 PROSE = [
     ("docs/statistics.md", r"of the first 60, 100, 200, 300 and 500 there are (\S+), (\S+), (\S+), (\S+) and (\S+)\)",
      lambda: [[number] for number in different_captions()]),
     ("docs/statistics.md", r"bootstrap of skewed values holds (\S+) and (\S+) of 100 with 10 and 30 prompts, and (\S+) with 300",
      lambda: [[100 * v for v in counted(n)(("coverage", "bootstrap", "skewed"))] for n in (10, 30, 300)]),
+    ("docs/faster.md", r"is lower throughout: by (.*?\]) in the first plan of the U-Net, and with every stale step forecast by (.*?\]) in that "
+     r"and by (.*?\]) in the transformer's",
+     lambda: [second("shapes", "plan-ssim-0.99.json", "as found"), second("shapes", "plan-ssim-0.99.json", "all"),
+              second("shapes-dit", "plan-ssim-0.99.json", "all")]),
     ("docs/findings.md", r"are lost without text in the last two steps, in fills \((.*?\])\) and shapes \((.*?\])\)",
      lambda: [told("cross-arms", name, *_DIFFERENCE)(("shapes-lcm", "S^F m=2"))
               for name in ("fill", "shape")]),

@@ -362,8 +362,7 @@ def call_sd3(pipe: StableDiffusion3Pipeline, *, prompts: int = 2, **options) -> 
         negative_pooled_prompt_embeds=pooled[prompts:],
         guidance_scale=5.0,
         generator=torch.Generator().manual_seed(0),
-        output_type="latent",
-        **{"height": 32, "width": 32, "num_inference_steps": 3, **options},
+        **{"height": 32, "width": 32, "num_inference_steps": 3, "output_type": "latent", **options},
     ).images
 
 
@@ -448,9 +447,8 @@ def call_flux(pipe: FluxPipeline, *, steps: int = 12, **options) -> torch.Tensor
         prompt_embeds=torch.randn((2, 5, 32), generator=noise).to(dtype),
         pooled_prompt_embeds=torch.randn((2, 32), generator=noise).to(dtype),
         num_inference_steps=steps,
-        output_type="latent",
         generator=torch.Generator().manual_seed(0),
-        **{"height": 16, "width": 16, **options},
+        **{"height": 16, "width": 16, "output_type": "latent", **options},
     ).images
 
 

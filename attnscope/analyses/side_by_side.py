@@ -196,6 +196,8 @@ def _of_tuning(run: Run) -> Iterator[Row]:
     for row in run.read_table("plans").to_dict("records"):
         nothing = float("nan"), float("nan")
         yield row["budget"], "ideal speed-up", row["ideal"], *nothing, 1
+        if "by_time" in row:
+            yield row["budget"], "speed-up by time", row["by_time"], *nothing, 1
         for measure in ("ssim", "psnr", "damage"):
             yield row["budget"], measure, row[measure], *nothing, images
 

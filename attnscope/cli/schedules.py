@@ -82,6 +82,8 @@ def show(asked: Plan, trajectory: Trajectory, table: pd.DataFrame, *, on: str = 
     from attnscope.cli.console import results
 
     head = [_title(asked, trajectory, on), *_about(getattr(asked, "about", {}))]
+    if getattr(trajectory.plan, "differences", 1) == 2:
+        head.append("forecasts go by second differences, along a parabola through the last three")
     results.print(head[0], style="bold", soft_wrap=True)
     for line in head[1:]:
         results.print(line, soft_wrap=True)

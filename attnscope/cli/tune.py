@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from attnscope.analyses.bench.rivals import RIVALS
+from attnscope.analyses.tuning.budget import WAYS
 from attnscope.cli import options as o
+from attnscope.cli.choices import choice
 from attnscope.cli.grouping import MEASURE, Group, grouped
 from attnscope.cli.reports.tuning import document, report
 
@@ -37,8 +39,9 @@ class _Wanted(Group):
 
     # fmt: off
     budget: Annotated[str | None, typer.Option(help="What the images have to keep to, compared with those of the pipeline as it is: ssim>=…, psnr>=… or damage<=…, of the final latents; several with commas.", metavar="<measure>=<bound>,…", show_default="ssim>=0.98")] = None
-    speedup: Annotated[float | None, typer.Option(help="Instead: the best plan that is so much faster, by multiply-accumulates.", metavar="<float>")] = None
+    speedup: Annotated[float | None, typer.Option(help="Instead: the best plan that is so much faster, by what --by says.", metavar="<float>")] = None
     frontier: Annotated[bool, typer.Option("--frontier", help="Instead: six plans, from one that changes hardly anything to a fast one.")] = False
+    by: Annotated[str, choice(WAYS, help="What modules and steps are worth: multiply-accumulates, the same everywhere, or the time that they take on this machine, measured before the search.")] = "macs"
     calibrate: Annotated[int, typer.Option(min=1, help="Captions on which it is measured what staleness does.")] = 8
     measure: Annotated[int, typer.Option(min=2, help="Captions on which plans are measured.")] = 16
     most: Annotated[int, typer.Option(min=0, help="Plans that are measured for a budget, beyond a few to begin with.")] = 40
@@ -77,6 +80,8 @@ def tune(
     from attnscope.runs.sampling import settled
 
     said = [wanted.budget is not None, wanted.speedup is not None, wanted.frontier]
+    if wanted.by not in WAYS:
+        raise InputError(f"--by {wanted.by!r} is nothing to search by: choose {' or '.join(WAYS)}")
     if sum(said) > 1:
         raise InputError("give one of --budget, --speedup and --frontier")
     if wanted.speedup is not None and not wanted.speedup > 1:
@@ -116,6 +121,7 @@ def tune(
             measured=wanted.measure,
             most=wanted.most,
             modules=wanted.modules,
+            by=None if wanted.by == "macs" else wanted.by,
         )
         found = architectures.find(sampling.model, offline=output.offline)
         found = found.resized(settings.height, settings.width)

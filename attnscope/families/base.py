@@ -84,6 +84,8 @@ class Family:
         short_captions: keywords of the pipeline for captions that are short and clean already.
         starts_from_images: whether it is conditioned on an image, in the place of text.
         makes_videos: whether the denoiser takes frames.
+        latents: the form of the final latents of its pipelines, where it is known and another than scaled:
+            ``shifted``, too, or ``packed``, two by two in a channel, and shifted.
         guidance: scale that its authors recommend.
 
     Text in it
@@ -111,6 +113,7 @@ class Family:
     starts_from_images: ClassVar[bool] = False
     short_captions: ClassVar[Mapping[str, Any]] = {}
     makes_videos: ClassVar[bool] = False
+    latents: ClassVar[Mapping[str, Literal["shifted", "packed"]]] = {}
     guidance: ClassVar[float] = 7.5
 
     text_in_sequence: ClassVar[bool] = False

@@ -20,6 +20,7 @@ class Flux(Patched):
     """The first, which also takes the text's pooled embedding."""
 
     denoisers = ("FluxTransformer2DModel",)
+    latents = {"FluxPipeline": "packed"}
     text_leads = True
     never_batched = Family.never_batched | {"img_ids", "txt_ids"}
 

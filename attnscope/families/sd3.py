@@ -12,6 +12,7 @@ class StableDiffusion3(Family):
     """Reads the text of CLIP, then that of T5."""
 
     denoisers = ("SD3Transformer2DModel",)
+    latents = {"StableDiffusion3Pipeline": "shifted"}
     text_leads = False
 
     def tokens(self, called: Mapping[str, Any], encoder: Mapping[str, Any]) -> int:

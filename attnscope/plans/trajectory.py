@@ -13,6 +13,7 @@ from attnscope.errors import InputError
 from attnscope.kinds import in_words
 from attnscope.plans.base import (
     KEPT,
+    ORDERS,
     TEXTS,
     Action,
     AnySite,
@@ -122,18 +123,33 @@ class Trajectory:
                     f"{self.plan} reuses {_where(site)} at step {step} before it stored any: answer "
                     "Action.STORE at an earlier step"
                 )
+        carried = 1 + self.order(site) if Action.FORECAST in actions else 1  # stored before it
         wanted = 0  # of what was stored before
         for step in reversed(range(self.steps)):
             if actions[step] is Action.STORE:
                 actions[step] = Action.STORE if wanted else Action.COMPUTE
                 wanted = max(0, wanted - 1)
             elif not actions[step].computes:
-                wanted = max(wanted, 2 if actions[step] is Action.FORECAST else 1)
+                wanted = max(wanted, carried if actions[step] is Action.FORECAST else 1)
         return tuple(actions)
 
+    def order(self, site: AnySite) -> int:
+        """By which differences a site forecasts; see :meth:`attnscope.Plan.order`.
+
+        Raises:
+            InputError: the plan answers something else than 1 or 2.
+        """
+        order: Any = self.plan.order(site)
+        if isinstance(order, bool) or order not in ORDERS:
+            raise InputError(
+                f"{whose(self.plan)}.order answers {order!r} for {_where(site)}: choose 1, along a line, or "
+                "2, along a parabola"
+            )
+        return int(order)
+
     def depth(self, site: AnySite) -> int:
-        """How many of the newest outputs of a site are kept: two where it forecasts."""
-        return 2 if Action.FORECAST in self.actions(site) else 1
+        """How many of the newest outputs of a site are kept: one more than its order where it forecasts."""
+        return 1 + self.order(site) if Action.FORECAST in self.actions(site) else 1
 
     def beyond(self, first: int, last: int, step: int) -> float:
         """How far a step lies behind the last of two, in parts of what lies between these, over log-SNR.
@@ -146,6 +162,27 @@ class Trajectory:
         before, here, there = (self.levels[number] for number in (first, last, step))
         known = isfinite(before) and isfinite(here) and isfinite(there)
         return (there - here) / (here - before) if known and here != before else 0.0
+
+    def bend(self, stored: tuple[int, int, int], step: int) -> tuple[float, float]:
+        """What leads from the line through the last two of three steps to the parabola through all.
+
+        Newton's second divided difference over log-SNR, which steps need not divide evenly: what is
+        forecast is the line plus ``a`` times the last difference minus ``b`` times the one before.
+
+        Args:
+            stored: the steps at which outputs were stored, the newest last.
+            step: that is forecast.
+
+        Returns:
+            ``a`` and ``b``; both 0 where log-SNR is not known, not finite, or the same at two of them.
+        """
+        if self.levels is None:
+            return 0.0, 0.0
+        x0, x1, x2, x = (self.levels[number] for number in (*stored, step))
+        if not all(map(isfinite, (x0, x1, x2, x))) or len({x0, x1, x2}) < 3:
+            return 0.0, 0.0
+        curved = (x - x2) * (x - x1) / (x2 - x0)
+        return curved / (x2 - x1), curved / (x1 - x0)
 
     def _answered(self, site: AnySite, step: int) -> Action:
         """What the plan answers for a site and a step."""

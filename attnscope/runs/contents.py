@@ -50,7 +50,9 @@ CONTENTS: dict[str, Contents] = {
         ("prompts", "words", "pictures", "distances"),
         on_request=("features", "points"),
     ),
-    "tune": Contents("plans", ("prompts", "calibration", "candidates"), on_request=("proof",)),
+    "tune": Contents(
+        "plans", ("prompts", "calibration", "candidates"), on_request=("proof", "times")
+    ),
 }
 """By command."""
 

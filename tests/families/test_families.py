@@ -84,7 +84,7 @@ def written():
 def test_every_name_in_a_family_is_one_of_diffusers():
     there = written()
     for family in families.known():
-        named = {*family.denoisers, *family.streams, *family.tgate_loaders}
+        named = {*family.denoisers, *family.streams, *family.tgate_loaders, *family.latents}
         assert named <= there, type(family).__name__
         for pattern in family.pipelines:
             assert any(fnmatchcase(name, pattern) for name in there), pattern

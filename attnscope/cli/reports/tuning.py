@@ -123,6 +123,7 @@ def _shown(plans: pd.DataFrame) -> pd.DataFrame:
             {
                 "budget": row["budget"],
                 "ideal speed-up": round(row["ideal"], 2),
+                **({"by time": round(row["by_time"], 2)} if "by_time" in row else {}),
                 "SSIM": f"{row['ssim']:.4f} ± {row['ssim_error']:.4f}",
                 "PSNR": f"{row['psnr']:.1f} ± {row['psnr_error']:.1f}",
                 "damage": f"{row['damage']:.2g}",
