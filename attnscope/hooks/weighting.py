@@ -120,21 +120,26 @@ class Weighting:
     def _of_word(self, word: str) -> list[list[int]]:
         """Positions of a word in every prompt."""
         if word not in self._positions:
-            added = ADDED.fullmatch(word)
-            found = [
-                sorted(
-                    {
-                        at
-                        for found in (_added(words, added[1]) if added else named(words, [word]))
-                        for at in found.positions
-                    }
-                )
-                for words in self._words
-            ]
+            found = [positions_of(words, word) for words in self._words]
             if not any(found):
                 raise InputError(f"the tokenizer of this pipeline adds no {word}: leave it out")
             self._positions[word] = found
         return self._positions[word]
+
+
+def positions_of(words: Sequence[Word], word: str) -> list[int]:
+    """The positions of a word to which attention is scaled.
+
+    Args:
+        words: of a prompt.
+        word: or phrase, or ``<start>``, ``<end>`` or ``<padding>``, which may have none.
+
+    Raises:
+        InputError: it is not in the prompt.
+    """
+    added = ADDED.fullmatch(word)
+    found = _added(words, added[1]) if added else named(words, [word])
+    return sorted({at for one in found for at in one.positions})
 
 
 def _added(words: Sequence[Word], name: str) -> list[Word]:
