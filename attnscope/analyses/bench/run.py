@@ -149,8 +149,9 @@ def _checked_cost(
     if isinstance(chosen, RandomModel):
         check_plan(chosen.pipe, plan, settings.steps)
     else:
-        texts = [text for text in islice(given, settings.batch) if isinstance(text, str)]
-        texts += [] if pictured is None else [prompt.text for prompt in pictured.prompts]
+        texts = [] if pictured is None else [prompt.text for prompt in pictured.prompts]
+        texts += [text for text in islice(given, settings.batch) if isinstance(text, str)]
+        texts = list(dict.fromkeys(texts))
         check_plan(chosen.pipe, plan, settings.steps, texts, **chosen.described.options)
         size_asked(chosen.pipe, settings.height, settings.width)
     if pictured is not None:
