@@ -60,6 +60,11 @@ class Weighting:
         rows = self._rows(moment)
         if rows.stop <= rows.start or not weights:
             return None
+        if attention.rows is not None:
+            raise InputError(
+                "perturbed-attention guidance computes the attention of its own branch apart here, so "
+                "attention to words cannot be scaled in it: load the pipeline anew and set pag_scale=0"
+            )
         added = self._added(attention, moment, rows, weights)
         mask = attention.mask
         if mask is None:
@@ -71,7 +76,7 @@ class Weighting:
     def _rows(self, moment: Moment) -> slice:
         """Of the call, those that read the prompt."""
         samples = self._samples
-        whole = self._run.rows_of("cond", moment.batch, samples)
+        whole = self._run.rows_of_prompt(moment.batch, samples)
         if whole is None and "uncond" in self._run.label(moment.call, moment.batch)[1]:
             return slice(0, 0)  # a call of its own
         start, stop = (0, moment.batch) if whole is None else (whole.start, whole.stop)

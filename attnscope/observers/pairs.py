@@ -75,6 +75,6 @@ def branch_layout(run: Denoising) -> tuple[bool, bool] | None:
         return None
     if together:
         halves = run.halves()
-        return None if halves is None else (halves[0] == "cond", True)
+        return (halves[0] == "cond", True) if set(halves or ()) == {"cond", "uncond"} else None
     names = [run.label(call, run.batch(call))[1][0] for call in (0, 1)]
     return (names[0] == "cond", False) if set(names) == {"cond", "uncond"} else None
