@@ -194,7 +194,7 @@ WORDS = ("start", "red", HOSTILE[0])
 POINTS = ((0.25, 0.5), (0.9, 0.1))
 
 
-def beside(path, texts, steps, points_until=None, sites=2):
+def beside(path, texts, steps, points_until=None, sites=2, side=4):
     """Of a run of maps: where two points look, up to a step, and what two sites return."""
     rows, shares = [], []
     seen = tuple(range(points_until or steps))
@@ -206,13 +206,13 @@ def beside(path, texts, steps, points_until=None, sites=2):
         (path / of_points).parent.mkdir(parents=True, exist_ok=True)
         (path / of_sites).parent.mkdir(parents=True, exist_ok=True)
         axes = ("sample", "step", "point", "height", "width")
-        values = random.random((1, len(seen), len(POINTS), 4, 4))
+        values = random.random((1, len(seen), len(POINTS), side, side))
         named_maps.write(
             path / of_points, named_maps.Maps(values, axes, seen, (), (), POINTS), prompt=text
         )
         axes = ("step", "component", "height", "width")
         found = [
-            components.Components(site, random.normal(size=(steps, 3, 4, 4)).astype(np.float32), axes,
+            components.Components(site, random.normal(size=(steps, 3, side, side)).astype(np.float32), axes,
                                   tuple(range(steps)), (0.5, 0.25, 0.125))
             for site, _ in SITES[:sites]
         ]  # fmt: skip
@@ -231,14 +231,14 @@ def beside(path, texts, steps, points_until=None, sites=2):
     return {"points": pd.DataFrame(rows), "features": pd.DataFrame(shares)}
 
 
-def maps(path, texts=HOSTILE, steps=3, plan="baseline", more=True, **options):
+def maps(path, texts=HOSTILE, steps=3, plan="baseline", more=True, side=4, **options):
     rows, pictures, words = [], [], []
     for prompt, text in enumerate(texts):
         number = f"{prompt:05d}"
-        values = np.random.default_rng(prompt).random((1, steps, len(WORDS), 4, 4))
+        values = np.random.default_rng(prompt).random((1, steps, len(WORDS), side, side))
         axes = ("sample", "step", "word", "height", "width")
         (path / "maps").mkdir(parents=True, exist_ok=True)
-        kinds = ["special", "word", "word"]
+        kinds = ["special", *["word"] * (len(WORDS) - 1)]
         made = named_maps.Maps(values, axes, tuple(range(steps)), (), (WORDS,))
         named_maps.write(path / f"maps/{number}.safetensors", made, prompt=text, kinds=kinds)
         for step in (*range(steps), -1):
@@ -256,7 +256,7 @@ def maps(path, texts=HOSTILE, steps=3, plan="baseline", more=True, **options):
                 for step in range(steps)
             ]  # fmt: skip
     settings = {"model": "shapes", "plan": plan, "steps": steps}
-    others = beside(path, texts, steps, **options) if more else {}
+    others = beside(path, texts, steps, side=side, **options) if more else {}
     return run(path, "maps", settings, attention=pd.DataFrame(rows), pictures=pd.DataFrame(pictures),
                words=pd.DataFrame(words), prompts=prompts(texts), **others)  # fmt: skip
 

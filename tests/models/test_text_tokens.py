@@ -578,11 +578,13 @@ def test_punctuation_in_the_token_of_a_word_is_the_words():
 )
 def test_what_a_pipeline_reads_is_not_guessed(parts, has):
     with pytest.raises(InputError, match=rf"SomePipeline .* \(it has {has}.*positions_only"):
-        words_of(SomePipeline(denoiser("qwen"), parts), "a red circle")
+        words_of(SomePipeline(denoiser("cogvideox"), parts), "a red circle")
 
 
 def test_a_pipeline_with_one_tokenizer_of_t5_is_read_as_long_as_that():
-    words = words_of(SomePipeline(denoiser("qwen"), {"tokenizer": t5.tokenizer()}), "a red circle")
+    words = words_of(
+        SomePipeline(denoiser("cogvideox"), {"tokenizer": t5.tokenizer()}), "a red circle"
+    )
     assert len(by_position(words)) == 24
     assert named(words, ["red circle"])[0].positions == (1, 2)
 
