@@ -120,8 +120,8 @@ class Denoising:
         if count == 1:
             names = [self._call_name(call)]
         else:
-            told = self.halves(call) if count == 2 else self.by_habit(count)
-            names = list(told or (f"branch{index}" for index in range(count)))
+            known = self.halves(call) if count == 2 else self.by_habit(count)
+            names = list(known or (f"branch{index}" for index in range(count)))
         return np.tile(np.arange(samples), count), np.repeat(np.array(names), samples)
 
     def by_habit(self, count: int) -> tuple[str, ...] | None:
