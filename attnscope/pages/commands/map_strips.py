@@ -172,7 +172,7 @@ def point_name(place: int, x: float, y: float) -> str:
 
 
 def _first_frame(values: Values, axes: Sequence[str]) -> Values:
-    return values.take(0, axis=axes.index("frame")) if "frame" in axes else values
+    return np.asarray(values.take(0, axis=axes.index("frame"))) if "frame" in axes else values
 
 
 def _named(step: int, levels: Mapping[Any, float]) -> str:
