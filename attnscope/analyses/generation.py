@@ -221,7 +221,9 @@ def carry_out(
     if Run.check(path, "generate", settings) and Run(path).has_table("images"):
         return Run(path)
     pipe = chosen.pipe
-    check_plan(pipe, parse(settings.plan), settings.steps)
+    texts = [prompt.text for prompt in prompts]
+    options = chosen.described.options
+    check_plan(pipe, parse(settings.plan), settings.steps, texts, **options)
     kept = open_for(
         "generate", path, settings, chosen, prompts, batch_size, progress,
         about=scheduler_of(chosen),
@@ -231,7 +233,7 @@ def carry_out(
     with kept.stretch(f"{chosen.name}: images", len(prompts)):
         made = generate(
             pipe, settings, prompts, given, batch_size=kept.batch_size, save=_Saver(kept), progress=kept,
-            **chosen.described.options,
+            **options,
         )  # fmt: skip
     run = kept.run
     run.write_table("prompts", table_of(prompts))

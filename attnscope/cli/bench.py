@@ -101,6 +101,7 @@ def bench(
         if frontier:
             prompts, read, _ = inputs.of(described, way.sampling, size)
             pictured = Pictured(prompts, read)
+            given = read if plan.ever_weighs() and given else given  # they have its words
             quality = parsing.chosen_quality(
                 judged, [sampling.model], prompts, size, device=chosen.device,
                 offline=output.offline, progress=progress, digest=pictured.digest,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from attnscope.hooks import refusals, shortfalls
 from attnscope.hooks.apart import Given, first_of, way_of
-from attnscope.hooks.attending import Listening, attention_of
+from attnscope.hooks.attending import Listening, attention_of, rows_of_kernel
 from attnscope.hooks.clock import Clock
 from attnscope.hooks.denoiser import DenoiserHook
 from attnscope.hooks.display import as_html, as_line
@@ -207,6 +207,7 @@ class Trace:
             made = attention_of(
                 query, key, mask, scale, site=site, family=self._of.family, text=length
             )
+            made = replace(made, rows=rows_of_kernel(module, moment.rows))
             changed = None
             if weights and self._weighting is not None:
                 changed = self._weighting.mask(made, moment, weights)

@@ -31,6 +31,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+SCALED = "attention to "
+"""Begins the row of a word in a table."""
+
+
+def is_of_modules(row: str) -> bool:
+    """Whether a row of a table stands for modules, and not for guidance, the text or a word."""
+    return row not in ("branches", "text") and not row.startswith(SCALED)
+
+
 @dataclass(frozen=True)
 class Trajectory:
     """A plan made for a number of steps.
@@ -256,6 +265,13 @@ class Trajectory:
         """Whether the conditional branch ever reads the encoding of ""."""
         return "null" in self._texts
 
+    @cached_property
+    def factors(self) -> dict[str, tuple[float, ...]]:
+        """Of every word to which attention is ever scaled, by what at each step; 1 is not at all."""
+        weights = [self.plan.weights(step) for step in range(self.steps)]
+        words = dict.fromkeys(word for own in weights for word in own)
+        return {word: tuple(float(own.get(word, 1)) for own in weights) for word in words}
+
     def table(self, kinds: Sequence[str] | None = None) -> pd.DataFrame:
         """The schedule as a tidy table.
 
@@ -269,7 +285,9 @@ class Trajectory:
             one where the choice is the model's; prompt, null. The row of the text is there only if
             it changes. Where modules are named, ``kind`` is theirs and missing in other rows; where
             noise levels are known, ``log_snr`` is that of the step in nats; and where guidance goes
-            on after a branch was dropped, ``weight`` is how much of it, in the row ``branches``.
+            on after a branch was dropped, ``weight`` is how much of it, in the row ``branches``. A word
+            to which attention is scaled has a row ``attention to WORD`` of ``removed``, ``less``, ``more``
+            and ``unscaled``, with the number itself as ``factor``.
         """
         import pandas as pd
 
@@ -283,6 +301,8 @@ class Trajectory:
         columns["branches"] = ["one" if branch == "model's" else branch for branch in self.keeps]
         if self.reads_null:
             columns["text"] = [self.text(step) for step in steps]
+        scaled = {f"{SCALED}{word}": factors for word, factors in self.factors.items()}
+        columns |= {row: [_scaling(factor) for factor in own] for row, own in scaled.items()}
         parts = [pd.DataFrame({"row": r, "step": steps, "what": w}) for r, w in columns.items()]
         table = pd.concat(parts, ignore_index=True)
         if self.plan.modules:
@@ -292,6 +312,12 @@ class Trajectory:
         if any(self.directions):
             weights = table["step"].map(dict(enumerate(self.directions)))
             table["weight"] = weights.where(table["row"] == "branches")
+        if scaled:
+            told = [
+                scaled.get(row, ())[step : step + 1]
+                for row, step in zip(table["row"], table["step"], strict=True)
+            ]
+            table["factor"] = [own[0] if own else float("nan") for own in told]
         return table
 
     def _rows(self, kinds: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -301,6 +327,13 @@ class Trajectory:
             return {}, list(kinds)
         ruled = [k for k in kinds if k in self.plan.kinds and k not in named.values()]
         return named, ruled
+
+
+def _scaling(factor: float) -> str:
+    """What becomes of attention that is scaled."""
+    if factor in (0, 1):
+        return "unscaled" if factor else "removed"
+    return "more" if factor > 1 else "less"
 
 
 @dataclass(frozen=True)
