@@ -74,7 +74,7 @@ def bench(
     parsing.check_guidance(sampling.guidance)
     size_at_once = parsing.batch_size(batches.batch_size)
     ways = several.ways(sampling, plans)
-    inputs = reading.Inputs(shown)
+    inputs = reading.Inputs(shown, offered=parsing.chosen_questions(judged))
     progress = Bars(quiet=output.silent)
 
     def job(way: Way) -> Job:
@@ -102,7 +102,7 @@ def bench(
             pictured = Pictured(prompts, read)
             quality = parsing.chosen_quality(
                 judged, [sampling.model], prompts, size, device=chosen.device,
-                offline=output.offline, progress=progress, digest=pictured.digest,
+                output=output, progress=progress, digest=pictured.digest,
             )  # fmt: skip
 
         def start(path: Path) -> Run:

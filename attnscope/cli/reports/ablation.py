@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attnscope.cli.reports import reports
+from attnscope.cli.reports.questions import show_categories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     _show_arms(arms, run.settings)
     if len(seeds):
         _show_seeds(seeds)
+    show_categories(run)
     if relation := about_relation(arms):
         results.print(relation, soft_wrap=True)
     for line in (*larger_than_chance(arms), *untested(arms)):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from attnscope.cli.reports import reports
+from attnscope.cli.reports.questions import show_categories
 from attnscope.runs.columns import arm_shown
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     if run.has_table("frontier"):
         table = run.read_table("frontier")
         _show_frontier(table)
+        show_categories(run)
         for line in untested(table):
             results.print(line, soft_wrap=True)
         results.print(f"every value with its interval: {run.path / 'frontier.csv'}", soft_wrap=True)

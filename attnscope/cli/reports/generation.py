@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attnscope.cli.reports import reports
+from attnscope.cli.reports.questions import show_categories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     results.print(f"guided steps: {planned['guided_steps']} of {planned['steps']}", soft_wrap=True)
     for line in _times(times, ratios, images):
         results.print(line, soft_wrap=True)
+    _show_quality(run)
     results.print(f"images: {run.path / 'images'}", soft_wrap=True)
     results.print(f"run directory: {run.path}", soft_wrap=True)
     for figure in figures:
@@ -60,7 +62,34 @@ def document(run: Run) -> dict[str, Any]:
         "speed_up": speed_up(times),
         "images": images,
         "figures": figures,
+        **({"quality": run.read_table("quality")} if run.has_table("quality") else {}),
     }
+
+
+def _show_quality(run: Run) -> None:
+    """Every measure with its interval, arm by arm, and what answers to questions come to."""
+    import pandas as pd
+
+    from attnscope.cli.console import results, show_table
+    from attnscope.metrics.measures import MEASURES
+
+    if not run.has_table("quality"):
+        return
+    table = run.read_table("quality")
+    arms = list(table["arm"].drop_duplicates())
+    rows: dict[str, dict[str, str]] = {}
+    for row in table.to_dict("records"):
+        known = MEASURES[row["measure"]]
+        value, low, high = (format(row[name], known.form) for name in ("value", "low", "high"))
+        shown = value if pd.isna(row["low"]) else f"{value} [{low}, {high}]"
+        rows.setdefault(known.heading, {})[row["arm"]] = shown
+    shown_table = pd.DataFrame.from_dict(rows, orient="index")[arms].rename_axis("measure")
+    show_table(
+        shown_table.reset_index(),
+        f"quality of {table['n'].max()} images an arm, with 95 % intervals over prompts",
+    )
+    show_categories(run)
+    results.print(f"every value with its interval: {run.path / 'quality.csv'}", soft_wrap=True)
 
 
 def _planned(times: pd.DataFrame) -> pd.Series[Any]:
