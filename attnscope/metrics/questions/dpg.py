@@ -58,7 +58,7 @@ class Dpg(Benchmark):
         self, item: Item, probability: NDArray[np.float64], right: NDArray[np.bool_]
     ) -> dict[str, float]:
         """The score of an image, and of the categories that its questions are of, in percent."""
-        given = 100.0 * right
+        given = np.where(right, 100.0, 0.0)
         categories = np.array([question.category for question in item.questions])
         return {
             "dpg": 100 * float(self.counted(item, right).mean()),

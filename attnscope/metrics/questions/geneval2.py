@@ -69,8 +69,7 @@ class SoftTifa(Benchmark):
     def printed(self, answers: pd.DataFrame) -> dict[str, float]:
         """Both means, that of every skill, and the geometric one by how many atoms captions have."""
         images = answers.groupby(["prompt_id", "frame"])
-        of_image = images["probability"].agg(["mean", lambda values: _geometric(values.to_numpy())])
-        of_image.columns = ["am", "gm"]
+        of_image = images["probability"].agg(am="mean", gm=_geometric)
         atoms = of_image.groupby(images["atoms"].first())["gm"].mean()
         skills = answers.groupby("category")["probability"].mean()
         told = {name: 100 * float(skills[name]) for name in SKILLS if name in skills}
@@ -155,6 +154,6 @@ def _questions(place: str, entry: dict[str, Any]) -> list[Question]:
     return made
 
 
-def _geometric(values: NDArray[np.float64]) -> float:
+def _geometric(values: NDArray[np.float64] | pd.Series[float]) -> float:
     """The geometric mean; zero if one of them is."""
     return float(np.exp(np.log(values).mean())) if (values > 0).all() else 0.0

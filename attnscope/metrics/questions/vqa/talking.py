@@ -60,31 +60,32 @@ class Talking(Model):
         return torch.softmax(replies.logits[0].float(), dim=-1)
 
     def _given(self, pairs: Sequence[tuple[Image, Ask]]) -> Any:
+        """What the model takes: images and texts, padded on the left."""
         if getattr(self.processor, "chat_template", None) is None:
             texts = [f"Question: {_said(ask)} Answer:" for _, ask in pairs]
-            return self.processor(
-                images=[image for image, _ in pairs], text=texts, padding=True, return_tensors="pt"
+            images: list[Any] = [image for image, _ in pairs]
+            return self.processor(images=images, text=texts, padding=True, return_tensors="pt")
+        texts = [
+            self.processor.apply_chat_template(
+                _turn(ask), add_generation_prompt=True, tokenize=False
             )
-        turns = [
-            [
-                {
-                    "role": "user",
-                    "content": [
-                        {"type": "image", "image": image},
-                        {"type": "text", "text": _said(ask)},
-                    ],
-                }
-            ]
-            for image, ask in pairs
+            for _, ask in pairs
         ]
-        return self.processor.apply_chat_template(
-            turns,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
+        begins = self.processor.tokenizer.bos_token
+        begun = begins is not None and texts[0].startswith(begins)
+        return self.processor(
+            images=[[image] for image, _ in pairs],
+            text=texts,
             padding=True,
+            add_special_tokens=not begun,  # a template that writes the first token writes it once
+            return_tensors="pt",
         )
+
+
+def _turn(ask: Ask) -> list[dict[str, Any]]:
+    """A user's turn: an image, and a question about it."""
+    content = [{"type": "image"}, {"type": "text", "text": _said(ask)}]
+    return [{"role": "user", "content": content}]
 
 
 def _said(ask: Ask) -> str:
