@@ -167,7 +167,7 @@ def chosen_questions(judged: o.QualityOptions) -> Questions | None:
 
     if judged.questions is None:
         if judged.vqa is not None:
-            raise InputError("--vqa answers questions: give --questions, shapes or a file")
+            raise InputError("--vqa answers questions: give --questions, scenes or a file")
         return None
     if judged.vqa is None:
         raise InputError(

@@ -95,7 +95,7 @@ class Quality:
                 "`questions` needs somebody who answers: give `vqa`, 'reader' on the embedded world, or a model"
             )
         if self.vqa is not None and self.questions is None:
-            raise InputError("`vqa` answers questions: give `questions`, 'shapes' or a file")
+            raise InputError("`vqa` answers questions: give `questions`, 'scenes' or a file")
         if self.vqa == _READER and self.world is None:
             raise InputError(
                 "`vqa='reader'` reads images of the embedded world alone, 64 x 64 and of its own captions: "

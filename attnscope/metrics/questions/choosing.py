@@ -13,7 +13,7 @@ from attnscope.metrics.questions import compbench, dpg, geneval2, world
 from attnscope.metrics.questions.base import Questionnaire
 
 OF_CAPTIONS: dict[str, Callable[[str, Sequence[str]], Questionnaire]] = {
-    "shapes": world.questionnaire,
+    "scenes": world.questionnaire,
     "noun-phrases": compbench.of_captions,
 }
 """Names of what makes questions of captions."""

@@ -87,7 +87,7 @@ def questionnaire(source: str, texts: Sequence[str]) -> Questionnaire:
     try:
         items = {text: Item(tuple(questions(scene_of(text)))) for text in texts}
     except ValueError as error:
-        raise InputError(f"`questions='shapes'`: {error}") from error
+        raise InputError(f"`questions='scenes'`: {error}") from error
     return Questionnaire(Dpg(), source, items)
 
 
