@@ -5,7 +5,6 @@ import json
 import answering
 import pandas as pd
 import pytest
-import toys  # noqa: F401  # of the folder
 
 from attnscope.runs.folder import Run
 
@@ -16,6 +15,12 @@ FILE = (
     'a,a small red circle on a white background,2,1,"attribute - color (circle, red)",Is the circle red?',
     "b,a large blue star on a black background,1,0,global - (black),Is the background black?",
 )
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(monkeypatch):
+    """They are drawn, and looked at, by other tests."""
+    monkeypatch.setattr("attnscope.figures.saving.save_figures", lambda run: [])
 
 
 @pytest.fixture

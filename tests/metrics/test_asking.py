@@ -65,7 +65,7 @@ def test_a_wrong_colour_costs_its_question_and_what_the_table_says_of_it(run):
     measured, _ = judge(run, table, texts, quality(texts).judges())
     arms = summarise(measured).set_index(["trajectory", "measure"])
     for name in ("dpg", "dpg_global", "dpg_entity", "dpg_attribute", "dpg_relation", "dpg_other"):
-        assert arms.loc[("S", name), "value"] > 95  # the reader errs now and then
+        assert arms.loc[("S", name), "value"] >= 95  # the reader errs now and then
         assert arms.loc[("S", name), "n"] == COUNT
     answers = run.read_table("answers")
     lost = answers[~answers["right"]].groupby(["key", "prompt_id"])["asked"].agg(list)
@@ -91,7 +91,8 @@ def test_a_wrong_colour_costs_its_question_and_what_the_table_says_of_it(run):
 
 def test_answers_are_kept_and_asked_once(run, monkeypatch):
     run, table, texts = run
-    monkeypatch.setattr(judging, "_AT_ONCE", 10)
+    table, texts = table[table["prompt_id"] < 8], {n: texts[n] for n in range(8)}
+    monkeypatch.setattr(judging, "_AT_ONCE", 4)
     given = quality(texts).judges()
     calls = []
     answer = WorldReader.answer
@@ -105,23 +106,22 @@ def test_answers_are_kept_and_asked_once(run, monkeypatch):
     monkeypatch.setattr(WorldReader, "answer", stopping)
     with pytest.raises(KeyboardInterrupt):
         judge(run, table, texts, given)
-    assert calls == [10, 10, 10]
+    assert calls == [4, 4, 4]
     assert not run.has_table("answers")
     monkeypatch.setattr(
         WorldReader, "answer",
         lambda self, images, asked: calls.append(-len(images)) or answer(self, images, asked),
     )  # fmt: skip
     stopped, _ = judge(run, table, texts, given)
-    assert calls == [10, 10, 10, -10]
+    assert calls == [4, 4, 4, -4]
     pd.testing.assert_frame_equal(judge(run, table, texts, given)[0], stopped)
     assert len(calls) == 4
     monkeypatch.setattr(WorldReader, "answer", answer)
     whole, _ = judge(run, table, texts, quality(texts, "noun-phrases").judges())
     assert "blip_vqa" in whole
     assert "dpg" not in whole
-    assert set(run.read_table("answers")["category"]) == {
-        "phrase"
-    }  # of other questions: asked anew
+    asked = run.read_table("answers")  # other questions, asked anew
+    assert set(asked["category"]) == {"phrase"}
     judge(run, table, texts, Judges())
     assert not run.has_table("answers")
     assert not run.has_table("categories")
