@@ -7,6 +7,9 @@ import json
 import torch
 from transformers import (
     BertTokenizer,
+    Blip2Config,
+    Blip2ForConditionalGeneration,
+    Blip2Processor,
     BlipConfig,
     BlipForQuestionAnswering,
     BlipImageProcessorPil,
@@ -79,11 +82,10 @@ TEMPLATE = (
 )
 
 
-def talking(folder) -> str:
-    """The folder of a LLaVA: a vision-language model with a chat template."""
+def _lettered():
+    """A tokenizer of words for models that write, and its words."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-    torch.manual_seed(0)
     words = _words("<pad>", "<unk>", "<s>", "</s>", "<image>")
     inner = Tokenizer(models.WordLevel({w: n for n, w in enumerate(words)}, unk_token="<unk>"))
     inner.normalizer = normalizers.Lowercase()
@@ -92,6 +94,32 @@ def talking(folder) -> str:
         tokenizer_object=inner, pad_token="<pad>", unk_token="<unk>", bos_token="<s>",
         eos_token="</s>", additional_special_tokens=["<image>"],
     )  # fmt: skip
+    return tokenizer, words
+
+
+def untemplated(folder) -> str:
+    """The folder of a BLIP-2, which has no chat template."""
+    torch.manual_seed(0)
+    tokenizer, words = _lettered()
+    text = {"model_type": "opt", "vocab_size": len(words), "hidden_size": 32, "ffn_dim": 37,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "word_embed_proj_dim": 32,
+            "max_position_embeddings": 64, "init_std": 0.5, "pad_token_id": 0, "bos_token_id": 2,
+            "eos_token_id": 3}  # fmt: skip
+    vision = {**_SHAPE, "image_size": SIDE, "patch_size": 8, "initializer_range": 0.5}
+    queries = {**_SHAPE, "encoder_hidden_size": 32, "vocab_size": len(words)}
+    config = Blip2Config(
+        vision_config=vision, qformer_config=queries, text_config=text, num_query_tokens=4,
+        image_token_index=words.index("<image>"),
+    )  # fmt: skip
+    images = BlipImageProcessorPil(size={"height": SIDE, "width": SIDE})
+    processor = Blip2Processor(images, tokenizer, num_query_tokens=4)
+    return _saved(folder, Blip2ForConditionalGeneration(config), processor)
+
+
+def talking(folder) -> str:
+    """The folder of a LLaVA: a vision-language model with a chat template."""
+    torch.manual_seed(0)
+    tokenizer, words = _lettered()
     text = {**_SHAPE, "model_type": "llama", "vocab_size": len(words), "num_key_value_heads": 4,
             "max_position_embeddings": 128, "initializer_range": 0.5, "pad_token_id": 0,
             "bos_token_id": 2, "eos_token_id": 3}  # fmt: skip

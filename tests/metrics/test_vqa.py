@@ -23,7 +23,8 @@ from attnscope.metrics.questions.vqa import base, models
 from attnscope.metrics.questions.vqa.base import Asked, FirstTokens
 from attnscope.metrics.questions.vqa.vilt import Labels
 
-MAKERS = {"blip": answering.blip, "vilt": answering.vilt, "talking": answering.talking}
+MAKERS = {"blip": answering.blip, "vilt": answering.vilt, "talking": answering.talking,
+          "untemplated": answering.untemplated}  # fmt: skip
 RNG = np.random.default_rng(0)
 IMAGES = [Image.fromarray(RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8)) for _ in range(3)]
 TEXTS = ("Is there a star?", "Is the small star left of the large circle?")
