@@ -16,10 +16,25 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "docs/faster.md", "docs/maps.md", "docs/findings.md", "docs/controls.md", "benchmarks/README.md",
-             "CONTRIBUTING.md", "docs/training/NOTES.md",
-             *(f"attnscope/shapes/models/{name}/README.md"
-               for name in ("shapes", "shapes-dit", "shapes-lcm"))]  # fmt: skip
+_MADE = (
+    "docs/_build",
+    "docs/cards",
+    "docs/reference/",
+    "docs/contributing.md",
+    "docs/changelog.md",
+)
+"""What Sphinx writes into the folder of the documents."""
+DOCUMENTS = [
+    *sorted(
+        name
+        for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+        if not (name := str(path.relative_to(ROOT))).startswith(_MADE)
+    ),
+    *(
+        f"attnscope/shapes/models/{name}/README.md"
+        for name in ("shapes", "shapes-dit", "shapes-lcm")
+    ),
+]
 _NUMBER = re.compile(r"(?<![\w.])[-−+]?\d[\d,]*(?:\.\d+)?(?![\w.]*\w)")
 _UNIT = {"T": 1e12, "M": 1e6, "%": 0.01}
 
@@ -444,18 +459,18 @@ TABLES = [
         "S: text throughout": swept("S"), "S^F_5": swept("S^F", 5), "S^F_10": swept("S^F", 10),
         "S^L_5": swept("S^L", 5), "S^L_10": swept("S^L", 10),
     }),
-    Table("benchmarks/README.md", "| model | size | MACs of a call", in_order(lambda: _MODELS), {
+    Table("docs/benchmarks.md", "| model | size | MACs of a call", in_order(lambda: _MODELS), {
         "MACs of a call": cost("macs", "macs_paper"), "self": cost("self"), "cross": cost("cross"),
         "all": cost("all"), "cut-off": cost("cutoff"), "cross reuse": cost("cross_reuse"),
         "self reuse": cost("self_reuse"),
     }, label=2),
-    Table("benchmarks/README.md", "| arm | speed-up | ideal | captions", in_order(of_frontier), {
+    Table("docs/benchmarks.md", "| arm | speed-up | ideal | captions", in_order(of_frontier), {
         "speed-up": speedup, "ideal": ideal,
         "captions drawn as asked": told("frontier-frontier", "all"),
         "difference": told("frontier-frontier", "all", *_DIFFERENCE),
         "SSIM to the baseline": told("frontier-frontier", "ssim"),
     }),
-    Table("benchmarks/README.md", "| table | row | published |", lambda index, cells: index, {
+    Table("docs/benchmarks.md", "| table | row | published |", lambda index, cells: index, {
         "published": published("published"), "ours": published("paper"), "ratio": published("ratio"),
         "ours, full": published("full"), "note": lambda index: None,
     }, label=2),
@@ -591,7 +606,8 @@ def test_what_a_document_points_to_exists(document):
 
 def test_every_picture_and_table_of_the_documents_is_shown_or_named():
     said = "".join((ROOT / document).read_text() for document in DOCUMENTS)
-    for path in sorted((ROOT / "docs").rglob("*.png")):
+    pictures = (ROOT / "docs").rglob("*.png")
+    for path in sorted(path for path in pictures if "_build" not in path.parts):
         assert path.name in said, f"{path} stands in no document"
     checked = Path(__file__).read_text()
     for path in sorted((ROOT / "docs/findings").rglob("*.csv")):

@@ -118,6 +118,11 @@ def attention_of(
     """
     queries, keys = query.shape[2], key.shape[2]
     image, words = slice(0, queries), slice(0, keys)
+    if site.kind == "cross" and family.starts_from_images:
+        raise InputError(
+            f"this model has no text: {site.name} looks at the image that it starts from, so there are "
+            "no words to watch or to scale (self-attention has maps of points: PointAttention)"
+        )
     if site.kind == "joint":
         if family.text_leads is None or text is None or not 0 < text < keys or queries != keys:
             raise InputError(
