@@ -50,7 +50,7 @@ def test_generate_judges_by_questions_of_its_captions_and_asks_nothing_twice(att
     told = json.loads(attnscope(*command, "--json")[1])
     assert {row["measure"] for row in told["quality"]} >= {"dpg", "dpg_entity", "all", "psnr"}
     assert (run / "answers.parquet").stat().st_mtime_ns == before
-    code, page, _ = attnscope("report", run, "--out", tmp_path / "page.html", "--quiet")
+    code, _, _ = attnscope("report", run, "--out", tmp_path / "page.html", "--quiet")
     assert code == 0
     shown = (tmp_path / "page.html").read_text("utf-8")
     assert "How good they are" in shown
