@@ -387,7 +387,27 @@ def stale(model, what, letter):
     return values
 
 
+def asked_arms():
+    table = read(FINDINGS("shapes", "questions-arms"))
+    return [("shapes", arm) for arm in table["arm"].drop_duplicates()]
+
+
+def printed_by_dpg(category):
+    """Of an arm, all questions of a category together."""
+
+    def values(key):
+        model, arm = key
+        return [one(FINDINGS(model, "questions-categories"), "value", arm=arm, category=category)]
+
+    return values
+
+
 TABLES = [
+    Table("docs/questions.md", "| `shapes` | DPG score |", in_order(asked_arms), {
+        "DPG score": told("questions-arms", "dpg"),
+        "difference to S": told("questions-arms", "dpg", *_DIFFERENCE),
+        **{name: printed_by_dpg(name) for name in ("global", "entity", "attribute", "relation", "other")},
+    }),
     *(Table("docs/faster.md", f"| {heading} | ideal", ways(model, proof), {
         "ideal": way("ideal"), "measured (range)": way(*ends("speedup")), "SSIM to S": way("ssim"),
         "all as asked": way("all"), "SSIM, plan less this": way(*ends("ssim_by")),
