@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -402,12 +403,49 @@ def printed_by_dpg(category):
     return values
 
 
+COUNTED = "docs/findings/coverage.csv"
+
+
+def counted(n):
+    """In which part of the samples of n prompts an interval or a test did as it is asked."""
+
+    def values(key):
+        quantity, by, data = key
+        table = read(COUNTED)
+        if not ((table["by"] == by) & (table["data"] == data) & (table["n"] == n)).any():
+            return []
+        return [one(COUNTED, "value", quantity=quantity, by=by, data=data, n=n)]
+
+    return values
+
+
+def of_coverage():
+    table = read(COUNTED)[["quantity", "by", "data"]].drop_duplicates()
+    return list(table.itertuples(index=False, name=None))
+
+
+def said_so(index, cells):
+    """The row of the CSV that the first cells of a row name; all of them, in order."""
+    assert tuple(cells[:3]) == of_coverage()[index]
+    return of_coverage()[index]
+
+
+def different_captions():
+    """Of so many held-out captions, how many differ."""
+    from attnscope.shapes.scenes import caption, generate
+
+    texts = [caption(scene) for scene in islice(generate("test", 0), 500)]
+    return [len(set(texts[:n])) for n in (60, 100, 200, 300, 500)]
+
+
 TABLES = [
     Table("docs/questions.md", "| `shapes` | DPG score |", in_order(asked_arms), {
         "DPG score": told("questions-arms", "dpg"),
         "difference to S": told("questions-arms", "dpg", *_DIFFERENCE),
         **{name: printed_by_dpg(name) for name in ("global", "entity", "attribute", "relation", "other")},
     }),
+    Table("docs/statistics.md", "| what | by | of | 10 |", said_so,
+          {str(n): counted(n) for n in (10, 30, 100, 300)}, label=3),
     *(Table("docs/faster.md", f"| {heading} | ideal", ways(model, proof), {
         "ideal": way("ideal"), "measured (range)": way(*ends("speedup")), "SSIM to S": way("ssim"),
         "all as asked": way("all"), "SSIM, plan less this": way(*ends("ssim_by")),
@@ -538,6 +576,10 @@ def four(scheduler, arm, field):
 
 
 PROSE = [
+    ("docs/statistics.md", r"of the first 60, 100, 200, 300 and 500 there are (\S+), (\S+), (\S+), (\S+) and (\S+)\)",
+     lambda: [[number] for number in different_captions()]),
+    ("docs/statistics.md", r"bootstrap of skewed values holds (\S+) and (\S+) of 100 with 10 and 30 prompts, and (\S+) with 300",
+     lambda: [[100 * v for v in counted(n)(("coverage", "bootstrap", "skewed"))] for n in (10, 30, 300)]),
     ("docs/findings.md", r"are lost without text in the last two steps, in fills \((.*?\])\) and shapes \((.*?\])\)",
      lambda: [told("cross-arms", name, *_DIFFERENCE)(("shapes-lcm", "S^F m=2"))
               for name in ("fill", "shape")]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from attnscope.metrics import judging, summaries
@@ -16,6 +17,13 @@ PLANNED, BASELINE = "plan", "baseline"
 """Names of the arms."""
 
 
+def compared(arms: Iterable[str]) -> Comparison:
+    """The plan with the baseline, if that was made."""
+    return Comparison(
+        cell=("model",), column="arm", baseline=BASELINE if BASELINE in set(arms) else PLANNED
+    )
+
+
 def write(run: Run, judges: Judges, progress: Progress = SILENT) -> None:
     """Measure the images of a run, and write the tables ``measured`` and ``quality``.
 
@@ -26,18 +34,16 @@ def write(run: Run, judges: Judges, progress: Progress = SILENT) -> None:
     """
     made = run.read_table("images")
     texts = dict(zip(made["prompt_id"], made["text"], strict=True))
-    arms = set(made["arm"])
-    compared = Comparison(
-        cell=("model",), column="arm", baseline=BASELINE if BASELINE in arms else PLANNED
-    )
     table = made[["arm", "prompt_id", "frame", "path"]].assign(
         model=run.settings["model"], key=made["arm"]
     )
-    with progress.stretch("measures: arms", len(arms)):
+    with progress.stretch("measures: arms", made["arm"].nunique()):
         images, features = judging.judge(
-            run, table, texts, judges, compared=compared, progress=progress
+            run, table, texts, judges, compared=compared(made["arm"]), progress=progress
         )
-    quality = summaries.summarise(images, features, judges.reference, compared=compared)
+    quality = summaries.summarise(
+        images, features, judges.reference, compared=compared(made["arm"])
+    )
     run.write_table("measured", images)
     run.write_table("quality", quality)
     run.write_csv("quality", quality)

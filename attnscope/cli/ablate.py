@@ -112,7 +112,7 @@ def ablate(
         run = carry_out(
             path, models, settings, prompts, given, quality, batch_size=size, progress=progress
         )
-    report(run, quiet=output.quiet, as_json=output.as_json)
+    report(run, adjust=judged.adjust, quiet=output.quiet, as_json=output.as_json)
 
 
 def _schedulers(sampling: o.SeveralSamplings) -> tuple[str | None, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -123,7 +124,9 @@ def bench(
         if random_weights:
             random = RandomModel(found, device=sampling.device, dtype=sampling.dtype)
         runs = several.carry_out([job(way) for way in ways], output.out)
-    several.tell(runs, output, report, document)
+    several.tell(
+        runs, output, partial(report, adjust=judged.adjust), document, adjust=judged.adjust
+    )
 
 
 def chosen_rivals(text: str) -> tuple[tuple[str, str | None], ...]:

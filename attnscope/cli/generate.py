@@ -89,4 +89,6 @@ def generate(
 
     with quiet_libraries():
         runs = several.carry_out([job(way) for way in ways], output.out)
-    several.tell(runs, output, report, document)
+    several.tell(
+        runs, output, partial(report, adjust=judged.adjust), document, adjust=judged.adjust
+    )

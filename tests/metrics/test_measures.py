@@ -24,7 +24,8 @@ from attnscope.metrics.feature_sets import FeatureSet
 from attnscope.metrics.intervals import Interval
 from attnscope.metrics.judging import Judges, Reference, judge
 from attnscope.metrics.measures import DRAWN, LEADING, MEASURES, PANELS, Measure, base, measures
-from attnscope.metrics.summaries import larger_than_chance, summarise
+from attnscope.metrics.summaries import summarise
+from attnscope.metrics.told import larger_than_chance
 from attnscope.metrics.verdicts import single_best
 from attnscope.runs.columns import CELL, READ, of_the_old_reading
 from attnscope.runs.folder import Run

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnscope.cli.reports import reports
 from attnscope.cli.reports.questions import show_categories
+from attnscope.metrics.adjusting import ADJUSTMENTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @reports("generate")
-def report(run: Run, *, quiet: bool, as_json: bool) -> None:
+def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool) -> None:
     """Draw a generate run's figures and print what was computed, reused and gained."""
     from attnscope.analyses.generation import speed_up
     from attnscope.cli.console import results, show_json, show_table
@@ -36,7 +37,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     results.print(f"guided steps: {planned['guided_steps']} of {planned['steps']}", soft_wrap=True)
     for line in _times(times, ratios, images):
         results.print(line, soft_wrap=True)
-    _show_quality(run)
+    _show_quality(run, adjust)
     results.print(f"images: {run.path / 'images'}", soft_wrap=True)
     results.print(f"run directory: {run.path}", soft_wrap=True)
     for figure in figures:
@@ -66,12 +67,15 @@ def document(run: Run) -> dict[str, Any]:
     }
 
 
-def _show_quality(run: Run) -> None:
-    """Every measure with its interval, arm by arm, and what answers to questions come to."""
+def _show_quality(run: Run, adjust: str) -> None:
+    """Every measure with its interval, what answers to questions come to, and what is beyond chance."""
     import pandas as pd
 
+    from attnscope.analyses.judged import compared
     from attnscope.cli.console import results, show_table
     from attnscope.metrics.measures import MEASURES
+    from attnscope.metrics.told import larger_than_chance
+    from attnscope.metrics.verdicts import untested
 
     if not run.has_table("quality"):
         return
@@ -89,6 +93,9 @@ def _show_quality(run: Run) -> None:
         f"quality of {table['n'].max()} images an arm, with 95 % intervals over prompts",
     )
     show_categories(run)
+    told = larger_than_chance(table, compared=compared(arms), adjust=adjust)
+    for line in (*told, *untested(table)):
+        results.print(line, soft_wrap=True)
     results.print(f"every value with its interval: {run.path / 'quality.csv'}", soft_wrap=True)
 
 

@@ -34,6 +34,7 @@ class Measure:
         part_of: the measure that stands for it where there is no room for both.
         decibels: whether it is the logarithm of an error, which is what is averaged.
         biased: whether it depends on how many images there are, so that it is not tested.
+        share: whether it is yes or no of an image, 1 or 0, so that its mean is a share of the images.
         of: what it is of, which :func:`measures` says.
     """
 
@@ -45,6 +46,7 @@ class Measure:
     part_of: str | None = None
     decibels: bool = False
     biased: bool = False
+    share: bool = False
     of: Of = "captions"
 
     @property

@@ -48,7 +48,7 @@ def sections(run: Run) -> Iterator[Section]:
         proof = run.read_table("proof")
         proof = proof.assign(plan=proof["plan"].map(_short), against=proof["against"].map(_short))
         yield Section(
-            "On captions that it has not seen", [*_proof(proof), Table("Differences", proof)],
+            "On captions that it has not seen", [*_proof(proof), _differences(proof)],
             "The plan's images less those of every other way, with 95 % intervals.",
         )  # fmt: skip
 
@@ -94,6 +94,16 @@ def _proof(proof: pd.DataFrame) -> Iterator[Chart]:
         heading = MEASURES[measure].heading
         title = f"{heading}: {plan} less others"
         yield Chart(title, dots(title, given, "difference", line=0.0), rows)
+
+
+def _differences(proof: pd.DataFrame) -> Table:
+    """Every difference; proofs of before have no p-values."""
+    headings = {"p_holm": "p, Holm", "p_bh": "p, Benjamini-Hochberg",
+                "detectable": "seen 4 times in 5", "needed": "prompts to see it"}  # fmt: skip
+    forms = {"p": ".2g", "p_holm": ".2g", "p_bh": ".2g", "detectable": ".2g", "needed": ".0f"}
+    known = {name: form for name, form in forms.items() if name in proof}
+    note = "p-values are adjusted over all rows." if "p_holm" in proof else ""
+    return Table("Differences", proof, headings, known, note=note)
 
 
 def _short(arm: str) -> str:
