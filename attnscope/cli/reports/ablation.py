@@ -120,7 +120,7 @@ def _legend(arms: pd.DataFrame, adjust: str) -> str:
     )
 
 
-def _marked(arms: pd.DataFrame, adjust: str) -> pd.DataFrame:
+def _marked(arms: pd.DataFrame, adjust: str = ADJUSTMENTS[0]) -> pd.DataFrame:
     """A row per arm, a column per measure: values as text, with marks."""
     import pandas as pd
 
