@@ -388,6 +388,21 @@ def stale(model, what, letter):
     return values
 
 
+def asked_arms():
+    table = read(FINDINGS("shapes", "questions-arms"))
+    return [("shapes", arm) for arm in table["arm"].drop_duplicates()]
+
+
+def printed_by_dpg(category):
+    """Of an arm, all questions of a category together."""
+
+    def values(key):
+        model, arm = key
+        return [one(FINDINGS(model, "questions-categories"), "value", arm=arm, category=category)]
+
+    return values
+
+
 COUNTED = "docs/findings/coverage.csv"
 
 
@@ -424,6 +439,11 @@ def different_captions():
 
 
 TABLES = [
+    Table("docs/questions.md", "| `shapes` | DPG score |", in_order(asked_arms), {
+        "DPG score": told("questions-arms", "dpg"),
+        "difference to S": told("questions-arms", "dpg", *_DIFFERENCE),
+        **{name: printed_by_dpg(name) for name in ("global", "entity", "attribute", "relation", "other")},
+    }),
     Table("docs/statistics.md", "| what | by | of | 10 |", said_so,
           {str(n): counted(n) for n in (10, 30, 100, 300)}, label=3),
     *(Table("docs/faster.md", f"| {heading} | ideal", ways(model, proof), {

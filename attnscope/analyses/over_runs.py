@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from attnscope.analyses.bench.frontier import COMPARED
-from attnscope.analyses.generation import BASELINE as UNPLANNED
+from attnscope.analyses.judged import BASELINE as UNPLANNED
 from attnscope.analyses.side_by_side import differing_settings
 from attnscope.metrics.summaries import over_images
 from attnscope.runs.columns import OF_ABLATION, Comparison

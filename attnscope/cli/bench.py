@@ -75,7 +75,7 @@ def bench(
     parsing.check_guidance(sampling.guidance)
     size_at_once = parsing.batch_size(batches.batch_size)
     ways = several.ways(sampling, plans)
-    inputs = reading.Inputs(shown)
+    inputs = reading.Inputs(shown, offered=parsing.chosen_questions(judged))
     progress = Bars(quiet=output.silent)
 
     def job(way: Way) -> Job:
@@ -104,7 +104,7 @@ def bench(
             given = read if plan.ever_weighs() and given else given  # they have its words
             quality = parsing.chosen_quality(
                 judged, [sampling.model], prompts, size, device=chosen.device,
-                offline=output.offline, progress=progress, digest=pictured.digest,
+                output=output, progress=progress, digest=pictured.digest,
             )  # fmt: skip
 
         def start(path: Path) -> Run:

@@ -95,6 +95,7 @@ def tune(
     ]
     if idle and not wanted.prove:
         raise InputError(f"{' and '.join(map(flag, idle))}: for --prove only, so add it")
+    parsing.chosen_questions(judged)  # refuses what cannot be read, before the search
     parsing.check_sampling(sampling)
     size = parsing.batch_size(sampling.batch_size)
     rivals = chosen_rivals(wanted.rivals)
@@ -138,7 +139,7 @@ def tune(
                 sides = found.height, found.width
                 quality = parsing.chosen_quality(
                     judged, [sampling.model], unseen.prompts, sides, device=chosen.device,
-                    offline=output.offline, progress=progress, digest=unseen.digest,
+                    output=output, progress=progress, digest=unseen.digest,
                 )  # fmt: skip
                 asked = proof.settings_of(
                     run, settled(chosen, vars(way.sampling), size=sides), chosen,

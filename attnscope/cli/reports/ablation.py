@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attnscope.cli.reports import reports
+from attnscope.cli.reports.questions import show_categories
 from attnscope.metrics.adjusting import ADJUSTMENTS
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool
     _show_arms(arms, run.settings, adjust)
     if len(seeds):
         _show_seeds(seeds)
+    show_categories(run)
     if relation := about_relation(arms):
         results.print(relation, soft_wrap=True)
     tested = together if len(together) else arms
@@ -118,7 +120,7 @@ def _legend(arms: pd.DataFrame, adjust: str) -> str:
     )
 
 
-def _marked(arms: pd.DataFrame, adjust: str) -> pd.DataFrame:
+def _marked(arms: pd.DataFrame, adjust: str = ADJUSTMENTS[0]) -> pd.DataFrame:
     """A row per arm, a column per measure: values as text, with marks."""
     import pandas as pd
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from attnscope.cli.reports import reports
+from attnscope.cli.reports.questions import show_categories
 from attnscope.metrics.adjusting import ADJUSTMENTS
 from attnscope.runs.columns import arm_shown
 
@@ -41,6 +42,7 @@ def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool
     if run.has_table("frontier"):
         table = run.read_table("frontier")
         _show_frontier(table)
+        show_categories(run)
         for line in (
             *larger_than_chance(table, compared=COMPARED, adjust=adjust),
             *seen(table, compared=COMPARED),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
+    import pandas as pd
     from PIL.Image import Image
 
     from attnscope.metrics.judging import Judges
@@ -63,12 +64,15 @@ class Seen:
         captions: as many.
         judges: what to measure by.
         references: S's of the same prompts; ``None`` if they are S's.
+        answers: to questions about them, as :meth:`attnscope.metrics.questions.asking.Asking.answers`
+            returns them; ``None`` if nothing is asked.
     """
 
     images: Sequence[Image]
     captions: Sequence[str]
     judges: Judges
     references: Sequence[Image] | None = None
+    answers: pd.DataFrame | None = None
 
 
 MEASURES: dict[str, Measure] = {}
