@@ -362,10 +362,3 @@ def _unhook(
         later[0].forward, later[0].original_forward = own_forward, previous
     else:
         registry.remove_hook(_NAME, recurse=False)
-
-
-def forget_child_registries(model: nn.Module) -> None:
-    """Drop the list of hooked modules that diffusers keeps once ``cache_context`` was used."""
-    registry = getattr(model, "_diffusers_hook", None)
-    if registry is not None:
-        registry.invalidate_child_registries_cache()
