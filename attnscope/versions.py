@@ -10,6 +10,7 @@ diffusers       0.36     Stable Diffusion 3 without T5 has as many zeros as CLIP
 diffusers       0.37     the record of transformer blocks lacks arguments and some classes
 diffusers       0.40     ``from_pretrained`` takes the type of the weights as ``torch_dtype``
 diffusers       0.41     the lists of hooked modules, kept since 0.38, are dropped one by one
+torch           2.7      ``torch.compiler.disable`` is not told a reason
 transformers    4.56     ``from_pretrained`` takes the type of the weights as ``torch_dtype``
 transformers    5.0      ``CLIPTokenizer`` and ``T5Tokenizer`` cannot read ``tokenizer.json``, nor be
                          made of pieces; ``CLIPTokenizerFast`` and ``T5TokenizerFast`` can, and are
@@ -19,6 +20,7 @@ transformers    5.0      ``CLIPTokenizer`` and ``T5Tokenizer`` cannot read ``tok
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Sequence
@@ -54,6 +56,21 @@ def weights_as(dtype: Any, package: str = "diffusers") -> dict[str, Any]:
     """
     first = {"diffusers": (0, 40), "transformers": (4, 56)}[package]
     return {"dtype" if release(package) >= first else "torch_dtype": dtype}
+
+
+def left_out_of_graphs(reason: str, *, recursive: bool) -> Any:
+    """A decorator that keeps compilers out of a function.
+
+    Args:
+        reason: what torch says where a whole graph was asked for, as far as it can.
+        recursive: whether to keep them out of what it calls, too.
+    """
+    import torch
+
+    told = inspect.signature(torch.compiler.disable).parameters.keys() & {"reason"}
+    return torch.compiler.disable(  # type: ignore[no-untyped-call]
+        recursive=recursive, **dict.fromkeys(told, reason)
+    )
 
 
 def recorded_stream(kind: type[Any]) -> tuple[str, int] | None:

@@ -95,6 +95,23 @@ def test_t5_tokenizers_of_both_kinds_read_alike(monkeypatch):
     assert ours(texts).input_ids == t5.tokenizer()(texts).input_ids
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_compilers_are_kept_out_whether_a_reason_can_be_told_or_not(told, monkeypatch):
+    given = []
+
+    def with_reason(recursive=True, *, reason=None):
+        given.append((recursive, reason))
+        return lambda function: function
+
+    def without(recursive=True):
+        given.append((recursive,))
+        return lambda function: function
+
+    monkeypatch.setattr(torch.compiler, "disable", with_reason if told else without)
+    assert versions.left_out_of_graphs("why", recursive=False)(abs) is abs
+    assert given == [(False, "why") if told else (False,)]
+
+
 def test_the_list_of_hooked_modules_is_dropped_whoever_keeps_it():
     model = torch.nn.Sequential(torch.nn.Linear(1, 1))
     versions.forget_child_registries(model)  # has none
