@@ -10,7 +10,7 @@ diffusers       0.36     Stable Diffusion 3 without T5 has as many zeros as CLIP
 diffusers       0.37     the record of transformer blocks lacks arguments and some classes
 diffusers       0.40     ``from_pretrained`` takes the type of the weights as ``torch_dtype``
 diffusers       0.41     the lists of hooked modules, kept since 0.38, are dropped one by one
-torch           2.7      ``torch.compiler.disable`` is not told a reason
+torch           later    ``torch.compiler.disable`` of 2.6 is not told a reason; asked by its signature
 transformers    4.56     ``from_pretrained`` takes the type of the weights as ``torch_dtype``
 transformers    5.0      ``CLIPTokenizer`` and ``T5Tokenizer`` cannot read ``tokenizer.json``, nor be
                          made of pieces; ``CLIPTokenizerFast`` and ``T5TokenizerFast`` can, and are
