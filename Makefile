@@ -4,13 +4,38 @@ SHELL := /bin/bash
 WORKERS ?= $(shell n=$$(nproc); echo $$((n > 8 ? 8 : n)))
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: demo test check docs docs-serve browser mutants train clean
+# Sets of releases and the tests that `make matrix` runs under each; what tells most in a minute or two.
+SETS ?= oldest middle newest
+TESTS ?= tests
+TELLING := tests/test_versions.py tests/hooks/test_branches.py tests/models/test_calling.py \
+	tests/models/test_pipelines.py tests/shapes/test_places.py tests/sites/test_around.py
+
+.PHONY: demo test check docs docs-serve older matrix browser mutants train clean
 
 demo: .venv/installed  ## Measure the embedded U-Net and draw the paper's Figure 2.
 	$(BIN)/attnscope convergence --out runs/demo
 
 test: check  ## Format, lint, types and the whole suite, by one process a core.
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+
+matrix: $(SETS:%=matrix-%)  ## The quick tests under the oldest, middle and newest releases: make matrix SETS=oldest.
+
+older:  ## The tests that tell most, under the oldest releases.
+	$(MAKE) matrix-oldest TESTS="$(TELLING)"
+
+matrix-newest: .venv/installed
+	$(BIN)/python -m pytest -m "not slow" $(TESTS)
+
+matrix-%: .matrix/%/installed
+	$(<D)/bin/python -m pytest -m "not slow" $(TESTS)
+
+.PRECIOUS: .matrix/%/installed
+.matrix/%/installed: pyproject.toml constraints-%.txt
+	python3 -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade pip
+	$(@D)/bin/python -m pip install --quiet --no-compile -c constraints-$*.txt torch
+	$(@D)/bin/python -m pip install --quiet --no-compile -c constraints-$*.txt -e . peft pytest
+	touch $@
 
 check: .venv/installed
 	$(BIN)/ruff format --check .
@@ -43,4 +68,4 @@ train: .venv/installed  ## Train the embedded U-Net from nothing; resumes after 
 	touch $@
 
 clean:
-	rm -rf .venv runs docs/_build
+	rm -rf .venv .matrix runs docs/_build

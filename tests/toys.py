@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+import transformers
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLTemporalDecoder,
@@ -37,7 +38,6 @@ from PIL import Image
 from transformers import (
     CLIPConfig,
     CLIPImageProcessor,
-    CLIPImageProcessorPil,
     CLIPModel,
     CLIPProcessor,
     CLIPTextConfig,
@@ -415,9 +415,8 @@ def clip(folder) -> str:
     text = {**shape, **ids, "vocab_size": len(tokenizer), "max_position_embeddings": 24}
     vision = {**shape, "image_size": 32, "patch_size": 8}
     config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
-    preprocessing = CLIPImageProcessorPil(
-        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
-    )
+    kind = getattr(transformers, "CLIPImageProcessorPil", CLIPImageProcessor)  # the latter till 5.0
+    preprocessing = kind(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
     CLIPModel(config).save_pretrained(folder / "clip")
     CLIPProcessor(preprocessing, tokenizer).save_pretrained(folder / "clip")
     return str(folder / "clip")

@@ -18,6 +18,7 @@ import torch
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
+from attnscope import versions
 from attnscope.hooks.apart import Given, Own, SelfAdding, Whole
 from attnscope.hooks.attending import Listening, check_heard
 from attnscope.hooks.moments import Moment
@@ -44,8 +45,7 @@ def left_out_of_graphs(function: AnyFunction) -> AnyFunction:
 
 def _between_graphs(function: AnyFunction) -> AnyFunction:
     """Keep compilers out of a function, but not of what it calls."""
-    kept_out = torch.compiler.disable(recursive=False, reason=_COMPILED_WHOLE)  # type: ignore[no-untyped-call]
-    between: AnyFunction = kept_out(function)
+    between: AnyFunction = versions.left_out_of_graphs(_COMPILED_WHOLE, recursive=False)(function)
     return between
 
 
@@ -374,10 +374,3 @@ def _unhook(
         later[0].forward, later[0].original_forward = own_forward, previous
     else:
         registry.remove_hook(_NAME, recurse=False)
-
-
-def forget_child_registries(model: nn.Module) -> None:
-    """Drop the list of hooked modules that diffusers keeps once ``cache_context`` was used."""
-    registry = getattr(model, "_diffusers_hook", None)
-    if registry is not None:
-        registry.invalidate_child_registries_cache()

@@ -16,6 +16,7 @@ import diffusers
 import pytest
 from diffusers import DiffusionPipeline
 from diffusers.models.modeling_utils import ModelMixin
+from older import newest_only
 from torch import nn
 
 from attnscope import families
@@ -81,6 +82,7 @@ def written():
     return {name for names in kinds for name in names}
 
 
+@newest_only
 def test_every_name_in_a_family_is_one_of_diffusers():
     there = written()
     for family in families.known():
@@ -96,6 +98,7 @@ def test_no_two_families_name_the_same_class():
         assert not [name for name, count in counts.items() if count > 1], facts
 
 
+@newest_only
 def test_a_denoiser_of_diffusers_has_the_family_that_names_it_and_no_other():
     """The next release may derive a model from another that is called on other things."""
     for kind in of_diffusers(ModelMixin):
