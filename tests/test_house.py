@@ -11,7 +11,16 @@ import attnscope
 ROOT = Path(attnscope.__file__).parent
 FLOORS = [
     {"errors"},
-    {"tables", "files", "lazy", "documents", "notices", "kinds", "html_tables"},
+    {
+        "tables",
+        "files",
+        "lazy",
+        "documents",
+        "notices",
+        "kinds",
+        "html_tables",
+        "versions",
+    },
     {"images", "captions", "families"},
     {"plans", "sites"},
     {"models"},

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from PIL.Image import Image
 
+from attnscope.analyses import judged
+from attnscope.analyses.judged import BASELINE, PLANNED
 from attnscope.analyses.opening import make, open_for, scheduler_of
 from attnscope.models.calling import frames
 from attnscope.plans.base import Baseline, Plan
@@ -27,10 +29,9 @@ from attnscope.runs.sampling import Sampling
 
 if TYPE_CHECKING:
     from attnscope.hooks.trace import Trace
+    from attnscope.metrics.choosing import Quality
     from attnscope.models.chosen import ChosenModel
 
-PLANNED, BASELINE = "plan", "baseline"
-"""Names of the arms."""
 _WARM_UP_STEPS = 2
 _COMPARED_BATCHES = 4
 """So that the arms can take turns in going first."""
@@ -221,11 +222,12 @@ def carry_out(
     prompts: Sequence[Prompt],
     given: Sequence[Any],
     *,
+    quality: Quality | None = None,
     batch_size: int | None = None,
     crew: Crew = ALONE,
     progress: Progress = SILENT,
 ) -> Run:
-    """Make the images of a run that are not there yet.
+    """Make the images of a run that are not there yet, and judge them, if they were not.
 
     Args:
         path: the run directory; it is made with the first batch.
@@ -233,23 +235,51 @@ def carry_out(
         settings: of the run.
         prompts: one per image.
         given: what the pipeline is given for each: a caption, or an image for a video.
+        quality: what the images are judged by; ``None`` leaves it out.
         batch_size: images made at once; ``None`` fits it to the model and the device.
         crew: who makes the batches, and which of them.
         progress: told how far it is.
 
     Returns:
-        The run, with the tables ``prompts``, ``calls``, ``times`` and ``images`` (:class:`Drawing`); of a
-        share of the batches, with their parts.
+        The run, with the tables ``prompts``, ``calls``, ``times`` and ``images`` (:class:`Drawing`); of what
+        is judged, also ``measured`` and ``quality``. Of a share of the batches, their parts, which are judged
+        when all are there.
 
     Raises:
         InputError: the directory holds another run, or the model does not fit the settings.
     """
+    known = Run.check(path, "generate", settings, crew.share)
+    finished, whole = known and Run(path).has_table("images"), crew.share.is_whole
+    wanted = quality if whole and quality is not None and not quality.is_of(path) else None
+    judges = None if wanted is None else wanted.judges()
+    if not finished:
+        _make(path, chosen, settings, prompts, given, batch_size, crew, progress)
+    run = Run(path)
+    if quality is not None and not whole:
+        run.note("quality", quality.asked)
+    if wanted is not None and judges is not None:
+        with wanted.judging(path):
+            judged.write(run, judges, progress)
+    return run
+
+
+def _make(
+    path: Path,
+    chosen: ChosenModel,
+    settings: GenerationSettings,
+    prompts: Sequence[Prompt],
+    given: Sequence[Any],
+    batch_size: int | None,
+    crew: Crew,
+    progress: Progress,
+) -> None:
+    """Make what images are missing."""
     from attnscope.analyses.checks import check_plan
 
-    if Run.check(path, "generate", settings, crew.share) and Run(path).has_table("images"):
-        return Run(path)
     pipe = chosen.pipe
-    check_plan(pipe, parse(settings.plan), settings.steps)
+    texts = [prompt.text for prompt in prompts]
+    options = chosen.described.options
+    check_plan(pipe, parse(settings.plan), settings.steps, texts, **options)
     kept = open_for(
         "generate", path, settings, chosen, prompts, batch_size, progress, table="images",
         about=scheduler_of(chosen), least=_COMPARED_BATCHES if settings.compare else 1, crew=crew,
@@ -264,7 +294,6 @@ def carry_out(
     kept.run.write_table("prompts", table_of(prompts))
     if crew.share.is_whole:
         finish(kept.run)
-    return kept.run
 
 
 def finish(run: Run) -> None:

@@ -255,9 +255,15 @@ def _finish_convergence(run: Run, judging: Judging, progress: Progress) -> None:
 
 
 def _finish_generate(run: Run, judging: Judging, progress: Progress) -> None:
+    from attnscope.analyses import judged
     from attnscope.analyses.generation import finish
 
     finish(run)
+    if "quality" in run.about:
+        quality = judging.quality(run, [run.settings["model"]], _prompts(run))
+        judges = quality.judges()
+        with quality.judging(run.path):
+            judged.write(run, judges, progress)
 
 
 def _finish_maps(run: Run, judging: Judging, progress: Progress) -> None:

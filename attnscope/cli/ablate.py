@@ -68,7 +68,7 @@ def ablate(
     seeds = parsing.whole_numbers("--seeds", sampling.seeds, least=0)
     names, schedulers = parsing.names("--models", sampling.models), _schedulers(sampling)
     prompts, given, source = reading.read_for_all(
-        names, shown, seeds[0], (sampling.height, sampling.width)
+        names, shown, seeds[0], (sampling.height, sampling.width), parsing.chosen_questions(judged)
     )
     team = crews.team(workers, output)
     with quiet_libraries():
@@ -108,7 +108,7 @@ def ablate(
         Run.check(path, "ablate", settings, team.crew.share)
         quality = parsing.chosen_quality(
             judged, names, prompts, {side for size in sizes for side in size},
-            device=models[0].here, offline=output.offline, progress=team.progress,
+            device=models[0].here, output=output, progress=team.progress,
         )  # fmt: skip
         with team:
             run = carry_out(
@@ -118,7 +118,7 @@ def ablate(
     if not run.share.is_whole:
         crews.tell_shards([run], output)
         return
-    report(run, quiet=output.quiet, as_json=output.as_json)
+    report(run, adjust=judged.adjust, quiet=output.quiet, as_json=output.as_json)
 
 
 def _schedulers(sampling: o.SeveralSamplings) -> tuple[str | None, ...]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from attnscope.analyses.bench.arms import BASELINE, BenchSettings, Contender, key_of, reason_of
 from attnscope.images import as_png
+from attnscope.metrics.summaries import DIFFERENCE, FAMILY
 from attnscope.models.calling import check_made, frames, images_of
 from attnscope.runs.batches import is_memory
 from attnscope.runs.columns import Comparison
@@ -173,10 +174,11 @@ def speed_and_quality(arms: pd.DataFrame, quality: pd.DataFrame) -> pd.DataFrame
 
     Returns:
         A row per arm and measure: ``arm``, ``measure``, ``value``, ``low``, ``high``, ``n``,
-        ``features``, ``reference``, ``difference`` to the baseline with ``difference_low`` and
-        ``difference_high``, ``speedup``, ``speedup_low``, ``speedup_high``.
+        ``prompts``, ``features``, ``reference``, the difference to the baseline with what is told of it
+        (``difference`` to ``needed``, ``p_holm`` and ``p_bh``), ``speedup``, ``speedup_low``,
+        ``speedup_high``.
     """
-    columns = ["arm", "measure", "value", "low", "high", "n", "features", "reference",
-               "difference", "difference_low", "difference_high"]  # fmt: skip
+    columns = ["arm", "measure", "value", "low", "high", "n", "prompts", "features", "reference",
+               *DIFFERENCE, *FAMILY]  # fmt: skip
     speeds = arms[["arm", "speedup", "speedup_low", "speedup_high"]]
     return quality[columns].merge(speeds, on="arm", how="left")
