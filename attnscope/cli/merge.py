@@ -8,15 +8,15 @@ from typing import Annotated
 import typer
 
 from attnscope.cli import options as o
-from attnscope.cli.grouping import grouped
+from attnscope.cli.grouping import OUTPUT, grouped
 
 
 @grouped
 def merge(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Run directories of all shards.")],
-    out: Annotated[Path, typer.Option(help="Run directory that is made of them.")],
-    device: Annotated[str, typer.Option(help="For judging images: auto, cpu, cuda.", metavar="<device>")] = "auto",
-    offline: Annotated[bool, typer.Option("--offline", help="Use only what is on this machine.")] = False,
+    out: Annotated[Path, typer.Option(help="Run directory that is made of them.", rich_help_panel=OUTPUT)],
+    device: Annotated[str, typer.Option(help="For judging images: auto, cpu, cuda.", metavar="<device>", rich_help_panel=OUTPUT)] = "auto",
+    offline: Annotated[bool, typer.Option("--offline", help="Use only what is on this machine.", rich_help_panel=OUTPUT)] = False,
     quiet: o.Quiet = False,
     as_json: o.AsJson = False,
 ) -> None:  # fmt: skip
