@@ -9,6 +9,7 @@ import typer
 
 from attnscope.cli.grouping import Commands
 from attnscope.cli.listed import Listed
+from attnscope.cli.plain import one_line
 from attnscope.errors import InputError
 
 
@@ -153,5 +154,5 @@ def _fail(message: str, error: Exception, code: int) -> None:
         import traceback
 
         traceback.print_exception(error)
-    typer.echo("error: " + " ".join(message.split()), err=True)
+    typer.echo("error: " + one_line(message), err=True)
     sys.exit(code)

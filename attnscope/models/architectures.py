@@ -169,13 +169,25 @@ def _known() -> dict[str, dict[str, Any]]:
 def _read(
     model: str, text: Callable[[str], str], options: Mapping[str, Any] = MappingProxyType({})
 ) -> Architecture:
-    """From the configurations of a pipeline in a folder or on the hub.
+    """An architecture from the configurations of a pipeline in a folder or on the hub.
 
     Args:
         model: its name.
         text: of a file of it.
         options: keywords that its pipeline's call is always given.
+
+    Raises:
+        InputError: they are not there, or say what cannot be.
     """
+    try:
+        return _told(model, text, options)
+    except (TypeError, AttributeError, KeyError, IndexError, ArithmeticError) as error:
+        raise InputError(
+            f"the configuration of {model!r} says what cannot be: {type(error).__name__} {error}"
+        ) from error
+
+
+def _told(model: str, text: Callable[[str], str], options: Mapping[str, Any]) -> Architecture:
     index = _parsed(model, "model_index.json", text)
     part = next((part for part in ("unet", "transformer") if index.get(part)), None)
     if part is None:
@@ -246,7 +258,7 @@ def _parsed(model: str, name: str, text: Callable[[str], str]) -> dict[str, Any]
         parsed = json.loads(text(name))
     except FileNotFoundError as error:
         raise InputError(f"{model!r} is no diffusers pipeline: it has no {name}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{name} of {model!r} cannot be read: {error}") from error
     if not isinstance(parsed, dict):
         raise InputError(
