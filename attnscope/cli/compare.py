@@ -21,12 +21,13 @@ def compare(
     from attnscope.analyses.side_by_side import differing_settings, outcomes
     from attnscope.cli.console import show_json
     from attnscope.errors import InputError
-    from attnscope.runs.folder import Run
+    from attnscope.runs.folder import Run, telling
 
     if len(paths) < 2:
         raise InputError("compare takes two run directories or more: 'attnscope runs' lists them")
     opened = [Run(path) for path in paths]
-    if as_json:
-        show_json({"settings": differing_settings(opened), "outcomes": outcomes(opened)})
-        return
-    show_comparison(opened)
+    with telling(*paths):
+        if as_json:
+            show_json({"settings": differing_settings(opened), "outcomes": outcomes(opened)})
+        else:
+            show_comparison(opened)

@@ -258,6 +258,8 @@ def _parsed(model: str, name: str, text: Callable[[str], str]) -> dict[str, Any]
         parsed = json.loads(text(name))
     except FileNotFoundError as error:
         raise InputError(f"{model!r} is no diffusers pipeline: it has no {name}") from error
+    except InputError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{name} of {model!r} cannot be read: {error}") from error
     if not isinstance(parsed, dict):

@@ -12,7 +12,7 @@ import pandas as pd
 from attnscope.errors import InputError
 from attnscope.files import write_whole
 from attnscope.pages.page import report, template
-from attnscope.runs.folder import Run
+from attnscope.runs.folder import Run, telling
 
 INDEX = "index.html"
 _OURS = '<meta name="generator" content="attnscope'
@@ -74,7 +74,8 @@ def write_site(listed: pd.DataFrame, folder: Path) -> list[Entry]:
         values.append(str(row["created"] or "-")[:16].replace("T", " "))
         file = _file(path, [entry.file for entry in entries])
         try:
-            text = report([Run(path)], back=INDEX)
+            with telling(path):
+                text = report([Run(path)], back=INDEX)
         except InputError as error:
             entries.append(Entry(path.name, values, reason=str(error)))
             continue

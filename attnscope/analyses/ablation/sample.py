@@ -14,7 +14,7 @@ from PIL.Image import Image
 from attnscope.analyses.ablation.arms import PICTURED, AblationSettings, Arm, pictured_steps
 from attnscope.errors import InputError
 from attnscope.files import write_whole
-from attnscope.runs.folder import Run
+from attnscope.runs.folder import Run, read_whole
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
 
@@ -165,5 +165,9 @@ def parts_of(run: Run, arm: Arm) -> Path:
 
 
 def read_tables(parts: Path, name: str) -> list[pd.DataFrame]:
-    """The tables of a name that batches have left, in their order."""
-    return [pd.read_parquet(path) for path in sorted(parts.glob(f"{name}-*.parquet"))]
+    """The tables of a name that batches have left, in their order.
+
+    Raises:
+        InputError: one of them is damaged.
+    """
+    return [read_whole(path, "ablate") for path in sorted(parts.glob(f"{name}-*.parquet"))]
