@@ -14,6 +14,14 @@ _PREFIX = ".attnscope-"
 _swept: set[Path] = set()
 
 
+def is_folder(name: str | Path) -> bool:
+    """Whether there is a folder of a name; a name that is longer than any can be is none."""
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """Let ``write`` make a file, and move it to its place when it is whole.
 

@@ -10,7 +10,7 @@ import attnscope
 
 ROOT = Path(attnscope.__file__).parent
 FLOORS = [
-    {"errors", "tables", "files", "lazy", "documents", "notices", "kinds", "html_tables"},
+    {"errors", "tables", "files", "lazy", "documents", "notices", "kinds", "html_tables", "plain"},
     {"images", "captions", "families"},
     {"plans", "sites"},
     {"models"},

@@ -10,8 +10,8 @@ import typer
 
 from attnscope.cli.grouping import Commands
 from attnscope.cli.listed import Listed
-from attnscope.cli.plain import one_line
 from attnscope.errors import InputError
+from attnscope.plain import one_line
 
 
 class _All(Commands):

@@ -25,9 +25,8 @@ from rich.text import Text
 
 from attnscope import documents
 from attnscope.cli.flags import as_typed
-from attnscope.cli.plain import printable
+from attnscope.plain import printable
 from attnscope.runs.progress import Progress
-
 
 
 class _Plain(Console):
@@ -37,7 +36,7 @@ class _Plain(Console):
         super().__init__(highlight=False, markup=False, emoji=False, **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """What a console of rich prints, with texts as :func:`attnscope.cli.plain.printable` leaves them."""
+        """What a console of rich prints, with texts as :func:`attnscope.plain.printable` leaves them."""
         super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **options)
 
 
@@ -129,7 +128,9 @@ def show_table(table: pd.DataFrame, title: str, formats: dict[str, str] | None =
     shown = Table(header_style="bold")
     for name in table:
         numeric = pd.api.types.is_numeric_dtype(table[name])
-        shown.add_column(Text(printable(str(name))), justify="right" if numeric else "left", overflow="fold")
+        shown.add_column(
+            Text(printable(str(name))), justify="right" if numeric else "left", overflow="fold"
+        )
     for row in table.itertuples(index=False):
         cells = []
         for name, value in zip(table, row, strict=True):

@@ -240,7 +240,7 @@ def _picture(lines: Sequence[Line], trajectory: Trajectory) -> None:
     from rich.text import Text
 
     from attnscope.cli.console import results
-    from attnscope.cli.plain import printable
+    from attnscope.plain import printable
 
     counts = max((len(f"x{line.count}") + 1 for line in lines if line.count > 1), default=0)
     levels = [_level(level) for level in trajectory.levels or ()]

@@ -18,6 +18,7 @@ from typing import Any
 from attnscope.errors import InputError
 from attnscope.families import CallSizes, Family, denoiser_named
 from attnscope.families.base import NO_LIMIT
+from attnscope.files import is_folder
 from attnscope.models import hub
 from attnscope.models.image_sizes import check_multiple, square
 from attnscope.models.names import MODELS, Model, describe, part_folder
@@ -151,7 +152,7 @@ def find(model: str, *, offline: bool = False) -> Architecture:
         entry["config"] = json.dumps(entry["config"])
         steps = MODELS[model].steps if model in MODELS else 25
         return Architecture(name=model, **{"steps": steps, **entry})
-    if model and Path(MODELS[model].source if model in MODELS else model).is_dir():
+    if model and is_folder(MODELS[model].source if model in MODELS else model):
         described = describe(model)
         found = _read(model, partial(_from_folder, described), described.options)
         return replace(found, steps=described.steps)

@@ -36,7 +36,9 @@ def check_folder(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
             _check_link(folder, path, homes)
-    for library in _LIBRARIES:  # diffusers takes such a file for the library that it is called after
+    for (
+        library
+    ) in _LIBRARIES:  # diffusers takes such a file for the library that it is called after
         for path in sorted(folder.glob(f"*/{library}.py")):
             where = path.relative_to(folder).as_posix()
             raise _code(str(folder), where, "code in the place of a library")

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from attnscope.errors import InputError
 from attnscope.families import Family, pipeline_named
+from attnscope.files import is_folder
 from attnscope.models.folders import check_folder
 
 _WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")  # the others by --allow-pickle
@@ -110,7 +111,7 @@ def describe(name: str) -> Model:
     """
     if name in MODELS:
         return MODELS[name]
-    if name and Path(name).is_dir():
+    if name and is_folder(name):
         return _describe_folder(Path(name))
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/"):
         return Model(name, name, scheduler=None)

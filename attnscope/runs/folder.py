@@ -22,12 +22,14 @@ import pandas as pd
 
 from attnscope import documents
 from attnscope.errors import InputError
-from attnscope.files import write_whole
+from attnscope.files import is_folder, write_whole
 from attnscope.html_tables import as_table
 from attnscope.runs.columns import of_the_old_reading
 
 _SURPRISES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)
 """What code raises at a table that lacks a column or has another kind of values in it."""
+_LONGEST_NAME = 120
+"""Bytes of a model's name in that of its run; systems allow 255 in all."""
 _FILES = {"path", "maps", "file"}
 """Columns that name files of the run, by their place in it."""
 _PACKAGES = ("attnscope", "torch", "diffusers", "transformers", "numpy", "pandas")
@@ -236,7 +238,8 @@ def default_path(command: str, model: str, settings: Any) -> Path:
     """``runs/<command>-<model>-<digest of the settings>``: the same command finds its run again."""
     text = documents.text(_plain(settings), indent=None, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    name = Path(model).name if Path(model).is_dir() else model.replace("/", "--")
+    name = Path(model).resolve().name if is_folder(model) else model.replace("/", "--")
+    name = name.encode()[:_LONGEST_NAME].decode(errors="ignore")
     return Path("runs") / f"{command}-{name}-{digest}"
 
 
@@ -249,7 +252,9 @@ def _check_about(said: Any) -> None:
         if name not in said and name not in optional:
             raise ValueError(f"it has no {name!r}")
         if name in said and not isinstance(said[name], kind):
-            raise ValueError(f"its {name!r} is no {kind.__name__}, but a {type(said[name]).__name__}")
+            raise ValueError(
+                f"its {name!r} is no {kind.__name__}, but a {type(said[name]).__name__}"
+            )
     for change in said.get("later", []):
         if not isinstance(change, dict) or not isinstance(change.get("machine"), dict):
             raise ValueError(f"its 'later' has {change!r}, which tells no machine")

@@ -3,12 +3,12 @@
     python benchmarks/soak/kills.py --kills 100
 
 Every command is a process of its own (forked from one that has imported the libraries, so that moments fall
-into work and not into imports) and is ended by SIGKILL. The same command then goes on, is killed once more,
+into work and not into imports) and is ended by SIGKILL. The same command then goes on, is killed again,
 goes on to its end, and has to leave the same files to the byte. Figures go to ``docs/reliability/kills.csv``.
 
 Left out of the comparison, because they are times: ``times.parquet`` of ``generate``, every table of
 ``bench`` but its images (and of the frontier, the columns of speed), figures that are drawn of these,
-``run.json``'s date and notes of going on, and the seconds in the log of a training.
+``run.json``'s date and notes of going on, and the seconds in the log and in the checkpoints of a training.
 """
 
 from __future__ import annotations
@@ -25,18 +25,23 @@ import tempfile
 import time
 from pathlib import Path
 
-os.environ |= {"HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1", "SOURCE_DATE_EPOCH": "0"}
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "MPLBACKEND": "agg",
+    "OMP_NUM_THREADS": "1",
+    "SOURCE_DATE_EPOCH": "0",
+}
 
 import pandas as pd
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "docs/reliability/kills.csv"
-_SMALL = ["--limit", "4", "--steps", "4", "--batch-size", "1", "--device", "cpu", "-q"]
+_SMALL = ["--limit", "2", "--steps", "3", "--batch-size", "1", "--device", "cpu", "-q"]
 COMMANDS = {
     "convergence": ["convergence", *_SMALL],
-    "ablate": ["ablate", "--gate", "2", *_SMALL],
-    "generate": ["generate", "--tgate", "m=2,k=2,w=0", "--compare", *_SMALL],
-    "bench --frontier": ["bench", "--frontier", "--tgate", "m=2,k=2,w=0", "--rivals", "none", "--repeats", "1", *_SMALL],
+    "ablate": ["ablate", "--gate", "1", *_SMALL],
+    "generate": ["generate", "--tgate", "m=1,k=2,w=0", "--compare", *_SMALL],
+    "bench --frontier": ["bench", "--frontier", "--tgate", "m=1,k=2,w=0", "--rivals", "none", "--repeats", "1", *_SMALL],
     "shapes train": ["shapes", "train", "--steps", "6", "--batch", "4", "--scenes", "16", "--workers", "1"],
 }  # fmt: skip
 """Small runs on the embedded model."""
@@ -44,8 +49,15 @@ _TIMES = {
     "convergence": (),
     "ablate": (),
     "generate": ("times.parquet",),
-    "bench --frontier": ("arms.*", "repetitions.*", "attribution.*", "parts.*", "frontier.csv", "figures/*"),
-    "shapes train": (),
+    "bench --frontier": (
+        "arms.*",
+        "repetitions.*",
+        "attribution.*",
+        "parts.*",
+        "frontier.csv",
+        "figures/*",
+    ),
+    "shapes train": ("*.checkpoint",),
 }
 _SPEED = ["speedup", "speedup_low", "speedup_high"]
 _OF_THE_CLOCK = ("created", "later", "machine")
@@ -108,7 +120,9 @@ def _bytes(path: Path) -> bytes:
         return pd.read_parquet(path).drop(columns=_SPEED).to_csv(index=False).encode()
     if path.name == "log.csv":
         log = pd.read_csv(path)
-        return log.drop(columns=[c for c in log if "seconds" in c or "minutes" in c]).to_csv().encode()
+        return (
+            log.drop(columns=[c for c in log if "seconds" in c or "minutes" in c]).to_csv().encode()
+        )
     return path.read_bytes()
 
 
@@ -121,7 +135,9 @@ def whole(command: str, folder: Path, log: Path) -> float:
     return time.monotonic() - before
 
 
-def trial(command: str, kills: int, seconds: float, place: Path, draw: random.Random) -> dict[str, int]:
+def trial(
+    command: str, kills: int, seconds: float, place: Path, draw: random.Random
+) -> dict[str, int]:
     """Kill a run some times, let it come to its end; how many kills there were, and what was found."""
     folder, log = place / "run", place / "log.txt"
     counts = {"kills": 0, "too_late": 0}
@@ -129,7 +145,9 @@ def trial(command: str, kills: int, seconds: float, place: Path, draw: random.Ra
         after = draw.uniform(0.0, seconds)
         code = ended(start([*COMMANDS[command], "--out", str(folder)], log), after)
         if code not in (None, 0):
-            raise SystemExit(f"{command} after a kill ended with {code}:\n{log.read_text()[-2000:]}")
+            raise SystemExit(
+                f"{command} after a kill ended with {code}:\n{log.read_text()[-2000:]}"
+            )
         counts["kills" if code is None else "too_late"] += 1
     whole(command, folder, log)
     counts["left_over"] = sum(path.name.startswith(".") for path in folder.rglob("*"))
@@ -140,41 +158,55 @@ def main() -> None:
     """Kill as often as is asked for, and write what came of it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--each", type=int, default=4, help="kills of one run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--commands", nargs="*", default=list(COMMANDS), choices=list(COMMANDS))
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop before, then")
     asked = parser.parse_args()
     _import()
-    draw, rows = random.Random(asked.seed), []
+    deadline = time.monotonic() + 60 * asked.minutes
+    draw = random.Random(asked.seed)
     with tempfile.TemporaryDirectory() as root:
-        for command in asked.commands:
-            place = Path(root) / command.replace(" ", "-")
-            place.mkdir()
-            seconds = whole(command, place / "one", place / "log.txt")
-            seconds = min(seconds, whole(command, place / "two", place / "log.txt"))
-            expected = content(command, place / "one")
-            again = content(command, place / "two")
-            if expected != again:
-                raise SystemExit(f"{command} differs from itself: {_differing(expected, again)}")
-            row = {"command": command, "kills": 0, "too_late": 0, "left_over": 0, "runs": 0, "equal": 0,
-                   "files": len(expected), "seconds": round(seconds, 1)}  # fmt: skip
-            while row["kills"] < asked.kills // len(asked.commands):
-                here = place / f"trial-{row['runs']}"
-                here.mkdir()
-                left = asked.kills // len(asked.commands) - row["kills"]
-                for name, count in trial(command, min(2, left), seconds, here, draw).items():
-                    row[name] += count
-                found = content(command, here / "run")
-                row["runs"] += 1
-                row["equal"] += found == expected
-                if found != expected:
-                    print(f"{command}: not the same: {_differing(expected, found)}", flush=True)
-                shutil.rmtree(here)
-            print(row, flush=True)
-            rows.append(row)
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(asked.out, index=False)
-    sys.exit(any(row["runs"] != row["equal"] for row in rows))
+        studies = [Study(name, Path(root) / name.replace(" ", "-")) for name in asked.commands]
+        while time.monotonic() < deadline and sum(s.row["kills"] for s in studies) < asked.kills:
+            min(studies, key=lambda study: study.row["kills"]).go_on(asked.each, draw)
+            asked.out.parent.mkdir(parents=True, exist_ok=True)
+            pd.DataFrame([study.row for study in studies]).to_csv(asked.out, index=False)
+    for study in studies:
+        print(study.row, flush=True)
+    sys.exit(any(study.row["runs"] != study.row["equal"] for study in studies))
+
+
+class Study:
+    """One command: what it leaves when nobody kills it, and how often it left the same.
+
+    Args:
+        command: of :data:`COMMANDS`.
+        place: a folder for its runs.
+    """
+
+    def __init__(self, command: str, place: Path) -> None:
+        self.command, self.place = command, place
+        place.mkdir()
+        self.seconds = whole(command, place / "whole", place / "log.txt")
+        self.expected = content(command, place / "whole")
+        self.row = {"command": command, "kills": 0, "too_late": 0, "runs": 0, "equal": 0, "left_over": 0,
+                    "files": len(self.expected), "seconds": round(self.seconds, 1)}  # fmt: skip
+        print(f"{command}: {len(self.expected)} files in {self.seconds:.1f} s", flush=True)
+
+    def go_on(self, kills: int, draw: random.Random) -> None:
+        """One more run that is killed so often."""
+        here = self.place / "trial"
+        here.mkdir()
+        for name, count in trial(self.command, kills, self.seconds, here, draw).items():
+            self.row[name] += count
+        found = content(self.command, here / "run")
+        self.row["runs"] += 1
+        self.row["equal"] += found == self.expected
+        if found != self.expected:
+            print(f"{self.command}: not the same: {_differing(self.expected, found)}", flush=True)
+        shutil.rmtree(here)
 
 
 def _differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
@@ -183,18 +215,13 @@ def _differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
 
 def _import() -> None:
     """What all commands import; no thread is started and nothing is computed, so it can be forked."""
-    import diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion
-    import matplotlib.pyplot
-    import seaborn
-    import torchmetrics.functional
+    import torch
     import transformers.models.clip.modeling_clip  # noqa: F401
 
     import attnscope.cli.app
     import attnscope.hooks.trace
     import attnscope.shapes.reader
     import attnscope.shapes.train  # noqa: F401
-
-    import torch
 
     torch.set_num_threads(1)
 

@@ -58,7 +58,10 @@ def test_code_beside_the_weights_never_runs(folder):
     for name in ("pipeline.py", "unet/unet.py", "text_encoder/modeling.py"):
         (folder / name).write_text(script)
     assert attnscope.load(str(folder), offline=True).unet is not None
-    for name in ("unet/diffusers.py", "text_encoder/transformers.py"):  # some versions would run them
+    for name in (
+        "unet/diffusers.py",
+        "text_encoder/transformers.py",
+    ):  # some versions would run them
         (folder / name).write_text(script)
         with pytest.raises(InputError, match=f"{name} of .* code in the place of a library"):
             attnscope.load(str(folder), offline=True)
@@ -91,7 +94,9 @@ def test_a_pickle_in_the_place_of_weights_is_not_opened(folder):
 def test_a_link_that_leaves_the_folder_is_refused(folder, place):
     (folder.parent / "elsewhere").mkdir()
     (folder / "extra").symlink_to(place)
-    with pytest.raises(InputError, match="extra of .* is a link (that leaves the folder|to nothing)"):
+    with pytest.raises(
+        InputError, match=r"extra of .* is a link (that leaves the folder|to nothing)"
+    ):
         attnscope.load(str(folder), offline=True)
 
 
@@ -111,7 +116,9 @@ def test_links_within_a_folder_and_to_the_hubs_blobs_are_followed(folder, tmp_pa
 @pytest.mark.parametrize("name", ["../../weights.safetensors", "/etc/passwd", "..\\x.safetensors"])
 def test_parts_of_weights_are_files_beside_their_index(folder, name):
     index = {"metadata": {}, "weight_map": {"a": "ok.safetensors", "b": name}}
-    (folder / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(
+        json.dumps(index)
+    )
     with pytest.raises(InputError, match="is a path out of its folder"):
         attnscope.load(str(folder), offline=True)
 
@@ -124,7 +131,9 @@ def test_whatever_a_library_raises_at_a_folder_is_one_line(folder):
 
 def test_random_weights_that_fit_nowhere_are_not_made(monkeypatch):
     monkeypatch.setattr(memory, "_count", lambda module: 10**15)
-    with pytest.raises(InputError, match=r"shapes needs 4e\+06 GB of memory for its weights, and .* are free"):
+    with pytest.raises(
+        InputError, match=r"shapes needs 4e\+06 GB of memory for its weights, and .* are free"
+    ):
         random_weights.build(architectures.find("shapes"))
 
 

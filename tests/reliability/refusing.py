@@ -11,6 +11,7 @@ from unicodedata import category
 from unittest import mock
 
 from attnscope.cli import app
+from attnscope.errors import InputError
 
 _SAID_BEFORE = ("warning: ", "note: ")
 """How lines begin that may stand before the one that refuses."""
@@ -50,6 +51,14 @@ def run(*args):
             code = stop.code or 0
     said, told = (pipe.buffer.getvalue().decode() for pipe in (out, err))
     return Ended(tuple(words), code, said, told)
+
+
+def tried(act, *args):
+    """What a function returns and an empty text, or ``None`` and why it refuses."""
+    try:
+        return act(*args), ""
+    except InputError as error:
+        return None, str(error)
 
 
 def state(folder):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import refusing
 import toys
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -54,7 +54,11 @@ def asking(name):
 def files(draw, names):
     """The name of a file, what to do with it, and what it then is called."""
     name = draw(st.sampled_from(names))
-    called = draw(hostile.text.filter(lambda t: t and "/" not in t and len(t.encode()) < 200 and t not in (".", "..")))
+    called = draw(
+        hostile.text.filter(
+            lambda t: t and "/" not in t and len(t.encode()) < 200 and t not in (".", "..")
+        )
+    )
     how = draw(st.sampled_from(("damaged", "damaged", "folder", "loop", "nowhere")))
     return name, how, called
 
@@ -77,7 +81,9 @@ def put(folder, name, how, called, content):
 
 
 @given(data=st.data(), file=files(NAMES))
-def test_a_file_that_is_damaged_is_refused_in_one_line(originals, counted, tmp_path_factory, data, file):
+def test_a_file_that_is_damaged_is_refused_in_one_line(
+    originals, counted, tmp_path_factory, data, file
+):
     name, how, called = file
     folder = tmp_path_factory.mktemp("files")
     (folder / "out").mkdir()
@@ -109,9 +115,12 @@ def toy(tokenizer_folder, tmp_path_factory):
     return folder
 
 
+@settings(max_examples=settings.default.max_examples // 4)  # they are slow
 @given(data=st.data())
 def test_a_model_that_is_damaged_is_refused_in_one_line(toy, counted, tmp_path_factory, data):
-    folder = tmp_path_factory.mktemp("models") / data.draw(st.sampled_from(("toy", "my model 'é'", "[red]")))
+    folder = tmp_path_factory.mktemp("models") / data.draw(
+        st.sampled_from(("toy", "my model 'é'", "[red]"))
+    )
     shutil.copytree(toy, folder)
     names = sorted(path.relative_to(toy) for path in toy.rglob("*") if path.is_file())
     for _ in range(data.draw(st.integers(1, 2))):
@@ -126,7 +135,9 @@ def test_a_model_that_is_damaged_is_refused_in_one_line(toy, counted, tmp_path_f
         elif path.is_file():
             kept = path.read_bytes()
             path.unlink()
-            how = data.draw(st.sampled_from(("damaged", "damaged", "folder", "loop", "nowhere", "gone")))
+            how = data.draw(
+                st.sampled_from(("damaged", "damaged", "folder", "loop", "nowhere", "gone"))
+            )
             if how != "gone":
                 put(path.parent, path.name, how, path.stem, data.draw(hostile.damaged(kept)))
     before = refusing.state(folder)

@@ -1,10 +1,10 @@
 """Options that cannot be: refused in one line, and a folder of other things is left as it is."""
 
-import refusing
 import hostile
 import pytest
+import refusing
 import typer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnscope.cli import app
@@ -71,6 +71,7 @@ def places(tmp_path_factory):
     return {"{precious}": precious, "{file}": file, "{link}": link}
 
 
+@settings(max_examples=2 * settings.default.max_examples)  # they are quick
 @given(line=lines())
 def test_what_cannot_be_is_refused_in_one_line(places, counted, line):
     before = refusing.state(places["{precious}"].parent)

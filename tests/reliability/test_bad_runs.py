@@ -52,7 +52,9 @@ _OTHER = {
 
 def changed(table, draw):
     """A table without a column or with another, without rows, or with rows twice."""
-    how = draw(st.sampled_from(("drop", "replace", "replace", "rename", "empty", "twice", "shuffled")))
+    how = draw(
+        st.sampled_from(("drop", "replace", "replace", "rename", "empty", "twice", "shuffled"))
+    )
     column = draw(st.sampled_from(list(table.columns)))
     if how == "drop":
         return table.drop(columns=column)
@@ -60,19 +62,27 @@ def changed(table, draw):
         return table.assign(**{column: _OTHER[draw(st.sampled_from(sorted(_OTHER)))](len(table))})
     if how == "rename":
         return table.rename(columns={column: f"{column}\x1b[2J"})
-    parts = {"empty": table.iloc[:0], "twice": pd.concat([table, table]), "shuffled": table.sample(frac=1, random_state=0)}
+    parts = {
+        "empty": table.iloc[:0],
+        "twice": pd.concat([table, table]),
+        "shuffled": table.sample(frac=1, random_state=0),
+    }
     return parts[how]
 
 
 @st.composite
 def damages(draw, folder):
     """Change something of a run directory."""
-    kind = draw(st.sampled_from(("table", "table", "bytes", "about", "about", "gone", "folder", "loop")))
+    kind = draw(
+        st.sampled_from(("table", "table", "bytes", "about", "about", "gone", "folder", "loop"))
+    )
     tables = sorted(folder.glob("*.parquet"))
     if kind == "about":
         path = folder / "run.json"
         said = draw(hostile.spoiled(json.loads(path.read_text()))) if draw(st.booleans()) else None
-        content = draw(hostile.damaged(path.read_bytes())) if said is None else json.dumps(said).encode()
+        content = (
+            draw(hostile.damaged(path.read_bytes())) if said is None else json.dumps(said).encode()
+        )
         path.write_bytes(content)
         return
     if kind == "table":
@@ -91,7 +101,9 @@ def damages(draw, folder):
 
 
 @given(data=st.data())
-def test_a_run_directory_that_is_damaged_is_refused_in_one_line(whole, counted, tmp_path_factory, data):
+def test_a_run_directory_that_is_damaged_is_refused_in_one_line(
+    whole, counted, tmp_path_factory, data
+):
     root = tmp_path_factory.mktemp("runs")
     name = data.draw(st.sampled_from(sorted(reported.MAKERS)))
     folder = root / data.draw(st.sampled_from((name, "my run 'é'", "[red]x")))
@@ -160,6 +172,8 @@ def test_a_part_that_was_damaged_is_named_and_left(tmp_path):
     run.write_part("records", pd.DataFrame({"a": [2]}))
     part = tmp_path / "run" / "parts" / "records-00001.parquet"
     part.write_bytes(part.read_bytes()[:30])
-    with pytest.raises(InputError, match=r"records-00001.parquet' is damaged .* remove it and give the same"):
+    with pytest.raises(
+        InputError, match=r"records-00001.parquet' is damaged .* remove it and give the same"
+    ):
         run.read_parts("records")
     assert part.stat().st_size == 30

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from attnscope.cli import console
-from attnscope.cli.plain import one_line, printable
+from attnscope.plain import one_line, printable
 
 ESCAPES = "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b2J \x08 \r \u202egpj.exe \u2028"
 MARKUP = "[red]x[/red] [/] [link=http://x]y :smile:"
