@@ -10,7 +10,18 @@ import attnscope
 
 ROOT = Path(attnscope.__file__).parent
 FLOORS = [
-    {"errors", "tables", "files", "lazy", "documents", "notices", "kinds", "html_tables", "plain"},
+    {
+        "errors",
+        "tables",
+        "files",
+        "lazy",
+        "documents",
+        "notices",
+        "kinds",
+        "html_tables",
+        "plain",
+        "versions",
+    },
     {"images", "captions", "families"},
     {"plans", "sites"},
     {"models"},

@@ -138,6 +138,10 @@ def main() -> None:
         _fail(as_typed(str(error)), error, code=2)
     except typer.Abort as error:
         _fail("stopped", error, code=1)
+    except ModuleNotFoundError as error:
+        package = (error.name or "attnscope").partition(".")[0]
+        _fail(f"this needs {package!r}, which is not installed: install it beside attnscope, or all "
+              "that attnscope needs by 'pip install attnscope'", error, code=2)  # fmt: skip
     except OSError as error:
         if error.errno not in _MENDABLE or error.filename is None:
             _fail_unexpected(error)

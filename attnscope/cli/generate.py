@@ -28,10 +28,12 @@ class _Captions(o.CaptionOptions):
 def generate(
     sampling: o.SeveralBatchedRuns,
     shown: _Captions,
+    judged: o.QualityOptions,
     planned: o.PlanOptions,
     output: o.OutputOptions,
     typed: Annotated[list[str] | None, typer.Argument(metavar="PROMPT", help="What to draw.", show_default="captions")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Make the same images without the plan too.")] = False,
+    judge: Annotated[bool, typer.Option("--judge", help="Also measure how good the images are.")] = False,
 ) -> None:  # fmt: skip
     """Make images, by T-GATE or another plan, and say what was computed, reused and gained.
 
@@ -42,18 +44,25 @@ def generate(
     from attnscope.analyses.generation import GenerationSettings, carry_out
     from attnscope.cli import parsing, reading, several
     from attnscope.cli.console import Bars, quiet_libraries
+    from attnscope.cli.flags import flag
     from attnscope.errors import InputError
     from attnscope.plans.base import Baseline
     from attnscope.runs.prompts import digest_of
     from attnscope.runs.sampling import settled
 
-    plans = several.chosen_plans(planned)
+    plans, progress = several.chosen_plans(planned), Bars(quiet=output.silent)
     if compare and {*plans.values()} <= {None, Baseline()}:
         raise InputError("--compare needs a plan to compare with: give --tgate or --plan")
+    if judged.given() and not judge:
+        idle = " and ".join(flag(name) for name in judged.given())
+        raise InputError(f"{idle}: for --judge only, so add it")
     parsing.check_sampling(sampling)
     size = parsing.batch_size(sampling.batch_size)
     ways = several.ways(sampling, plans)
-    models, inputs = several.Models(output), reading.Inputs(shown, typed or ())
+    models, inputs = (
+        several.Models(output),
+        reading.Inputs(shown, typed or (), parsing.chosen_questions(judged)),
+    )
 
     def job(way: Way) -> Job:
         chosen, plan = models.of(way.sampling), way.plan or Baseline()
@@ -66,12 +75,20 @@ def generate(
             compare=compare,
         )
         check_plan_ahead(chosen, plan, settings.steps)
+        quality = None
+        if judge:
+            quality = parsing.chosen_quality(
+                judged, [chosen.name], prompts, (settings.height, settings.width),
+                device=chosen.device, output=output, progress=progress,
+            )  # fmt: skip
         start = partial(
-            carry_out, chosen=chosen, settings=settings, prompts=prompts, given=given,
-            batch_size=size, progress=Bars(quiet=output.silent),
+            carry_out, chosen=chosen, settings=settings, prompts=prompts, given=given, quality=quality,
+            batch_size=size, progress=progress,
         )  # fmt: skip
         return several.Job("generate", way, chosen, settings, start)
 
     with quiet_libraries():
         runs = several.carry_out([job(way) for way in ways], output.out)
-    several.tell(runs, output, report, document)
+    several.tell(
+        runs, output, partial(report, adjust=judged.adjust), document, adjust=judged.adjust
+    )

@@ -35,22 +35,32 @@ class Contents:
 
 
 CONTENTS: dict[str, Contents] = {
-    "ablate": Contents("arms", ("prompts", "noise", "pictures", "images")),
+    "ablate": Contents(
+        "arms", ("prompts", "noise", "pictures", "images"), on_request=("answers", "categories")
+    ),
     "bench": Contents(
-        "arms", ("repetitions", "parts", "attribution"), on_request=("images", "frontier")
+        "arms",
+        ("repetitions", "parts", "attribution"),
+        on_request=("images", "frontier", "answers", "categories"),
     ),
     "convergence": Contents("records", ("prompts",), on_request=("controls",)),
     "cost": Contents(
         "steps", ("call", "parts", "kept"), on_request=("attribution", "scaling"), figures="."
     ),
     "cost paper": Contents("paper", figures="."),
-    "generate": Contents("images", ("prompts", "calls", "times")),
+    "generate": Contents(
+        "images",
+        ("prompts", "calls", "times"),
+        on_request=("measured", "quality", "answers", "categories"),
+    ),
     "maps": Contents(
         "attention",
         ("prompts", "words", "pictures", "distances"),
         on_request=("features", "points"),
     ),
-    "tune": Contents("plans", ("prompts", "calibration", "candidates"), on_request=("proof",)),
+    "tune": Contents(
+        "plans", ("prompts", "calibration", "candidates"), on_request=("proof", "times")
+    ),
 }
 """By command."""
 
