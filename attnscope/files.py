@@ -30,7 +30,11 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     if path.parent not in _swept:
         _swept.add(path.parent)
         _sweep(path.parent)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PREFIX, suffix=path.suffix)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PREFIX, suffix=path.suffix)
+    except OSError as error:
+        error.filename = str(path)  # what was asked for, not what it is called until it is whole
+        raise
     partial = Path(name)
     try:
         _is_ours(handle)

@@ -65,6 +65,7 @@ def test_a_folder_that_is_read_only_is_named(place, line):
         ended = refusing.run(*told)
     refusing.assert_refused(ended)
     assert str(place) in ended.err
+    assert ".attnscope-" not in ended.err
     assert refusing.state(place) == before
     for path in place.rglob("*"):
         path.chmod(0o755)
