@@ -10,7 +10,7 @@ TESTS ?= tests
 TELLING := tests/test_versions.py tests/hooks/test_branches.py tests/models/test_calling.py \
 	tests/models/test_pipelines.py tests/shapes/test_places.py tests/sites/test_around.py
 
-.PHONY: demo test check docs docs-serve older matrix browser mutants train clean
+.PHONY: demo test check docs docs-serve older matrix browser mutants soak audit sbom train clean
 
 demo: .venv/installed  ## Measure the embedded U-Net and draw the paper's Figure 2.
 	$(BIN)/attnscope convergence --out runs/demo
@@ -57,6 +57,19 @@ mutants: .venv/installed  ## Faults that the tests of a module let pass: make mu
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[mutation]"
 	nice $(BIN)/python benchmarks/mutants.py $(MODULES)
 
+soak: .venv/installed  ## Reliability as figures, into docs/reliability/: bad input, kills, a process that lives long.
+	$(BIN)/python -m pytest tests/reliability --hypothesis-profile=soak
+	$(BIN)/python benchmarks/soak/kills.py --kills 100
+	$(BIN)/python benchmarks/soak/long_lived.py --times 1000 --threads 50
+
+audit: .venv-release/installed  ## Known vulnerabilities of what CI installs; fails where one package cannot be looked up.
+	.venv-release/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+sbom: .venv-release/installed  ## The software bill of materials (CycloneDX) that goes beside a wheel.
+	mkdir -p dist
+	.venv-release/bin/cyclonedx-py requirements constraints.txt --pyproject pyproject.toml \
+		--mc-type library --output-reproducible -o dist/attnscope.cdx.json
+
 train: .venv/installed  ## Train the embedded U-Net from nothing; resumes after a stop.
 	$(BIN)/attnscope shapes train --start nothing --out training
 
@@ -67,5 +80,10 @@ train: .venv/installed  ## Train the embedded U-Net from nothing; resumes after 
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@
 
+.venv-release/installed: Makefile
+	python3 -m venv .venv-release
+	.venv-release/bin/python -m pip install --quiet pip-audit==2.10.1 cyclonedx-bom==7.5.0
+	touch $@
+
 clean:
-	rm -rf .venv .matrix runs docs/_build
+	rm -rf .venv .venv-release .matrix runs docs/_build

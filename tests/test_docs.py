@@ -438,7 +438,36 @@ def different_captions():
     return [len(set(texts[:n])) for n in (60, 100, 200, 300, 500)]
 
 
+def soaked(name, key):
+    """Columns of a table that a soak left, of the row that the first cell of a document's row names."""
+    file = f"docs/reliability/{name}.csv"
+    return lambda *columns: lambda cell: [one(file, column, **{key: cell}) for column in columns]
+
+
+bad, killed, lived = (
+    soaked(*of) for of in (("bad-input", "kind"), ("kills", "command"), ("long-lived", "what"))
+)
+
+
+def first_cell(index, cells):
+    return cells[0].strip("`")
+
+
 TABLES = [
+    Table("docs/reliability.md", "| input | tried |", first_cell, {
+        "tried": bad("tried"), "refused in one line": bad("refused"), "harmless": bad("harmless"),
+        "anything else": bad("otherwise"),
+    }),
+    Table("docs/reliability.md", "| command | kills |", first_cell, {
+        "kills": killed("kills"), "too late": killed("too_late"),
+        "runs that went on to the end": killed("runs"), "the same to the byte": killed("equal"),
+        "half-written files left": killed("left_over"), "files compared": killed("files"),
+    }),
+    Table("docs/reliability.md", "| what | times |", first_cell, {
+        "times": lived("times"), "the same as the first, or alone": lived("equal"),
+        "MB, early": lived("mb_early"), "MB, late": lived("mb_late"),
+        "objects, early": lived("objects_early"), "objects, late": lived("objects_late"),
+    }),
     Table("docs/questions.md", "| `shapes` | DPG score |", in_order(asked_arms), {
         "DPG score": told("questions-arms", "dpg"),
         "difference to S": told("questions-arms", "dpg", *_DIFFERENCE),
@@ -629,6 +658,19 @@ PROSE = [
     ("docs/controls.md", r"of its norm at the gate on the U-Net, (\S+) on the transformer, both branches",
      lambda: [control("shapes-dit", "final", "cross", "gate", arm="random-replayed")]),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["bad-input", "kills", "long-lived"])
+def test_every_row_of_a_soak_is_told_and_none_went_wrong(name):
+    table = read(f"docs/reliability/{name}.csv")
+    text = (ROOT / "docs/reliability.md").read_text()
+    assert all(f"| `{key}` |" in text or f"| {key} |" in text for key in table.iloc[:, 0])
+    assert (table["otherwise"] == 0).all() if name == "bad-input" else True
+    assert (
+        (table["equal"] == table["runs" if name == "kills" else "times"]).all()
+        if name != "bad-input"
+        else True
+    )
 
 
 def test_a_claim_has_the_verdict_that_its_interval_has():

@@ -19,6 +19,7 @@ FLOORS = [
         "notices",
         "kinds",
         "html_tables",
+        "plain",
         "versions",
     },
     {"images", "captions", "families"},

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from attnscope import documents
@@ -17,7 +18,7 @@ from attnscope.metrics.measures import MEASURES
 from attnscope.notices import warn
 from attnscope.runs.columns import CELL
 from attnscope.runs.contents import is_finished
-from attnscope.runs.folder import Run
+from attnscope.runs.folder import Run, telling
 
 COLUMNS = ("run", "what", "measure", "value", "low", "high", "n")
 """Of :func:`outcomes`."""
@@ -38,27 +39,29 @@ def listed(folder: Path) -> pd.DataFrame:
     rows = []
     for about in sorted({*folder.glob("run.json"), *folder.glob("*/run.json")}):
         try:
-            run = Run(about.parent)
+            with telling(about.parent):
+                rows.append(_row(Run(about.parent)))
         except InputError as error:
             warn(str(error))
-            continue
-        subjects = run.settings.get("subjects") or [run.settings]
-        model = ", ".join(dict.fromkeys(str(subject.get("model", "-")) for subject in subjects))
-        steps = subjects[0].get("steps")
-        rows.append(
-            {
-                "run": about.parent,
-                "command": run.command,
-                "model": model,
-                "limit": run.settings.get("limit"),
-                "steps": ", ".join(map(str, steps)) if isinstance(steps, list) else steps,
-                "created": run.about.get("created"),
-                "finished": is_finished(run),
-            }
-        )
     columns = ["run", "command", "model", "limit", "steps", "created", "finished"]
     table = pd.DataFrame(rows, columns=columns).astype({"limit": "Int64"})
     return table.sort_values("created", ascending=False, ignore_index=True)
+
+
+def _row(run: Run) -> dict[str, Any]:
+    """What a list of runs says of one."""
+    subjects = run.settings.get("subjects") or [run.settings]
+    model = ", ".join(dict.fromkeys(str(subject.get("model", "-")) for subject in subjects))
+    steps, limit = subjects[0].get("steps"), run.settings.get("limit")
+    return {
+        "run": run.path,
+        "command": run.command,
+        "model": model,
+        "limit": None if limit is None else np.int64(limit),
+        "steps": ", ".join(map(str, steps)) if isinstance(steps, list) else steps,
+        "created": run.about.get("created"),
+        "finished": is_finished(run),
+    }
 
 
 def differing_settings(runs: Sequence[Run]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from attnscope.cli.grouping import Commands
 from attnscope.cli.listed import Listed
 from attnscope.errors import InputError
+from attnscope.plain import one_line
 
 
 class _All(Commands):
@@ -101,6 +103,11 @@ app = typer.Typer(
     epilog='Example: attnscope generate "a large blue star" --tgate m=10,k=5 --compare',
 )
 _debug = False
+_MENDABLE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+)
+"""What the system says of places that are full, not ours, or of another kind; whose name stands beside."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -140,11 +147,19 @@ def main() -> None:
         package = (error.name or "attnscope").partition(".")[0]
         _fail(f"this needs {package!r}, which is not installed: install it beside attnscope, or all "
               "that attnscope needs by 'pip install attnscope'", error, code=2)  # fmt: skip
+    except OSError as error:
+        if error.errno not in _MENDABLE or error.filename is None:
+            _fail_unexpected(error)
+        _fail(f"{str(error.filename)!r} cannot be used: {error.strerror}", error, code=2)
     except Exception as error:
         if hasattr(error, "format_message"):  # of the parser, which has classes of its own for it
             _fail_usage(error)
-        place = "" if _debug else " (attnscope --debug … shows where; please report it)"
-        _fail(f"unexpected {type(error).__name__}: {error}{place}", error, code=1)
+        _fail_unexpected(error)
+
+
+def _fail_unexpected(error: Exception) -> None:
+    place = "" if _debug else " (attnscope --debug … shows where; please report it)"
+    _fail(f"unexpected {type(error).__name__}: {error}{place}", error, code=1)
 
 
 def _fail_usage(error: Any) -> None:
@@ -162,5 +177,5 @@ def _fail(message: str, error: Exception, code: int) -> None:
         import traceback
 
         traceback.print_exception(error)
-    typer.echo("error: " + " ".join(message.split()), err=True)
+    typer.echo("error: " + one_line(message), err=True)
     sys.exit(code)

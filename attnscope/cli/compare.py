@@ -28,15 +28,16 @@ def compare(
     from attnscope.analyses.side_by_side import differing_settings, outcomes
     from attnscope.cli.console import show_json
     from attnscope.errors import InputError
-    from attnscope.runs.folder import Run
+    from attnscope.runs.folder import Run, telling
 
     o.check_adjust(adjust)
     if len(paths) < 2:
         raise InputError("compare takes two run directories or more: 'attnscope runs' lists them")
     opened = [Run(path) for path in paths]
-    if as_json:
-        found = {"settings": differing_settings(opened), "outcomes": outcomes(opened)}
-        together = over_runs(opened)
-        show_json(found | ({"over_seeds": together} if len(together) else {}))
-        return
-    show_comparison(opened, adjust=adjust)
+    with telling(*paths):
+        if as_json:
+            found = {"settings": differing_settings(opened), "outcomes": outcomes(opened)}
+            together = over_runs(opened)
+            show_json(found | ({"over_seeds": together} if len(together) else {}))
+        else:
+            show_comparison(opened, adjust=adjust)

@@ -21,14 +21,28 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from attnscope import documents
 from attnscope.cli.flags import as_typed
 from attnscope.cli.rates import Rates
+from attnscope.plain import printable
 from attnscope.runs.progress import Progress
 
-messages = Console(stderr=True, highlight=False, markup=False)
-results = Console(highlight=False, markup=False)
+
+class _Plain(Console):
+    """Shows text as it is: a caption with markup or escape sequences in it steers nothing."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """What a console of rich prints, with texts as :func:`attnscope.plain.printable` leaves them."""
+        super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **options)
+
+
+messages = _Plain(stderr=True)
+results = _Plain()
 
 
 class Bars(Progress):
@@ -51,7 +65,7 @@ class Bars(Progress):
             yield
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -61,7 +75,7 @@ class Bars(Progress):
         )
         rates = Rates()
         with rich.progress.Progress(*columns, console=messages, transient=True) as bars:
-            task = bars.add_task(label, total=total, rates="")
+            task = bars.add_task(printable(label), total=total, rates="")
             self._advance = lambda count: bars.advance(task, count)
             self._made = lambda: bars.update(task, rates=str(rates))
             self._rates = rates
@@ -125,11 +139,13 @@ def show_table(table: pd.DataFrame, title: str, formats: dict[str, str] | None =
     It keeps to the width of a terminal. What is piped or written to a file is as wide as it is, so that
     paths and names can be searched for.
     """
-    results.print(printable(title), style="bold", soft_wrap=True)
+    results.print(title, style="bold", soft_wrap=True)
     shown = Table(header_style="bold")
     for name in table:
         numeric = pd.api.types.is_numeric_dtype(table[name])
-        shown.add_column(str(name), justify="right" if numeric else "left", overflow="fold")
+        shown.add_column(
+            Text(printable(str(name))), justify="right" if numeric else "left", overflow="fold"
+        )
     for row in table.itertuples(index=False):
         cells = []
         for name, value in zip(table, row, strict=True):
@@ -141,12 +157,7 @@ def show_table(table: pd.DataFrame, title: str, formats: dict[str, str] | None =
         return
     unbounded = results.options.update(max_width=100_000)
     width = Measurement.get(results, unbounded, shown).maximum
-    Console(highlight=False, markup=False, width=width).print(shown)
-
-
-def printable(text: str) -> str:
-    """A text without control characters, which a terminal would take for commands."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+    _Plain(width=width).print(shown)
 
 
 def show_json(value: Any) -> None:

@@ -48,6 +48,11 @@ def plan(
         _write(trajectory, to, model, out)
         return
     table = trajectory.table()
+    if out is not None:  # first, so that nothing was shown where it cannot be written
+        from attnscope.figures.saving import save
+        from attnscope.figures.schedule import schedule
+
+        save(lambda: schedule(table), out)
     if as_json:
         about = getattr(asked, "about", {})
         told: dict[str, Any] = {}
@@ -57,13 +62,8 @@ def plan(
         show_json({"plan": str(asked), "steps": trajectory.steps, **told, "schedule": table})
     else:
         show(asked, trajectory, table, on=", ".join(filter(None, (model, scheduler))))
-    if out is not None:
-        from attnscope.figures.saving import save
-        from attnscope.figures.schedule import schedule
-
-        save(lambda: schedule(table), out)
-        if not as_json:
-            results.print(f"figure: {out}", soft_wrap=True)
+    if out is not None and not as_json:
+        results.print(f"figure: {out}", soft_wrap=True)
 
 
 def _check_out(out: Path | None, to: str | None, as_json: bool) -> None:

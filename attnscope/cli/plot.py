@@ -26,14 +26,14 @@ def plot(
     """Draw all figures of a run again, from its tables alone. Needs no model and no torch."""
     from attnscope.cli.reports import report_of
     from attnscope.errors import InputError
-    from attnscope.runs.folder import Run
+    from attnscope.runs.folder import Run, telling
 
     opened = Run(run)
     report = report_of(opened)
-    if threshold is None:
-        report(opened, quiet=quiet, as_json=as_json)
-    elif opened.command == "convergence":
-        report(opened, quiet=quiet, as_json=as_json, threshold=threshold)
+    if threshold is None or opened.command == "convergence":
+        more = {} if threshold is None else {"threshold": threshold}
+        with telling(run):
+            report(opened, quiet=quiet, as_json=as_json, **more)
     else:
         raise InputError(
             f"--threshold says when attention has converged, and {str(run)!r} holds a run of "

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attnscope.captions.text import caption
 from attnscope.errors import InputError
 from attnscope.images import open_image
 from attnscope.models.image_sizes import square
@@ -55,6 +56,8 @@ def read(
         extra = [name for name, value in others.items() if value is not None]
         if extra:
             raise InputError(f"prompts on the command line go without {', '.join(extra)}")
+        for number, text in enumerate(typed, 1):
+            caption(text, f"prompt {number}")  # bytes of a command line may be no text
         prompts = [Prompt(index, text) for index, text in enumerate(typed)]
         return prompts, list(typed), "command line"
     if column is not None and captions is None:
@@ -77,13 +80,13 @@ def read(
         return prompts, [prompt.text for prompt in prompts], Path(offered.name).name
     if not is_of_shapes(model):
         raise InputError(f"--captions FILE is needed: {model.name} brings no captions of its own")
-    from attnscope.shapes.scenes import caption, generate
+    from attnscope.shapes import scenes as world
 
     count = asked.embedded if limit is None else limit
     if count < 1:
         raise InputError(f"--limit {count} is out of range: choose 1 or more")
-    scenes = islice(generate("test", seed), count)
-    prompts = [Prompt(index, caption(scene)) for index, scene in enumerate(scenes)]
+    scenes = islice(world.generate("test", seed), count)
+    prompts = [Prompt(index, world.caption(scene)) for index, scene in enumerate(scenes)]
     return prompts, [prompt.text for prompt in prompts], "shapes, test split"
 
 

@@ -46,7 +46,7 @@ def _page(paths: list[Path], out: Path | None, *, quiet: bool, as_json: bool) ->
     from attnscope.analyses.side_by_side import names_of
     from attnscope.cli.console import results, show_json
     from attnscope.errors import InputError
-    from attnscope.runs.folder import Run
+    from attnscope.runs.folder import Run, telling
 
     if not paths:
         raise InputError("report takes a run directory or more: 'attnscope runs' lists them")
@@ -57,7 +57,9 @@ def _page(paths: list[Path], out: Path | None, *, quiet: bool, as_json: bool) ->
     from attnscope.pages.bundle import write
     from attnscope.pages.page import report as made
 
-    write(file, made(runs))
+    with telling(*paths):
+        page = made(runs)
+    write(file, page)
     size = file.stat().st_size
     if as_json:
         show_json({"file": file, "bytes": size, "runs": paths})

@@ -255,6 +255,7 @@ def _picture(lines: Sequence[Line], trajectory: Trajectory) -> None:
     from rich.text import Text
 
     from attnscope.cli.console import results
+    from attnscope.plain import printable
 
     counts = max((len(f"x{line.count}") + 1 for line in lines if line.count > 1), default=0)
     levels = [_level(level) for level in trajectory.levels or ()]
@@ -276,7 +277,7 @@ def _picture(lines: Sequence[Line], trajectory: Trajectory) -> None:
                 continue
             count = f"x{line.count}" if line.count > 1 else ""
             name = line.label if len(line.label) <= label else line.label[: label - 1] + "…"
-            row = Text(f"{name:<{label}}{count:>{counts}}  ")
+            row = Text(printable(f"{name:<{label}}{count:>{counts}}  "))
             for step in numbers:
                 row.append(*line.cells[step])
             results.print(row, soft_wrap=True)

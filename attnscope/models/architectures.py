@@ -18,6 +18,7 @@ from typing import Any
 from attnscope.errors import InputError
 from attnscope.families import CallSizes, Family, denoiser_named
 from attnscope.families.base import NO_LIMIT
+from attnscope.files import is_folder
 from attnscope.models import hub
 from attnscope.models.image_sizes import check_multiple, square
 from attnscope.models.names import MODELS, Model, describe, part_folder
@@ -151,7 +152,7 @@ def find(model: str, *, offline: bool = False) -> Architecture:
         entry["config"] = json.dumps(entry["config"])
         steps = MODELS[model].steps if model in MODELS else 25
         return Architecture(name=model, **{"steps": steps, **entry})
-    if model and Path(MODELS[model].source if model in MODELS else model).is_dir():
+    if model and is_folder(MODELS[model].source if model in MODELS else model):
         described = describe(model)
         found = _read(model, partial(_from_folder, described), described.options)
         return replace(found, steps=described.steps)
@@ -169,13 +170,25 @@ def _known() -> dict[str, dict[str, Any]]:
 def _read(
     model: str, text: Callable[[str], str], options: Mapping[str, Any] = MappingProxyType({})
 ) -> Architecture:
-    """From the configurations of a pipeline in a folder or on the hub.
+    """An architecture from the configurations of a pipeline in a folder or on the hub.
 
     Args:
         model: its name.
         text: of a file of it.
         options: keywords that its pipeline's call is always given.
+
+    Raises:
+        InputError: they are not there, or say what cannot be.
     """
+    try:
+        return _told(model, text, options)
+    except (TypeError, AttributeError, KeyError, IndexError, ArithmeticError) as error:
+        raise InputError(
+            f"the configuration of {model!r} says what cannot be: {type(error).__name__} {error}"
+        ) from error
+
+
+def _told(model: str, text: Callable[[str], str], options: Mapping[str, Any]) -> Architecture:
     index = _parsed(model, "model_index.json", text)
     part = next((part for part in ("unet", "transformer") if index.get(part)), None)
     if part is None:
@@ -246,7 +259,9 @@ def _parsed(model: str, name: str, text: Callable[[str], str]) -> dict[str, Any]
         parsed = json.loads(text(name))
     except FileNotFoundError as error:
         raise InputError(f"{model!r} is no diffusers pipeline: it has no {name}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except InputError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{name} of {model!r} cannot be read: {error}") from error
     if not isinstance(parsed, dict):
         raise InputError(

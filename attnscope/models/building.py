@@ -37,9 +37,9 @@ def build(
         torch.manual_seed(seed)
         try:
             denoiser = kind.from_config(json.loads(architecture.config))
-        except (TypeError, ValueError, KeyError) as error:
+        except Exception as error:  # at a configuration that is not as it expects
             raise InputError(
-                f"diffusers cannot build this {architecture.class_name}: {error}"
+                f"diffusers cannot build this {architecture.class_name}: {type(error).__name__} {error}"
             ) from error
     denoiser.to(device)  # some buffers are made on the CPU whatever the device
     if dtype != "float32":

@@ -14,7 +14,10 @@ from typing import Any
 from attnscope import versions
 from attnscope.errors import InputError
 from attnscope.models import hub
+from attnscope.models.folders import check_folder, check_index
+from attnscope.models.memory import check_held
 from attnscope.models.names import (
+    MODELS,
     Model,
     describe,
     is_local,
@@ -51,7 +54,8 @@ def load(
         The pipeline, on the device, without a safety checker and without its own progress bar.
 
     Raises:
-        InputError: the model is not known, not here, or not to be had.
+        InputError: the model is not known, not here, or not to be had; or its folder is more than data:
+            it names code, leads out of itself, or asks for more memory than its weights take.
     """
     import diffusers
     import torch
@@ -69,7 +73,9 @@ def load(
         _loading_explained(model, offline=offline, allow_pickle=allow_pickle),
         _quiet(offline or is_local(model)),
     ):
+        _check_is_data(model)
         config = diffusers.DiffusionPipeline.load_config(model.source, local_files_only=offline)
+        check_index(model.source, config)
         if "safety_checker" in config:
             options |= {"safety_checker": None, "requires_safety_checker": False}
         tokenizers = versions.tokenizers_in(Path(model.source))
@@ -105,7 +111,7 @@ def own_scheduler(model: Model) -> Any:
             return None
         config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text("utf-8"))
         return getattr(diffusers, config["_class_name"]).from_config(config)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except Exception:
         return None  # loading the model will say what is wrong with it
 
 
@@ -159,6 +165,15 @@ def precision_name(model: Model, dtype: str, device: str) -> str:
     return dtype
 
 
+def _check_is_data(model: Model) -> None:
+    """Refuse what is on this machine of a stranger's model before any of it is used."""
+    folder = local_folder(model)
+    in_the_box = model.name in MODELS and Path(model.source).is_dir()
+    if folder is not None and not in_the_box:
+        check_folder(folder)
+        check_held(folder, model.source)
+
+
 @contextlib.contextmanager
 def _quiet(is_here: bool) -> Iterator[None]:
     """Leave out loading bars and advice of the libraries; what is downloaded keeps its bars."""
@@ -185,11 +200,13 @@ def _quiet(is_here: bool) -> Iterator[None]:
 @contextlib.contextmanager
 def _loading_explained(model: Model, *, offline: bool, allow_pickle: bool) -> Iterator[None]:
     """Turn what loading raises into one line that says what to do."""
+    import torch
+
     try:
         yield
-    except InputError:
+    except (InputError, torch.OutOfMemoryError):
         raise
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:  # libraries raise all kinds at a folder that is not as they expect
         raise InputError(_explanation(model, error, offline, allow_pickle)) from error
 
 
@@ -216,6 +233,8 @@ def _explanation(model: Model, error: Exception, offline: bool, allow_pickle: bo
             f"{model.source!r} has no safetensors weights: convert them, or trust the files "
             "and add `allow_pickle=True`"
         )
+    if not isinstance(error, OSError | ValueError | ImportError):  # whose texts alone say little
+        reason = f"{type(error).__name__} {reason}"
     return f"{model.source!r} cannot be loaded: {reason}"
 
 

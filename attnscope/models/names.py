@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from attnscope.errors import InputError
 from attnscope.families import Family, pipeline_named
+from attnscope.files import is_folder
+from attnscope.models.folders import check_folder
 
 _WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")  # the others by --allow-pickle
 READER = "reader.safetensors"
@@ -109,7 +111,7 @@ def describe(name: str) -> Model:
     """
     if name in MODELS:
         return MODELS[name]
-    if name and Path(name).is_dir():
+    if name and is_folder(name):
         return _describe_folder(Path(name))
     if name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith("/"):
         return Model(name, name, scheduler=None)
@@ -129,12 +131,13 @@ def _describe_folder(folder: Path) -> Model:
         raise InputError(
             f"folder {str(folder)!r} is no diffusers pipeline: it has no model_index.json"
         ) from error
-    except ValueError as error:  # also of what is no JSON, or no text
+    except (OSError, ValueError, RecursionError) as error:  # also of what is no JSON, or no text
         raise InputError(f"model_index.json of {str(folder)!r} cannot be read: {error}") from error
+    check_folder(folder)
     task: Literal["text", "image"] = "image" if family.starts_from_images else "text"
     settings: dict[str, Any] = {"guidance": family.guidance}
     if (folder / READER).is_file():
-        few = index.get("scheduler", [None, None])[1] == "LCMScheduler"
+        few = index.get("scheduler") == ["diffusers", "LCMScheduler"]
         settings = {"guidance": 3.0, "steps": 4 if few else 25}
         settings["options"] = dict(family.short_captions)
     return Model(str(folder), str(folder), task=task, scheduler=None, **settings)
@@ -183,7 +186,7 @@ def fingerprint(model: Model) -> str | None:
 
 
 def _digest(digest: Any, folder: Path) -> None:
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in _WEIGHTS):
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in _WEIGHTS and p.is_file()):
         about = path.stat()
         digest.update(f"{path.relative_to(folder)} {about.st_size}".encode())
         if about.st_size < 200e6:

@@ -14,6 +14,7 @@ from torch import Tensor
 from attnscope.families.base import no_pipeline_for
 from attnscope.models import building
 from attnscope.models.architectures import Architecture
+from attnscope.models.memory import check_free
 
 _CHANNELS = 8
 
@@ -27,11 +28,13 @@ def build(architecture: Architecture, *, device: str = "cpu", dtype: str = "floa
         dtype: name of a torch dtype.
 
     Raises:
-        InputError: there is no pipeline for such a denoiser here.
+        InputError: there is no pipeline for such a denoiser here, or no memory for it.
     """
     family = architecture.family
     if not family.has_pipeline:
         raise no_pipeline_for(architecture.class_name)
+    if device.startswith("cpu"):
+        check_free(building.build(architecture), architecture.name)
     denoiser = building.build(architecture, device=device, dtype=dtype)
     levels = architecture.scale.bit_length()
     parts = {} if family.starts_from_images else _parts(levels, scheduler_for(architecture))

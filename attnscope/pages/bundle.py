@@ -12,7 +12,8 @@ import pandas as pd
 from attnscope.errors import InputError
 from attnscope.files import write_whole
 from attnscope.pages.page import report, template
-from attnscope.runs.folder import Run
+from attnscope.plain import printable
+from attnscope.runs.folder import Run, telling
 
 INDEX = "index.html"
 _OURS = '<meta name="generator" content="attnscope'
@@ -74,7 +75,8 @@ def write_site(listed: pd.DataFrame, folder: Path) -> list[Entry]:
         values.append(str(row["created"] or "-")[:16].replace("T", " "))
         file = _file(path, [entry.file for entry in entries])
         try:
-            text = report([Run(path)], back=INDEX)
+            with telling(path):
+                text = report([Run(path)], back=INDEX)
         except InputError as error:
             entries.append(Entry(path.name, values, reason=str(error)))
             continue
@@ -86,8 +88,8 @@ def write_site(listed: pd.DataFrame, folder: Path) -> list[Entry]:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a page, whole or not at all."""
-    write_whole(path, lambda partial: partial.write_text(text, "utf-8"))
+    """Write a page, whole or not at all, without characters that steer terminals."""
+    write_whole(path, lambda partial: partial.write_text(printable(text), "utf-8"))
 
 
 def _file(path: Path, taken: Sequence[str]) -> str:

@@ -88,6 +88,9 @@ class Reweight(Plan):
             words = (self.words,) if isinstance(self.words, str) else tuple(self.words)
             object.__setattr__(self, "words", words)
         super().__post_init__()
+        # as the text form reads them back
+        object.__setattr__(self, "words", tuple(word.strip() for word in self.words))
+        object.__setattr__(self, "factor", float(self.factor))
         steps = not isinstance(self.first, Nats) and not isinstance(self.last, Nats)
         alike = steps or type(self.first) is type(self.last)
         if self.last != _LAST and alike and self.first >= self.last:

@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -22,11 +22,17 @@ import pandas as pd
 
 from attnscope import documents
 from attnscope.errors import InputError
-from attnscope.files import write_whole
+from attnscope.files import is_folder, write_whole
 from attnscope.html_tables import as_table
 from attnscope.runs.columns import of_the_old_reading
 from attnscope.runs.cut import WHOLE, Share
 
+_SURPRISES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)
+"""What code raises at a table that lacks a column or has another kind of values in it."""
+_LONGEST_NAME = 120
+"""Bytes of a model's name in that of its run; systems allow 255 in all."""
+_FILES = {"path", "maps", "file"}
+"""Columns that name files of the run, by their place in it."""
 _PACKAGES = ("attnscope", "torch", "diffusers", "transformers", "numpy", "pandas")
 _OF_A_SHARD = ("shard", "machine", "created", "later")
 
@@ -44,13 +50,15 @@ class Run:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.about: dict[str, Any] = json.loads((path / "run.json").read_text("utf-8"))
-            self.command: str = self.about["command"]
-            self.settings: dict[str, Any] = self.about["settings"]
+            said = json.loads((path / "run.json").read_text("utf-8"))
+            _check_about(said)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise InputError(f"{str(path)!r} is no run directory: it has no run.json") from error
-        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{str(path / 'run.json')!r} cannot be read: {error}") from error
+        self.about: dict[str, Any] = said
+        self.command: str = said["command"]
+        self.settings: dict[str, Any] = said["settings"]
 
     @classmethod
     def open(
@@ -199,8 +207,8 @@ class Run:
         """Read a table.
 
         Raises:
-            InputError: this run has no such table, or its images were judged when ``relation`` meant
-                something else.
+            InputError: this run has no such table, or a damaged one, or its images were judged when
+                ``relation`` meant something else.
         """
         if not self.has_table(name):
             if not self.share.is_whole:
@@ -212,7 +220,7 @@ class Run:
                 f"{str(self.path)!r} has no table {name!r}: the run did not finish; "
                 f"give the same '{self.command}' command again"
             )
-        table = pd.read_parquet(self._table(name))
+        table = read_whole(self._table(name), self.command)
         if of_the_old_reading(table):
             option = " with `frontier`" if self.command == "bench" else ""
             raise InputError(
@@ -237,13 +245,17 @@ class Run:
         write_whole(path, lambda partial: table.to_parquet(partial, index=False))
 
     def read_parts(self, name: str) -> list[pd.DataFrame]:
-        """What :meth:`write_part` kept, in its order."""
-        return [pd.read_parquet(path) for path in self._parts(name)]
+        """What :meth:`write_part` kept, in its order.
+
+        Raises:
+            InputError: one of them is damaged.
+        """
+        return [read_whole(path, self.command) for path in self._parts(name)]
 
     def known(self, name: str) -> set[int]:
         """The ``prompt_id`` of all rows that :meth:`write_part` kept of a table."""
-        columns = [pd.read_parquet(path, columns=["prompt_id"]) for path in self._parts(name)]
-        return {int(number) for table in columns for number in table["prompt_id"]}
+        parts = [read_whole(path, self.command, ["prompt_id"]) for path in self._parts(name)]
+        return {int(number) for table in parts for number in table["prompt_id"]}
 
     def finish_table(self, name: str, table: pd.DataFrame) -> None:
         """Write a table whose parts are not needed any more."""
@@ -261,12 +273,80 @@ class Run:
         return self.path / f"{name}.parquet"
 
 
+def read_whole(path: Path, command: str, columns: list[str] | None = None) -> pd.DataFrame:
+    """A table of a run.
+
+    Args:
+        path: of the file, which was written whole, so what cannot be read was damaged since.
+        command: that writes it.
+        columns: that are read; ``None`` is all.
+
+    Raises:
+        InputError: it is damaged, or names files that are not the run's.
+    """
+    try:
+        table = pd.read_parquet(path, columns=columns)
+    except (OSError, ValueError, MemoryError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{str(path)!r} is damaged ({reason}): restore it, or remove it and give the same "
+            f"'{command}' command again"
+        ) from error
+    for column in _FILES & {*map(str, table.columns)}:
+        for name in table[column].dropna().unique():
+            if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts:
+                raise InputError(f"{str(path)!r} names {name!r}, which is no file of the run")
+    return table
+
+
+@contextlib.contextmanager
+def telling(*paths: Path) -> Iterator[None]:
+    """What goes wrong while runs are told or drawn from their tables lies in these.
+
+    They are another version's, or somebody changed them: every one of them was written whole.
+
+    Args:
+        paths: of the runs.
+
+    Raises:
+        InputError: a column is missing, or has values of another kind.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except _SURPRISES as error:
+        names = " or ".join(repr(str(path)) for path in paths)
+        raise InputError(
+            f"the tables of {names} are not as this attnscope writes them ({type(error).__name__} "
+            f"{error}): restore them, or make the run anew (attnscope --debug … shows what was missed)"
+        ) from error
+
+
 def default_path(command: str, model: str, settings: Any) -> Path:
     """``runs/<command>-<model>-<digest of the settings>``: the same command finds its run again."""
     text = documents.text(plain_settings(settings), indent=None, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    name = Path(model).name if Path(model).is_dir() else model.replace("/", "--")
+    name = Path(model).resolve().name if is_folder(model) else model.replace("/", "--")
+    name = name.encode()[:_LONGEST_NAME].decode(errors="ignore")
     return Path("runs") / f"{command}-{name}-{digest}"
+
+
+def _check_about(said: Any) -> None:
+    """Refuse a ``run.json`` of other kinds of values than :meth:`Run.open` writes."""
+    if not isinstance(said, dict):
+        raise ValueError(f"it holds no JSON object, but a {type(said).__name__}")
+    optional = {"machine": dict, "created": str, "later": list}
+    for name, kind in {"command": str, "settings": dict, **optional}.items():
+        if name not in said and name not in optional:
+            raise ValueError(f"it has no {name!r}")
+        if name in said and not isinstance(said[name], kind):
+            raise ValueError(
+                f"its {name!r} is no {kind.__name__}, but a {type(said[name]).__name__}"
+            )
+    for change in said.get("later", []):
+        if not isinstance(change, dict) or not isinstance(change.get("machine"), dict):
+            raise ValueError(f"its 'later' has {change!r}, which tells no machine")
 
 
 def _write_about(path: Path, about: dict[str, Any]) -> None:

@@ -1,0 +1,66 @@
+"""Files that are not whole yet, and what is left of them by processes that were killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from attnscope import files
+from attnscope.files import write_whole
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from attnscope.files import write_whole
+
+def write(partial):
+    partial.write_text("half")
+    print("begun", flush=True)
+    time.sleep(600)
+
+write_whole(Path(sys.argv[1]), write)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _unswept(monkeypatch):
+    monkeypatch.setattr(files, "_swept", set())
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_a_killed_process_left_is_removed_and_what_one_is_at_work_on_is_not(tmp_path):
+    command = [sys.executable, "-c", SLOW, str(tmp_path / "table.csv")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as doomed:
+        assert doomed.stdout.readline() == "begun\n"
+        (partial,) = names(tmp_path)
+        write_whole(tmp_path / "one.txt", lambda path: path.write_text("1"))
+        assert names(tmp_path) == [partial, "one.txt"]
+        doomed.send_signal(signal.SIGKILL)
+    files._swept.clear()
+    (tmp_path / ".hidden").write_text("somebody's")
+    write_whole(tmp_path / "two.txt", lambda path: path.write_text("2"))
+    assert names(tmp_path) == [".hidden", "one.txt", "two.txt"]
+
+
+def test_a_folder_is_looked_through_once(tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(files, "_sweep", looked.append)
+    for number in range(3):
+        write_whole(tmp_path / f"{number}.txt", lambda path: path.write_text("x"))
+    assert looked == [tmp_path]
+
+
+def test_without_locks_nothing_is_removed(tmp_path, monkeypatch):
+    left = tmp_path / ".attnscope-abc.csv"
+    left.write_text("half")
+    monkeypatch.setattr(files, "_is_ours", lambda handle: False)
+    write_whole(tmp_path / "whole.csv", lambda path: path.write_text("x"))
+    assert names(tmp_path) == [left.name, "whole.csv"]
+    assert os.stat(tmp_path / "whole.csv").st_mode & 0o777 == 0o644
+    assert time.time() - left.stat().st_mtime < 600
