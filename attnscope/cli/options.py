@@ -52,6 +52,14 @@ OtherPlan = Annotated[
         autocompletion=one_of(*(f"{name}:" for name in PLANS if name != "baseline")),
     ),
 ]
+Plans = Annotated[
+    str | None,
+    typer.Option(
+        "--plans",
+        help='Several plans on the same noise and prompts, parted by semicolons: "baseline;m=10;m=10,k=5".',
+        metavar="<plan;plan;…>",
+    ),
+]
 THRESHOLD = 0.05
 Threshold = Annotated[
     float, typer.Option(min=0, max=1, help="Part of the first change that counts as converged.")

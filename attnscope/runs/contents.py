@@ -45,11 +45,13 @@ CONTENTS: dict[str, Contents] = {
     ),
     "cost paper": Contents("paper", figures="."),
     "generate": Contents("images", ("prompts", "calls", "times")),
+    "generate-plans": Contents("plans", ("prompts", "images", "times"), on_request=("stages",)),
     "maps": Contents(
         "attention",
         ("prompts", "words", "pictures", "distances"),
         on_request=("features", "points"),
     ),
+    "paper": Contents("beside", ("claims",)),
     "tune": Contents("plans", ("prompts", "calibration", "candidates"), on_request=("proof",)),
 }
 """By command."""
