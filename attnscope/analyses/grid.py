@@ -180,7 +180,8 @@ def _make(
                 for plan, of_plan in made.items()
             ]
             run.write_part("times", pd.DataFrame(times))
-            run.write_part("stages", _write_stages(run, ids, made))
+            if settings.stages:
+                run.write_part("stages", _write_stages(run, ids, made))
             run.write_part("images", _write_images(run, settings, [p for p, _ in batch], made))
             kept.advance(len(batch) * len(made))
 

@@ -125,11 +125,11 @@ def _chosen(item: Item, made: _Made, data: Data, offline: bool) -> Recipe:
             f"{item.title} is made of captions: give --coco FOLDER, or --captions FILE (and --reference "
             "FOLDER for FID)"
         )
-    if not own and data.captions is not None:
+    if not own and made.model is None and data.captions is not None:
         raise InputError(
             "--coco and --captions are for the paper's models, of which "
             f"{', '.join(missing) or 'none was chosen'} {'are' if len(missing) > 1 else 'is'} not here: "
-            "add --own to fetch them, or leave them out"
+            "add --own to fetch them, --model for another one, or leave them out"
         )
     extra = [] if made.dtype == "auto" else ["--dtype", made.dtype]
     extra += ["--offline"] if offline else []

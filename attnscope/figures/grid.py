@@ -65,7 +65,7 @@ def stages(table: pd.DataFrame) -> Figure:
     labels = [_short(reference)] + [
         label for name in others for label in (_short(name), "difference")
     ]
-    figure, axes = image_cells(labels, [f"step {step + 1}" for step in shown], more=0.35)
+    figure, axes = image_cells(labels, [f"step {step + 1}" for step in shown], more=-0.05)
     top = max([0.1, *(float(np.max(cell)) for line in far.values() for cell in line.values())])
     mesh = None
     lines: list[tuple[dict[Any, Any], bool]] = [(images[reference], False)]

@@ -17,6 +17,8 @@ FILES = {
     "cost": ["attribution", "scaling"],
     "cost paper": [],
     "generate": ["samples", "comparison"],
+    "generate-plans": ["plans", "stages"],
+    "paper": [],
     "maps": ["word_maps", "attention_entropy", "head_map", "feature_maps", "point_maps"],
 }
 

@@ -54,11 +54,11 @@ def facts(runs: Iterable[Run]) -> pd.DataFrame:
     )
 
 
-def beside(number: str, found: pd.DataFrame, models: Mapping[str, str]) -> pd.DataFrame:
+def beside(name: str, found: pd.DataFrame, models: Mapping[str, str]) -> pd.DataFrame:
     """The published values of a table beside those that were measured.
 
     Args:
-        number: of the table, such as ``2`` or ``A5``.
+        name: of the figure or table, such as ``table2``.
         found: from :func:`facts`.
         models: by the paper's short name the model that was measured; those without one have a row
             with what is published alone.
@@ -67,8 +67,8 @@ def beside(number: str, found: pd.DataFrame, models: Mapping[str, str]) -> pd.Da
         Columns :data:`COLUMNS`: of a row that was not measured, ``here`` and what follows is missing.
     """
     rows = []
-    for row in values_of(number).to_dict("records"):
-        told = {name: row[name] for name in ("row", "model", "arm", "measure", "published", "published_change")}  # fmt: skip
+    for row in values_of(name).to_dict("records"):
+        told = {column: row[column] for column in ("row", "model", "arm", "measure", "published", "published_change")}  # fmt: skip
         model = models.get(str(row["model"]))
         own = _matching(found, row, model)
         measure, fact = _taken(own, str(row["measure"]))

@@ -242,7 +242,6 @@ FIGURES = (
                 dataset="images",
             ),
         ),
-        ),
         note="No model of videos is in the box.",
     ),
     Item(

@@ -124,13 +124,21 @@ def for_the_papers_models(
     return tuple(line)
 
 
-def for_a_stand_in(part: Part, model: str, limit: int | None) -> tuple[str, ...]:
-    """The command line for a model in the box, without ``attnscope``, on captions of its own.
+def for_a_stand_in(
+    part: Part,
+    model: str,
+    limit: int | None,
+    data: Data | None = None,
+    features: str = "auto",
+) -> tuple[str, ...]:
+    """The command line for another model, without ``attnscope``.
 
     Args:
         part: of a figure or table.
-        model: the stand-in.
+        model: the stand-in: one of the box draws captions of its own world, unless others are given.
         limit: captions; ``None`` is the part's own number.
+        data: captions and images to compare with, of a model that brings none.
+        features: for FID, where there are images to compare with.
     """
     line = [*part.command.split()]
     if part.command in MODELLESS:
@@ -138,6 +146,10 @@ def for_a_stand_in(part: Part, model: str, limit: int | None) -> tuple[str, ...]
     line += ["--model", model, *part.options, *part.embedded]
     if part.plans:
         line += ["--plans", ";".join(part.plans)]
+    if data is not None and data.captions is not None:
+        line += ["--captions", str(data.captions)]
+        if part.judges and data.reference is not None:
+            line += ["--reference", str(data.reference), "--features", features]
     if part.limit and part.command != "maps":
         line += ["--limit", str(limit or part.limit)]
     return tuple(line)

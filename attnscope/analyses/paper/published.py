@@ -33,26 +33,26 @@ def units() -> dict[str, str]:
     return dict(_data()["notes"]["units"])
 
 
-def note_of(table: str) -> str:
-    """What is to be said of a table's published values; empty if nothing is."""
-    return str(_data()["notes"].get(table, ""))
+def note_of(name: str) -> str:
+    """What is to be said of the published values of a figure or table; empty if nothing is."""
+    return str(_data()["notes"].get(name, ""))
 
 
-def rows_of(table: str) -> list[dict[str, Any]]:
+def rows_of(name: str) -> list[dict[str, Any]]:
     """The rows of a table: what they are of, and their values by measure; none if it prints none.
 
     Args:
-        table: by its number, such as ``2``, ``A5``, or of a figure ``3c``.
+        name: of a figure or table, such as ``table2`` or ``figure3c``.
     """
-    macs = _macs().get(table, {})
-    rows = [dict(row) for row in _data()["tables"].get(table, [])]
+    macs = _macs().get(name, {})
+    rows = [dict(row) for row in _data()["tables"].get(name, [])]
     for row in rows:
         if row["row"] in macs:
             row["macs"] = macs[row["row"]]
     return rows
 
 
-def values_of(table: str) -> pd.DataFrame:
+def values_of(name: str) -> pd.DataFrame:
     """The published values beside those of their baselines.
 
     Returns:
@@ -62,7 +62,7 @@ def values_of(table: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows, found = rows_of(table), []
+    rows, found = rows_of(name), []
     for place, row in enumerate(rows):
         base = _base(rows, place)
         for measure, value in row.items():
@@ -72,7 +72,7 @@ def values_of(table: str) -> pd.DataFrame:
             change = float("nan")
             if theirs is not None:
                 change = value / theirs if measure in RATIOS else value - theirs
-            about = {name: row.get(name) for name in _ABOUT if name != "base"}
+            about = {column: row.get(column) for column in _ABOUT if column != "base"}
             found.append(
                 about | {"measure": measure, "published": value, "published_change": change}
             )
@@ -80,14 +80,14 @@ def values_of(table: str) -> pd.DataFrame:
     return pd.DataFrame(found, columns=[*columns, "measure", "published", "published_change"])
 
 
-def models_of(table: str) -> list[str]:
+def models_of(name: str) -> list[str]:
     """The models of a table's rows, in their order."""
-    return list(dict.fromkeys(str(row["model"]) for row in rows_of(table)))
+    return list(dict.fromkeys(str(row["model"]) for row in rows_of(name)))
 
 
-def plans_of(table: str, model: str) -> tuple[str, ...]:
+def plans_of(name: str, model: str) -> tuple[str, ...]:
     """The plans of a model's rows, each once; not those of rivals, which the model itself does not run."""
-    rows = [row for row in rows_of(table) if row["model"] == model and "arm" not in row]
+    rows = [row for row in rows_of(name) if row["model"] == model and "arm" not in row]
     return tuple(dict.fromkeys(str(row["plan"]) for row in rows))
 
 
@@ -109,10 +109,10 @@ def _base(rows: list[dict[str, Any]], place: int) -> dict[str, Any] | None:
 
 @cache
 def _macs() -> dict[str, dict[str, float]]:
-    """10^12 MACs of an image by table and row."""
+    """10^12 MACs of an image by the name of the table and row."""
     found: dict[str, dict[str, float]] = {}
     for row in json.loads(_COSTS.read_text("utf-8"))["rows"]:
-        found.setdefault(row["table"], {})[row["row"]] = row["published"]
+        found.setdefault(f"table{row['table']}", {})[row["row"]] = row["published"]
     return found
 
 

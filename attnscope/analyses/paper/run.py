@@ -100,7 +100,7 @@ def recipe(
         if own and model is None:
             line = for_the_papers_models(part, data, limit, features)
         else:
-            line = for_a_stand_in(part, name, limit)
+            line = for_a_stand_in(part, name, limit, data, features)
         lines.append(line if part.command in MODELLESS else (*line, *extra))
     named = model or ", ".join(dict.fromkeys(name for _, name in made if name)) or "-"
     settings = PaperSettings(
@@ -142,7 +142,7 @@ def carry_out(path: Path, what: Recipe, carry: Callable[[tuple[str, ...], Path],
     if counted:
         table = beside.of_costs(counted[0], what.item.number)
     else:
-        table = beside.beside(what.item.number, beside.facts(runs), what.models)
+        table = beside.beside(what.item.name, beside.facts(runs), what.models)
     tested = claims.tested(what.item.name, runs)
     for name, made in {"claims": tested, "beside": table}.items():
         run.write_csv(name, made)

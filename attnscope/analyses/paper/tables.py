@@ -39,7 +39,10 @@ TABLES = (
         "table1",
         "MACs, latency and FID of PixArt-α on MJHQ-10k, and CLIP score of OpenSora, by T-GATE plans.",
         "T-GATE saves up to half of the latency; with m=15 FID even falls, with m=10 it rises a little.",
-        (*_benches("1", *_TIMED, dataset="mjhq", only=("pixart",)), _video("1", "opensora")),
+        (
+            *_benches("table1", *_TIMED, dataset="mjhq", only=("pixart",)),
+            _video("table1", "opensora"),
+        ),
         needs=("a CLIP for OpenSora (--clip)",),
         note=_VIDEO,
         drawn=("frontier",),
@@ -48,7 +51,7 @@ TABLES = (
         "table2",
         "MACs, latency and FID of SD-1.5, SD-2.1 and SDXL on MS-COCO, and CLIP score of SVD, by T-GATE plans.",
         "T-GATE saves up to half of the latency, and FID falls with every plan.",
-        (*_benches("2", *_TIMED, but=("svd",)), _video("2", "svd")),
+        (*_benches("table2", *_TIMED, but=("svd",)), _video("table2", "svd")),
         needs=("a CLIP for SVD (--clip)",),
         note="No model of videos is in the box. The paper's plans of SVD reuse spatial self-attention alone (tgate-spatial).",
         drawn=("frontier",),
@@ -58,7 +61,7 @@ TABLES = (
         "MACs, latency and FID of the LCMs of SDXL and PixArt-α in few steps, by T-GATE with m=1 and m=2.",
         "Even of four steps T-GATE saves some, at about the same FID.",
         (
-            *_benches("3", *_TIMED, "--steps", "4"),
+            *_benches("table3", *_TIMED, "--steps", "4"),
             Part(
                 "bench",
                 "lcm-sdxl",
@@ -74,7 +77,7 @@ TABLES = (
         "table4",
         "T-GATE beside Adaptive Guidance, which stops guidance early, on SDXL and PixArt-α.",
         "T-GATE is faster than Adaptive Guidance at about the same FID.",
-        _benches("4", *_TIMED),
+        _benches("table4", *_TIMED),
         drawn=("frontier",),
     ),
     Item(
@@ -193,7 +196,7 @@ TABLES = (
         "tableA7",
         "FID of PixArt-α on MJHQ-10k and of SDXL on MS-COCO by three seeds.",
         "The seed changes FID by less than T-GATE does.",
-        _benches("A7", *_JUDGED, "--seeds", "0,1,2", limit=20),
+        _benches("tableA7", *_JUDGED, "--seeds", "0,1,2", limit=20),
         drawn=("frontier",),
     ),
     Item(
@@ -220,7 +223,7 @@ TABLES = (
         "tableA9",
         "DPG-Bench of PixArt-α and SDXL by T-GATE: answers of mPLUG-Large to questions on a prompt.",
         "Alignment falls by a few points of a hundred.",
-        _benches("A9", *_JUDGED, dataset="dpg", images=1065),
+        _benches("tableA9", *_JUDGED, dataset="dpg", images=1065),
         needs=("a VQA model and DPG-Bench's questions",),
         note="On a stand-in the world's own reader answers: attributes and relations of scenes. Global, entity and other have no counterpart there.",
         drawn=("frontier",),
@@ -229,7 +232,7 @@ TABLES = (
         "tableA10",
         "T2I-CompBench of SD-2.1 by T-GATE.",
         "Alignment falls by a point or two of a hundred in every category.",
-        _benches("A10", *_JUDGED, dataset="compbench", images=0),
+        _benches("tableA10", *_JUDGED, dataset="compbench", images=0),
         needs=("BLIP-VQA and T2I-CompBench",),
         note="On a stand-in the world's own reader answers: texture is fill, spatial is relation. Non-spatial and complex have no counterpart there.",
         drawn=("frontier",),
@@ -238,7 +241,7 @@ TABLES = (
         "tableA11",
         "CLIP score of SDXL on MS-COCO and PixArt-α on MJHQ by T-GATE.",
         "CLIP score falls by about one of 34.",
-        _benches("A11", *_JUDGED),
+        _benches("tableA11", *_JUDGED),
         needs=("a CLIP (--clip)",),
         note="On a stand-in, where no CLIP is, captions drawn as asked stand beside it.",
         drawn=("frontier",),
@@ -247,7 +250,7 @@ TABLES = (
         "tableA12",
         "L2 distance between adjacent frames of OpenSora and SVD by T-GATE.",
         "Videos stay about as steady.",
-        (_video("A12", "opensora"), _video("A12", "svd")),
+        (_video("tableA12", "opensora"), _video("tableA12", "svd")),
         note=f"{_VIDEO} The paper does not give the scale of its distance.",
     ),
     Item(
@@ -256,7 +259,10 @@ TABLES = (
         "T-GATE costs next to no memory: 16 of 8,515 MB and 2 of 13,705 MB.",
         tuple(
             Part(
-                "bench", model, ("--rivals", "none", "--repeats", "3"), plans=plans_of("A13", model)
+                "bench",
+                model,
+                ("--rivals", "none", "--repeats", "3"),
+                plans=plans_of("tableA13", model),
             )
             for model in ("sdxl", "pixart")
         ),

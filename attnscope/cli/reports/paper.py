@@ -74,8 +74,8 @@ def _told(item: Item) -> dict[str, Any]:
         "needs": [{"what": need, "here": is_here} for need, is_here in needs_of(item)],
         "commands": here,
         "commands_own": own,
-        "published": rows_of(item.number),
-        "note": " ".join(filter(None, (item.note, note_of(item.number)))),
+        "published": rows_of(item.name),
+        "note": " ".join(filter(None, (item.note, note_of(item.name)))),
     }
 
 
@@ -161,7 +161,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
         results.print(f"rows whose change is as the paper says: {said}", soft_wrap=True)
     if len(claims):
         show_table(_claims(claims), f"the claim, {own} (95 % interval)")
-    for note in filter(None, (item.note, note_of(item.number))):
+    for note in filter(None, (item.note, note_of(item.name))):
         results.print(f"note: {note}", soft_wrap=True)
     for picture in pictures_of(run, item):
         results.print(f"figure: {picture}", soft_wrap=True)
