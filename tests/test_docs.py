@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "docs/faster.md", "docs/maps.md", "docs/findings.md", "docs/controls.md", "benchmarks/README.md",
+DOCUMENTS = ["README.md", "docs/faster.md", "docs/maps.md", "docs/findings.md", "docs/controls.md", "docs/paper.md", "benchmarks/README.md",
              "CONTRIBUTING.md", "docs/training/NOTES.md",
              *(f"attnscope/shapes/models/{name}/README.md"
                for name in ("shapes", "shapes-dit", "shapes-lcm"))]  # fmt: skip

@@ -124,6 +124,7 @@ def carry_out(
     _make(run, pipe, chosen, settings, prompts, given, kept)
     images, times = (pd.concat(run.read_parts(name)) for name in ("images", "times"))
     images = images.reset_index(drop=True)
+    times = times.drop_duplicates(["batch", "plan"], keep="last")  # of a batch that was cut off
     table = by_plan(times, images, _costs(chosen, settings), settings)
     seconds = table.set_index("plan")["seconds"]
     tables = {
@@ -132,7 +133,8 @@ def carry_out(
     }
     if settings.stages:
         stages = [part for part in run.read_parts("stages") if len(part)]
-        tables["stages"] = pd.concat(stages, ignore_index=True)
+        told = ["plan", "prompt_id", "step"]
+        tables["stages"] = pd.concat(stages, ignore_index=True).drop_duplicates(told)
     for name, made in tables.items():
         run.write_table(name, made)
     run.write_csv("plans", table)

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 -- minus signs and names of models, as the document prints them
 """The paper by name: what is said of it, how it is made, and what comes of what runs measured."""
 
 import itertools
@@ -10,7 +11,7 @@ import pytest
 import reported
 import typer
 
-from attnscope.analyses.paper import beside, claims, published
+from attnscope.analyses.paper import beside, claims, page, published
 from attnscope.analyses.paper.estimate import gpu_plan
 from attnscope.analyses.paper.items import find, items
 from attnscope.analyses.paper.parts import STAND_INS, Data, Part, for_the_papers_models, stood_in
@@ -258,7 +259,39 @@ def test_what_a_gpu_would_be_asked_for_is_counted():
     assert '"$COCO/val2014"' in table["line"][0]
 
 
+DOCS = Path(__file__).parents[2] / "docs"
+
+
 def test_every_item_stands_in_the_document():
-    text = (Path(__file__).parents[2] / "docs" / "paper.md").read_text("utf-8")
+    text = (DOCS / "paper.md").read_text("utf-8")
     headings = re.findall(r"^## (?:Figure|Table) (\S+)", text, flags=re.MULTILINE)
     assert headings == [re.sub("^(figure|table)", "", name) for name in NAMES]
+
+
+def test_the_document_follows_from_what_was_kept():
+    """Every number in it stands in a file beside it: "python benchmarks/paper.py --page" writes it anew."""
+    assert (DOCS / "paper.md").read_text("utf-8") == page.page(DOCS / "paper")
+
+
+def test_what_a_run_left_is_kept_and_shown(tmp_path):
+    run, folder = reported.paper(tmp_path / "run"), tmp_path / "kept"
+    picture = run.path / "1-bench" / "figures" / "frontier.png"
+    reported.image(picture, [1, 2, 3])
+    (folder / "table2-9.png").parent.mkdir()
+    (folder / "table2-9.png").write_bytes(b"of a run before")
+    page.keep(run, folder)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "made.csv", "table2-1.png", "table2-beside.csv", "table2-claims.csv",
+    ]  # fmt: skip
+    page.keep(run, folder)  # again: nothing stands twice
+    assert len(pd.read_csv(folder / "made.csv")) == 1
+    text = page.page(folder)
+    assert "$ attnscope bench --model shapes" in text
+    assert "| 20.789 FID | −3.14 | 0.1 KID | −0.02 [−0.03, −0.01] | 3 | **holds** |" in text
+    assert (
+        "| 4.313 s/image | ×0.613 | 0.5 s/image | ×0.700 [0.600, 1.200] | 3 | **cannot tell** |"
+        in text
+    )
+    assert "Of all rows: 1 holds, 0 does not hold, 1 cannot tell, 1 not tested." in text
+    assert '<img src="kept/table2-1.png"' in text
+    assert "Not made here (shapes-dit)" in text
