@@ -12,6 +12,7 @@ ROOT = Path(attnscope.__file__).parent
 FLOORS = [
     {"errors", "tables", "files", "lazy", "documents", "notices", "kinds", "html_tables"},
     {"images", "captions", "families"},
+    {"videos"},
     {"plans", "sites"},
     {"models"},
     {"hooks", "runs", "cost"},

@@ -23,6 +23,7 @@ from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Kept, Progress
 from attnscope.runs.prompts import Prompt, image_seed, table_of
 from attnscope.runs.sampling import Sampling
+from attnscope.videos import gifs_of
 
 if TYPE_CHECKING:
     from attnscope.hooks.trace import Trace
@@ -237,6 +238,7 @@ def carry_out(
     run.write_table("prompts", table_of(prompts))
     run.write_table("calls", made.calls)
     run.write_table("times", made.times)
+    gifs_of(run.path, made.images, "arm")
     run.write_table("images", made.images)
     return run
 

@@ -29,6 +29,7 @@ from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Kept, Progress
 from attnscope.runs.prompts import Prompt, table_of
 from attnscope.runs.sampling import Sampling
+from attnscope.videos import gifs_of
 
 if TYPE_CHECKING:
     from attnscope.models.chosen import ChosenModel
@@ -126,6 +127,7 @@ def carry_out(
     images = images.reset_index(drop=True)
     times = times.drop_duplicates(["batch", "plan"], keep="last")  # of a batch that was cut off
     table = by_plan(times, images, _costs(chosen, settings), settings)
+    gifs_of(run.path, images, "plan")
     seconds = table.set_index("plan")["seconds"]
     tables = {
         "images": images.assign(seconds=images["plan"].map(seconds)),

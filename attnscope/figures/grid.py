@@ -54,7 +54,11 @@ def stages(table: pd.DataFrame) -> Figure:
     names = [str(plan) for plan in table["plan"].drop_duplicates()]
     reference = _BASELINE if _BASELINE in names else names[0]
     images = {
-        name: {row.step: read_image(row.path) for row in of_plan.itertuples() if row.step in shown}
+        name: {
+            row["step"]: read_image(str(row["path"]))
+            for row in of_plan.to_dict("records")
+            if row["step"] in shown
+        }
         for name, of_plan in table.groupby("plan", sort=False)
     }
     others = [name for name in names if name != reference]

@@ -135,7 +135,7 @@ def verdict(low: float, high: float, sign: float) -> str:
     return HOLDS if low > 0 else NOT if high < 0 else UNTOLD
 
 
-def _verdict(published: str, measure: str, change: float, fact: Mapping[str, Any]) -> str:
+def _verdict(published: str, measure: str, change: float, fact: Mapping[Any, Any]) -> str:
     middle = 1.0 if published in RATIOS else 0.0
     sign = change - middle
     if change != change or not sign:
@@ -145,7 +145,7 @@ def _verdict(published: str, measure: str, change: float, fact: Mapping[str, Any
     return verdict(fact["low"] - middle, fact["high"] - middle, sign)
 
 
-def _matching(found: pd.DataFrame, row: Mapping[str, Any], model: str | None) -> pd.DataFrame:
+def _matching(found: pd.DataFrame, row: Mapping[Any, Any], model: str | None) -> pd.DataFrame:
     """The facts of a published row."""
     if model is None:
         return found.iloc[:0]
@@ -159,7 +159,7 @@ def _matching(found: pd.DataFrame, row: Mapping[str, Any], model: str | None) ->
     return own
 
 
-def _arm(row: Mapping[str, Any]) -> str:
+def _arm(row: Mapping[Any, Any]) -> str:
     """What the arm of a published row is called here."""
     if isinstance(row.get("arm"), str):
         return str(row["arm"])
@@ -167,7 +167,7 @@ def _arm(row: Mapping[str, Any]) -> str:
     return plan if plan in _ABLATED else str(parse(plan))
 
 
-def _taken(own: pd.DataFrame, measure: str) -> tuple[str, Mapping[str, Any] | None]:
+def _taken(own: pd.DataFrame, measure: str) -> tuple[str, Mapping[Any, Any] | None]:
     """The measure itself where it has an interval, or what stands for it, or itself without."""
     facts_of = {str(fact["measure"]): fact for fact in own.to_dict("records")}
     itself, other = facts_of.get(measure), STANDING_FOR.get(measure)
@@ -222,7 +222,7 @@ def _of_grid(run: Run) -> Iterator[dict[str, Any]]:
         yield own | _fact("ssim", value, value, row["ssim_low"], row["ssim_high"], n)
 
 
-def _of_quality(row: Mapping[str, Any]) -> dict[str, Any]:
+def _of_quality(row: Mapping[Any, Any]) -> dict[str, Any]:
     """A row of a table of measures."""
     if MEASURES[row["measure"]].of == "pairs":  # a distance to the baseline already
         return _fact(row["measure"], row["value"], row["value"], row["low"], row["high"], row["n"])

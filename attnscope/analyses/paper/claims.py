@@ -140,7 +140,7 @@ def _slowest_gain(run: Run) -> Interval | None:
     """Speed-up of the plan that gains least, over batches."""
     plans = run.read_table("plans")
     plans = plans[plans["plan"] != "baseline"]
-    row = plans.loc[plans["speedup"].idxmin()]
+    row = plans.sort_values("speedup").iloc[0]
     ends = row["speedup_low"] - 1, row["speedup_high"] - 1
     return Interval(row["speedup"] - 1, *ends, int(row["images"]))
 

@@ -59,7 +59,7 @@ def keep(run: Run, folder: Path) -> None:
     for number, picture in enumerate(pictures_of(run, item), 1):
         shutil.copy(picture, folder / f"{item.name}-{number}.png")
     lines = [[w for w in line if w not in _LEFT_OUT] for line in run.settings["lines"]]
-    row = {"name": item.name, "model": run.settings["model"], "own": run.settings["own"],
+    row: dict[Any, Any] = {"name": item.name, "model": run.settings["model"], "own": run.settings["own"],
            "lines": "\n".join(line_of(line) for line in lines)}  # fmt: skip
     known = [other for other in _made(folder).to_dict("records") if other["name"] != item.name]
     order = list(items())
@@ -114,7 +114,7 @@ there were; a processor that was shared with other work makes ranges of times wi
 Of all rows: {of_rows}. Of the claims in words: {of_claims}."""
 
 
-def _section(item: Item, made: dict[str, Any] | None, folder: Path) -> Iterator[str]:
+def _section(item: Item, made: dict[Any, Any] | None, folder: Path) -> Iterator[str]:
     yield f"## {item.title}\n\n{item.shows} **The paper:** {item.claim}\n"
     if not item.parts:
         yield _prompts()
@@ -169,7 +169,7 @@ def _read(folder: Path, name: str, kind: str) -> pd.DataFrame | None:
     return pd.read_csv(path) if path.is_file() else None
 
 
-def _row(row: dict[str, Any]) -> str:
+def _row(row: dict[Any, Any]) -> str:
     measure, here = str(row["measure"]), row["here"]
     ours, change, count = "", "", ""
     if here == here:
