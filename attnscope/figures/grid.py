@@ -17,6 +17,7 @@ from attnscope.figures.samples import rows
 MOST_COLUMNS = 6
 """Prompts, or steps, side by side."""
 _BASELINE = "baseline"
+_USUAL = ("k=1", "w=2", "f=1")
 
 
 @draws("generate-plans", "images")
@@ -106,9 +107,13 @@ def _row(plan: str, seconds: float) -> str:
 
 
 def _short(plan: str) -> str:
-    """A plan as the paper writes it: T-GATE by the values that are not the usual ones."""
-    name, _, values = plan.partition(":")
-    if name != "tgate":
-        return plots.wrapped(plan.replace("+", " + "), 16)
-    usual = {"k=1", "w=2", "f=1"}
-    return ",".join(value for value in values.split(",") if value not in usual)
+    """A plan by the values that are not the usual ones, as the paper writes it; a name on a line of its own."""
+    return "\n+ ".join(_part(part) for part in plan.split("+"))
+
+
+def _part(plan: str) -> str:
+    name, colon, values = plan.partition(":")
+    shown = ",".join(value for value in values.split(",") if value not in _USUAL)
+    if name == "tgate":
+        return shown
+    return f"{name}\n{shown}" if colon else name

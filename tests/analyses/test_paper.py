@@ -52,6 +52,8 @@ def test_every_command_of_an_item_can_be_read_by_the_parser(name, own):
     for line in made.settings.lines:
         command = typer.main.get_command(app).get_command(None, line[0])
         context = command.make_context(line[0], list(line[1:]))
+        if line[0] == "bench" and "--frontier" not in line:
+            assert not {"--limit", "--captions"} & set(line)  # any prompt does for times
         if "--plans" in line:
             assert plan_list(context.params["plans"])
         if "--model" in line and not own:

@@ -59,6 +59,11 @@ class Part:
     limit: int = 24
 
     @property
+    def captioned(self) -> bool:
+        """Whether it takes a number of captions: what is timed alone takes any."""
+        return self.command != "maps" and (self.command != "bench" or self.judges)
+
+    @property
     def judges(self) -> bool:
         """Whether images are judged."""
         return self.command == "ablate" or (
@@ -115,7 +120,7 @@ def for_the_papers_models(
         line += ["--plans", ";".join(part.plans)]
     if part.prompts and part.command in _TYPED:
         return (line[0], *part.prompts, *line[1:])
-    if data.captions is not None and part.dataset:
+    if data.captions is not None and part.dataset and part.captioned:
         line += ["--images" if part.dataset == "images" else "--captions", str(data.captions)]
         count = limit or part.images
         line += ["--limit", str(count)] if count else []
@@ -146,11 +151,11 @@ def for_a_stand_in(
     line += ["--model", model, *part.options, *part.embedded]
     if part.plans:
         line += ["--plans", ";".join(part.plans)]
-    if data is not None and data.captions is not None:
+    if data is not None and data.captions is not None and part.captioned:
         line += ["--captions", str(data.captions)]
         if part.judges and data.reference is not None:
             line += ["--reference", str(data.reference), "--features", features]
-    if part.limit and part.command != "maps":
+    if part.limit and part.captioned:
         line += ["--limit", str(limit or part.limit)]
     return tuple(line)
 
