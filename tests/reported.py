@@ -173,11 +173,11 @@ def generate_plans(path, texts=HOSTILE, stages=True):
 def paper(path, name="table2"):
     row = {"row": HOSTILE[0], "model": "sd15", "arm": "tgate:m=5,k=1,w=2,f=1", "n": 3}
     beside = pd.DataFrame(
-        [row | {"measure": "fid", "published": 20.789, "published_change": -3.138, "here_measure": "kid",
+        [row | {"quantity": "fid", "published": 20.789, "published_change": -3.138, "here_measure": "kid",
                 "here": 0.1, "change": -0.02, "low": -0.03, "high": -0.01, "verdict": "holds"},
-         row | {"measure": "latency", "published": 4.313, "published_change": 0.613, "here_measure": "latency",
+         row | {"quantity": "latency", "published": 4.313, "published_change": 0.613, "here_measure": "latency",
                 "here": 0.5, "change": 0.7, "low": 0.6, "high": 1.2, "verdict": "cannot tell"},
-         row | {"measure": "macs", "published": 9.875, "published_change": 0.583, "here_measure": None,
+         row | {"quantity": "macs", "published": 9.875, "published_change": 0.583, "here_measure": None,
                 "here": None, "change": None, "low": None, "high": None, "n": None, "verdict": "not tested"}]
     )  # fmt: skip
     claims = pd.DataFrame(

@@ -159,7 +159,7 @@ def _bench(path, **changed):
 
 def test_a_published_row_is_set_beside_what_its_arm_measured(tmp_path):
     found = beside.facts([_bench(tmp_path / "run")])
-    table = beside.beside("table2", found, {"sd15": "shapes"}).set_index(["row", "measure"])
+    table = beside.beside("table2", found, {"sd15": "shapes"}).set_index(["row", "quantity"])
     row = table.loc["SD-1.5 m=5", "latency"]
     assert (row["here"], row["change"], row["low"], row["high"]) == (1.0, 0.5, 0.4, 1 / 1.6)
     assert row["published_change"] == pytest.approx(4.313 / 7.032)
@@ -174,9 +174,18 @@ def test_a_published_row_is_set_beside_what_its_arm_measured(tmp_path):
     assert table.loc["SD-1.5", "fid"]["verdict"] == ""  # of a baseline nothing is claimed
 
 
+def test_a_table_of_alignment_is_not_taken_for_one_that_was_read_otherwise(tmp_path):
+    """Tables with relation and no attributes are refused by the run directory: A10 prints just these."""
+    table = beside.beside("tableA10", beside.facts([]), {})
+    assert "relation" in set(table["quantity"])
+    run = reported.paper(tmp_path / "run", "tableA10")
+    run.write_table("beside", table)
+    assert len(run.read_table("beside")) == len(table)
+
+
 def test_times_of_a_single_round_have_no_range_to_test(tmp_path):
     found = beside.facts([_bench(tmp_path / "run", repeats=1)])
-    table = beside.beside("table2", found, {"sd15": "shapes"}).set_index(["row", "measure"])
+    table = beside.beside("table2", found, {"sd15": "shapes"}).set_index(["row", "quantity"])
     assert table.loc["SD-1.5 m=5", "latency"]["verdict"] == beside.UNTESTED
 
 

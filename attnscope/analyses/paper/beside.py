@@ -23,7 +23,7 @@ HOLDS, NOT, UNTOLD, UNTESTED = "holds", "does not hold", "cannot tell", "not tes
 """What is said of a claim: the whole interval on its side, on the other, on both; and no interval."""
 STANDING_FOR = {"fid": "kid", "clip": "all"}
 """What is tested where the paper's own measure is not, or is not taken: FID is biased, CLIP needs a CLIP."""
-COLUMNS = ("row", "model", "arm", "measure", "published", "published_change", "here_measure", "here",
+COLUMNS = ("row", "model", "arm", "quantity", "published", "published_change", "here_measure", "here",
            "change", "low", "high", "n", "verdict")  # fmt: skip
 """Of :func:`beside`."""
 _ABLATED = ("S", "S^F", "S^L", "gate", "no guidance", "S^F+gate", "S^L+gate")
@@ -68,7 +68,8 @@ def beside(name: str, found: pd.DataFrame, models: Mapping[str, str]) -> pd.Data
     """
     rows = []
     for row in values_of(name).to_dict("records"):
-        told = {column: row[column] for column in ("row", "model", "arm", "measure", "published", "published_change")}  # fmt: skip
+        told = {c: row[c] for c in ("row", "model", "arm", "published", "published_change")}
+        told["quantity"] = row["measure"]
         model = models.get(str(row["model"]))
         own = _matching(found, row, model)
         measure, fact = _taken(own, str(row["measure"]))
@@ -104,7 +105,7 @@ def of_costs(run: Run, number: str) -> pd.DataFrame:
             "row": row["row"],
             "model": row["model"],
             "arm": row["plan"],
-            "measure": "macs",
+            "quantity": "macs",
             "published": row["published"],
             "published_change": float("nan"),
             "here_measure": "macs",

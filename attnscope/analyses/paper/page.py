@@ -170,7 +170,7 @@ def _read(folder: Path, name: str, kind: str) -> pd.DataFrame | None:
 
 
 def _row(row: dict[Any, Any]) -> str:
-    measure, here = str(row["measure"]), row["here"]
+    measure, here = str(row["quantity"]), row["here"]
     ours, change, count = "", "", ""
     if here == here:
         name = str(row["here_measure"])

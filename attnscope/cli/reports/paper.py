@@ -192,8 +192,8 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "row": [row["row"] for row in rows],
-            "paper": [f"{row['published']:.5g} {_named(row['measure'])}" for row in rows],
-            "change": [_change(row["measure"], row["published_change"]) for row in rows],
+            "paper": [f"{row['published']:.5g} {_named(row['quantity'])}" for row in rows],
+            "change": [_change(row["quantity"], row["published_change"]) for row in rows],
             "here": [_here(row) for row in rows],
             "change here": [_interval(row) for row in rows],
             "n": ["-" if pd.isna(row["n"]) else f"{int(row['n'])}" for row in rows],
