@@ -1,20 +1,53 @@
 # Everything runs inside .venv, installed from constraints.txt by the first target that needs it.
 BIN := .venv/bin
 SHELL := /bin/bash
+WORKERS ?= $(shell n=$$(nproc); echo $$((n > 8 ? 8 : n)))
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: demo test check browser mutants train clean
+# Sets of releases and the tests that `make matrix` runs under each; what tells most in a minute or two.
+SETS ?= oldest middle newest
+TESTS ?= tests
+TELLING := tests/test_versions.py tests/hooks/test_branches.py tests/models/test_calling.py \
+	tests/models/test_pipelines.py tests/shapes/test_places.py tests/sites/test_around.py
+
+.PHONY: demo test check docs docs-serve older matrix browser mutants train clean
 
 demo: .venv/installed  ## Measure the embedded U-Net and draw the paper's Figure 2.
 	$(BIN)/attnscope convergence --out runs/demo
 
-test: check  ## Format, lint, types and the whole suite.
-	$(BIN)/python -m pytest
+test: check  ## Format, lint, types and the whole suite, by one process a core.
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+
+matrix: $(SETS:%=matrix-%)  ## The quick tests under the oldest, middle and newest releases: make matrix SETS=oldest.
+
+older:  ## The tests that tell most, under the oldest releases.
+	$(MAKE) matrix-oldest TESTS="$(TELLING)"
+
+matrix-newest: .venv/installed
+	$(BIN)/python -m pytest -m "not slow" $(TESTS)
+
+matrix-%: .matrix/%/installed
+	$(<D)/bin/python -m pytest -m "not slow" $(TESTS)
+
+.PRECIOUS: .matrix/%/installed
+.matrix/%/installed: pyproject.toml constraints-%.txt
+	python3 -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade pip
+	$(@D)/bin/python -m pip install --quiet --no-compile -c constraints-$*.txt torch
+	$(@D)/bin/python -m pip install --quiet --no-compile -c constraints-$*.txt -e . peft pytest
+	touch $@
 
 check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: .venv/installed  ## The site, in docs/_build/html: no warning and no broken link is let pass.
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build/html
+
+docs-serve: docs  ## The same, at http://localhost:8000.
+	$(BIN)/python -m http.server --directory docs/_build/html 8000
 
 browser: .venv/installed  ## Pages in a real Chromium, which is installed if there is none.
 	command -v chromium || $(SUDO) apt-get install -y --no-install-recommends chromium fonts-dejavu-core
@@ -35,4 +68,4 @@ train: .venv/installed  ## Train the embedded U-Net from nothing; resumes after 
 	touch $@
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .matrix runs docs/_build

@@ -14,6 +14,8 @@ import toys
 
 from attnscope.cli import app
 
+pytest_plugins = ["older"]
+
 CAPTIONS = "a small red circle on a white background\na large blue star on a black background\n"
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attnscope.versions import release
+
 TEXT = 9
 """Tokens of the text."""
 Made = tuple[nn.Module, dict[str, Any]]
@@ -260,6 +262,7 @@ def qwen() -> Made:
         "encoder_hidden_states_mask": _ones(1, TEXT),
         "timestep": torch.ones(1),
         "img_shapes": [(1, 2, 2)],
+        **({"txt_seq_lens": [TEXT]} if release("diffusers") < (0, 37) else {}),
     }
 
 

@@ -12,10 +12,6 @@ from diffusers import (
     Lumina2Transformer2DModel,
     MochiPipeline,
     MochiTransformer3DModel,
-    PRXPixelPipeline,
-    PRXTransformer2DModel,
-    ZImagePipeline,
-    ZImageTransformer2DModel,
 )
 
 
@@ -80,14 +76,15 @@ def call_lumina2(pipe, *, guidance=4.0, **options):
         width=16,
         num_inference_steps=4,
         guidance_scale=guidance,
-        output_type="latent",
         generator=torch.Generator().manual_seed(0),
-        **options,
+        **{"output_type": "latent", **options},
     ).images
 
 
-def z_image() -> ZImagePipeline:
+def z_image():
     """Turns the sign; latents one by one, both branches in one call, the conditional one first."""
+    from diffusers import ZImagePipeline, ZImageTransformer2DModel
+
     torch.manual_seed(0)
     transformer = ZImageTransformer2DModel(
         in_channels=4,
@@ -120,9 +117,8 @@ def call_z_image(pipe, *, guidance=4.0, **options):
         width=32,
         num_inference_steps=4,
         guidance_scale=guidance,
-        output_type="latent",
         generator=torch.Generator().manual_seed(0),
-        **options,
+        **{"output_type": "latent", **options},
     ).images
 
 
@@ -178,8 +174,10 @@ def call_mochi(pipe, *, guidance=4.0, **options):
     ).frames
 
 
-def prx_pixel() -> PRXPixelPipeline:
+def prx_pixel():
     """Predicts x_0, of which its pipeline makes a velocity for the scheduler."""
+    from diffusers import PRXPixelPipeline, PRXTransformer2DModel
+
     torch.manual_seed(0)
     transformer = PRXTransformer2DModel(
         in_channels=3,

@@ -33,6 +33,7 @@ class Lettered(Plan):
     mean: bool = False
     weight: float = 0.0
     only: str = ""
+    differences: int = 1
 
     @property
     def kinds(self):
@@ -45,6 +46,9 @@ class Lettered(Plan):
     def action(self, site, step):
         acts = not self.only or site.name == self.only
         return ACTIONS[self.letters[step]] if acts else Action.COMPUTE
+
+    def order(self, site):
+        return self.differences
 
     def keeps(self, step):
         return BRANCHES[self.guidance[step]] if self.guidance else "both"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from attnscope.observers import named_maps
+from attnscope.observers import components, named_maps
 from attnscope.runs.folder import Run
 
 HOSTILE = (
@@ -226,7 +226,7 @@ def bench(path, texts=HOSTILE):
 
 def tune(path):
     letters = "####.#..#~~~~#~~~~~~~~#.."
-    found = {"letters": letters, "guidance": "b" * 25, "ideal": 2.0, "ssim": 0.99, "psnr": 40.0,
+    found = {"letters": letters, "guidance": "b" * 25, "ideal": 2.0, "by_time": 1.9, "ssim": 0.99, "psnr": 40.0,
              "damage": 0.01}  # fmt: skip
     plans = pd.DataFrame([found | {"budget": "ssim>=0.99", "file": PLAN.name}])
     calibration = pd.DataFrame(
@@ -237,9 +237,13 @@ def tune(path):
         [{"plan": "x/plan.json@1", "against": a, "measure": "ssim", "difference": 0.1, "low": 0.0,
           "high": 0.2, "n": 9, "worst": 1} for a in ("tgate", "12 steps")]
     )  # fmt: skip
+    times = pd.DataFrame(
+        [{"group": "denoiser", "branches": b, "state": s, "median": 2.0, "low": 1.0, "high": 9.0,
+          "calls": 26} for b in (1, 2) for s in ("computed", "stale")]
+    )  # fmt: skip
     settings = {"model": "shapes", "steps": 25, "measured": 9}
     made = run(path, "tune", settings, plans=plans, candidates=pd.DataFrame([found]), proof=proof,
-               calibration=calibration, prompts=prompts())  # fmt: skip
+               calibration=calibration, prompts=prompts(), times=times)  # fmt: skip
     shutil.copy(PLAN, path)
     return made
 
@@ -247,14 +251,54 @@ def tune(path):
 WORDS = ("start", "red", HOSTILE[0])
 
 
-def maps(path, texts=HOSTILE, steps=3):
+POINTS = ((0.25, 0.5), (0.9, 0.1))
+
+
+def beside(path, texts, steps, points_until=None, sites=2, side=4):
+    """Of a run of maps: where two points look, up to a step, and what two sites return."""
+    rows, shares = [], []
+    seen = tuple(range(points_until or steps))
+    for prompt, text in enumerate(texts):
+        random = np.random.default_rng(100 + prompt)
+        of_points, of_sites = (
+            f"{name}/{prompt:05d}.safetensors" for name in ("points", "features")
+        )
+        (path / of_points).parent.mkdir(parents=True, exist_ok=True)
+        (path / of_sites).parent.mkdir(parents=True, exist_ok=True)
+        axes = ("sample", "step", "point", "height", "width")
+        values = random.random((1, len(seen), len(POINTS), side, side))
+        named_maps.write(
+            path / of_points, named_maps.Maps(values, axes, seen, (), (), POINTS), prompt=text
+        )
+        axes = ("step", "component", "height", "width")
+        found = [
+            components.Components(site, random.normal(size=(steps, 3, side, side)).astype(np.float32), axes,
+                                  tuple(range(steps)), (0.5, 0.25, 0.125))
+            for site, _ in SITES[:sites]
+        ]  # fmt: skip
+        components.write(path / of_sites, found, prompt=text)
+        rows += [
+            {"prompt_id": prompt, "branch": "cond", "step": step, "timestep": 9.0 - step, "log_snr": step - 4.0,
+             "site": SITES[0][0], "kind": "self", "block": "down_blocks.0", "point": place, "x": x, "y": y,
+             "mass": 1.0, "peak": 0.25 + 0.125 * place, "spread": 2.0 - 0.5 * step, "entropy": 2.0, "path": of_points}
+            for step in seen for place, (x, y) in enumerate(POINTS)
+        ]  # fmt: skip
+        shares += [
+            {"prompt_id": prompt, "site": own.site, "kind": kind, "block": "down_blocks.0", "component": place,
+             "explained": share, "path": of_sites}
+            for own, (_, kind) in zip(found, SITES, strict=False) for place, share in enumerate(own.explained)
+        ]  # fmt: skip
+    return {"points": pd.DataFrame(rows), "features": pd.DataFrame(shares)}
+
+
+def maps(path, texts=HOSTILE, steps=3, plan="baseline", more=True, side=4, **options):
     rows, pictures, words = [], [], []
     for prompt, text in enumerate(texts):
         number = f"{prompt:05d}"
-        values = np.random.default_rng(prompt).random((1, steps, len(WORDS), 4, 4))
+        values = np.random.default_rng(prompt).random((1, steps, len(WORDS), side, side))
         axes = ("sample", "step", "word", "height", "width")
         (path / "maps").mkdir(parents=True, exist_ok=True)
-        kinds = ["special", "word", "word"]
+        kinds = ["special", *["word"] * (len(WORDS) - 1)]
         made = named_maps.Maps(values, axes, tuple(range(steps)), (), (WORDS,))
         named_maps.write(path / f"maps/{number}.safetensors", made, prompt=text, kinds=kinds)
         for step in (*range(steps), -1):
@@ -271,9 +315,10 @@ def maps(path, texts=HOSTILE, steps=3):
                  "entropy": 2.0}
                 for step in range(steps)
             ]  # fmt: skip
-    settings = {"model": "shapes", "plan": "baseline", "steps": steps}
+    settings = {"model": "shapes", "plan": plan, "steps": steps}
+    others = beside(path, texts, steps, side=side, **options) if more else {}
     return run(path, "maps", settings, attention=pd.DataFrame(rows), pictures=pd.DataFrame(pictures),
-               words=pd.DataFrame(words), prompts=prompts(texts))  # fmt: skip
+               words=pd.DataFrame(words), prompts=prompts(texts), **others)  # fmt: skip
 
 
 MAKERS = {

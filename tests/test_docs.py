@@ -10,16 +10,32 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "docs/faster.md", "docs/maps.md", "docs/findings.md", "docs/controls.md", "docs/paper.md", "benchmarks/README.md",
-             "CONTRIBUTING.md", "docs/training/NOTES.md",
-             *(f"attnscope/shapes/models/{name}/README.md"
-               for name in ("shapes", "shapes-dit", "shapes-lcm"))]  # fmt: skip
+_MADE = (
+    "docs/_build",
+    "docs/cards",
+    "docs/reference/",
+    "docs/contributing.md",
+    "docs/changelog.md",
+)
+"""What Sphinx writes into the folder of the documents."""
+DOCUMENTS = [
+    *sorted(
+        name
+        for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+        if not (name := str(path.relative_to(ROOT))).startswith(_MADE)
+    ),
+    *(
+        f"attnscope/shapes/models/{name}/README.md"
+        for name in ("shapes", "shapes-dit", "shapes-lcm")
+    ),
+]
 _NUMBER = re.compile(r"(?<![\w.])[-−+]?\d[\d,]*(?:\.\d+)?(?![\w.]*\w)")
 _UNIT = {"T": 1e12, "M": 1e6, "%": 0.01}
 
@@ -372,7 +388,64 @@ def stale(model, what, letter):
     return values
 
 
+def asked_arms():
+    table = read(FINDINGS("shapes", "questions-arms"))
+    return [("shapes", arm) for arm in table["arm"].drop_duplicates()]
+
+
+def printed_by_dpg(category):
+    """Of an arm, all questions of a category together."""
+
+    def values(key):
+        model, arm = key
+        return [one(FINDINGS(model, "questions-categories"), "value", arm=arm, category=category)]
+
+    return values
+
+
+COUNTED = "docs/findings/coverage.csv"
+
+
+def counted(n):
+    """In which part of the samples of n prompts an interval or a test did as it is asked."""
+
+    def values(key):
+        quantity, by, data = key
+        table = read(COUNTED)
+        if not ((table["by"] == by) & (table["data"] == data) & (table["n"] == n)).any():
+            return []
+        return [one(COUNTED, "value", quantity=quantity, by=by, data=data, n=n)]
+
+    return values
+
+
+def of_coverage():
+    table = read(COUNTED)[["quantity", "by", "data"]].drop_duplicates()
+    return list(table.itertuples(index=False, name=None))
+
+
+def said_so(index, cells):
+    """The row of the CSV that the first cells of a row name; all of them, in order."""
+    assert tuple(cells[:3]) == of_coverage()[index]
+    return of_coverage()[index]
+
+
+def different_captions():
+    """Of so many held-out captions, how many differ."""
+    from attnscope.shapes.scenes import caption, generate
+
+    texts = [caption(scene) for scene in islice(generate("test", 0), 500)]
+    return [len(set(texts[:n])) for n in (60, 100, 200, 300, 500)]
+
+
 TABLES = [
+    Table("docs/questions.md", "| `shapes` | DPG score |", in_order(asked_arms), {
+        "DPG score": told("questions-arms", "dpg"),
+        "difference to S": told("questions-arms", "dpg", *_DIFFERENCE),
+        **{name: printed_by_dpg(name) for name in ("global", "entity", "attribute", "relation", "other")},
+    }),
+    Table("docs/statistics.md", "| what | by | of | 10 |", said_so,
+          {str(n): counted(n) for n in (10, 30, 100, 300)}, label=3),
     *(Table("docs/faster.md", f"| {heading} | ideal", ways(model, proof), {
         "ideal": way("ideal"), "measured (range)": way(*ends("speedup")), "SSIM to S": way("ssim"),
         "all as asked": way("all"), "SSIM, plan less this": way(*ends("ssim_by")),
@@ -444,18 +517,18 @@ TABLES = [
         "S: text throughout": swept("S"), "S^F_5": swept("S^F", 5), "S^F_10": swept("S^F", 10),
         "S^L_5": swept("S^L", 5), "S^L_10": swept("S^L", 10),
     }),
-    Table("benchmarks/README.md", "| model | size | MACs of a call", in_order(lambda: _MODELS), {
+    Table("docs/benchmarks.md", "| model | size | MACs of a call", in_order(lambda: _MODELS), {
         "MACs of a call": cost("macs", "macs_paper"), "self": cost("self"), "cross": cost("cross"),
         "all": cost("all"), "cut-off": cost("cutoff"), "cross reuse": cost("cross_reuse"),
         "self reuse": cost("self_reuse"),
     }, label=2),
-    Table("benchmarks/README.md", "| arm | speed-up | ideal | captions", in_order(of_frontier), {
+    Table("docs/benchmarks.md", "| arm | speed-up | ideal | captions", in_order(of_frontier), {
         "speed-up": speedup, "ideal": ideal,
         "captions drawn as asked": told("frontier-frontier", "all"),
         "difference": told("frontier-frontier", "all", *_DIFFERENCE),
         "SSIM to the baseline": told("frontier-frontier", "ssim"),
     }),
-    Table("benchmarks/README.md", "| table | row | published |", lambda index, cells: index, {
+    Table("docs/benchmarks.md", "| table | row | published |", lambda index, cells: index, {
         "published": published("published"), "ours": published("paper"), "ratio": published("ratio"),
         "ours, full": published("full"), "note": lambda index: None,
     }, label=2),
@@ -502,7 +575,20 @@ def four(scheduler, arm, field):
     return one(FINDINGS("shapes", "four-arms"), field, scheduler=scheduler, arm=arm, measure="all")
 
 
+def second(model, plan, forecasts):
+    return [one(FINDINGS(model, "tune-second"), field, plan=plan, forecasts=forecasts)
+            for field in ("difference", "low", "high")]  # fmt: skip
+
+
 PROSE = [
+    ("docs/statistics.md", r"of the first 60, 100, 200, 300 and 500 there are (\S+), (\S+), (\S+), (\S+) and (\S+)\)",
+     lambda: [[number] for number in different_captions()]),
+    ("docs/statistics.md", r"bootstrap of skewed values holds (\S+) and (\S+) of 100 with 10 and 30 prompts, and (\S+) with 300",
+     lambda: [[100 * v for v in counted(n)(("coverage", "bootstrap", "skewed"))] for n in (10, 30, 300)]),
+    ("docs/faster.md", r"is lower throughout: by (.*?\]) in the first plan of the U-Net, and with every stale step forecast by (.*?\]) in that "
+     r"and by (.*?\]) in the transformer's",
+     lambda: [second("shapes", "plan-ssim-0.99.json", "as found"), second("shapes", "plan-ssim-0.99.json", "all"),
+              second("shapes-dit", "plan-ssim-0.99.json", "all")]),
     ("docs/findings.md", r"are lost without text in the last two steps, in fills \((.*?\])\) and shapes \((.*?\])\)",
      lambda: [told("cross-arms", name, *_DIFFERENCE)(("shapes-lcm", "S^F m=2"))
               for name in ("fill", "shape")]),
@@ -591,7 +677,8 @@ def test_what_a_document_points_to_exists(document):
 
 def test_every_picture_and_table_of_the_documents_is_shown_or_named():
     said = "".join((ROOT / document).read_text() for document in DOCUMENTS)
-    for path in sorted((ROOT / "docs").rglob("*.png")):
+    pictures = (ROOT / "docs").rglob("*.png")
+    for path in sorted(path for path in pictures if "_build" not in path.parts):
         assert path.name in said, f"{path} stands in no document"
     checked = Path(__file__).read_text()
     for path in sorted((ROOT / "docs/findings").rglob("*.csv")):

@@ -10,7 +10,17 @@ import attnscope
 
 ROOT = Path(attnscope.__file__).parent
 FLOORS = [
-    {"errors", "tables", "files", "lazy", "documents", "notices", "kinds", "html_tables"},
+    {
+        "errors",
+        "tables",
+        "files",
+        "lazy",
+        "documents",
+        "notices",
+        "kinds",
+        "html_tables",
+        "versions",
+    },
     {"images", "captions", "families"},
     {"videos"},
     {"plans", "sites"},

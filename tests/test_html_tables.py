@@ -30,7 +30,7 @@ def test_text_stays_text():
     [
         ("m=10,k=5", ["self", "cross", "branches"]),
         ("null-text-late:m=3", ["self", "cross", "branches", "text"]),
-        ("reweight:words=red,factor=0,from=2,to=4", ["attention to red"]),
+        ("reweight:words=red,factor=0,from=2,to=4", ["attention to red \u00d70"]),
     ],
 )
 def test_a_plan_shows_what_it_does_at_every_step(plan, rows):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+import transformers
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLTemporalDecoder,
@@ -37,7 +38,6 @@ from PIL import Image
 from transformers import (
     CLIPConfig,
     CLIPImageProcessor,
-    CLIPImageProcessorPil,
     CLIPModel,
     CLIPProcessor,
     CLIPTextConfig,
@@ -362,8 +362,7 @@ def call_sd3(pipe: StableDiffusion3Pipeline, *, prompts: int = 2, **options) -> 
         negative_pooled_prompt_embeds=pooled[prompts:],
         guidance_scale=5.0,
         generator=torch.Generator().manual_seed(0),
-        output_type="latent",
-        **{"height": 32, "width": 32, "num_inference_steps": 3, **options},
+        **{"height": 32, "width": 32, "num_inference_steps": 3, "output_type": "latent", **options},
     ).images
 
 
@@ -416,9 +415,8 @@ def clip(folder) -> str:
     text = {**shape, **ids, "vocab_size": len(tokenizer), "max_position_embeddings": 24}
     vision = {**shape, "image_size": 32, "patch_size": 8}
     config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
-    preprocessing = CLIPImageProcessorPil(
-        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
-    )
+    kind = getattr(transformers, "CLIPImageProcessorPil", CLIPImageProcessor)  # the latter till 5.0
+    preprocessing = kind(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
     CLIPModel(config).save_pretrained(folder / "clip")
     CLIPProcessor(preprocessing, tokenizer).save_pretrained(folder / "clip")
     return str(folder / "clip")
@@ -448,9 +446,8 @@ def call_flux(pipe: FluxPipeline, *, steps: int = 12, **options) -> torch.Tensor
         prompt_embeds=torch.randn((2, 5, 32), generator=noise).to(dtype),
         pooled_prompt_embeds=torch.randn((2, 32), generator=noise).to(dtype),
         num_inference_steps=steps,
-        output_type="latent",
         generator=torch.Generator().manual_seed(0),
-        **{"height": 16, "width": 16, **options},
+        **{"height": 16, "width": 16, "output_type": "latent", **options},
     ).images
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from PIL.Image import Image
 
+from attnscope.analyses import judged
+from attnscope.analyses.judged import BASELINE, PLANNED
 from attnscope.analyses.opening import open_for, scheduler_of
 from attnscope.models.calling import frames
 from attnscope.plans.base import Baseline, Plan
@@ -27,10 +29,9 @@ from attnscope.videos import gifs_of
 
 if TYPE_CHECKING:
     from attnscope.hooks.trace import Trace
+    from attnscope.metrics.choosing import Quality
     from attnscope.models.chosen import ChosenModel
 
-PLANNED, BASELINE = "plan", "baseline"
-"""Names of the arms."""
 _WARM_UP_STEPS = 2
 _COMPARED_BATCHES = 4
 
@@ -197,10 +198,11 @@ def carry_out(
     prompts: Sequence[Prompt],
     given: Sequence[Any],
     *,
+    quality: Quality | None = None,
     batch_size: int | None = None,
     progress: Progress = SILENT,
 ) -> Run:
-    """Make the images of a run, if they are not there yet.
+    """Make the images of a run, if they are not there yet, and judge them, if they were not.
 
     Args:
         path: the run directory; it is made with the first image.
@@ -208,21 +210,43 @@ def carry_out(
         settings: of the run.
         prompts: one per image.
         given: what the pipeline is given for each: a caption, or an image for a video.
+        quality: what the images are judged by; ``None`` leaves it out.
         batch_size: images made at once; ``None`` fits it to the model and the device.
         progress: told how far it is.
 
     Returns:
-        The run, with the tables ``prompts``, ``calls``, ``times`` and ``images``.
+        The run, with the tables ``prompts``, ``calls``, ``times`` and ``images``; of what is judged, also
+        ``measured`` and ``quality``.
 
     Raises:
         InputError: the directory holds another run, or the model does not fit the settings.
     """
+    finished = Run.check(path, "generate", settings) and Run(path).has_table("images")
+    judges = None if quality is None or quality.is_of(path) else quality.judges()
+    if not finished:
+        _make(path, chosen, settings, prompts, given, batch_size, progress)
+    run = Run(path)
+    if quality is not None and judges is not None:
+        with quality.judging(path):
+            judged.write(run, judges, progress)
+    return run
+
+
+def _make(
+    path: Path,
+    chosen: ChosenModel,
+    settings: GenerationSettings,
+    prompts: Sequence[Prompt],
+    given: Sequence[Any],
+    batch_size: int | None,
+    progress: Progress,
+) -> None:
     from attnscope.analyses.checks import check_plan
 
-    if Run.check(path, "generate", settings) and Run(path).has_table("images"):
-        return Run(path)
     pipe = chosen.pipe
-    check_plan(pipe, parse(settings.plan), settings.steps)
+    texts = [prompt.text for prompt in prompts]
+    options = chosen.described.options
+    check_plan(pipe, parse(settings.plan), settings.steps, texts, **options)
     kept = open_for(
         "generate", path, settings, chosen, prompts, batch_size, progress,
         about=scheduler_of(chosen),
@@ -232,7 +256,7 @@ def carry_out(
     with kept.stretch(f"{chosen.name}: images", len(prompts)):
         made = generate(
             pipe, settings, prompts, given, batch_size=kept.batch_size, save=_Saver(kept), progress=kept,
-            **chosen.described.options,
+            **options,
         )  # fmt: skip
     run = kept.run
     run.write_table("prompts", table_of(prompts))
@@ -240,7 +264,6 @@ def carry_out(
     run.write_table("times", made.times)
     gifs_of(run.path, made.images, "arm")
     run.write_table("images", made.images)
-    return run
 
 
 class _Saver:

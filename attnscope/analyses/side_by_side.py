@@ -11,6 +11,7 @@ import pandas as pd
 from attnscope import documents
 from attnscope.cost.counts import CONVENTIONS, counted
 from attnscope.errors import InputError
+from attnscope.metrics.clusters import clusters_of
 from attnscope.metrics.intervals import bootstrap
 from attnscope.metrics.measures import MEASURES
 from attnscope.notices import warn
@@ -149,7 +150,7 @@ def _of_convergence(run: Run) -> Iterator[Row]:
         steps = group["step"]
         for name, step in (("first change", steps.min()), ("last change", steps.max())):
             yield _mean(
-                str(kind), name, group[steps == step].groupby("prompt_id")["relative"].mean()
+                run, str(kind), name, group[steps == step].groupby("prompt_id")["relative"].mean()
             )
 
 
@@ -182,7 +183,7 @@ def _of_generation(run: Run) -> Iterator[Row]:
         if measure in images:
             finite = images.loc[images[measure].abs() < float("inf"), [measure, "prompt_id"]]
             if len(finite):
-                yield _mean("plan", measure, finite.groupby("prompt_id")[measure].mean())
+                yield _mean(run, "plan", measure, finite.groupby("prompt_id")[measure].mean())
     times = run.read_table("times").groupby("arm")[["seconds", "images"]].sum()
     for arm, seconds in (times["seconds"] / times["images"]).items():
         yield str(arm), "seconds an image", seconds, float("nan"), float("nan"), 1
@@ -228,6 +229,8 @@ def _of_tuning(run: Run) -> Iterator[Row]:
     for row in run.read_table("plans").to_dict("records"):
         nothing = float("nan"), float("nan")
         yield row["budget"], "ideal speed-up", row["ideal"], *nothing, 1
+        if "by_time" in row:
+            yield row["budget"], "speed-up by time", row["by_time"], *nothing, 1
         for measure in ("ssim", "psnr", "damage"):
             yield row["budget"], measure, row[measure], *nothing, images
 
@@ -258,8 +261,12 @@ def _of_paper(run: Run) -> Iterator[Row]:
         yield what, "10^12 MACs, paper", row["paper"], float("nan"), float("nan"), 1
 
 
-def _mean(what: str, measure: str, values: pd.Series[float]) -> Row:
-    found = bootstrap(values)
+def _mean(run: Run, what: str, measure: str, values: pd.Series[float]) -> Row:
+    """Over prompts, by their number; those of the same text are resampled together."""
+    clusters = None
+    if run.has_table("prompts"):
+        clusters = clusters_of(run.read_table("prompts")).reindex(values.index)
+    found = bootstrap(values, clusters=clusters)
     return what, measure, found.value, found.low, found.high, found.n
 
 

@@ -67,7 +67,7 @@ def ablate(
     seeds = parsing.whole_numbers("--seeds", sampling.seeds, least=0)
     names, schedulers = parsing.names("--models", sampling.models), _schedulers(sampling)
     prompts, given, source = reading.read_for_all(
-        names, shown, seeds[0], (sampling.height, sampling.width)
+        names, shown, seeds[0], (sampling.height, sampling.width), parsing.chosen_questions(judged)
     )
     with quiet_libraries():
         models = [
@@ -107,12 +107,12 @@ def ablate(
         progress = Bars(quiet=output.silent)
         quality = parsing.chosen_quality(
             judged, names, prompts, {side for size in sizes for side in size},
-            device=models[0].device, offline=output.offline, progress=progress,
+            device=models[0].device, output=output, progress=progress,
         )  # fmt: skip
         run = carry_out(
             path, models, settings, prompts, given, quality, batch_size=size, progress=progress
         )
-    report(run, quiet=output.quiet, as_json=output.as_json)
+    report(run, adjust=judged.adjust, quiet=output.quiet, as_json=output.as_json)
 
 
 def _schedulers(sampling: o.SeveralSamplings) -> tuple[str | None, ...]:

@@ -136,6 +136,10 @@ def main() -> None:
         _fail(as_typed(str(error)), error, code=2)
     except typer.Abort as error:
         _fail("stopped", error, code=1)
+    except ModuleNotFoundError as error:
+        package = (error.name or "attnscope").partition(".")[0]
+        _fail(f"this needs {package!r}, which is not installed: install it beside attnscope, or all "
+              "that attnscope needs by 'pip install attnscope'", error, code=2)  # fmt: skip
     except Exception as error:
         if hasattr(error, "format_message"):  # of the parser, which has classes of its own for it
             _fail_usage(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -83,7 +84,7 @@ def bench(
     parsing.check_guidance(sampling.guidance)
     size_at_once = parsing.batch_size(batches.batch_size)
     ways = several.ways(sampling, chosen_plans)
-    inputs = reading.Inputs(shown)
+    inputs = reading.Inputs(shown, offered=parsing.chosen_questions(judged))
     progress = Bars(quiet=output.silent)
 
     def job(way: Way) -> Job:
@@ -110,9 +111,10 @@ def bench(
         if frontier:
             prompts, read, _ = inputs.of(described, way.sampling, size)
             pictured = Pictured(prompts, read)
+            given = read if plan.ever_weighs() and given else given  # they have its words
             quality = parsing.chosen_quality(
                 judged, [sampling.model], prompts, size, device=chosen.device,
-                offline=output.offline, progress=progress, digest=pictured.digest,
+                output=output, progress=progress, digest=pictured.digest,
             )  # fmt: skip
 
         def start(path: Path) -> Run:
@@ -133,7 +135,9 @@ def bench(
         if random_weights:
             random = RandomModel(found, device=sampling.device, dtype=sampling.dtype)
         runs = several.carry_out([job(way) for way in ways], output.out)
-    several.tell(runs, output, report, document)
+    several.tell(
+        runs, output, partial(report, adjust=judged.adjust), document, adjust=judged.adjust
+    )
 
 
 def _listed(plans: str | None, planned: o.PlanOptions, against: str | None) -> tuple[str, ...]:

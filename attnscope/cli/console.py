@@ -44,6 +44,9 @@ class Bars(Progress):
     @contextlib.contextmanager
     def stretch(self, label: str, total: int) -> Iterator[None]:
         """A bar, for as long as the block goes on."""
+        if self._quiet or not messages.is_terminal:
+            yield
+            return
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -52,10 +55,7 @@ class Bars(Progress):
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        disabled = self._quiet or not messages.is_terminal
-        with rich.progress.Progress(
-            *columns, console=messages, disable=disabled, transient=True
-        ) as bars:
+        with rich.progress.Progress(*columns, console=messages, transient=True) as bars:
             task = bars.add_task(label, total=total)
             self._advance = lambda count: bars.advance(task, count)
             yield

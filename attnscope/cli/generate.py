@@ -28,12 +28,14 @@ class _Captions(o.CaptionOptions):
 def generate(
     sampling: o.SeveralBatchedRuns,
     shown: _Captions,
+    judged: o.QualityOptions,
     planned: o.PlanOptions,
     output: o.OutputOptions,
     typed: Annotated[list[str] | None, typer.Argument(metavar="PROMPT", help="What to draw.", show_default="captions")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Make the same images without the plan too.")] = False,
     plans: o.Plans = None,
     each_step: Annotated[bool, typer.Option("--each-step", help="With --plans: also the image after every step, of the first prompts.")] = False,
+    judge: Annotated[bool, typer.Option("--judge", help="Also measure how good the images are.")] = False,
 ) -> None:  # fmt: skip
     """Make images, by T-GATE or another plan, and say what was computed, reused and gained.
 
@@ -44,6 +46,7 @@ def generate(
     from attnscope.analyses.generation import GenerationSettings, carry_out
     from attnscope.cli import parsing, reading, several
     from attnscope.cli.console import Bars, quiet_libraries
+    from attnscope.cli.flags import flag
     from attnscope.errors import InputError
     from attnscope.plans.base import Baseline
     from attnscope.runs.prompts import digest_of
@@ -52,15 +55,25 @@ def generate(
     if plans is not None or each_step:
         from attnscope.cli.grids import generate_plans
 
+        if judge:
+            raise InputError(
+                "--judge is of one plan: 'attnscope bench --plans … --frontier' judges several"
+            )
         generate_plans(plans, planned, compare, each_step, sampling, shown, output, typed or ())
         return
-    chosen_plans = several.chosen_plans(planned)
+    chosen_plans, progress = several.chosen_plans(planned), Bars(quiet=output.silent)
     if compare and {*chosen_plans.values()} <= {None, Baseline()}:
         raise InputError("--compare needs a plan to compare with: give --tgate or --plan")
+    if judged.given() and not judge:
+        idle = " and ".join(flag(name) for name in judged.given())
+        raise InputError(f"{idle}: for --judge only, so add it")
     parsing.check_sampling(sampling)
     size = parsing.batch_size(sampling.batch_size)
     ways = several.ways(sampling, chosen_plans)
-    models, inputs = several.Models(output), reading.Inputs(shown, typed or ())
+    models, inputs = (
+        several.Models(output),
+        reading.Inputs(shown, typed or (), parsing.chosen_questions(judged)),
+    )
 
     def job(way: Way) -> Job:
         chosen, plan = models.of(way.sampling), way.plan or Baseline()
@@ -73,12 +86,20 @@ def generate(
             compare=compare,
         )
         check_plan_ahead(chosen, plan, settings.steps)
+        quality = None
+        if judge:
+            quality = parsing.chosen_quality(
+                judged, [chosen.name], prompts, (settings.height, settings.width),
+                device=chosen.device, output=output, progress=progress,
+            )  # fmt: skip
         start = partial(
-            carry_out, chosen=chosen, settings=settings, prompts=prompts, given=given,
-            batch_size=size, progress=Bars(quiet=output.silent),
+            carry_out, chosen=chosen, settings=settings, prompts=prompts, given=given, quality=quality,
+            batch_size=size, progress=progress,
         )  # fmt: skip
         return several.Job("generate", way, chosen, settings, start)
 
     with quiet_libraries():
         runs = several.carry_out([job(way) for way in ways], output.out)
-    several.tell(runs, output, report, document)
+    several.tell(
+        runs, output, partial(report, adjust=judged.adjust), document, adjust=judged.adjust
+    )

@@ -17,6 +17,7 @@ import typer
 from attnscope.cli.choices import choice, one_of
 from attnscope.cli.grouping import CAPTIONS, MEASURE, MODEL, OUTPUT, QUALITY, SAMPLING, Group
 from attnscope.errors import InputError
+from attnscope.metrics.adjusting import ADJUSTMENTS
 from attnscope.metrics.networks import FEATURES
 from attnscope.models.loading import DTYPES
 from attnscope.models.names import MODELS
@@ -60,6 +61,22 @@ Plans = Annotated[
         metavar="<plan;plan;…>",
     ),
 ]
+Adjust = Annotated[
+    str,
+    choice(ADJUSTMENTS, help="How p-values allow for the many differences of a table."),
+]
+
+
+def check_adjust(name: str) -> None:
+    """Refuse an adjustment that there is not.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    if name not in ADJUSTMENTS:
+        raise InputError(f"--adjust {name!r} is not known (choose {', '.join(ADJUSTMENTS)})")
+
+
 THRESHOLD = 0.05
 Threshold = Annotated[
     float, typer.Option(min=0, max=1, help="Part of the first change that counts as converged.")
@@ -200,6 +217,12 @@ class QualityOptions(Group):
     reference: Annotated[Path | None, typer.Option(help="Folder of images, or statistics (.npz), for FID and KID; shapes renders its own.")] = None
     clip: Annotated[str | None, typer.Option(help="A CLIP for the CLIP score: hub id or folder.")] = None
     lpips: Annotated[bool, typer.Option("--lpips", help="Also LPIPS to the images of S, the baseline.")] = False
+    questions: Annotated[str | None, typer.Option(help="Questions about the images: scenes, noun-phrases, or a file of DPG-Bench's (.csv) or GenEval 2's (.jsonl), whose captions are drawn if no others are.", autocompletion=one_of("scenes", "noun-phrases"))] = None
+    vqa: Annotated[str | None, typer.Option(help="Who answers --questions: reader on the embedded world, or a model as hub id or folder.", metavar="<name>", autocompletion=one_of("reader"))] = None
+    adjust: Adjust = ADJUSTMENTS[0]
+
+    def __post_init__(self) -> None:
+        check_adjust(self.adjust)
 
 
 @dataclass(frozen=True, kw_only=True)

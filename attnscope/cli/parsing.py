@@ -12,6 +12,7 @@ from attnscope.errors import InputError
 if TYPE_CHECKING:
     from attnscope.cli import options as o
     from attnscope.metrics.choosing import Quality
+    from attnscope.metrics.questions.choosing import Questions
     from attnscope.models.chosen import ChosenModel
     from attnscope.plans.base import Plan
     from attnscope.plans.options import Nats
@@ -156,6 +157,25 @@ def chosen_model(
     )  # fmt: skip
 
 
+def chosen_questions(judged: o.QualityOptions) -> Questions | None:
+    """The questions of ``--questions``; ``None`` if there are none.
+
+    Raises:
+        InputError: they cannot be read, or nobody is to answer them.
+    """
+    from attnscope.metrics.questions.choosing import choose
+
+    if judged.questions is None:
+        if judged.vqa is not None:
+            raise InputError("--vqa answers questions: give --questions, scenes or a file")
+        return None
+    if judged.vqa is None:
+        raise InputError(
+            "--questions needs somebody who answers: give --vqa, reader on the embedded world, or a model"
+        )
+    return choose(judged.questions)
+
+
 def chosen_quality(
     judged: o.QualityOptions,
     models: Sequence[str],
@@ -163,15 +183,17 @@ def chosen_quality(
     sides: Iterable[int | None],
     *,
     device: str,
-    offline: bool,
+    output: o.OutputOptions,
     progress: Progress,
     digest: str = "",
 ) -> Quality:
     """What images are judged by; see :class:`attnscope.metrics.choosing.Quality`."""
     from attnscope.metrics.choosing import Quality, embedded_world
 
-    world = embedded_world(models, prompts, sides, progress)
+    world, asked = embedded_world(models, prompts, sides, progress), chosen_questions(judged)
     return Quality(
         judged.features, judged.features_weights, judged.reference, judged.clip, judged.lpips,
-        device, world, len(prompts), offline, digest,
+        device, world, len(prompts), output.offline, digest,
+        None if asked is None else asked.of([prompt.text for prompt in prompts]),
+        judged.vqa, output.allow_pickle,
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
@@ -21,6 +22,7 @@ from attnscope.shapes.words import unknown_to_world
 
 if TYPE_CHECKING:
     from attnscope.cli.options import CaptionOptions, OneSampling
+    from attnscope.metrics.questions.choosing import Questions
 
 _EMBEDDED_CAPTION = "a large striped red circle above a small blue square on a gray background"
 
@@ -37,11 +39,13 @@ def read(
     seed: int,
     size: tuple[int | None, int | None] = (None, None),
     typed: Sequence[str] = (),
+    offered: Questions | None = None,
 ) -> tuple[list[Prompt], list[Any], str]:
     """The prompts of a run, what the pipeline is given for each, and what they are called.
 
     ``asked`` is what the options say of captions and images; ``size`` is the height and width that
-    images are cut to (see :func:`frame_size`); ``typed`` are prompts from the command line.
+    images are cut to (see :func:`frame_size`); ``typed`` are prompts from the command line; ``offered`` are
+    questions whose file brings captions, which are taken where no others are given.
     """
     captions, images, column, limit = asked.captions, asked.images, asked.column, asked.limit
     if typed:
@@ -67,6 +71,10 @@ def read(
     if captions is not None:
         prompts = sample_prompts(read_captions(captions, column), limit, seed)
         return prompts, [prompt.text for prompt in prompts], captions.name
+    if offered is not None and offered.texts:
+        brought = [Prompt(number, text) for number, text in enumerate(offered.texts)]
+        prompts = sample_prompts(brought, limit, seed)
+        return prompts, [prompt.text for prompt in prompts], Path(offered.name).name
     if not is_of_shapes(model):
         raise InputError(f"--captions FILE is needed: {model.name} brings no captions of its own")
     from attnscope.shapes.scenes import caption, generate
@@ -85,10 +93,16 @@ class Inputs:
     Args:
         asked: what the options say of captions and images.
         typed: prompts from the command line.
+        offered: questions whose file brings captions.
     """
 
-    def __init__(self, asked: CaptionOptions, typed: Sequence[str] = ()) -> None:
-        self._asked, self._typed = asked, typed
+    def __init__(
+        self,
+        asked: CaptionOptions,
+        typed: Sequence[str] = (),
+        offered: Questions | None = None,
+    ) -> None:
+        self._asked, self._typed, self._offered = asked, typed, offered
         self._read: dict[int, tuple[list[Prompt], list[Any], str]] = {}
 
     def of(
@@ -103,7 +117,9 @@ class Inputs:
         """
         if sampling.seed not in self._read:
             size = size or (sampling.height, sampling.width)
-            self._read[sampling.seed] = read(model, self._asked, sampling.seed, size, self._typed)
+            self._read[sampling.seed] = read(
+                model, self._asked, sampling.seed, size, self._typed, self._offered
+            )
             warn_of_world([model], self._read[sampling.seed][0])
         return self._read[sampling.seed]
 
@@ -113,13 +129,14 @@ def read_for_all(
     asked: CaptionOptions,
     seed: int,
     size: tuple[int | None, int | None],
+    offered: Questions | None = None,
 ) -> tuple[list[Prompt], list[Any], str]:
     """What :func:`read` reads, for several models that are given the same.
 
     Raises:
         InputError: they cannot be, or see :func:`read`.
     """
-    found = [read(describe(model), asked, seed, size) for model in models]
+    found = [read(describe(model), asked, seed, size, offered=offered) for model in models]
     if len({describe(model).task for model in models}) > 1:
         raise InputError("one run cannot have models of captions and models of images: give two")
     return found[0]

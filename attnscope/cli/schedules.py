@@ -9,6 +9,8 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from attnscope.kinds import KINDS
+from attnscope.plans.display import row_name
+from attnscope.plans.trajectory import SCALED, is_of_modules
 from attnscope.sites.groups import Group, alike
 
 if TYPE_CHECKING:
@@ -31,6 +33,10 @@ CELLS: dict[str, Cell] = {
     "cond": ("c", "green"),
     "prompt": ("█", "yellow"),
     "null": ("∅", "yellow"),
+    "unscaled": ("·", "bright_black"),
+    "removed": ("✕", "red"),
+    "less": ("▼", "red"),
+    "more": ("▲", "magenta"),
 }
 _MEANING = {
     "compute": "compute",
@@ -43,8 +49,11 @@ _MEANING = {
     "cond": "conditional branch alone",
     "prompt": "prompt",
     "null": 'encoding of ""',
+    "unscaled": "word as it is",
+    "removed": "word removed",
+    "less": "less attention",
+    "more": "more attention",
 }
-_NOT_MODULES = ("branches", "text")
 _PARTS = "▁▂▃▄▅▆▇"
 """Of modules that compute; all of them and none have signs of their own."""
 _MOST_LINES = 40
@@ -82,12 +91,15 @@ def show(asked: Plan, trajectory: Trajectory, table: pd.DataFrame, *, on: str = 
     from attnscope.cli.console import results
 
     head = [_title(asked, trajectory, on), *_about(getattr(asked, "about", {}))]
+    if getattr(trajectory.plan, "differences", 1) == 2:
+        head.append("forecasts go by second differences, along a parabola through the last three")
     results.print(head[0], style="bold", soft_wrap=True)
     for line in head[1:]:
         results.print(line, soft_wrap=True)
     legends = list(_legends(table))
     once = len(head) + len(legends) + 3  # and what is said at the end
-    each = 2 + table.loc[table["row"].isin(_NOT_MODULES), "row"].nunique() + ("weight" in table)
+    others = sum(not is_of_modules(str(row)) for row in table["row"].unique())
+    each = 2 + others + ("weight" in table)
     panels = -(-trajectory.steps // _columns(trajectory.steps, _LEAST_LABEL + 2))
     lines, left_out = _lines(table, (_MOST_LINES - once) // panels - each)
     _picture(lines, trajectory)
@@ -147,14 +159,17 @@ def _lines(table: pd.DataFrame, most: int) -> tuple[list[Line], int]:
     """The rows of a table, and how many modules are summed up in rows of several that differ."""
     cells = {str(row): list(what) for row, what in table.groupby("row", sort=False)["what"]}
     rest = [
-        Line("guidance" if "kind" in table and row == "branches" else row, _cells(what))
-        for row, what in cells.items()
-        if row in _NOT_MODULES
+        Line(
+            "guidance" if "kind" in table and row == "branches" else row_name(own),
+            _cells(own["what"]),
+        )
+        for row, own in table.groupby("row", sort=False)
+        if not is_of_modules(str(row))
     ]
     if "weight" in table:
         rest.insert(1, Line("direction", list(_weights(table))))
     if "kind" not in table:
-        return [*(Line(r, _cells(w)) for r, w in cells.items() if r not in _NOT_MODULES), *rest], 0
+        return [*(Line(r, _cells(w)) for r, w in cells.items() if is_of_modules(r)), *rest], 0
     kinds = dict(table.dropna(subset=["kind"]).groupby("row", sort=False)["kind"].first())
     # What is stored and what is not looks the same: what the file says is whether it is computed.
     does = {name: [_plainly(what) for what in cells[name]] for name in kinds}
@@ -289,13 +304,11 @@ def _level(level: float) -> str:
 
 
 def _legends(table: pd.DataFrame) -> Iterator[Text]:
-    """What the signs mean: of modules, of guidance, of the text."""
+    """What the signs mean: of modules, of guidance, of the text, of words."""
     named = "kind" in table
-    for part in (
-        ~table["row"].isin(_NOT_MODULES),
-        table["row"] == "branches",
-        table["row"] == "text",
-    ):
+    modules = table["row"].map(is_of_modules)
+    one = [table["row"] == row for row in ("branches", "text")]
+    for part in (modules, *one, table["row"].str.startswith(SCALED)):
         found = set(table.loc[part, "what"])
         if named and "store" in found:
             found = {_plainly(what) for what in found}

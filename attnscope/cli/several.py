@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnscope.cli.options import OneSampling
 from attnscope.errors import InputError
+from attnscope.metrics.adjusting import ADJUSTMENTS
 
 if TYPE_CHECKING:
     from attnscope.cli.options import OutputOptions, PlanOptions, SeveralRuns
@@ -193,6 +194,8 @@ def tell(
     output: OutputOptions,
     report: Callable[..., None],
     document: Callable[[Run], dict[str, Any]],
+    *,
+    adjust: str = ADJUSTMENTS[0],
 ) -> None:
     """Print what came out of every run, and of several a comparison; as JSON, a list of them.
 
@@ -201,6 +204,7 @@ def tell(
         output: how it is to be printed.
         report: prints one of them; it takes ``quiet`` and ``as_json``.
         document: what it prints as JSON.
+        adjust: how p-values of the comparison allow for its many differences.
     """
     if len(runs) > 1 and output.as_json:
         from attnscope.cli.console import show_json
@@ -212,4 +216,4 @@ def tell(
     if len(runs) > 1 and not output.quiet:
         from attnscope.cli.reports.comparison import show_comparison
 
-        show_comparison(runs)
+        show_comparison(runs, adjust=adjust)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
 from attnscope.analyses.bench.rivals import RIVALS
+from attnscope.analyses.tuning.budget import WAYS
 from attnscope.cli import options as o
+from attnscope.cli.choices import choice
 from attnscope.cli.grouping import MEASURE, Group, grouped
 from attnscope.cli.reports.tuning import document, report
 
@@ -36,8 +39,9 @@ class _Wanted(Group):
 
     # fmt: off
     budget: Annotated[str | None, typer.Option(help="What the images have to keep to, compared with those of the pipeline as it is: ssim>=…, psnr>=… or damage<=…, of the final latents; several with commas.", metavar="<measure>=<bound>,…", show_default="ssim>=0.98")] = None
-    speedup: Annotated[float | None, typer.Option(help="Instead: the best plan that is so much faster, by multiply-accumulates.", metavar="<float>")] = None
+    speedup: Annotated[float | None, typer.Option(help="Instead: the best plan that is so much faster, by what --by says.", metavar="<float>")] = None
     frontier: Annotated[bool, typer.Option("--frontier", help="Instead: six plans, from one that changes hardly anything to a fast one.")] = False
+    by: Annotated[str, choice(WAYS, help="What modules and steps are worth: multiply-accumulates, the same everywhere, or the time that they take on this machine, measured before the search.")] = "macs"
     calibrate: Annotated[int, typer.Option(min=1, help="Captions on which it is measured what staleness does.")] = 8
     measure: Annotated[int, typer.Option(min=2, help="Captions on which plans are measured.")] = 16
     most: Annotated[int, typer.Option(min=0, help="Plans that are measured for a budget, beyond a few to begin with.")] = 40
@@ -76,6 +80,8 @@ def tune(
     from attnscope.runs.sampling import settled
 
     said = [wanted.budget is not None, wanted.speedup is not None, wanted.frontier]
+    if wanted.by not in WAYS:
+        raise InputError(f"--by {wanted.by!r} is nothing to search by: choose {' or '.join(WAYS)}")
     if sum(said) > 1:
         raise InputError("give one of --budget, --speedup and --frontier")
     if wanted.speedup is not None and not wanted.speedup > 1:
@@ -89,6 +95,7 @@ def tune(
     ]
     if idle and not wanted.prove:
         raise InputError(f"{' and '.join(map(flag, idle))}: for --prove only, so add it")
+    parsing.chosen_questions(judged)  # refuses what cannot be read, before the search
     parsing.check_sampling(sampling)
     size = parsing.batch_size(sampling.batch_size)
     rivals = chosen_rivals(wanted.rivals)
@@ -115,6 +122,7 @@ def tune(
             measured=wanted.measure,
             most=wanted.most,
             modules=wanted.modules,
+            by=None if wanted.by == "macs" else wanted.by,
         )
         found = architectures.find(sampling.model, offline=output.offline)
         found = found.resized(settings.height, settings.width)
@@ -131,7 +139,7 @@ def tune(
                 sides = found.height, found.width
                 quality = parsing.chosen_quality(
                     judged, [sampling.model], unseen.prompts, sides, device=chosen.device,
-                    offline=output.offline, progress=progress, digest=unseen.digest,
+                    output=output, progress=progress, digest=unseen.digest,
                 )  # fmt: skip
                 asked = proof.settings_of(
                     run, settled(chosen, vars(way.sampling), size=sides), chosen,
@@ -146,7 +154,9 @@ def tune(
 
     with quiet_libraries():
         runs = several.carry_out([job(way) for way in ways], output.out)
-    several.tell(runs, output, report, document)
+    several.tell(
+        runs, output, partial(report, adjust=judged.adjust), document, adjust=judged.adjust
+    )
 
 
 def _unseen(

@@ -66,6 +66,28 @@ class TextKeys:
     prompts: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Template:
+    """What a pipeline puts around a prompt before its tokenizer reads it, and which tokens come of it.
+
+    Args:
+        before: text before the prompt.
+        after: text after it.
+        length: tokens that are read at most.
+        kept: of these, the ones that the denoiser is given, in order; those that are not there do not
+            count.
+        is_padded: whether all texts are padded to that length; else a text has its own tokens alone.
+        side: where padding stands, ``left`` or ``right``; ``None`` is as the tokenizer has it.
+    """
+
+    before: str
+    after: str
+    length: int
+    kept: tuple[int, ...]
+    is_padded: bool = True
+    side: str | None = None
+
+
 class Family:
     """What is true of a family alone; of this class itself, what holds where nothing is known.
 
@@ -84,6 +106,8 @@ class Family:
         short_captions: keywords of the pipeline for captions that are short and clean already.
         starts_from_images: whether it is conditioned on an image, in the place of text.
         makes_videos: whether the denoiser takes frames.
+        latents: the form of the final latents of its pipelines, where it is known and another than scaled:
+            ``shifted``, too, or ``packed``, two by two in a channel, and shifted.
         guidance: scale that its authors recommend.
 
     Text in it
@@ -111,6 +135,7 @@ class Family:
     starts_from_images: ClassVar[bool] = False
     short_captions: ClassVar[Mapping[str, Any]] = {}
     makes_videos: ClassVar[bool] = False
+    latents: ClassVar[Mapping[str, Literal["shifted", "packed"]]] = {}
     guidance: ClassVar[float] = 7.5
 
     text_in_sequence: ClassVar[bool] = False
@@ -184,6 +209,19 @@ class Family:
         if not any(kind.startswith(("CLIP", "T5")) for kind in kinds):
             raise text_not_known(pipe, f"a {kinds[0]}, of whose use nothing is known")
         return (one_tokenizer(pipe, name, called),)
+
+    def template(self, pipe: Any, tokenizer: Any, called: Mapping[str, Any]) -> Template | None:
+        """What the pipeline puts around a prompt; ``None`` is nothing.
+
+        Args:
+            pipe: whose text it is.
+            tokenizer: that reads it.
+            called: what the pipeline's call is given or takes by itself.
+
+        Raises:
+            InputError: it is not known.
+        """
+        return None
 
     def text_read(self, pipe: Any, prompt: str, tokenizer: Any, called: Mapping[str, Any]) -> str:
         """What a tokenizer is given of a prompt: the pipeline may clean it or put learnt words in.

@@ -10,5 +10,6 @@ class Chroma(Patched):
     """The record of diffusers lacks its blocks of two streams."""
 
     denoisers = ("ChromaTransformer2DModel",)
+    latents = {"ChromaPipeline": "packed"}
     text_leads = True
     streams = {"ChromaTransformerBlock": TEXT_FIRST}

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attnscope.families.base import TEXT_FIRST, CallSizes, Family, Noise, TextKeys, one_tokenizer
+from attnscope.families.base import (
+    TEXT_FIRST,
+    CallSizes,
+    Family,
+    Noise,
+    Template,
+    TextKeys,
+    one_tokenizer,
+    text_not_known,
+)
+
+_PROMPT = "a prompt of which nothing is known"
 
 
 class Patched(Family):
@@ -20,6 +31,7 @@ class Flux(Patched):
     """The first, which also takes the text's pooled embedding."""
 
     denoisers = ("FluxTransformer2DModel",)
+    latents = {"FluxPipeline": "packed"}
     text_leads = True
     never_batched = Family.never_batched | {"img_ids", "txt_ids"}
 
@@ -48,6 +60,41 @@ class Flux2(Patched):
     denoisers = ("Flux2Transformer2DModel",)
     text_leads = True
     streams = {"Flux2SingleTransformerBlock": TEXT_FIRST}
+
+    def text_keys(self, pipe: Any, called: Mapping[str, Any]) -> tuple[TextKeys, ...]:
+        """Those of its language model in the small variants; the large one's are not known."""
+        if not type(pipe).__name__.startswith("Flux2Klein"):
+            raise text_not_known(
+                pipe, "a processor of a language model, of whose use nothing is known"
+            )
+        return (one_tokenizer(pipe, "tokenizer", called),)
+
+    def template(self, pipe: Any, tokenizer: Any, called: Mapping[str, Any]) -> Template:
+        """The tokenizer's own for a turn of a chat."""
+        turn = [{"role": "user", "content": _PROMPT}]
+        whole = tokenizer.apply_chat_template(
+            turn, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+        if whole.count(_PROMPT) != 1:
+            raise text_not_known(pipe, "a template of a chat that does not hold a prompt once")
+        before, after = whole.split(_PROMPT)
+        length = one_tokenizer(pipe, "tokenizer", called).length
+        return Template(before, after, length, tuple(range(length)))
+
+    def text_read(self, pipe: Any, prompt: str, tokenizer: Any, called: Mapping[str, Any]) -> str:
+        """The prompt, which the template leaves as it is.
+
+        Raises:
+            InputError: it does not.
+        """
+        turn = [{"role": "user", "content": prompt}]
+        whole = tokenizer.apply_chat_template(
+            turn, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+        own = self.template(pipe, tokenizer, called)
+        if whole != own.before + prompt + own.after:
+            raise text_not_known(pipe, f"a template of a chat that changes {prompt!r}")
+        return prompt
 
 
 class Flux3(Family):

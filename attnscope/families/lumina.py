@@ -1,4 +1,4 @@
-"""Lumina Next, a transformer of images."""
+"""Lumina Next and Lumina 2, transformers of images."""
 
 from __future__ import annotations
 
@@ -11,3 +11,10 @@ class Lumina(Family):
     denoisers = ("LuminaNextDiT2DModel",)
     pipelines = ("LuminaPipeline",)
     cond_first = True
+
+
+class Lumina2(Family):
+    """Its autoencoder is Flux's."""
+
+    denoisers = ("Lumina2Transformer2DModel",)
+    latents = {"Lumina2Pipeline": "shifted"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from attnscope import versions
 from attnscope.families.base import CallSizes, Family, Noise, TextKeys
 
 
@@ -12,6 +13,7 @@ class StableDiffusion3(Family):
     """Reads the text of CLIP, then that of T5."""
 
     denoisers = ("SD3Transformer2DModel",)
+    latents = {"StableDiffusion3Pipeline": "shifted"}
     text_leads = False
 
     def tokens(self, called: Mapping[str, Any], encoder: Mapping[str, Any]) -> int:
@@ -25,7 +27,7 @@ class StableDiffusion3(Family):
         )
         length = int(called["max_sequence_length"])
         if pipe.text_encoder_3 is None:
-            return clip, TextKeys(length)
+            return clip, TextKeys(versions.zeros_without_t5(clip.length, length))
         return clip, TextKeys(length, ("tokenizer_3",), ("prompt_3",))
 
     def inputs(self, denoiser: Any, on: CallSizes, noise: Noise) -> dict[str, Any]:

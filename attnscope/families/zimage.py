@@ -10,4 +10,5 @@ class ZImage(Family):
 
     denoisers = ("ZImageTransformer2DModel",)
     pipelines = ("ZImage*",)
+    latents = {"ZImagePipeline": "shifted"}
     cond_first = True

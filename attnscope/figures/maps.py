@@ -24,6 +24,8 @@ _MOST_WORDS = 12
 _MOST_LINES = 8
 _MOST_SITES = 8
 _FINAL = -1
+_ALL, _TOGETHER = "<all words>", "all words"
+"""What all words of a prompt are called: in tables where some overlap, and in a figure."""
 _LARGEST = 0.9  # inches that an image is wide
 
 
@@ -135,7 +137,7 @@ def attention_entropy(attention: pd.DataFrame) -> Figure:
     """Attention paid to words of the prompt, to all of them and what was added, and its entropy."""
     figure, axes = plt.subplots(1, 3, figsize=(plots.TEXT_WIDTH, 2.1))
     means = attention.groupby("word", observed=True, sort=False)["mass"].mean()
-    own = [word for word in means.index if not plots.is_added(word)]
+    own = [word for word in means.index if word != _ALL and not plots.is_added(word)]
     most = sorted(own, key=lambda word: -means[word])[:_MOST_LINES]
     plots.attention_entropy(attention, words=[word for word in own if word in most], ax=axes[0])
     plots.attention_entropy(_summed(attention), ax=axes[1])
@@ -147,10 +149,19 @@ def attention_entropy(attention: pd.DataFrame) -> Figure:
     return figure
 
 
+def _once(attention: pd.DataFrame) -> pd.DataFrame:
+    """Without the words of prompts in which some overlap: all of them have rows as one there."""
+    prompts = attention["prompt_id"]
+    overlap = set(prompts[attention["word"] == _ALL])
+    apart = [word != _ALL and not plots.is_added(str(word)) for word in attention["word"]]
+    return attention[~(prompts.isin(overlap) & pd.Series(apart, attention.index))]
+
+
 def _summed(attention: pd.DataFrame) -> pd.DataFrame:
-    """With all words of the prompt as one, beside what the tokenizer added."""
+    """With all words of the prompt as one, each token once, beside what the tokenizer added."""
+    attention = _once(attention)
     words = attention["word"].astype(str)
-    named = words.where(words.map(plots.is_added), "all words")
+    named = words.where(words.map(plots.is_added), _TOGETHER)
     keys = [name for name in attention if name not in ("place", "word", "mass", "peak", "spread")]
     by = attention.assign(word=named).groupby(["word", *keys], observed=True, dropna=False)
     return by["mass"].sum().reset_index()
@@ -161,8 +172,7 @@ def head_map(attention: pd.DataFrame) -> Figure | None:
     """Which heads look at the words of the prompt; ``None`` if heads were not told apart."""
     if "head" not in attention:
         return None
-    words = [word for word in dict.fromkeys(attention["word"]) if not plots.is_added(word)]
     sites = attention["site"].nunique()
     figure, ax = plt.subplots(figsize=(plots.COLUMN_WIDTH, max(1.5, 0.7 + 0.13 * sites)))
-    plots.head_map(attention, words=words, ax=ax)
+    plots.head_map(_summed(attention), words=[_TOGETHER], ax=ax)
     return figure

@@ -33,6 +33,8 @@ class Attention:
         scale: of the scores.
         image: the queries that are of the image.
         text: the keys that are of the text.
+        rows: how many rows of the pipeline's batch are in it, the first ones; ``None`` is all. Perturbed
+            attention is the identity, and computed apart.
     """
 
     query: Tensor
@@ -41,6 +43,7 @@ class Attention:
     scale: float
     image: slice
     text: slice
+    rows: int | None = None
 
     @property
     def is_joint(self) -> bool:
@@ -118,6 +121,11 @@ def attention_of(
     """
     queries, keys = query.shape[2], key.shape[2]
     image, words = slice(0, queries), slice(0, keys)
+    if site.kind == "cross" and family.starts_from_images:
+        raise InputError(
+            f"this model has no text: {site.name} looks at the image that it starts from, so there are "
+            "no words to watch or to scale (self-attention has maps of points: PointAttention)"
+        )
     if site.kind == "joint":
         if family.text_leads is None or text is None or not 0 < text < keys or queries != keys:
             raise InputError(
@@ -130,6 +138,20 @@ def attention_of(
         else:
             image, words = slice(0, keys - text), slice(keys - text, keys)
     return Attention(query, key, mask, scale, image, words)
+
+
+def rows_of_kernel(module: torch.nn.Module, rows: int) -> int | None:
+    """How many rows of a batch a module's kernel gets; ``None`` is all of them.
+
+    Args:
+        module: an attention module. The processors of perturbed-attention guidance of diffusers take the
+            last of three parts of a batch apart, and without classifier-free guidance the last of two.
+        rows: of the batch.
+    """
+    name = type(getattr(module, "processor", None)).__name__
+    if not name.startswith("PAG"):
+        return None
+    return rows * 2 // 3 if name.startswith("PAGCFG") else rows // 2
 
 
 def check_heard(site: Site, module: torch.nn.Module, listening: Listening) -> None:

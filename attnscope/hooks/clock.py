@@ -26,7 +26,7 @@ from torch import Tensor
 
 from attnscope.families import of_pipeline
 from attnscope.hooks.callers import Caller, Owner, who_calls
-from attnscope.hooks.habits import halves_of
+from attnscope.hooks.habits import halves_of, thirds_of
 from attnscope.hooks.moments import Denoising, Moment
 
 _REMEDY = "make other calls of the denoiser outside of the Trace, or by a pipeline with a scheduler of its own"
@@ -208,7 +208,10 @@ class Clock:
         self._announced = None
         owner.begin(who)
         pair = halves_of(who.pipe) if who.ships else None
-        self.run = Denoising(self._count, len(self._scheduler.timesteps), pair, owner)
+        triple = thirds_of(who.pipe) if who.ships else None
+        self.run = Denoising(
+            self._count, len(self._scheduler.timesteps), pair, owner, triple=triple
+        )
         self._count += 1
         self.runs.append(self.run)
         self._on_start(self.run)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from attnscope.hooks.callers import Owner
 from attnscope.hooks.encodings import TextsRead
+from attnscope.hooks.habits import PERTURBED
 from attnscope.sites.grids import Layout
 
 _OTHER = {"cond": "uncond", "uncond": "cond", None: None}
@@ -57,6 +58,7 @@ class Denoising:
         prepared: as many as the pipeline prepared latents for; ``None`` if nobody listened to it.
         guided_steps: steps at which more than one guidance branch ran.
         returned: whether the pipeline came to its end.
+        triple: names of the thirds of a batch that holds three branches, where they are known.
     """
 
     index: int
@@ -69,6 +71,7 @@ class Denoising:
     prepared: int | None = None
     guided_steps: int = 0
     returned: bool = False
+    triple: tuple[str, str, str] | None = None
     _calls: list[tuple[str | None, int]] = field(default_factory=list, repr=False)
     _stamps: list[Any] = field(default_factory=list, repr=False)
     _timesteps: NDArray[np.float64] | None = field(default=None, repr=False)
@@ -102,7 +105,7 @@ class Denoising:
         Branches are named by the text that they read, by a ``cache_context``, or by the habit of
         the pipeline's class. Without guidance the only branch is ``cond``. What none of them tells
         is numbered: the branches of a loop by hand whose text is not known, more than two branches
-        in one batch, and calls beyond those of guidance.
+        in one batch but for ``uncond``, ``cond`` and ``perturbed``, and calls beyond those of guidance.
 
         Args:
             call: 0-based call within the step.
@@ -117,9 +120,27 @@ class Denoising:
         if count == 1:
             names = [self._call_name(call)]
         else:
-            halves = self.halves(call) if count == 2 else None
-            names = list(halves or (f"branch{index}" for index in range(count)))
+            known = self.halves(call) if count == 2 else self.by_habit(count)
+            names = list(known or (f"branch{index}" for index in range(count)))
         return np.tile(np.arange(samples), count), np.repeat(np.array(names), samples)
+
+    def by_habit(self, count: int) -> tuple[str, ...] | None:
+        """Names of the branches of a batch that holds so many, where the pipeline's class tells."""
+        known: dict[int, tuple[str, ...] | None] = {2: self.pair, 3: self.triple}
+        return known.get(count)
+
+    def rows_of_prompt(self, batch: int, samples: int) -> slice | None:
+        """The rows of a batch that read the prompt; ``None`` if it holds one branch.
+
+        Perturbed-attention guidance has two branches that do, and its own stands last.
+
+        Raises:
+            RuntimeError: there are branches, but which is which is not known.
+        """
+        names = self.by_habit(batch // samples) or ()
+        if PERTURBED in names:
+            return slice(names.index("cond") * samples, batch)
+        return self.rows_of("cond", batch, samples)
 
     def halves(self, call: int = 0) -> tuple[str, str] | None:
         """Names of the halves of a call's batch, if it holds two branches and something tells."""
@@ -155,7 +176,7 @@ class Denoising:
             return None
         # The class first, since its habit is known without reading from the device.
         halves = (self.pair or self.reading.halves(0)) if batch == 2 * samples else None
-        if halves is None or branch not in halves:
+        if halves is None or branch not in halves or PERTURBED in halves:
             raise RuntimeError(
                 f"the denoiser's batch holds {batch} rows for {samples} samples, and which is the "
                 f"branch {branch!r} is not known: call a pipeline of diffusers, or in a loop of "

@@ -18,6 +18,7 @@ import torch
 from diffusers.hooks import HookRegistry, ModelHook
 from torch import Tensor, nn
 
+from attnscope import versions
 from attnscope.hooks.apart import Given, Own, SelfAdding, Whole
 from attnscope.hooks.attending import Listening, check_heard
 from attnscope.hooks.moments import Moment
@@ -44,8 +45,7 @@ def left_out_of_graphs(function: AnyFunction) -> AnyFunction:
 
 def _between_graphs(function: AnyFunction) -> AnyFunction:
     """Keep compilers out of a function, but not of what it calls."""
-    kept_out = torch.compiler.disable(recursive=False, reason=_COMPILED_WHOLE)  # type: ignore[no-untyped-call]
-    between: AnyFunction = kept_out(function)
+    between: AnyFunction = versions.left_out_of_graphs(_COMPILED_WHOLE, recursive=False)(function)
     return between
 
 
@@ -107,6 +107,7 @@ class SiteHook(ModelHook):  # type: ignore[misc]  # diffusers ships no types
         self.actions: tuple[Action, ...] = ()
         self.last_reuses: frozenset[int] = frozenset()
         self._forecasts: frozenset[int] = frozenset()
+        self._depth = 1
         self._averages = True
         self.watchers: tuple[Observer, ...] = ()
         self.computed = self.stored = self.reused = 0
@@ -171,6 +172,7 @@ class SiteHook(ModelHook):  # type: ignore[misc]  # diffusers ships no types
         self.last_reuses = trajectory.last_reuses(self.site)
         steps = range(len(self.actions))
         self._forecasts = frozenset(n for n in steps if self.actions[n] is Action.FORECAST)
+        self._depth = trajectory.depth(self.site)
         self._averages = trajectory.averages
 
     def forget(self) -> None:
@@ -203,16 +205,16 @@ class SiteHook(ModelHook):  # type: ignore[misc]  # diffusers ships no types
             part if part is None else part.detach().clone() if copy else part.detach()
             for part in own
         )
-        before = self._kept.get(caller, [])[-1:] if self._forecasts else []
         newest = _Kept(kept, moment.rows, tuple(given.shape), moment.step, moment.first)
-        self._kept[caller] = [*before, newest]
+        self._kept[caller] = [*self._kept.get(caller, []), newest][-self._depth :]
         self.stored += 1
 
     def reuse(self, given: Tensor, moment: Moment, caller: str | int) -> Own:
         """What was stored, of the branch that stays or averaged over both if one was dropped since.
 
-        At a step that forecasts, it is carried on along the line through the last two that were
-        stored, over log-SNR; where there is one alone, or no finite log-SNR, it is repeated.
+        At a step that forecasts, it is carried on over log-SNR, along the line through the last two that
+        were stored or, by second differences, the parabola through the last three; where there are two
+        alone it is the line, and where there is one alone, or no finite log-SNR, it is repeated.
 
         Raises:
             RuntimeError: nothing was stored, or what was does not fit the input.
@@ -250,7 +252,7 @@ class SiteHook(ModelHook):  # type: ignore[misc]  # diffusers ships no types
         return stored[-1].own
 
     def _forecast(self, stored: Sequence[_Kept], step: int) -> Own:
-        """On the line through the last two that were stored."""
+        """On the line through the last two that were stored, or the parabola through the last three."""
         assert self._trajectory is not None, "what is stored is stored within a run"
         weight = 0.0
         if len(stored) > 1 and self._alike(*stored[-2:]):
@@ -258,10 +260,20 @@ class SiteHook(ModelHook):  # type: ignore[misc]  # diffusers ships no types
         if weight == 0:
             return stored[-1].own
         pairs = zip(stored[-2].own, stored[-1].own, strict=True)
-        return tuple(
+        line = tuple(
             last if before is None or last is None else torch.lerp(before, last, 1 + weight)
             for before, last in pairs
         )
+        if len(stored) < 3 or not self._alike(*stored[-3:-1]):
+            return line
+        first, middle, last = stored[-3:]
+        near, far = self._trajectory.bend((first.step, middle.step, last.step), step)
+        outputs = zip(line, first.own, middle.own, last.own, strict=True)
+        return tuple(
+            on if on is None or y0 is None or y1 is None or y2 is None
+            else on + near * (y2 - y1) - far * (y1 - y0)
+            for on, y0, y1, y2 in outputs
+        )  # fmt: skip
 
     @staticmethod
     def _alike(before: _Kept, last: _Kept) -> bool:
@@ -362,10 +374,3 @@ def _unhook(
         later[0].forward, later[0].original_forward = own_forward, previous
     else:
         registry.remove_hook(_NAME, recurse=False)
-
-
-def forget_child_registries(model: nn.Module) -> None:
-    """Drop the list of hooked modules that diffusers keeps once ``cache_context`` was used."""
-    registry = getattr(model, "_diffusers_hook", None)
-    if registry is not None:
-        registry.invalidate_child_registries_cache()

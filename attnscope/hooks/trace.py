@@ -17,16 +17,17 @@ from typing import Any
 import pandas as pd
 from torch import Tensor, nn
 
+from attnscope import versions
 from attnscope.hooks import refusals, shortfalls
 from attnscope.hooks.apart import Given, first_of, way_of
-from attnscope.hooks.attending import Listening, attention_of
+from attnscope.hooks.attending import Listening, attention_of, rows_of_kernel
 from attnscope.hooks.clock import Clock
 from attnscope.hooks.denoiser import DenoiserHook
 from attnscope.hooks.display import as_html, as_line
 from attnscope.hooks.encodings import Encodings
 from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import Observer, as_observers
-from attnscope.hooks.site import SiteHook, counted, forget_child_registries, hooked
+from attnscope.hooks.site import SiteHook, counted, hooked
 from attnscope.hooks.weighting import Weighting
 from attnscope.kinds import KINDS
 from attnscope.models.schedulers import first_step, levels_of
@@ -133,7 +134,7 @@ class Trace:
             for observer in self.observers:
                 observer.engage((*self.sites, *self._of.around))
                 undo.callback(observer.release)
-            undo.callback(forget_child_registries, module)
+            undo.callback(versions.forget_child_registries, module)
             for site in self._hooked:
                 module_there = self._of.submodule(site)
                 hook = SiteHook(site, self, way_of(site, module_there, acts=bool(self.plan.kinds)))
@@ -207,6 +208,7 @@ class Trace:
             made = attention_of(
                 query, key, mask, scale, site=site, family=self._of.family, text=length
             )
+            made = replace(made, rows=rows_of_kernel(module, moment.rows))
             changed = None
             if weights and self._weighting is not None:
                 changed = self._weighting.mask(made, moment, weights)

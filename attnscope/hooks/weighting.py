@@ -60,6 +60,11 @@ class Weighting:
         rows = self._rows(moment)
         if rows.stop <= rows.start or not weights:
             return None
+        if attention.rows is not None:
+            raise InputError(
+                "perturbed-attention guidance computes the attention of its own branch apart here, so "
+                "attention to words cannot be scaled in it: load the pipeline anew and set pag_scale=0"
+            )
         added = self._added(attention, moment, rows, weights)
         mask = attention.mask
         if mask is None:
@@ -71,7 +76,7 @@ class Weighting:
     def _rows(self, moment: Moment) -> slice:
         """Of the call, those that read the prompt."""
         samples = self._samples
-        whole = self._run.rows_of("cond", moment.batch, samples)
+        whole = self._run.rows_of_prompt(moment.batch, samples)
         if whole is None and "uncond" in self._run.label(moment.call, moment.batch)[1]:
             return slice(0, 0)  # a call of its own
         start, stop = (0, moment.batch) if whole is None else (whole.start, whole.stop)
@@ -120,21 +125,26 @@ class Weighting:
     def _of_word(self, word: str) -> list[list[int]]:
         """Positions of a word in every prompt."""
         if word not in self._positions:
-            added = ADDED.fullmatch(word)
-            found = [
-                sorted(
-                    {
-                        at
-                        for found in (_added(words, added[1]) if added else named(words, [word]))
-                        for at in found.positions
-                    }
-                )
-                for words in self._words
-            ]
+            found = [positions_of(words, word) for words in self._words]
             if not any(found):
                 raise InputError(f"the tokenizer of this pipeline adds no {word}: leave it out")
             self._positions[word] = found
         return self._positions[word]
+
+
+def positions_of(words: Sequence[Word], word: str) -> list[int]:
+    """The positions of a word to which attention is scaled.
+
+    Args:
+        words: of a prompt.
+        word: or phrase, or ``<start>``, ``<end>`` or ``<padding>``, which may have none.
+
+    Raises:
+        InputError: it is not in the prompt.
+    """
+    added = ADDED.fullmatch(word)
+    found = _added(words, added[1]) if added else named(words, [word])
+    return sorted({at for one in found for at in one.positions})
 
 
 def _added(words: Sequence[Word], name: str) -> list[Word]:

@@ -20,11 +20,15 @@ from attnscope.runs.progress import SILENT, Progress
 if TYPE_CHECKING:
     from attnscope.metrics.features import Extractor
     from attnscope.metrics.judging import Judges, Reference
+    from attnscope.metrics.questions.asking import Asking
+    from attnscope.metrics.questions.base import Questionnaire
     from attnscope.runs.prompts import Prompt
 
 _FEWEST = 4
 _VERSION = 2
 """Of how measures are taken: a run that another one judged is judged again."""
+_READER = "reader"
+"""As ``vqa``: the embedded world's."""
 _FILE = "judged.json"
 """Says in a run directory by which measures its images were judged."""
 
@@ -44,6 +48,9 @@ class Quality:
         count: how many prompts there are.
         offline: whether to use only what is on this machine.
         prompts: digest of the prompts, where the settings of the run do not hold it.
+        questions: about the images of the prompts.
+        vqa: who answers them: ``reader``, or a model as hub id or folder.
+        allow_pickle: whether its weights may be other than safetensors.
 
     Raises:
         InputError: they contradict each other, or files are missing.
@@ -59,8 +66,12 @@ class Quality:
     count: int
     offline: bool = False
     prompts: str = ""
+    questions: Questionnaire | None = None
+    vqa: str | None = None
+    allow_pickle: bool = False
 
     def __post_init__(self) -> None:
+        self._check_questions()
         if self.features not in FEATURES:
             allowed = ", ".join(FEATURES)
             raise InputError(f"no such `features`: {self.features!r} (choose {allowed})")
@@ -76,6 +87,19 @@ class Quality:
             raise InputError(
                 f"FID and KID need {_FEWEST} captions or more, not {self.count}: raise the `limit`, or "
                 "choose `features='none'`"
+            )
+
+    def _check_questions(self) -> None:
+        if self.questions is not None and self.vqa is None:
+            raise InputError(
+                "`questions` needs somebody who answers: give `vqa`, 'reader' on the embedded world, or a model"
+            )
+        if self.vqa is not None and self.questions is None:
+            raise InputError("`vqa` answers questions: give `questions`, 'scenes' or a file")
+        if self.vqa == _READER and self.world is None:
+            raise InputError(
+                "`vqa='reader'` reads images of the embedded world alone, 64 x 64 and of its own captions: "
+                "give a model, such as Salesforce/blip-vqa-base"
             )
 
     @property
@@ -105,7 +129,17 @@ class Quality:
             else None,
             "lpips": self.lpips,
             **({"prompts": self.prompts} if self.prompts else {}),
+            **self._asked,
         }
+
+    @property
+    def _asked(self) -> dict[str, Any]:
+        """What decides the answers, if questions are asked."""
+        if self.questions is None or self.vqa is None:
+            return {}
+        own = self.vqa != _READER and Path(self.vqa).is_dir()
+        about = {"questions": self.questions.digest, "vqa": self.vqa}
+        return about | ({"vqa_files": _digest(Path(self.vqa))} if own else {})
 
     def is_of(self, path: Path) -> bool:
         """Whether the images of a run were judged by these very measures."""
@@ -149,7 +183,33 @@ class Quality:
             extractor = Extractor(self.chosen, self.features_weights)
             reference = self._reference(extractor)
         return Judges(
-            extractor, reference, self.world, self.clip, self.lpips, self.device, self.offline
+            extractor, reference, self.world, self.clip, self.lpips, self.device, self.offline,
+            self._asking(),
+        )  # fmt: skip
+
+    def _asking(self) -> Asking | None:
+        from attnscope.metrics.questions.asking import Asking
+        from attnscope.metrics.questions.vqa import models
+        from attnscope.metrics.questions.vqa.base import Answerer
+        from attnscope.metrics.questions.vqa.reader import WorldReader
+
+        if self.questions is None or self.vqa is None:
+            return None
+        answerer: Answerer
+        if self.vqa == _READER:
+            assert self.world is not None
+            answerer = WorldReader(self.world)
+        else:
+            answerer = models.of_name(
+                self.vqa, device=self.device, offline=self.offline, allow_pickle=self.allow_pickle
+            )
+        ask = self.questions.benchmark.ask
+        answerer.check(ask(q) for item in self.questions.items.values() for q in item.questions)
+        known = self._asked | {"reader": self.about["reader"]}
+        return Asking(
+            self.questions,
+            answerer,
+            hashlib.sha256(documents.text(known).encode()).hexdigest()[:12],
         )
 
     def _reference(self, extractor: Extractor) -> Reference:

@@ -1,13 +1,13 @@
 """How good are the images of a run, arm by arm?
 
-Per image: what the reader sees of the caption (on the embedded world), CLIP score, and the distance
-to the image of the same prompt and seed without the intervention. Per arm: features, for FID and
+Per image: what the reader sees of the caption (on the embedded world), CLIP score, what answers to
+questions about it come to, and the distance to the image of the same prompt and seed without the intervention. Per arm: features, for FID and
 KID. What arms come to is for :mod:`attnscope.metrics.summaries`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -21,6 +21,7 @@ from PIL import Image
 from attnscope.errors import InputError
 from attnscope.files import write_whole
 from attnscope.metrics.measures import Seen, takers
+from attnscope.metrics.questions.asking import forget
 from attnscope.runs.columns import OF_ABLATION, Comparison
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Progress
@@ -28,6 +29,7 @@ from attnscope.runs.progress import SILENT, Progress
 if TYPE_CHECKING:
     from attnscope.metrics.feature_sets import FeatureSet, Statistics
     from attnscope.metrics.features import Extractor
+    from attnscope.metrics.questions.asking import Asking
     from attnscope.shapes.reader import Reader
 
 _AT_ONCE = 64
@@ -61,6 +63,7 @@ class Judges:
         lpips: whether LPIPS is wanted.
         device: a torch device.
         offline: whether to use only what is on this machine.
+        asking: questions about the images, and who answers them.
     """
 
     extractor: Extractor | None = None
@@ -70,6 +73,7 @@ class Judges:
     lpips: bool = False
     device: str = "cpu"
     offline: bool = False
+    asking: Asking | None = None
 
     @cached_property
     def loaded_reader(self) -> Reader:
@@ -126,23 +130,30 @@ def judge(
 
     Returns:
         ``images`` with ``text`` and a column per measure of single images (of a video, ``frames``
-        stands at its first), and features by key of the arm, if there is an extractor.
+        stands at its first), and features by key of the arm, if there is an extractor. Where questions
+        are asked, the run has the tables ``answers`` and ``categories`` afterwards
+        (:mod:`attnscope.metrics.questions.asking`).
 
     Raises:
-        InputError: an image is gone or damaged.
+        InputError: an image is gone or damaged, or a question cannot be answered.
     """
+    forget(run)
     tables, features = [], {}
+    answers: list[pd.DataFrame] = []
     for _, cell in images.groupby(list(compared.cell), sort=False):
         full = cell[compared.is_baseline(cell)]
         for key, table in cell.groupby("key", sort=False):
             own = compared.is_baseline(table).iloc[0]
-            tables.append(_measured(run, table, None if own else full, texts, judges))
+            tables.append(_measured(run, table, None if own else full, texts, judges, answers))
             if judges.extractor is not None:
                 features[str(key)] = _features(
                     run, str(key), table, judges.extractor, judges.device
                 )
             progress.advance()
-    return pd.concat(tables, ignore_index=True), features
+    images = pd.concat(tables, ignore_index=True)
+    if judges.asking is not None:
+        judges.asking.write(run, images, pd.concat(answers, ignore_index=True))
+    return images, features
 
 
 def _features(
@@ -166,6 +177,7 @@ def _measured(
     full: pd.DataFrame | None,
     texts: Mapping[int, str],
     judges: Judges,
+    answers: list[pd.DataFrame],
 ) -> pd.DataFrame:
     """An arm's images with a column per measure; prompt by prompt, so that memory holds few.
 
@@ -175,11 +187,19 @@ def _measured(
         full: the table of S, in the same order; ``None`` if this is S.
         texts: caption by ``prompt_id``.
         judges: what to measure.
+        answers: to questions; those about these images are added.
     """
     parts = []
     for _, part in table.groupby(np.arange(len(table)) // _AT_ONCE):
         references = None if full is None else _open(run, _partners(full, part))
-        parts.append(_measured_part(_open(run, part["path"]), references, part, texts, judges))
+        images = _open(run, part["path"])
+        captions = [texts[number] for number in part["prompt_id"]]
+        own = None
+        if judges.asking is not None:
+            own = judges.asking.answers(run.path, part, images, captions)
+            answers.append(own)
+        seen = Seen(images, captions, judges, references, own)
+        parts.append(_measured_part(seen, part))
     measured = pd.concat(parts)
     if table["frame"].max() > 0:
         videos = table.groupby("prompt_id")["path"]
@@ -197,19 +217,11 @@ def _partners(full: pd.DataFrame, part: pd.DataFrame) -> list[str]:
     return list(part[keys].merge(full[[*keys, "path"]], on=keys, how="left")["path"])
 
 
-def _measured_part(
-    images: Sequence[Image.Image],
-    references: Sequence[Image.Image] | None,
-    table: pd.DataFrame,
-    texts: Mapping[int, str],
-    judges: Judges,
-) -> pd.DataFrame:
-    captions = [texts[number] for number in table["prompt_id"]]
-    seen = Seen(images, captions, judges, references)
-    columns: dict[str, Any] = {"text": captions}
+def _measured_part(seen: Seen, table: pd.DataFrame) -> pd.DataFrame:
+    columns: dict[str, Any] = {"text": seen.captions}
     for take in takers("captions"):
         columns |= take(seen)
-    if references is not None:
+    if seen.references is not None:
         for take in takers("pairs"):
             columns |= take(seen)
     return table.assign(**columns)

@@ -1,24 +1,30 @@
 """From measured images to arms, and which differences to S are larger than their interval.
 
-Measures per image have a 95 % bootstrap interval over prompts; KID has one from disjoint subsets. FID
-has a spread only: it is biased, by how much depends on the images, so that neither its value nor a
-difference of two is tested.
+Measures per image have a 95 % interval over prompts, Wilson's of what is yes or no and the bootstrap's
+of all else; KID has one from disjoint subsets. FID has a spread only: it is biased, by how much depends
+on the images, so that neither its value nor a difference of two is tested.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from attnscope.metrics.intervals import LEVEL, Interval, bootstrap, differs, of_parts, paired
+from attnscope.metrics import comparing
+from attnscope.metrics.adjusting import with_adjusted
+from attnscope.metrics.clusters import by_image, clusters_of, prompts_of
+from attnscope.metrics.comparing import Difference, compared_parts
+from attnscope.metrics.intervals import Interval, bootstrap, of_parts
 from attnscope.metrics.intervals import over_seeds as spread_over_seeds
 from attnscope.metrics.measures import MEASURES, takers
+from attnscope.metrics.proportions import is_share, share
 from attnscope.metrics.verdicts import FEWEST, single_best
-from attnscope.runs.columns import CELL, FULL, OF_ABLATION, PER_IMAGE, REFERENCE, Comparison
+from attnscope.runs.columns import CELL, OF_ABLATION, PER_IMAGE, REFERENCE, Comparison
 
 if TYPE_CHECKING:
     from attnscope.metrics.feature_sets import FeatureSet
@@ -30,7 +36,10 @@ _OF_SEEDS = (
     "arm", "trajectory", "gate", "interval", "reused_steps", "measure", "features", "reference",
 )  # fmt: skip
 """Columns that arms share that differ by their seed alone."""
-_UNTOLD = {"difference": np.nan, "difference_low": np.nan, "difference_high": np.nan}
+DIFFERENCE = ("difference", "difference_low", "difference_high", "p", "detectable", "needed")
+"""Columns of the difference to S."""
+FAMILY = ("p_holm", "p_bh")
+"""Its p-value, adjusted over all of the table that were tested."""
 
 
 def summarise(
@@ -43,17 +52,20 @@ def summarise(
     """From images to arms.
 
     Args:
-        images: with a column per measure of single images. The frames of a video are averaged first.
+        images: with a column per measure of single images. The frames of a video are averaged first;
+            images of one prompt (the same ``text``) are resampled together.
         features: of all images of an arm, by its key and in its order.
         reference: what features are compared with.
         compared: which arms are compared with which.
 
     Returns:
         A row per arm and measure: the columns of the arm, ``measure``, ``value``, ``low``, ``high``,
-        ``n`` (images; prompts where they are averaged over), ``spread`` (what ``low`` and ``high``
-        are), ``features`` and ``reference`` (of measures of sets), and, paired with S of the same
-        cell, ``difference``, ``difference_low`` and ``difference_high``, which are missing where
-        nothing is tested; ``best`` says whether the arm is the single best of its cell by more than
+        ``n`` (images; a video is one), ``prompts`` that these are of, ``spread`` (what ``low`` and
+        ``high`` are), ``features`` and ``reference`` (of measures of sets), and, paired with S of the
+        same cell, ``difference``, ``difference_low``, ``difference_high``, ``p`` and, adjusted over
+        all differences of the table, ``p_holm`` and ``p_bh``
+        (:mod:`attnscope.metrics.adjusting`), ``detectable`` and ``needed``
+        (:mod:`attnscope.metrics.power`), which are missing where nothing is tested; ``best`` says whether the arm is the single best of its cell by more than
         chance (:func:`attnscope.metrics.verdicts.single_best`).
     """
     columns = [name for name in images if name not in PER_IMAGE and name not in MEASURES]
@@ -70,11 +82,11 @@ def summarise(
                 sets[key] = reference.others
                 names = {"arm": REFERENCE, "key": key, compared.column: REFERENCE}
                 about[key] = about[full] | names
-            parts = _parts(arms[full]["prompt_id"].to_numpy())
+            parts = _parts(np.asarray(prompts_of(arms[full]), dtype=np.int64))
             of_sets = list(_of_sets(sets, full, reference, parts))
         best = _best_of_images(arms)
         for key in about:
-            own = [row for of, row in of_sets if of == key]
+            own = [row for name, row in of_sets if name == key]
             if key in arms:
                 own += list(_of_images(arms[key], arms[full]))
             own.sort(key=lambda row: list(MEASURES).index(row["measure"]))
@@ -82,45 +94,62 @@ def summarise(
                 about[key]
                 | {"best": best.get(row["measure"]) == key}
                 | row
-                | (_UNTOLD if key == full else {})
+                | (dict.fromkeys(DIFFERENCE, np.nan) if key == full else {})
                 for row in own
             ]
-    return _whole_numbers(pd.DataFrame(rows))
+    table = pd.DataFrame(rows)
+    return _whole_numbers(with_adjusted(table) if len(table) else table)
 
 
 def _of_images(table: pd.DataFrame, full: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Measures of single images: their means over prompts, paired with those of S."""
+    prompts = _prompts(table)
     for name in [name for name in MEASURES if name in table and table[name].notna().any()]:
+        values, spread = _values(table, name), "bootstrap"
         if MEASURES[name].decibels:
-            value, difference = _decibels(_by_prompt(table, name)), _unknown()
+            value, difference = _decibels(values, prompts), _unknown()
         else:
-            values, baseline = _by_prompt(table, name), _by_prompt(full, name)
-            value, difference = bootstrap(values), _tested(values, baseline)
+            value = (share if MEASURES[name].share else bootstrap)(values, clusters=prompts)
+            difference = _tested(values, _values(full, name), prompts)
+        if MEASURES[name].share and is_share(values[~np.isnan(values)]):
+            spread = "Wilson"
         yield _row(name, value, difference) | {
-            "spread": "bootstrap", "features": "", "reference": "",
+            "spread": spread, "features": "", "reference": "",
         }  # fmt: skip
 
 
 def _best_of_images(arms: Mapping[str, pd.DataFrame]) -> dict[str, str | None]:
     """By measure of single images the arm of a cell that is best by more than chance, by its key."""
     found = {}
+    prompts = _prompts(next(iter(arms.values())))
     for name in MEASURES:
         tables = {key: t for key, t in arms.items() if name in t and t[name].notna().any()}
-        values = {key: _by_prompt(table, name) for key, table in tables.items()}
+        values = {key: _values(table, name) for key, table in tables.items()}
         if MEASURES[
             name
         ].decibels:  # by its mean squared error, which counts images that are S's, too
             values = {key: -(10 ** (-of_arm / 10)) for key, of_arm in values.items()}
         if values:
             means = {key: (float(np.nanmean(of_arm)), of_arm) for key, of_arm in values.items()}
-            found[name] = single_best(name, means, _tested)
+            found[name] = single_best(name, means, partial(_tested, prompts=prompts))
     return found
 
 
-def _tested(values: NDArray[np.float64], baseline: NDArray[np.float64]) -> Interval:
-    """The paired difference; its ends are NaN where there are too few pairs to test it."""
-    difference = paired(values, baseline)
-    return difference if difference.n >= FEWEST else _unknown(difference.value)
+def _values(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    return np.asarray(by_image(table, name), dtype=np.float64)
+
+
+def _prompts(table: pd.DataFrame) -> NDArray[np.int64]:
+    """Of every image its prompt, in the order of :func:`_values`."""
+    return np.asarray(clusters_of(table), dtype=np.int64)
+
+
+def _tested(
+    values: NDArray[np.float64], baseline: NDArray[np.float64], prompts: NDArray[np.int64]
+) -> Difference:
+    """The paired difference; its ends are NaN where there are too few prompts to test it."""
+    difference = comparing.compared(values, baseline, clusters=prompts)
+    return difference if difference.prompts >= FEWEST else _unknown(difference.value)
 
 
 def _tested_parts(
@@ -130,21 +159,16 @@ def _tested_parts(
     return of_parts(values[0] - baseline[0], values[1] - baseline[1], len(values[0]))
 
 
-def _by_prompt(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    values: NDArray[np.float64] = table.groupby("prompt_id")[name].mean().to_numpy(float)
-    return values
-
-
-def _decibels(values: NDArray[np.float64]) -> Interval:
+def _decibels(values: NDArray[np.float64], prompts: NDArray[np.int64]) -> Interval:
     """Decibels of the squared error over all images: those that are S's to the bit count, too."""
-    error = bootstrap(10 ** (-values / 10))
+    error = bootstrap(10 ** (-values / 10), clusters=prompts)
     with np.errstate(divide="ignore"):
         value, high, low = -10 * np.log10([error.value, error.low, error.high])
-    return Interval(float(value), float(low), float(high), error.n)
+    return Interval(float(value), float(low), float(high), error.n, clusters=error.clusters)
 
 
-def _unknown(value: float = float("nan")) -> Interval:
-    return Interval(value, float("nan"), float("nan"), 0)
+def _unknown(value: float = float("nan")) -> Difference:
+    return Difference(value, float("nan"), float("nan"), 0)
 
 
 def _of_sets(
@@ -173,7 +197,7 @@ def _of_sets(
         for key, made in sets.items():
             n = len(made)
             value = of_parts(split[key], whole[key], n)
-            difference = of_parts(split[key] - split[full], whole[key] - whole[full], n)
+            difference = compared_parts(split[key], split[full], whole[key] - whole[full], n)
             how = f"{len(parts)} disjoint subsets" if parts else "none: too few"
             yield key, _row(name, value, _unknown(difference.value) if biased else difference) | {
                 "spread": f"{how}, biased" if biased and parts else how,
@@ -214,16 +238,19 @@ def _whole_numbers(table: pd.DataFrame) -> pd.DataFrame:
     return table.astype({name: "Int64" for name in ("gate", "interval") if name in table})
 
 
-def _row(measure: str, value: Interval, difference: Interval) -> dict[str, Any]:
+def _row(measure: str, value: Interval, difference: Difference) -> dict[str, Any]:
+    told = (
+        difference.value, difference.low, difference.high,
+        difference.p, difference.detectable, difference.needed,
+    )  # fmt: skip
     return {
         "measure": measure,
         "value": value.value,
         "low": value.low,
         "high": value.high,
         "n": value.n,
-        "difference": difference.value,
-        "difference_low": difference.low,
-        "difference_high": difference.high,
+        "prompts": value.prompts,
+        **dict(zip(DIFFERENCE, told, strict=True)),
     }
 
 
@@ -263,41 +290,35 @@ def over_seeds(arms: pd.DataFrame) -> pd.DataFrame:
     for values, group in made.groupby(keys, sort=False, dropna=False):
         value = spread_over_seeds(list(group["value"]))
         difference = spread_over_seeds(list(group["difference"]))
-        rows.append(_row("", value, difference) | dict(zip(keys, values, strict=True)))
+        rows.append(
+            {
+                **dict(zip(keys, values, strict=True)),
+                "value": value.value, "low": value.low, "high": value.high, "n": value.n,
+                "difference": difference.value,
+                "difference_low": difference.low,
+                "difference_high": difference.high,
+            }
+        )  # fmt: skip
     return _whole_numbers(pd.DataFrame(rows))
 
 
-def larger_than_chance(arms: pd.DataFrame) -> list[str]:
-    """Which differences to S are larger than their interval, in words.
+def over_images(images: pd.DataFrame, *, compared: Comparison = OF_ABLATION) -> pd.DataFrame:
+    """Arms over all seeds at once, images of one prompt resampled together.
 
-    The last line says how many would be if nothing differed: one in twenty.
+    Where :func:`over_seeds` says how much seeds differ, this tests an arm on all images there are:
+    three seeds of 100 prompts are 300 images, but not 300 prompts.
 
     Args:
-        arms: from :func:`summarise`.
+        images: with ``seed``, a column per measure, and the columns of their arms.
+        compared: which arms are compared with which; the seed is none of what they have to share.
+
+    Returns:
+        As of :func:`summarise`, without ``seed`` and without measures of sets. Empty for one seed.
     """
-    lines, compared = [], 0
-    varying = [name for name in CELL if arms[name].nunique() > 1]
-    told_of = arms[~arms["trajectory"].isin([FULL, REFERENCE])]
-    for _, group in told_of.groupby("key", sort=False):
-        first = group.iloc[0]
-        where = ", ".join(f"{name} {first[name]}" for name in varying)
-        told: dict[str, list[str]] = {"better": [], "worse": [], "not told apart": []}
-        for row in group.to_dict("records"):
-            measure = MEASURES[row["measure"]]
-            low, high = row["difference_low"], row["difference_high"]
-            if np.isnan(low):
-                continue
-            compared += 1
-            if not differs(low, high):
-                told["not told apart"].append(measure.label)
-                continue
-            verdict = "better" if (low > 0) == measure.higher else "worse"
-            value, *ends = (f"{x:+{measure.form}}" for x in (row["difference"], low, high))
-            told[verdict].append(f"{measure.label} {value} [{', '.join(ends)}]")
-        if any(told.values()):
-            lines.append(f"{first['arm']}{f' ({where})' if where else ''} against S")
-        lines += [f"  {verdict}: {', '.join(names)}" for verdict, names in told.items() if names]
-    if compared:
-        chance = (1 - LEVEL) * compared
-        lines.append(f"of {compared} differences chance alone would put {chance:.0f} beyond theirs")
-    return lines
+    if "seed" not in images or images["seed"].nunique() < 2:
+        return images.head(0)
+    cell = tuple(name for name in compared.cell if name != "seed")
+    names = [*cell, *(name for name in ("arm", "interval") if name in images)]
+    keys = images.groupby(names, sort=False, dropna=False, observed=True).ngroup().astype(str)
+    together = Comparison(cell, compared.column, compared.baseline)
+    return summarise(images.assign(key=keys), compared=together).drop(columns=["seed", "key"])

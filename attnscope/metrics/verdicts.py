@@ -72,7 +72,7 @@ def untested(arms: pd.DataFrame) -> list[str]:
         ]
     missing = own[own["difference"].notna() & own["difference_low"].isna()]
     return [
-        _reason(str(name), prompts if name in _OF_SETS else int(table["n"].max()))
+        _reason(str(name), prompts if name in _OF_SETS else _count(table))
         for name, table in missing.groupby("measure", sort=False)
     ]
 
@@ -105,7 +105,12 @@ def about_relation(table: pd.DataFrame) -> str | None:
 def _prompts(arms: pd.DataFrame) -> int:
     """How many prompts there are: as many as a measure of single images has that all have."""
     of_images = arms[~arms["measure"].isin(_OF_SETS)]
-    return int((of_images if len(of_images) else arms)["n"].max())
+    return _count(of_images if len(of_images) else arms)
+
+
+def _count(arms: pd.DataFrame) -> int:
+    """Prompts; tables of before count images, of which each prompt had one."""
+    return int(arms["prompts" if "prompts" in arms else "n"].max())
 
 
 def _reason(name: str, n: int) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from attnscope import versions
 from attnscope.errors import InputError
 from attnscope.models import hub
 from attnscope.models.names import (
@@ -59,7 +60,7 @@ def load(
     place = choose_device(device)
     precision = getattr(torch, precision_name(model, dtype, place))
     options: dict[str, Any] = {
-        "dtype": precision,
+        **versions.weights_as(precision),
         "local_files_only": offline,
         "use_safetensors": None if allow_pickle else True,
     }
@@ -71,16 +72,19 @@ def load(
         config = diffusers.DiffusionPipeline.load_config(model.source, local_files_only=offline)
         if "safety_checker" in config:
             options |= {"safety_checker": None, "requires_safety_checker": False}
+        tokenizers = versions.tokenizers_in(Path(model.source))
+        options |= dict.fromkeys(tokenizers)  # other classes than the folder names are refused
         for part, source in model.parts.items():
             options[part] = diffusers.AutoModel.from_pretrained(
                 source,
                 subfolder=part if (Path(source) / part).is_dir() else None,
-                dtype=precision,
+                **versions.weights_as(precision),
                 variant=variant,
                 local_files_only=offline,
                 use_safetensors=options["use_safetensors"],
             )
         pipe = diffusers.DiffusionPipeline.from_pretrained(model.source, variant=variant, **options)
+    pipe.register_modules(**tokenizers)
     chosen = scheduler or model.scheduler
     if chosen:
         set_scheduler(pipe, chosen)

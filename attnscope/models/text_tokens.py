@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from attnscope.errors import InputError
 from attnscope.families import Family, TextKeys, of_denoiser, of_pipeline
-from attnscope.models.token_spans import Piece, Tokens, pieces, tokens
+from attnscope.models.token_spans import Piece, Tokens, pieces, templated, tokens
 from attnscope.sites.attention import find_denoiser, unwrapped
 
 Kind = Literal["word", "punctuation", "special", "padding"]
@@ -83,8 +83,9 @@ def words_of(
     words: list[Word] = []
     total = 0
     for keys in family.text_keys(pipe, called):
-        words += _moved(_stretch(pipe, family, keys, prompt, called), total)
-        total += keys.length
+        stretch, length_of = _stretch(pipe, family, keys, prompt, called)
+        words += _moved(stretch, total)
+        total += length_of
     return tuple(words) if length is None else tuple(_fitted(pipe, words, total, length))
 
 
@@ -132,24 +133,32 @@ def _family(pipe: Any) -> Family:
 
 def _stretch(
     pipe: Any, family: Family, keys: TextKeys, prompt: str, called: Mapping[str, Any]
-) -> list[Word]:
-    """The words of the encoders that share positions, counted from zero."""
+) -> tuple[list[Word], int]:
+    """The words of the encoders that share positions, counted from zero, and how many these are."""
     encoder = _encoder_name(pipe, keys.tokenizers)
     if not keys.tokenizers:
-        return [Word("padding", "padding", encoder, tuple(range(keys.length)), 0)]
+        words = [Word("padding", "padding", encoder, tuple(range(keys.length)), 0)]
+        return words, keys.length
     read: list[list[Word]] = []
+    length = keys.length
     for name, keyword in zip(keys.tokenizers, keys.prompts, strict=True):
         tokenizer = getattr(pipe, name)
         given = called.get(keyword) if keyword != "prompt" else None
         text = family.text_read(pipe, given or prompt, tokenizer, called)
-        read.append(_words(text, tokens(tokenizer, text, keys.length), encoder))
+        template = family.template(pipe, tokenizer, called)
+        if template is None:
+            found = tokens(tokenizer, text, keys.length)
+        else:
+            found = templated(tokenizer, text, template)
+        length = len(found.ids)
+        read.append(_words(text, found, encoder))
     if any(words != read[0] for words in read):
         raise InputError(
             f"{' and '.join(keys.tokenizers)} of {type(pipe).__name__} read other words at the same "
             f"positions: give {' and '.join(map(repr, keys.prompts))} the same text, or name the "
             f"positions themselves with attnscope.models.text_tokens.positions_only({keys.length})"
         )
-    return read[0]
+    return read[0], length
 
 
 def _encoder_name(pipe: Any, tokenizers: Sequence[str]) -> str:

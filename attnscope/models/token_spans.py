@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from attnscope.errors import InputError
+from attnscope.families.base import Template
 
 _SKIN_TONES = {chr(code) for code in range(0x1F3FB, 0x1F400)}
 
@@ -122,6 +123,70 @@ def tokens(tokenizer: Any, text: str, length: int) -> Tokens:
         before=tuple(read[: len(begin)]),
         after=tuple(read[len(begin) + kept :]),
         padding=tuple(at for at, seen in enumerate(mask) if not seen),
+    )
+
+
+def templated(tokenizer: Any, text: str, template: Template) -> Tokens:
+    """Read a text within what a pipeline puts around it, whose tokens are special.
+
+    Args:
+        tokenizer: of transformers, a fast one, which tells the characters of every token.
+        text: the prompt.
+        template: around it.
+
+    Raises:
+        InputError: it tells no characters, one of its tokens is of the text and of the template, or those
+            of the text do not follow one another.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise _not_told(tokenizer, "it tells the characters of no token")
+    whole = template.before + text + template.after
+    start, end = len(template.before), len(template.before) + len(text)
+    asked = {"return_offsets_mapping": True, "return_attention_mask": True, "verbose": False}
+    full = tokenizer(whole, **asked)
+    side = {} if template.side is None else {"padding_side": template.side}
+    read = tokenizer(
+        whole, truncation=True, max_length=template.length,
+        padding="max_length" if template.is_padded else False, **side, **asked,
+    )  # fmt: skip
+    spans = [span for span in full["offset_mapping"] if _is_within(span, start, end)]
+    for first, last in spans:
+        if whole[first : max(first, start)].strip() or whole[min(end, last) : last].strip():
+            raise _not_told(tokenizer, f"a token is of {text!r} and of the template around it")
+    kept = [at for at in template.kept if at < len(read["input_ids"])]
+    ids, mask = ([read[name][at] for at in kept] for name in ("input_ids", "attention_mask"))
+    within = [_is_within(read["offset_mapping"][at], start, end) for at in kept]
+    own = [at for at, inside in enumerate(within) if inside and mask[at]]
+    wanted = [
+        token
+        for token, span in zip(full["input_ids"], full["offset_mapping"], strict=True)
+        if _is_within(span, start, end)
+    ]
+    if own != list(range(own[0], own[0] + len(own))) if own else False:
+        raise _not_told(tokenizer, f"tokens of {text!r} do not follow one another")
+    if [ids[at] for at in own] != wanted[: len(own)]:
+        raise _not_told(tokenizer, f"it reads {text!r} otherwise where it is cut")
+    seen = [at for at, there in enumerate(mask) if there]
+    first = own[0] if own else len(kept)
+    return Tokens(
+        ids=tuple(ids),
+        spans=tuple((max(a - start, 0), min(b, end) - start) for a, b in spans),
+        first=first,
+        kept=len(own),
+        before=tuple(at for at in seen if at < first),
+        after=tuple(at for at in seen if at >= first + len(own)),
+        padding=tuple(at for at, there in enumerate(mask) if not there),
+    )
+
+
+def _is_within(span: Sequence[int], start: int, end: int) -> bool:
+    return span[0] < span[1] and span[0] < end and span[1] > start
+
+
+def _not_told(tokenizer: Any, why: str) -> InputError:
+    return InputError(
+        f"which words {type(tokenizer).__name__} has at which positions is not known, since {why}: name "
+        "the positions themselves with attnscope.models.text_tokens.positions_only(length)"
     )
 
 

@@ -54,7 +54,7 @@ class AttentionMaps(MapObserver):
         heads: whether the table has a row a head.
         kinds: ``cross`` and ``joint``, or one of them.
         sites: shell-style pattern of site names, or several; ``None`` is all.
-        branch: guidance branch, ``cond`` or ``uncond``.
+        branch: guidance branch, ``cond``, ``uncond`` or ``perturbed``.
         of_text: in joint attention, maps of what a word pays to the image, in the place of what the image
             pays to a word.
     """

@@ -34,7 +34,7 @@ from attnscope.sites.outputs import tokens_of
 from attnscope.tables import concatenate
 
 NUMBERS = ("mass", "peak", "spread", "entropy")
-Branch = Literal["cond", "uncond"]
+Branch = Literal["cond", "uncond", "perturbed"]
 
 
 class MapObserver(SiteObserver):
@@ -51,7 +51,8 @@ class MapObserver(SiteObserver):
             on their number.
         each: ``site`` and ``head`` keep maps of every site, and of every head of each.
         heads: whether the table has a row a head.
-        branch: guidance branch, ``cond`` or ``uncond``.
+        branch: guidance branch: ``cond``, ``uncond``, or ``perturbed`` where there is perturbed-attention
+            guidance, whose own branch has no attention at the sites at which it is the identity.
     """
 
     watches_attention = True
@@ -150,9 +151,11 @@ class MapObserver(SiteObserver):
         if run is None or (self.steps is not None and moment.step not in self.steps):
             return
         rows = branch_rows(run, moment, self.branch)
+        heard = attention.rows or moment.rows
+        rows = slice(rows.start, min(rows.stop, moment.first + heard))
         if rows.stop <= rows.start:
             return
-        apart = len(attention.query) // moment.rows
+        apart = len(attention.query) // heard
         within = slice((rows.start - moment.first) * apart, (rows.stop - moment.first) * apart)
         with torch.autocast(attention.query.device.type, enabled=False):  # in float32 all the same
             made = self._reduced(run, site, attention, rows, within, apart)

@@ -75,6 +75,7 @@ def branch_layout(run: Denoising) -> tuple[bool, bool] | None:
         return None
     if together:
         halves = run.halves()
-        return None if halves is None else (halves[0] == "cond", True)
+        guided = halves is not None and set(halves) == {"cond", "uncond"}
+        return (halves[0] == "cond", True) if halves is not None and guided else None
     names = [run.label(call, run.batch(call))[1][0] for call in (0, 1)]
     return (names[0] == "cond", False) if set(names) == {"cond", "uncond"} else None

@@ -44,7 +44,7 @@ class PointAttention(MapObserver):
         heads: whether the table has a row a head.
         kinds: ``self`` and ``joint``, or one of them.
         sites: shell-style pattern of site names, or several; ``None`` is all.
-        branch: guidance branch, ``cond`` or ``uncond``.
+        branch: guidance branch, ``cond``, ``uncond`` or ``perturbed``.
 
     Raises:
         InputError: no point, or one that is not in the image.

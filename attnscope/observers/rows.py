@@ -64,12 +64,12 @@ def by_part(
 def branch_rows(run: Denoising, moment: Moment, branch: str) -> slice:
     """Of the pipeline's batch, the rows of a guidance branch as far as it is known; else all that run."""
     samples = run.expected
-    if samples is None or moment.batch != 2 * samples:
+    if samples is None or moment.batch % samples:
         return moment.held
-    halves = run.pair
-    if halves is None or branch not in halves:
+    names = run.by_habit(moment.batch // samples)
+    if names is None or branch not in names:
         return moment.held
-    first = halves.index(branch) * samples
+    first = names.index(branch) * samples
     held = moment.held
     return slice(max(first, held.start), min(first + samples, held.stop))
 

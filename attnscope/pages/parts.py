@@ -257,6 +257,24 @@ class Word:
 
 
 @dataclass(frozen=True)
+class Chooser:
+    """A row of names of which one is chosen, such as points of the image.
+
+    Args:
+        label: what they are.
+        words: the names. The first that has layers is chosen at first.
+    """
+
+    label: str
+    words: Sequence[Word]
+
+    @property
+    def chosen(self) -> Word | None:
+        """The word that is chosen at first."""
+        return next((word for word in self.words if word.layers), None)
+
+
+@dataclass(frozen=True)
 class Filmstrip(Part):
     """Layers that one slider moves along the steps; words of the prompt choose among them.
 
@@ -268,6 +286,7 @@ class Filmstrip(Part):
         layers: what moves.
         words: of the prompt, all of them in order.
         note: below.
+        others: what else is chosen, each by itself.
 
     Raises:
         InputError: there are no steps or layers, a layer has not as many frames as there are steps, two
@@ -281,6 +300,7 @@ class Filmstrip(Part):
     layers: Sequence[Layer]
     words: Sequence[Word] = ()
     note: str = ""
+    others: Sequence[Chooser] = ()
 
     def __post_init__(self) -> None:
         names = [layer.name for layer in self.layers]
@@ -295,7 +315,7 @@ class Filmstrip(Part):
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise InputError(f"there are two layers {twice!r}: give each a name of its own")
-        asked = [name for word in self.words for name in word.layers]
+        asked = [name for word in self._every_word for name in word.layers]
         asked += [layer.over for layer in self.layers if layer.over]
         missing = next((name for name in asked if name not in names), None)
         if missing is not None:
@@ -306,9 +326,13 @@ class Filmstrip(Part):
         return (layer.sheet for layer in self.layers)
 
     @property
-    def chosen(self) -> Word | None:
-        """The word that is chosen at first."""
-        return next((word for word in self.words if word.layers), None)
+    def choosers(self) -> list[Chooser]:
+        """All that is chosen, the words of the prompt first."""
+        return [*([Chooser("Words of the prompt", self.words)] if self.words else ()), *self.others]
+
+    @property
+    def _every_word(self) -> list[Word]:
+        return [word for chooser in self.choosers for word in chooser.words]
 
     @property
     def grid(self) -> Sheet:
@@ -325,13 +349,23 @@ class Filmstrip(Part):
         ]
 
     def named(self, layer: Layer) -> list[int]:
-        """The places of the words that choose a layer; none if it is always shown."""
-        return [place for place, word in enumerate(self.words) if layer.name in word.layers]
+        """The numbers of the words that choose a layer; none if it is always shown."""
+        return [n for n, word in enumerate(self._every_word) if layer.name in word.layers]
+
+    def numbered(self, chooser: Chooser) -> list[tuple[int, Word]]:
+        """The words of a chooser with their numbers among those of all."""
+        before = 0
+        for other in self.choosers:
+            if other.label == chooser.label:
+                break
+            before += len(other.words)
+        return list(enumerate(chooser.words, before))
 
     def hidden(self, layer: Layer) -> bool:
         """Whether a layer is not shown at first."""
-        chosen = self.chosen
-        return bool(self.named(layer)) and chosen is not None and layer.name not in chosen.layers
+        chosen = [chooser.chosen for chooser in self.choosers]
+        at_first = any(word is not None and layer.name in word.layers for word in chosen)
+        return bool(self.named(layer)) and not at_first
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ Text = Literal["prompt", "null"]
 KEPT: tuple[Kept, ...] = ("both", "uncond", "cond", "model's")
 TEXTS: tuple[Text, ...] = ("prompt", "null")
 """What :meth:`Plan.keeps` and :meth:`Plan.text` may answer."""
+ORDERS = (1, 2)
+"""What :meth:`Plan.order` may answer."""
 _MOST_STEPS = 1000
 """Training timesteps, and so the most steps that there can be."""
 
@@ -56,7 +58,8 @@ class Action(Enum):
     FORECAST = "forecast"
     """Carry on, over log-SNR, along the line through the last two that were kept, without computing.
 
-    Where one alone was kept, or log-SNR is not known, what was kept is returned."""
+    Of a plan whose :meth:`Plan.order` is 2, along the parabola through the last three. Where two alone were
+    kept it is the line, and where one alone was, or log-SNR is not known, what was kept is returned."""
 
     @property
     def computes(self) -> bool:
@@ -121,6 +124,10 @@ class Plan:
     def action(self, site: AnySite, step: int) -> Action:
         """What a site does at a step."""
         return Action.COMPUTE
+
+    def order(self, site: AnySite) -> int:
+        """By which differences a site forecasts over log-SNR: 1, along a line, or 2, along a parabola."""
+        return 1
 
     def keeps(self, step: int) -> Kept:
         """Which guidance branches run at a step: both, or the one that is named.

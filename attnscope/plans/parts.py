@@ -99,6 +99,10 @@ class Within(Plan):
         """What the whole plan says."""
         return self.plan.action(site, step)
 
+    def order(self, site: AnySite) -> int:
+        """What the whole plan says."""
+        return self.plan.order(site)
+
     def keeps(self, step: int) -> Kept:
         """What the whole plan says."""
         return self.plan.keeps(step)

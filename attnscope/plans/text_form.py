@@ -94,6 +94,10 @@ class Combined(Plan):
         """What a site does at a step: what the plan says that acts on its kind."""
         return next(p for p in self.plans if site.kind in p.kinds).action(site, step)
 
+    def order(self, site: AnySite) -> int:
+        """By which differences a site forecasts: what the plan says that acts on its kind."""
+        return next(p for p in self.plans if site.kind in p.kinds).order(site)
+
     @property
     def averages(self) -> bool:  # type: ignore[override]
         """Whether any of the plans that act on modules says so."""

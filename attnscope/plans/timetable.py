@@ -21,14 +21,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from attnscope.errors import InputError
 from attnscope.files import write_whole
 from attnscope.kinds import ACTING
-from attnscope.plans.base import Action, AnySite, Branch, Kept, Plan
+from attnscope.plans.base import ORDERS, Action, AnySite, Branch, Kept, Plan
 from attnscope.plans.options import Levels
 
 if TYPE_CHECKING:
     from attnscope.plans.trajectory import Trajectory
 
-SCHEMA = 1
-"""Of the files; a later one says what changed in ``CHANGELOG.md``."""
+SCHEMA, SCHEMAS = 1, (1, 2)
+"""Of the files: that of most, and all that are read. 2 is of plans that forecast by second differences,
+which a version that knows 1 alone would carry out by first ones."""
 COMPUTE, REUSE, FORECAST = "#", ".", "~"
 LETTERS = {COMPUTE: Action.STORE, REUSE: Action.REUSE, FORECAST: Action.FORECAST}
 """What a module does at a step."""
@@ -49,13 +50,14 @@ class Timetable(Plan):
         guidance: a letter a step (:data:`BRANCHES`).
         directions: how much of the last guidance counts at every step where the conditional branch
             runs alone; empty is none.
+        differences: by which modules forecast: 1, along a line, or 2, along a parabola.
         source: the file that it was read from, and a digest of it.
         about: what else the file says: the model, how it was found, what was measured.
 
     Raises:
         InputError: rows are not as long as there are steps, noise levels fall or are none, a letter
-            is none, a module's first step does not compute, or one module has two rows or stands
-            within another.
+            is none, a module's first step does not compute, one module has two rows or stands
+            within another, or forecasts are by other differences.
     """
 
     name: ClassVar[str] = "timetable"
@@ -65,6 +67,7 @@ class Timetable(Plan):
     guidance: str
     directions: tuple[float, ...] = ()
     source: str = ""
+    differences: int = 1
     about: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -77,6 +80,11 @@ class Timetable(Plan):
         rising = all(a <= b for a, b in pairwise(self.log_snr))
         if not steps or not rising or any(level != level for level in self.log_snr):
             raise InputError(f"{self} has noise levels that do not rise from step to step")
+        if isinstance(self.differences, bool) or self.differences not in ORDERS:
+            raise InputError(
+                f"{self} forecasts by differences {self.differences!r}: choose 1, along a line, or 2, along a "
+                "parabola"
+            )
         _check_letters(self, "guidance", self.guidance, BRANCHES)
         for kind, name, letters in self.rows:
             stale = next(
@@ -134,6 +142,10 @@ class Timetable(Plan):
         letters = self._letters.get(getattr(site, "name", ""))
         return Action.COMPUTE if letters is None else LETTERS[letters[step]]
 
+    def order(self, site: AnySite) -> int:
+        """By which differences its modules forecast."""
+        return self.differences
+
     def keeps(self, step: int) -> Kept:
         """Which guidance branches run at a step."""
         return BRANCHES[self.guidance[step]]
@@ -186,7 +198,7 @@ class Timetable(Plan):
         for kind, name, letters in self.rows:
             modules.setdefault(kind, {})[name] = letters
         said = {
-            "attnscope_plan": SCHEMA,
+            "attnscope_plan": SCHEMA if self.differences == 1 else 2,
             "letters": {COMPUTE: "compute", REUSE: "reuse", FORECAST: "forecast",
                         "b": "both branches", "c": "conditional alone", "u": "unconditional alone"},
             **self.about,
@@ -196,6 +208,8 @@ class Timetable(Plan):
         }  # fmt: skip
         if self.directions:
             said["directions"] = list(self.directions)
+        if self.differences != 1:
+            said["differences"] = self.differences
         return said | {"modules": modules}
 
     def write(self, path: Path) -> Timetable:
@@ -259,16 +273,25 @@ def read(source: str | Path) -> Timetable:
         )
     if not isinstance(said, dict) or "attnscope_plan" not in said:
         raise InputError(f"{str(path)!r} is no plan: write one by attnscope tune")
-    if said["attnscope_plan"] != SCHEMA:
+    if said["attnscope_plan"] not in SCHEMAS:
         raise InputError(
             f"{str(path)!r} is written as schema {said['attnscope_plan']!r} of plans, and this "
-            f"attnscope reads {SCHEMA}: use the version that wrote it, or tune anew"
+            f"attnscope reads {' and '.join(map(str, SCHEMAS))}: use the version that wrote it, or tune anew"
         )
     return _made(said, f"{path.as_posix()}@{digest}")
 
 
 def _made(said: dict[str, Any], source: str) -> Timetable:
-    own = ("attnscope_plan", "letters", "steps", "log_snr", "guidance", "directions", "modules")
+    own = (
+        "attnscope_plan",
+        "letters",
+        "steps",
+        "log_snr",
+        "guidance",
+        "directions",
+        "differences",
+        "modules",
+    )
     try:
         return Timetable(
             log_snr=tuple(
@@ -281,6 +304,7 @@ def _made(said: dict[str, Any], source: str) -> Timetable:
             ),
             guidance=str(said["guidance"]),
             directions=tuple(map(float, said.get("directions", ()))),
+            differences=said.get("differences", 1),
             source=source,
             about={name: value for name, value in said.items() if name not in own},
         )

@@ -13,6 +13,7 @@ from attnscope.errors import InputError
 from attnscope.kinds import in_words
 from attnscope.plans.base import (
     KEPT,
+    ORDERS,
     TEXTS,
     Action,
     AnySite,
@@ -28,6 +29,15 @@ from attnscope.plans.options import TELLING, Levels, UnknownLevelsError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+SCALED = "attention to "
+"""Begins the row of a word in a table."""
+
+
+def is_of_modules(row: str) -> bool:
+    """Whether a row of a table stands for modules, and not for guidance, the text or a word."""
+    return row not in ("branches", "text") and not row.startswith(SCALED)
 
 
 @dataclass(frozen=True)
@@ -122,18 +132,33 @@ class Trajectory:
                     f"{self.plan} reuses {_where(site)} at step {step} before it stored any: answer "
                     "Action.STORE at an earlier step"
                 )
+        carried = 1 + self.order(site) if Action.FORECAST in actions else 1  # stored before it
         wanted = 0  # of what was stored before
         for step in reversed(range(self.steps)):
             if actions[step] is Action.STORE:
                 actions[step] = Action.STORE if wanted else Action.COMPUTE
                 wanted = max(0, wanted - 1)
             elif not actions[step].computes:
-                wanted = max(wanted, 2 if actions[step] is Action.FORECAST else 1)
+                wanted = max(wanted, carried if actions[step] is Action.FORECAST else 1)
         return tuple(actions)
 
+    def order(self, site: AnySite) -> int:
+        """By which differences a site forecasts; see :meth:`attnscope.Plan.order`.
+
+        Raises:
+            InputError: the plan answers something else than 1 or 2.
+        """
+        order: Any = self.plan.order(site)
+        if isinstance(order, bool) or order not in ORDERS:
+            raise InputError(
+                f"{whose(self.plan)}.order answers {order!r} for {_where(site)}: choose 1, along a line, or "
+                "2, along a parabola"
+            )
+        return int(order)
+
     def depth(self, site: AnySite) -> int:
-        """How many of the newest outputs of a site are kept: two where it forecasts."""
-        return 2 if Action.FORECAST in self.actions(site) else 1
+        """How many of the newest outputs of a site are kept: one more than its order where it forecasts."""
+        return 1 + self.order(site) if Action.FORECAST in self.actions(site) else 1
 
     def beyond(self, first: int, last: int, step: int) -> float:
         """How far a step lies behind the last of two, in parts of what lies between these, over log-SNR.
@@ -146,6 +171,27 @@ class Trajectory:
         before, here, there = (self.levels[number] for number in (first, last, step))
         known = isfinite(before) and isfinite(here) and isfinite(there)
         return (there - here) / (here - before) if known and here != before else 0.0
+
+    def bend(self, stored: tuple[int, int, int], step: int) -> tuple[float, float]:
+        """What leads from the line through the last two of three steps to the parabola through all.
+
+        Newton's second divided difference over log-SNR, which steps need not divide evenly: what is
+        forecast is the line plus ``a`` times the last difference minus ``b`` times the one before.
+
+        Args:
+            stored: the steps at which outputs were stored, the newest last.
+            step: that is forecast.
+
+        Returns:
+            ``a`` and ``b``; both 0 where log-SNR is not known, not finite, or the same at two of them.
+        """
+        if self.levels is None:
+            return 0.0, 0.0
+        x0, x1, x2, x = (self.levels[number] for number in (*stored, step))
+        if not all(map(isfinite, (x0, x1, x2, x))) or len({x0, x1, x2}) < 3:
+            return 0.0, 0.0
+        curved = (x - x2) * (x - x1) / (x2 - x0)
+        return curved / (x2 - x1), curved / (x1 - x0)
 
     def _answered(self, site: AnySite, step: int) -> Action:
         """What the plan answers for a site and a step."""
@@ -219,6 +265,13 @@ class Trajectory:
         """Whether the conditional branch ever reads the encoding of ""."""
         return "null" in self._texts
 
+    @cached_property
+    def factors(self) -> dict[str, tuple[float, ...]]:
+        """Of every word to which attention is ever scaled, by what at each step; 1 is not at all."""
+        weights = [self.plan.weights(step) for step in range(self.steps)]
+        words = dict.fromkeys(word for own in weights for word in own)
+        return {word: tuple(float(own.get(word, 1)) for own in weights) for word in words}
+
     def table(self, kinds: Sequence[str] | None = None) -> pd.DataFrame:
         """The schedule as a tidy table.
 
@@ -232,7 +285,9 @@ class Trajectory:
             one where the choice is the model's; prompt, null. The row of the text is there only if
             it changes. Where modules are named, ``kind`` is theirs and missing in other rows; where
             noise levels are known, ``log_snr`` is that of the step in nats; and where guidance goes
-            on after a branch was dropped, ``weight`` is how much of it, in the row ``branches``.
+            on after a branch was dropped, ``weight`` is how much of it, in the row ``branches``. A word
+            to which attention is scaled has a row ``attention to WORD`` of ``removed``, ``less``, ``more``
+            and ``unscaled``, with the number itself as ``factor``.
         """
         import pandas as pd
 
@@ -246,6 +301,8 @@ class Trajectory:
         columns["branches"] = ["one" if branch == "model's" else branch for branch in self.keeps]
         if self.reads_null:
             columns["text"] = [self.text(step) for step in steps]
+        scaled = {f"{SCALED}{word}": factors for word, factors in self.factors.items()}
+        columns |= {row: [_scaling(factor) for factor in own] for row, own in scaled.items()}
         parts = [pd.DataFrame({"row": r, "step": steps, "what": w}) for r, w in columns.items()]
         table = pd.concat(parts, ignore_index=True)
         if self.plan.modules:
@@ -255,6 +312,12 @@ class Trajectory:
         if any(self.directions):
             weights = table["step"].map(dict(enumerate(self.directions)))
             table["weight"] = weights.where(table["row"] == "branches")
+        if scaled:
+            told = [
+                scaled.get(row, ())[step : step + 1]
+                for row, step in zip(table["row"], table["step"], strict=True)
+            ]
+            table["factor"] = [own[0] if own else float("nan") for own in told]
         return table
 
     def _rows(self, kinds: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -264,6 +327,13 @@ class Trajectory:
             return {}, list(kinds)
         ruled = [k for k in kinds if k in self.plan.kinds and k not in named.values()]
         return named, ruled
+
+
+def _scaling(factor: float) -> str:
+    """What becomes of attention that is scaled."""
+    if factor in (0, 1):
+        return "unscaled" if factor else "removed"
+    return "more" if factor > 1 else "less"
 
 
 @dataclass(frozen=True)

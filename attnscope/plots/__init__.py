@@ -34,6 +34,7 @@ from attnscope.plots.curves import (
     convergence_heatmap,
 )
 from attnscope.plots.features import (
+    feature_colors,
     feature_maps,
 )
 from attnscope.plots.images import (
@@ -97,6 +98,7 @@ __all__ = [
     "convergence_heatmap",
     "cost_attribution",
     "cost_scaling",
+    "feature_colors",
     "feature_maps",
     "frontier",
     "head_map",

@@ -63,14 +63,22 @@ def feature_maps(
         sheet.add(ESTIMATE, pictures)
     for site, values, share in zip(sites, arrays, shares, strict=True):
         name = short_site(site) + ("" if share is None else f"\n{100 * share:.0f} %")
-        sheet.add(name, [enlarged(cell, height, width) for cell in _colored(values)])
+        sheet.add(name, [enlarged(cell, height, width) for cell in feature_colors(values)])
     return sheet.draw(steps, ax)
 
 
-def _colored(values: NDArray[np.float64]) -> Picture:
-    """``[step, height, width, 3]`` from 0 to 1; a component that says nothing is gray."""
-    low, high = np.nanpercentile(values, _ENDS, axis=(0, 2, 3), keepdims=True)
+def feature_colors(components: NDArray[np.floating[Any]]) -> Picture:
+    """Principal components as colours: the first is red, then green, then blue.
+
+    Args:
+        components: ``[step, 3, height, width]``.
+
+    Returns:
+        ``[step, height, width, 3]`` from 0 to 1, on one scale over all steps; a component that says nothing
+        is gray.
+    """
+    low, high = np.nanpercentile(components, _ENDS, axis=(0, 2, 3), keepdims=True)
     flat = high <= low
-    scaled = np.where(flat, 0.5, (values - low) / np.where(flat, 1, high - low))
+    scaled = np.where(flat, 0.5, (components - low) / np.where(flat, 1, high - low))
     colors: Picture = np.moveaxis(np.clip(scaled, 0, 1), 1, -1)
     return colors

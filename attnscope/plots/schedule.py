@@ -16,13 +16,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
-from attnscope.plans.display import ACTION_COLORS, ACTION_NAMES
-from attnscope.plots.style import KIND_NAMES, SMALLEST_TEXT, label_steps, replacing
+from attnscope.plans.display import ACTION_COLORS, ACTION_NAMES, row_name
+from attnscope.plans.trajectory import SCALED, is_of_modules
+from attnscope.plots.style import KIND_NAMES, SMALLEST_TEXT, label_steps, plain, replacing
 from attnscope.plots.tidy import require, require_one_each
 from attnscope.sites.groups import Group, alike
 
 _ROW_NAMES = {**KIND_NAMES, "branches": "Guidance", "text": "Text"}
-_NOT_MODULES = ("branches", "text")
 _CARRIED = "last guidance goes on"
 _FEW = 12
 """So many rows are not parted by the stages."""
@@ -73,7 +73,7 @@ def plan_height(table: pd.DataFrame) -> float:
     groups = groups_of(table)
     each = _ROW if len(groups) <= _MOST_LABELLED else _THIN_ROW
     stages = len(_sections(groups, len(groups) <= _MOST_LABELLED))
-    others = table.loc[table["row"].isin(_NOT_MODULES), "row"].nunique()
+    others = sum(not is_of_modules(str(row)) for row in table["row"].unique())
     return min(_TALLEST, each * (len(groups) + _GAP * stages) + 0.16 * others)
 
 
@@ -96,9 +96,17 @@ def _draw_plan(table: pd.DataFrame, ax: Axes) -> None:
         _bars(cells, place, 0.74, ax)
         stored = cells.loc[cells["what"] == "store", "step"]
         ax.plot(stored, [place] * len(stored), "o", color="white", ms=2.5)
-    ax.set_yticks(range(len(rows)), [_ROW_NAMES.get(row, row) for row in rows])
+    names = [_named(table[table["row"] == row]) for row in rows]
+    ax.set_yticks(range(len(rows)), names)
     ax.set_ylim(len(rows) - 0.45, -0.55)
     _finish(table, [what for what in ACTION_COLORS if what in set(table["what"])], ax)
+
+
+def _named(cells: pd.DataFrame) -> str:
+    """The name of a row of no modules, or of a kind."""
+    name = row_name(cells)
+    known = _ROW_NAMES.get(name, name)
+    return plain(f"A{known[1:]}" if known.startswith(SCALED) else known)
 
 
 def _bars(cells: pd.DataFrame, place: float, height: float, ax: Axes) -> None:
@@ -124,7 +132,7 @@ def _draw_modules(table: pd.DataFrame, ax: Axes) -> None:
         top += len(found)
     # In rows as tall as one with a name and a half, however thin those above are.
     tall = 1.4 if named else 0.16 / _THIN_ROW
-    for row in [row for row in _NOT_MODULES if row in set(table["row"])]:
+    for row in [row for row in dict.fromkeys(table["row"]) if not is_of_modules(row)]:
         top += tall / 3
         cells = table[table["row"] == row]
         _bars(cells, top + tall / 2, tall, ax)
@@ -133,7 +141,7 @@ def _draw_modules(table: pd.DataFrame, ax: Axes) -> None:
             ax.scatter(
                 carried["step"], [top + tall / 2] * len(carried), s=5 * carried["weight"], c="black"
             )
-        ticks[top + tall / 2] = _ROW_NAMES[row]
+        ticks[top + tall / 2] = _named(cells)
         top += tall
     ax.set_yticks(list(ticks), list(ticks.values()), fontsize=SMALLEST_TEXT)
     ax.set_ylim(top + 0.2, -0.2)
@@ -192,8 +200,9 @@ def _finish(table: pd.DataFrame, present: list[str], ax: Axes) -> None:
     if "weight" in table:
         handles.append(Line2D([], [], marker="o", ls="", color="black", ms=2))
         names.append(_CARRIED)
-    # Over the names of modules, which are long, there is room for the legend, too.
-    place: tuple[Any, float] = ("lower right", 1.0) if "kind" in table else ("lower center", 0.5)
+    # Over names of modules and words, which are long, there is room for the legend, too.
+    long = "kind" in table or "factor" in table
+    place: tuple[Any, float] = ("lower right", 1.0) if long else ("lower center", 0.5)
     shift = ScaledTranslation(0, (20 if above else 0) / 72, ax.figure.dpi_scale_trans)
     ax.legend(
         handles, names, ncols=min(3, len(names)), loc=place[0],

@@ -107,8 +107,15 @@ def paper_style() -> Iterator[None]:
         "pdf.fonttype": 42,
         "ps.fonttype": 42,
     }
-    with mpl.rc_context(style):
-        yield
+    interactive = mpl.is_interactive()
+    try:
+        with mpl.rc_context(style):
+            try:
+                yield
+            finally:
+                interactive = mpl.is_interactive()
+    finally:  # the backend of notebooks switches it on with the first figure, and shows none without it
+        mpl.interactive(interactive)
 
 
 def looks(count: int, colors: Sequence[str] = LINE_COLORS) -> list[dict[str, Any]]:

@@ -30,14 +30,14 @@ def staleness(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Args:
         table: ``calibration`` of a tune run: ``what``, ``group``, ``letter``, ``log_snr``, ``length``,
             ``prompt_id``, ``damage``. Of families of modules, that of all is drawn.
-        ax: to draw on; by default a new one.
+        ax: where to draw; ``None`` is the current axes.
 
     Returns:
         The axes: the geometric mean over prompts, and a band from the smallest to the largest.
     """
     require(table, "what", "group", "letter", "log_snr", "length", "prompt_id", "damage")
     with paper_style():
-        ax = plt.subplots()[1] if ax is None else ax
+        ax = ax or plt.gca()
         with replacing(ax):
             alike = (table["what"] != "window") | (table["group"] == "all")
             ones = table[alike & (table["length"] == 1) & (table["damage"] > 0)]
@@ -65,7 +65,7 @@ def stale_modules(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
     Args:
         table: ``calibration`` of a tune run; its rows of ``module`` are drawn.
-        ax: to draw on; by default a new one.
+        ax: where to draw; ``None`` is the current axes.
 
     Returns:
         The axes, with a row a group of modules in the order of data flow, the geometric mean over
@@ -81,7 +81,7 @@ def stale_modules(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     logs = found.assign(damage=np.log10(found["damage"].clip(lower=1e-12)))
     grid = logs.pivot_table(index="group", columns="log_snr", values="damage", sort=False)
     with paper_style():
-        ax = plt.subplots()[1] if ax is None else ax
+        ax = ax or plt.gca()
         with replacing(ax):
             values = 10 ** grid.to_numpy()
             levels = grid.columns.to_numpy(dtype=float)
@@ -116,14 +116,14 @@ def candidates(table: pd.DataFrame, measure: str = "ssim", *, ax: Axes | None = 
     Args:
         table: ``candidates`` of a tune run: ``ideal``, and the measure with ``_error``.
         measure: ``ssim``, ``psnr`` or ``damage``.
-        ax: to draw on; by default a new one.
+        ax: where to draw; ``None`` is the current axes.
 
     Returns:
         The axes, with those that none is both faster and better than as a line.
     """
     require(table, "ideal", measure, f"{measure}_error")
     with paper_style():
-        ax = plt.subplots()[1] if ax is None else ax
+        ax = ax or plt.gca()
         with replacing(ax):
             worse = -1 if measure == "damage" else 1
             ordered = table.sort_values("ideal", ascending=False)

@@ -35,16 +35,24 @@ class Contents:
 
 
 CONTENTS: dict[str, Contents] = {
-    "ablate": Contents("arms", ("prompts", "noise", "pictures", "images")),
+    "ablate": Contents(
+        "arms", ("prompts", "noise", "pictures", "images"), on_request=("answers", "categories")
+    ),
     "bench": Contents(
-        "arms", ("repetitions", "parts", "attribution"), on_request=("images", "frontier")
+        "arms",
+        ("repetitions", "parts", "attribution"),
+        on_request=("images", "frontier", "answers", "categories"),
     ),
     "convergence": Contents("records", ("prompts",), on_request=("controls",)),
     "cost": Contents(
         "steps", ("call", "parts", "kept"), on_request=("attribution", "scaling"), figures="."
     ),
     "cost paper": Contents("paper", figures="."),
-    "generate": Contents("images", ("prompts", "calls", "times")),
+    "generate": Contents(
+        "images",
+        ("prompts", "calls", "times"),
+        on_request=("measured", "quality", "answers", "categories"),
+    ),
     "generate-plans": Contents("plans", ("prompts", "images", "times"), on_request=("stages",)),
     "maps": Contents(
         "attention",
@@ -52,7 +60,9 @@ CONTENTS: dict[str, Contents] = {
         on_request=("features", "points"),
     ),
     "paper": Contents("beside", ("claims",)),
-    "tune": Contents("plans", ("prompts", "calibration", "candidates"), on_request=("proof",)),
+    "tune": Contents(
+        "plans", ("prompts", "calibration", "candidates"), on_request=("proof", "times")
+    ),
 }
 """By command."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
 from numpy.typing import NDArray
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizerFast
 
 from attnscope import documents
 from attnscope.shapes.scenes import RESOLUTION, vocabulary
@@ -64,7 +64,7 @@ def unet() -> UNet2DConditionModel:
     )
 
 
-def text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+def text_encoder(tokenizer: CLIPTokenizerFast) -> CLIPTextModel:
     """A CLIP text model of four layers and width 128; 0.9 M parameters."""
     return CLIPTextModel(
         CLIPTextConfig(
@@ -82,7 +82,7 @@ def text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     )
 
 
-def tokenizer(folder: Path) -> CLIPTokenizer:
+def tokenizer(folder: Path) -> CLIPTokenizerFast:
     """A CLIP tokenizer in which every word of a caption is one token and any text tokenises.
 
     Args:
@@ -102,7 +102,7 @@ def tokenizer(folder: Path) -> CLIPTokenizer:
     (folder / "vocab.json").write_text(documents.text(vocab, indent=None), encoding="utf-8")
     lines = ["#version: 0.2", *(f"{first} {second}" for first, second in merges)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return CLIPTokenizer(
+    return CLIPTokenizerFast(
         str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=MAX_TOKENS
     )
 

@@ -16,6 +16,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from attnscope import versions
 from attnscope.models.names import READER, SHAPES_FOLDER
 from attnscope.shapes.denoising import DenoisingObjective
 from attnscope.shapes.reader import Reader, load_reader
@@ -111,7 +112,9 @@ class Start:
         whole = folder if (folder / "vae").is_dir() else SHAPES_FOLDER
         extras = load_file(folder / _EXTRAS) if (folder / _EXTRAS).exists() else {}
         return cls(
-            autoencoder=AutoencoderKL.from_pretrained(whole / "vae", dtype=torch.float32),
+            autoencoder=AutoencoderKL.from_pretrained(
+                whole / "vae", **versions.weights_as(torch.float32)
+            ),
             reader=load_reader(whole),
             encoder=_load(folder / "text_encoder") if (folder / denoiser).is_dir() else None,
             denoiser=_load(folder / denoiser) if (folder / denoiser).is_dir() else None,
@@ -124,6 +127,6 @@ def _load(folder: Path) -> Any:
     config = json.loads((folder / "config.json").read_text("utf-8"))
     if "_class_name" in config:
         kind = getattr(diffusers, config["_class_name"])
-        return kind.from_pretrained(folder, dtype=torch.float32)
+        return kind.from_pretrained(folder, **versions.weights_as(torch.float32))
     kind = getattr(transformers, config["architectures"][0])
-    return kind.from_pretrained(folder, dtype=torch.float32)
+    return kind.from_pretrained(folder, **versions.weights_as(torch.float32, "transformers"))

@@ -9,13 +9,14 @@ from __future__ import annotations
 import string
 from typing import Any
 
-from transformers import T5Config, T5EncoderModel, T5Tokenizer
+from transformers import T5Config, T5EncoderModel
 
+from attnscope import versions
 from attnscope.shapes.architecture import MAX_TOKENS, TEXT_WIDTH
 from attnscope.shapes.scenes import vocabulary
 
 
-def tokenizer() -> T5Tokenizer:
+def tokenizer() -> Any:
     """A T5 tokenizer in which every word of a caption is one token and any text tokenises.
 
     Other words become their letters; what is not ASCII becomes the token for what is unknown, as
@@ -26,7 +27,7 @@ def tokenizer() -> T5Tokenizer:
     known = {piece for piece, _ in pieces}
     symbols = string.ascii_letters + string.digits + string.punctuation
     pieces += [(symbol, -10.0) for symbol in symbols if symbol not in known]
-    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=MAX_TOKENS)
+    return versions.t5_tokenizer(pieces, model_max_length=MAX_TOKENS)
 
 
 def text_encoder(tokenizer: Any) -> T5EncoderModel:

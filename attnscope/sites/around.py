@@ -19,13 +19,13 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from diffusers.hooks._helpers import TransformerBlockRegistry
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
+from attnscope import versions
 from attnscope.errors import InputError
 from attnscope.families import Stream, stream_of_block
 from attnscope.kinds import Kind
@@ -153,11 +153,8 @@ def stream_of(kind: type[nn.Module]) -> Stream:
     for base in kind.__mro__:
         if (ours := stream_of_block(base)) is not None:
             return ours
-        try:
-            record = TransformerBlockRegistry.get(base)
-        except ValueError:  # diffusers knows nothing of it
-            continue
-        return Stream(record.hidden_states_argument_name, record.return_hidden_states_index)
+        if (theirs := versions.recorded_stream(base)) is not None:
+            return Stream(*theirs)
     return Stream()
 
 

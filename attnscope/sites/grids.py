@@ -60,6 +60,7 @@ class Layout:
         ids = kwargs.get("img_ids")
         if isinstance(ids, Tensor) and ids.ndim == 3:  # a row a sample, all alike
             ids = ids[0]
+        ids = _ids_of(kwargs.get("img_shapes")) if ids is None else ids
         return cls(
             tuple(getattr(first, "shape", ())),
             text.shape[1] if isinstance(text, Tensor) and text.ndim == 3 else None,
@@ -147,3 +148,18 @@ class Layout:
             f"how the {tokens} tokens of the image at {site} are laid out is not known: the denoiser "
             f"was called on {list(self.shape)}"
         )
+
+
+def _ids_of(shapes: Any) -> Tensor | None:
+    """Where every token of an image stands, of models that are told its size (Qwen-Image); else ``None``.
+
+    Args:
+        shapes: of every sample the frames, rows and columns of its images; of one image alone it is known
+            which tokens are the generated one's.
+    """
+    first = shapes[0] if isinstance(shapes, (list, tuple)) and len(shapes) else None
+    if isinstance(first, list) and len(first) == 1:
+        (first,) = first
+    if not isinstance(first, tuple) or len(first) != 3 or first[0] != 1:
+        return None
+    return torch.cartesian_prod(*(torch.arange(int(size)) for size in first))

@@ -318,6 +318,20 @@ def test_times_of_modules_are_summed_over_their_calls():
     assert times.seconds() == {"both": 4.0, "none": 0}
 
 
+def test_times_of_modules_are_told_by_the_call_that_they_stand_in():
+    clock = itertools.count()
+    inner = torch.nn.Identity()
+    outer = torch.nn.Sequential(inner, torch.nn.Identity(), inner)
+    modules = {"whole": [outer], "inner": [inner]}
+    times = ModuleTimes(modules, Stopwatch(clock=lambda: float(next(clock))))
+    with times.on():
+        outer(torch.zeros(1))
+        outer(torch.zeros(1))
+        inner(torch.zeros(1))  # of no call
+    assert times.by_call("whole") == [{"whole": 5.0, "inner": 2.0}] * 2
+    assert times.seconds() == {"whole": 10.0, "inner": 5.0}
+
+
 def test_the_peak_of_memory_is_of_what_came_after_the_reset():
     memory = PeakMemory()
     memory.reset()

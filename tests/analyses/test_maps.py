@@ -7,7 +7,7 @@ import pytest
 
 import attnscope
 from attnscope.analyses.maps import pointing
-from attnscope.analyses.maps.words import OTHERS, groups_of
+from attnscope.analyses.maps.words import ALL, OTHERS, groups_of
 from attnscope.errors import InputError
 from attnscope.shapes.scenes import caption, generate, render, scene_of
 
@@ -37,6 +37,16 @@ def test_words_that_are_not_asked_for_are_one_group(shapes):
     assert not set(by_name[OTHERS].positions) & {3, 4, 10}
     with pytest.raises(InputError, match="the prompt has no 'green': its words are a, large, red"):
         groups_of(shapes, TEXT, ["green"])
+
+
+@pytest.mark.parametrize("asked", [["red circle", "circle"], ["red circle", "circle left"]])
+def test_words_that_overlap_are_one_group_more_with_each_token_once(shapes, asked):
+    groups = {group.name: group for group in groups_of(shapes, TEXT, asked)}
+    specials = {at for name in ("<start>", "<end>", "<padding>") for at in groups[name].positions}
+    assert groups[ALL].positions == tuple(sorted(set(range(24)) - specials))
+    apart = {group.name for group in groups_of(shapes, TEXT, ["red", "circle"])}
+    assert ALL not in apart
+    assert ALL not in {group.name for group in groups_of(shapes, TEXT)}
 
 
 def test_words_that_are_called_like_what_is_added_are_words(shapes):

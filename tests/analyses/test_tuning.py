@@ -106,7 +106,7 @@ def test_what_is_measured_without_computing_it_all_is_what_a_whole_run_shows(sd,
             final = settings().call(
                 sd, ["a circle", "a large blue star"], [0, 1], output_type="latent"
             )
-        (batch,) = found._batches
+        ((_, batch),) = found._batches
         after, before = [*seen.seen, final], batch.before
         for length, damage in table.items():
             step = STEPS if length == 0 else part.step + length

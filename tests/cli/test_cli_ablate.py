@@ -88,6 +88,9 @@ def test_models_schedulers_and_steps_stand_in_one_table(attnscope, sd, folder, c
     assert arms.loc[arms["steps"] == 3, "gate"].dropna().unique().tolist() == [2]
     assert "mean ± standard deviation over 2 seeds" in out
     assert (tmp_path / "run" / "seeds.csv").is_file()
+    together = pd.read_csv(tmp_path / "run" / "over-seeds.csv")
+    assert "over all seeds, the images of a prompt together (4 images of 2 prompts an arm)" in out
+    assert set(together["prompts"]) == {2}
 
 
 def test_gates_count_the_steps_that_heun_makes(attnscope, folder, captions, tmp_path):

@@ -264,3 +264,63 @@ def test_other_points_in_the_same_place_are_refused(attnscope, tmp_path):
     code, _, err = attnscope(*maps(tmp_path / "run", PROMPT, "--point", "0.3,0.5"))
     assert code == 2
     assert "points is None there and [[0.3, 0.5]] here" in err
+
+
+@pytest.mark.parametrize("words", ["red circle,circle", "red circle,circle left"])
+def test_words_that_overlap_count_once_among_all_words(attnscope, tmp_path, words):
+    from attnscope.figures.maps import attention_entropy, head_map
+
+    run = tmp_path / "run"
+    assert attnscope(*maps(run, PROMPT, "--words", words, "--heads"))[0] == 0
+    attention = pd.read_parquet(run / "attention.parquet")
+    middle = attention_entropy(attention).axes[1]
+    curves = {line.get_label(): np.asarray(line.get_ydata()) for line in middle.lines}
+    assert set(curves) == {"all words", "<start>", "<end>", "<padding>"}
+    np.testing.assert_allclose(sum(curves.values()), 1, atol=1e-4)
+    grid = np.asarray(head_map(attention).axes[0].images[0].get_array())
+    added = attention["word"].isin(["<start>", "<end>", "<padding>"])
+    paid = attention[added].groupby(["site", "head", "step"], observed=True)["mass"].sum()
+    by_head = (1 - paid).groupby(["site", "head"], observed=True, sort=False).mean()
+    np.testing.assert_allclose(
+        np.sort(grid[np.isfinite(grid)]), np.sort(by_head.to_numpy()), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("command", ["maps", "generate", "bench"])
+def test_a_prompt_without_the_words_of_a_plan_is_named_before_anything_runs(
+    attnscope, tmp_path, command
+):
+    captions, run = tmp_path / "captions.txt", tmp_path / "run"
+    captions.write_text("a red circle\na red star\na blue star\na green star\n")
+    plan = "reweight:words=<padding>|star|red,factor=0"
+    options = [
+        "--captions",
+        captions,
+        "--plan",
+        plan,
+        "--steps",
+        3,
+        "--device",
+        "cpu",
+        "--out",
+        run,
+    ]
+    options += ["--batch-size", 1] if command != "bench" else ["--frontier", "--repeats", 1]
+    code, _, err = attnscope(command, *options)
+    assert code == 2
+    assert (
+        err.strip()
+        .splitlines()[-1]
+        .endswith(
+            "prompt 1 of 4, 'a red circle': the prompt has no 'star': its words are a, red, circle; the plan "
+            "scales attention to '<padding>', 'star', 'red', which every prompt is to have"
+        )
+    )
+    assert not run.exists()
+    captions.write_text("a red star\na blue star\n")
+    code, _, err = attnscope(command, *options)
+    assert code == 2
+    assert (
+        "prompt 2 of 2, 'a blue star': the prompt has no 'red': its words are a, blue, star" in err
+    )
+    assert not run.exists()

@@ -141,6 +141,22 @@ def test_a_picture_fits_a_narrow_terminal(attnscope, written, monkeypatch, steps
     assert sum("log-SNR" in line for line in picture) == panels
 
 
+def test_words_to_which_attention_is_scaled_have_a_line_with_signs_and_what_they_mean(attnscope):
+    plan = "reweight:words=red|blue star,factor=0.5,from=1,to=3"
+    code, shown, _ = attnscope("plan", "--plan", plan, "--steps", 5)
+    assert code == 0
+    assert "attention to red \u00d70.5        \u00b7\u25bc\u25bc\u00b7\u00b7\n" in shown
+    assert "attention to blue star \u00d70.5  \u00b7\u25bc\u25bc\u00b7\u00b7\n" in shown
+    assert "\u00b7 word as it is   \u25bc less attention" in shown
+    schedule = json.loads(attnscope("plan", "--plan", plan, "--steps", 5, "--json")[1])["schedule"]
+    assert schedule[-1] == {
+        "row": "attention to blue star",
+        "step": 4,
+        "what": "unscaled",
+        "factor": 1.0,
+    }
+
+
 def test_a_plan_is_placed_on_the_steps_of_a_model(attnscope, written):
     written(alike("shapes", "#.#.#.#.#.", "resnet"), "bbbbbccccc")
     code, out, _ = attnscope(

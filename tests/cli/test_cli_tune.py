@@ -4,7 +4,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from attnscope.analyses.tuning import candidates
+from attnscope.analyses.tuning import candidates, times
 from attnscope.plans.timetable import read
 
 FOUR = "".join(
@@ -76,6 +76,39 @@ def test_the_same_command_finds_the_same_plan_and_goes_on_where_it_was_killed(
     assert (parts / "plan.json").read_text() == (whole / "plan.json").read_text()
 
 
+def test_a_search_by_time_measures_it_once_and_goes_on_by_the_same(
+    attnscope, folder, four, tmp_path, monkeypatch
+):
+    run = tmp_path / "run"
+    compared, count = candidates.Candidates.compared, 0
+
+    def killed(self, plan):
+        nonlocal count
+        count += 1
+        if count > 2:
+            raise KeyboardInterrupt
+        return compared(self, plan)
+
+    monkeypatch.setattr(candidates.Candidates, "compared", killed)
+    assert attnscope(*tune(folder, four, run, "--by", "time"))[0] != 0
+    measured = (run / "times.parquet").read_bytes()
+    monkeypatch.setattr(candidates.Candidates, "compared", compared)
+    monkeypatch.setattr(times, "measure_times", lambda *_, **__: pytest.fail("measured again"))
+    code, out, err = attnscope(*tune(folder, four, run, "--by", "time"))
+    assert (code, err) == (0, "")
+    assert "by time" in out
+    assert (run / "times.parquet").read_bytes() == measured
+    (row,) = pd.read_csv(run / "plans.csv").to_dict("records")
+    plan = read(run / "plan.json")
+    assert plan.about["predicted"]["speedup_by_time"] == row["by_time"]
+    assert plan.about["ideal_speedup"] == row["ideal"] != row["by_time"]
+    tried = pd.read_csv(run / "candidates.csv")
+    assert (tried["by_time"] > 0).all()
+    code, _, err = attnscope(*tune(folder, four, run))
+    assert code == 2
+    assert "by is 'time' there" in err
+
+
 def test_a_budget_that_cannot_be_kept_names_the_nearest(attnscope, folder, four, tmp_path):
     code, _, err = attnscope(*tune(folder, four, tmp_path / "run", "--budget", "damage<=1e-30"))
     assert code == 2
@@ -91,6 +124,7 @@ def test_a_budget_that_cannot_be_kept_names_the_nearest(attnscope, folder, four,
         (["--budget", "ssim>=0.9", "--speedup", "2"], "give one of --budget, --speedup and"),
         (["--speedup", "0.5"], "choose more than 1"),
         (["--calibrate", "9"], "there are 4 captions"),
+        (["--by", "luck"], "--by 'luck' is nothing to search by: choose macs or time"),
     ],
 )
 def test_what_cannot_be_tuned_is_said_in_one_line(attnscope, folder, four, tmp_path, more, message):

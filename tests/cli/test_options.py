@@ -99,7 +99,7 @@ def test_every_option_of_a_run_has_a_panel_and_panels_come_in_their_order(name):
     ]
     assert found == sorted(found, key=PANELS.index)
     assert {"What to measure", "Model", "Captions", "Sampling", "Output"} <= set(found)
-    assert ("Quality" in found) == (name in ("ablate", "bench"))
+    assert ("Quality" in found) == (name in ("ablate", "bench", "generate"))
 
 
 @pytest.mark.parametrize("name", COMMANDS)

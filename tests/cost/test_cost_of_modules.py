@@ -1,5 +1,7 @@
 """What plans on other modules than attention cost and keep is what is counted while they run."""
 
+from dataclasses import replace
+
 import pytest
 import toys
 from lettered import Lettered
@@ -65,6 +67,26 @@ def test_what_is_kept_is_what_hooks_hold_at_every_step(
         kept.append(kept_now(denoiser))
     assert kept == [0, *cost.kept]
     assert max(kept) > 0 == kept[-1]
+
+
+@pytest.mark.parametrize("letters", ["ssssff", "sfsfsf", "ssrssf"])
+@pytest.mark.parametrize(("name", "kind"), [("sd", "resnet"), ("pixart", "block")])
+@pytest.mark.parametrize("guidance", ["", "bbbccc"])
+def test_second_differences_keep_three_outputs_as_predicted(
+    name, kind, letters, guidance, counts, tmp_path
+):
+    plan = Lettered((kind,), letters, guidance, differences=2)
+    pipe = toys.FAMILIES[name](tmp_path)
+    denoiser = Denoiser.of(pipe).module
+    cost = cost_of(counts(name), plan, 6, batch=2, levels=LEVELS)
+    kept = []
+    with attnscope.Trace(pipe, plan=plan):
+        denoiser.register_forward_pre_hook(lambda *_: kept.append(kept_now(denoiser)))
+        toys.call(pipe, prompts=2, steps=6)
+        kept.append(kept_now(denoiser))
+    assert kept == [0, *cost.kept]
+    one = cost_of(counts(name), replace(plan, differences=1), 6, batch=2, levels=LEVELS)
+    assert sum(cost.kept) > sum(one.kept) > 0
 
 
 @pytest.mark.parametrize(("name", "kind", "letters", "guidance"), [*runs()])

@@ -892,7 +892,7 @@ def plain(guided):
         (pipeline_class("LuminaPipeline", ships=False), None),
         (plain(False), ("uncond", "cond")),
         (pag(True), ("uncond", "cond")),
-        (pag(False), ("branch0", "branch1")),
+        (pag(False), ("cond", "perturbed")),
     ],
 )
 def test_a_batch_of_two_branches_is_laid_out_as_the_class_does_it(kind, pair):

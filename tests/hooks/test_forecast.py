@@ -1,7 +1,7 @@
 """What was stored is carried on along a line over log-SNR, and so is guidance that was dropped."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import lettered
@@ -12,11 +12,14 @@ from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 from lettered import Lettered
 
 from attnscope import GuidanceCutoff, Plan, Trace
+from attnscope.errors import InputError
 from attnscope.hooks.apart import Whole
 from attnscope.hooks.moments import Moment
 from attnscope.hooks.site import SiteHook
 from attnscope.models.predictions import log_snr
 from attnscope.models.schedulers import set_scheduler
+from attnscope.plans.parts import Alone
+from attnscope.plans.text_form import Combined
 from attnscope.plans.trajectory import Trajectory
 from attnscope.sites.attention import Site
 
@@ -24,10 +27,11 @@ GIVEN = torch.zeros(2, 3, 4)
 LEVELS = (-3.0, -2.5, -1.0, 0.0, 0.25, 4.0)
 
 
-def carried_out(letters, outputs, levels, *, rows=2):
+def carried_out(letters, outputs, levels, *, rows=2, differences=1):
     """What a hook returns at every step that does not compute."""
     hook = SiteHook(Site("attn", "cross", "block", 0), None, Whole())
-    hook.follow(Trajectory(Lettered(("cross",), letters), len(letters), levels=levels))
+    plan = Lettered(("cross",), letters, differences=differences)
+    hook.follow(Trajectory(plan, len(letters), levels=levels))
     found = {}
     for step, (action, output) in enumerate(zip(hook.actions, outputs, strict=True)):
         moment = Moment(step, 0, rows, rows)
@@ -83,6 +87,84 @@ def test_where_there_is_no_line_the_last_is_repeated(letters, levels, step):
     assert torch.equal(found[step], outputs[letters.rindex("s")])
 
 
+def parabola(levels):
+    parts = torch.randn(3, 2, 3, 4, generator=torch.Generator().manual_seed(1))
+    return [parts[0] + parts[1] * level + parts[2] * level**2 for level in levels]
+
+
+@pytest.mark.parametrize("letters", ["sssfff", "scssff", "sfsfsf", "ssrsff", "sssfsf"])
+def test_what_is_quadratic_in_log_snr_is_forecast_exactly_by_second_differences(letters):
+    outputs = parabola(LEVELS)
+    found = carried_out(letters, outputs, LEVELS, differences=2)
+    straight = carried_out(letters, outputs, LEVELS)
+    stored = 0
+    for step, letter in enumerate(letters):
+        stored += letter == "s"
+        if letter == "f" and stored > 2:
+            torch.testing.assert_close(found[step], outputs[step], atol=1e-4, rtol=1e-4)
+            assert (straight[step] - outputs[step]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("letters", "levels"),
+    [
+        ("ssff", (-3.0, -2.5, -1.0, 0.0)),  # two were stored
+        ("sssf", (float("-inf"), -2.5, -1.0, 0.0)),  # the first is pure noise
+        ("sssf", (-2.5, -2.5, -1.0, 0.0)),  # a level twice
+    ],
+    ids=["two alone", "pure noise", "the same level twice"],
+)
+def test_where_there_is_no_parabola_the_line_goes_on(letters, levels):
+    outputs = [torch.randn(2, 3, 4) for _ in letters]
+    found = carried_out(letters, outputs, levels, differences=2)
+    straight = carried_out(letters, outputs, levels)
+    for step in found:
+        assert torch.equal(found[step], straight[step])
+        assert not torch.equal(found[step], outputs[letters.rindex("s")])
+
+
+def test_where_there_is_not_even_a_line_second_differences_repeat():
+    outputs = [torch.randn(2, 3, 4) for _ in range(4)]
+    assert torch.equal(carried_out("sfff", outputs, LEVELS[:4], differences=2)[3], outputs[0])
+    assert torch.equal(carried_out("sssf", outputs, None, differences=2)[3], outputs[2])
+
+
+def test_a_parabola_goes_through_outputs_of_one_branch_alone(sd):
+    """What both branches stored is narrowed to the one that stays, and curves with what it stored itself."""
+    name = next(iter(lettered.sites(sd, "cross")))
+    sd.scheduler.set_timesteps(6)
+    levels = log_snr(sd.scheduler, sd.scheduler.timesteps)
+    calls = follow_a_curve(sd, name, levels)
+    with Trace(sd, plan=Lettered(("cross",), "cccccc", "bbcccc")):
+        exact = toys.call(sd, steps=6)
+    differences = {}
+    for order in (1, 2):
+        calls[0] = 0
+        plan = Lettered(("cross",), "cssscf", "bbcccc", only=name, differences=order)
+        with Trace(sd, plan=plan):
+            differences[order] = float((toys.call(sd, steps=6) - exact).abs().max())
+    assert differences[2] < 1e-4
+    assert differences[1] > 10 * differences[2]
+
+
+@pytest.mark.parametrize("order", [0, 3, True, "2", None])
+def test_other_differences_are_refused(order):
+    plan = Lettered(("cross",), "ssf", differences=order)
+    message = f"Lettered.order answers {order!r} for attn .cross-attention.: choose 1"
+    with pytest.raises(InputError, match=message):
+        Trajectory(plan, 3).actions(Site("attn", "cross", "block", 0))
+    Trajectory(replace(plan, letters="ssr"), 3).actions(Site("attn", "cross", "block", 0))
+
+
+def test_parts_of_a_plan_and_plans_of_plans_forecast_as_theirs_do():
+    site = Site("attn", "cross", "block", 0)
+    second, first = Lettered(("cross",), "ssf", differences=2), Lettered(("resnet",), "ssf")
+    assert Alone(second, "cross").order(site) == 2
+    both = Combined((first, second))
+    assert both.order(site) == 2
+    assert both.order(Site("res", "resnet", "block", 0)) == 1
+
+
 def test_streams_that_are_none_stay_none_and_two_streams_are_both_forecast():
     hook = SiteHook(Site("block", "block", "block", 0), None, Whole())
     hook.follow(Trajectory(Lettered(("block",), "ssf"), 3, levels=(0.0, 1.0, 3.0)))
@@ -94,8 +176,13 @@ def test_streams_that_are_none_stay_none_and_two_streams_are_both_forecast():
     assert (image.unique().item(), text.unique().item()) == (4.0, -6.0)
 
 
-def follow_a_line(pipe, name, levels):
-    """Make a module return what is linear in log-SNR, whatever it is given."""
+def follow_a_curve(pipe, name, levels):
+    """Make a module return what is quadratic in log-SNR, whatever it is given."""
+    return follow_a_line(pipe, name, levels, power=2)
+
+
+def follow_a_line(pipe, name, levels, power=1):
+    """Make a module return what is linear in log-SNR, or in a power of it, whatever it is given."""
     module = dict(pipe.unet.named_modules())[name]
     outputs, calls = {}, [0]
     generator = torch.Generator().manual_seed(3)
@@ -103,7 +190,7 @@ def follow_a_line(pipe, name, levels):
     def forward(hidden_states, *args, **kwargs):
         if not outputs:
             outputs.update(enumerate(torch.randn(2, *hidden_states.shape[1:], generator=generator)))
-        own = outputs[0] + levels[calls[0]] * outputs[1]
+        own = outputs[0] + levels[calls[0]] ** power * outputs[1]
         return own.expand(hidden_states.shape).clone()
 
     module.forward = forward
@@ -143,11 +230,17 @@ def kept_by(hook):
         ("sfsffc", [1, 1, 2, 2, 0, 0]),
         ("sssrrr", [0, 0, 1, 1, 1, 0]),
         ("srsrsr", [1, 0, 1, 0, 1, 0]),
+        ("2ssssff", [0, 1, 2, 3, 3, 0]),
+        ("2sfsfsf", [1, 1, 2, 2, 3, 0]),
+        ("2sssrrr", [0, 0, 1, 1, 1, 0]),
     ],
 )
-def test_two_outputs_are_kept_and_freed_after_their_last_use(letters, counts, sd):
+def test_outputs_are_kept_as_many_as_forecasts_need_and_freed_after_their_last_use(
+    letters, counts, sd
+):
+    order, letters = (2, letters[1:]) if letters[0] == "2" else (1, letters)
     seen = []
-    with Trace(sd, plan=Lettered(("resnet",), letters)) as trace:
+    with Trace(sd, plan=Lettered(("resnet",), letters, differences=order)) as trace:
         hooks = [hook for hook in trace._hooks if hook.site.kind == "resnet"]
 
         def note(*_):

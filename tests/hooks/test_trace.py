@@ -473,7 +473,7 @@ def test_branches_are_named_by_what_is_known_of_the_calls(calls, pair, names):
         assert samples.tolist() == [0, 1] * len(names[number])
 
 
-def test_two_branches_without_classifier_free_guidance_are_numbered(sd):
+def test_two_branches_without_classifier_free_guidance_are_the_prompts_and_the_perturbed_one(sd):
     """Perturbed-attention guidance alone puts two conditional branches into a batch."""
     from diffusers import StableDiffusionPAGPipeline
 
@@ -484,7 +484,7 @@ def test_two_branches_without_classifier_free_guidance_are_numbered(sd):
     with Trace(pipe, observers=[StepDistance()]) as trace:
         pipe(toys.PROMPTS[0], height=32, width=32, num_inference_steps=3, guidance_scale=0.0,
              pag_scale=3.0, output_type="latent")  # fmt: skip
-    assert set(trace.records()["branch"]) == {"branch0", "branch1"}
+    assert set(trace.records()["branch"]) == {"cond", "perturbed"}
 
 
 @pytest.mark.filterwarnings("ignore:.*leaves its .* joint attention sites alone")

@@ -12,7 +12,8 @@ from attnscope.metrics import fid, kid
 from attnscope.metrics.feature_sets import FeatureSet
 from attnscope.metrics.features import Extractor
 from attnscope.metrics.judging import Judges, Reference, judge, scenes_reference
-from attnscope.metrics.summaries import at_gate, larger_than_chance, over_seeds, summarise
+from attnscope.metrics.summaries import at_gate, over_seeds, summarise
+from attnscope.metrics.told import larger_than_chance
 from attnscope.models.names import SHAPES_FOLDER
 from attnscope.runs.columns import READ
 from attnscope.runs.folder import Run
@@ -134,7 +135,9 @@ def test_only_differences_beyond_their_interval_are_told():
     assert lines[:2] == ["S^F against S", "  not told apart: all as asked"]
     assert lines[2] == "S^L against S"
     assert lines[3].startswith("  worse: all as asked -0.")
-    assert lines[4] == "of 2 differences chance alone would put 0 beyond theirs"
+    assert lines[4] == "of 2 differences tested together: 5 % for even one that is chance (Holm)"
+    alone = larger_than_chance(summarise(images()), adjust="none")
+    assert alone[4] == "of 2 differences chance alone would put 0 beyond theirs"
 
 
 def test_seeds_give_a_mean_and_a_standard_deviation():

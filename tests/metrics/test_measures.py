@@ -24,7 +24,8 @@ from attnscope.metrics.feature_sets import FeatureSet
 from attnscope.metrics.intervals import Interval
 from attnscope.metrics.judging import Judges, Reference, judge
 from attnscope.metrics.measures import DRAWN, LEADING, MEASURES, PANELS, Measure, base, measures
-from attnscope.metrics.summaries import larger_than_chance, summarise
+from attnscope.metrics.summaries import summarise
+from attnscope.metrics.told import larger_than_chance
 from attnscope.metrics.verdicts import single_best
 from attnscope.runs.columns import CELL, READ, of_the_old_reading
 from attnscope.runs.folder import Run
@@ -39,6 +40,14 @@ TORCHMETRICS = {
 }
 HIGHER = {name: bool(metric.higher_is_better) for name, metric in TORCHMETRICS.items()}
 HIGHER |= dict.fromkeys(READ, True)  # parts of what was asked for
+HIGHER |= dict.fromkeys(
+    [f"dpg{part}" for part in ("", "_global", "_entity", "_attribute", "_relation", "_other")], True
+)
+HIGHER |= dict.fromkeys(
+    [f"tifa_{part}" for part in ("gm", "am", "object", "attribute", "count", "position", "verb")],
+    True,
+)
+HIGHER |= {"blip_vqa": True}  # all of them are right answers
 HIGHER |= {"frames": False}  # how far adjacent frames are apart
 
 
@@ -90,10 +99,12 @@ def test_a_difference_larger_than_chance_is_called_what_it_is(measure, differenc
 
 def test_what_leads_is_drawn_unless_another_measure_stands_for_it():
     assert LEADING == (
-        "kid", "fid", "clip", "all", "attributes", "relation", "psnr", "ssim", "frames"
+        "kid", "fid", "clip", "all", "attributes", "relation", "psnr", "ssim", "frames",
+        "dpg", "blip_vqa", "tifa_gm", "tifa_am",
     )  # fmt: skip
-    assert DRAWN == ("kid", "fid", "clip", "all", "psnr", "ssim", "frames")
-    assert PANELS == ("all", "kid", "clip", "ssim", "fid")
+    asked = ("dpg", "blip_vqa", "tifa_gm")
+    assert ("kid", "fid", "clip", "all", "psnr", "ssim", "frames", *asked, "tifa_am") == DRAWN
+    assert ("all", "kid", "clip", "ssim", "fid", *asked) == PANELS
     for name, measure in MEASURES.items():
         assert measure.part_of is None or measure.part_of in MEASURES, name
 
@@ -102,9 +113,8 @@ def test_measures_stand_in_the_order_of_what_they_are_of():
     of = [measure.of for measure in MEASURES.values()]
     assert list(dict.fromkeys(of)) == ["sets", "captions", "pairs", "videos"]
     assert of == sorted(of, key=list(dict.fromkeys(of)).index)
-    assert [name for name, measure in MEASURES.items() if measure.of == "captions"][1:] == list(
-        READ
-    )
+    of_captions = [name for name, measure in MEASURES.items() if measure.of == "captions"]
+    assert of_captions[1 : 1 + len(READ)] == list(READ)
 
 
 def test_two_measures_of_one_name_are_a_mistake():

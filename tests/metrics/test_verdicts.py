@@ -139,7 +139,7 @@ def test_ablate_says_that_nothing_was_tested_and_marks_nothing(
 @pytest.mark.usefixtures("no_figures")
 def test_ablate_marks_the_single_best_alone(attnscope, folder, tmp_path):
     """With m = 2 of 2 steps S^F is S to the bit, so nothing else comes near S."""
-    (tmp_path / "captions.txt").write_text("a circle\n" * 20)
+    (tmp_path / "captions.txt").write_text("".join(f"a circle {n}\n" for n in range(20)))
     command = ablate(folder, tmp_path / "captions.txt", tmp_path / "run")
     command[command.index("--gate") + 1] = "2"
     code, out, _ = attnscope(*command)

@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import replace
 from functools import cache
+from inspect import signature
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from diffusers import (
     FluxPipeline,
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
+    StableDiffusion3PAGPipeline,
     StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
 )
@@ -25,7 +27,6 @@ from transformers import (
     PreTrainedTokenizerFast,
     T5Config,
     T5EncoderModel,
-    T5Tokenizer,
 )
 
 import attnscope
@@ -68,6 +69,11 @@ def t5_encoder(tokenizer):
 def clip_encoder(width=16, **options):
     config = CLIPTextConfig(**{**toys._TEXT, "hidden_size": width, "projection_dim": 8, **options})
     return CLIPTextModelWithProjection(config)
+
+
+def without_limit(tokenizer):
+    tokenizer.model_max_length = int(1e30)
+    return tokenizer
 
 
 def padded_with_another_token(folder):
@@ -571,16 +577,18 @@ def test_punctuation_in_the_token_of_a_word_is_the_words():
         ({"tokenizer": None}, "no tokenizer"),
         ({"tokenizer": ByT5Tokenizer()}, "a ByT5Tokenizer, of whose use"),
         ({"tokenizer": t5.tokenizer(), "tokenizer_2": t5.tokenizer()}, "tokenizer and tokenizer_2"),
-        ({"tokenizer": T5Tokenizer()}, "a tokenizer without a longest text"),
+        ({"tokenizer": without_limit(t5.tokenizer())}, "a tokenizer without a longest text"),
     ],
 )
 def test_what_a_pipeline_reads_is_not_guessed(parts, has):
     with pytest.raises(InputError, match=rf"SomePipeline .* \(it has {has}.*positions_only"):
-        words_of(SomePipeline(denoiser("qwen"), parts), "a red circle")
+        words_of(SomePipeline(denoiser("cogvideox"), parts), "a red circle")
 
 
 def test_a_pipeline_with_one_tokenizer_of_t5_is_read_as_long_as_that():
-    words = words_of(SomePipeline(denoiser("qwen"), {"tokenizer": t5.tokenizer()}), "a red circle")
+    words = words_of(
+        SomePipeline(denoiser("cogvideox"), {"tokenizer": t5.tokenizer()}), "a red circle"
+    )
     assert len(by_position(words)) == 24
     assert named(words, ["red circle"])[0].positions == (1, 2)
 
@@ -628,3 +636,24 @@ def test_a_word_is_where_attention_is_scaled(build, tokenizer_folder):
     for place, word in enumerate(words):
         if word.kind != "padding":  # which may be hidden anyway
             assert (maps.values[0, :, place] == 0).all() == (word.text == "red")
+
+
+def test_words_are_not_scaled_where_a_branch_of_the_prompt_is_computed_apart(tokenizer_folder):
+    def perturbed():
+        parts = sd3(tokenizer_folder).components
+        own = {name: parts[name] for name in signature(StableDiffusion3PAGPipeline).parameters if name in parts}  # fmt: skip
+        return toys._quiet(StableDiffusion3PAGPipeline(**own, pag_applied_layers="blocks.0"))
+
+    pipe = perturbed()
+    options = {"height": 32, "width": 32, "num_inference_steps": 2, "output_type": "latent", "max_sequence_length": 16}  # fmt: skip
+    plan = attnscope.Reweight(("red",), factor=0)
+    with (
+        pytest.raises(InputError, match="anew and set pag_scale=0"),
+        attnscope.Trace(pipe, plan=plan),
+    ):
+        pipe("a small red circle", pag_scale=3.0, **options)
+    pipe = perturbed()  # diffusers leaves its processors on the other
+    observer = attnscope.AttentionMaps([words_of(pipe, "a small red circle", **options)])
+    with attnscope.Trace(pipe, plan=plan, observers=[observer]):
+        pipe("a small red circle", pag_scale=0.0, **options)
+    assert observer.maps().values.any()

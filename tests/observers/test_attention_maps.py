@@ -143,6 +143,16 @@ def test_maps_are_those_of_a_softmax_that_is_held_whole(model, monkeypatch):
         assert (total < 1).all()
 
 
+@pytest.mark.parametrize("trace", [{"observers": [AttentionMaps()]}, {"plan": "reweight:words=a"}])
+def test_a_model_that_starts_from_an_image_has_no_words(trace, tokenizer_folder):
+    pipe = toys.stable_video_diffusion(tokenizer_folder)
+    with (
+        pytest.raises(InputError, match=r"no text.*|words are not known"),
+        attnscope.Trace(pipe, **trace),
+    ):
+        _call_toy(pipe)
+
+
 def test_in_half_precision_maps_are_those_of_the_same_queries_and_keys(model, monkeypatch):
     name, pipe, call, tokens, branches = model
     pipe.to(torch.bfloat16)

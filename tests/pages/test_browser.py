@@ -73,14 +73,20 @@ def film(words=True):
     return rendered("Maps", [Block("Maps", [Section("Where words go", [part])])])
 
 
-def color(page, selector):
-    """The colour in the middle of what is seen of an element."""
+def pixels(element):
+    """What is seen of an element in its middle and in all four corners, a tenth of its size from the edge."""
     import io
 
     from PIL import Image
 
-    seen = Image.open(io.BytesIO(page.locator(selector).first.screenshot())).convert("RGB")
-    return seen.getpixel((seen.width // 2, seen.height // 2))
+    seen = Image.open(io.BytesIO(element.screenshot())).convert("RGB")
+    parts = [(0.5, 0.5), *((x, y) for x in (0.1, 0.9) for y in (0.1, 0.9))]
+    return [seen.getpixel((int(seen.width * x), int(seen.height * y))) for x, y in parts]
+
+
+def color(page, selector):
+    """The colour in the middle of what is seen of an element."""
+    return pixels(page.locator(selector).first)[0]
 
 
 def test_a_page_of_every_command_loads_without_a_word_and_without_a_request(show, made):
@@ -221,6 +227,37 @@ def test_words_choose_what_lies_over_the_image(show):
     assert pressed() == {"red": "false", "circle": "true"}
     assert shown() == ["image", "circle", "features"]
     assert page.locator(".words").inner_text().startswith("a red circle <img src=x")
+
+
+def test_a_point_is_chosen_by_itself_and_one_slider_moves_words_points_and_features(show, tmp_path):
+    made = reported.maps(tmp_path / "a", [reported.HOSTILE[0]], steps=3, points_until=2)
+    page = show(report([made]), width=360)
+    places = page.locator(".film .place")
+
+    def shown(place):
+        return places.nth(place).locator(".reel:visible").evaluate_all("all => all.map(e => e.getAttribute('aria-label'))")  # fmt: skip
+
+    def seen(place):
+        return pixels(places.nth(place).locator(".stack"))
+
+    assert places.count() == 5
+    assert [shown(1)[1], shown(2)[1]] == ["1. start", "from a (0.25, 0.5)"]
+    page.get_by_role("group", name="Point of the image").get_by_role("button").nth(1).click()
+    page.get_by_role("button", name="red", exact=True).click()
+    assert [shown(1)[1], shown(2)[1]] == ["2. red", "from b (0.9, 0.1)"]
+    pressed = page.locator("[aria-pressed=true]").all_inner_texts()
+    assert pressed == ["red", "b (0.9, 0.1)"]
+    slider = page.locator("[data-along]")
+    slider.fill("1")
+    before = [seen(place) for place in range(5)]
+    slider.fill("0")
+    assert all(one != other for one, other in zip(before, [seen(n) for n in range(5)], strict=True))
+    slider.fill("2")  # where no point has a map any more, the image is seen alone
+    apart = [np.abs(np.subtract(seen(0)[1:], seen(place)[1:])).max() for place in (1, 2)]
+    assert apart[0] > 20 > 4 > apart[1]
+    left = [place.bounding_box()["x"] for place in places.all()]
+    assert left[0] < left[1]  # two in a row on a phone
+    assert left[2] == left[0]
 
 
 def test_a_prompt_is_chosen_among_filmstrips(show, tmp_path):

@@ -22,7 +22,7 @@ from attnscope.pages.charts import (
     stacks,
 )
 from attnscope.pages.svg import Scale, number, scale, shortened, tag
-from attnscope.plans import TGate
+from attnscope.plans import Reweight, TGate
 
 NS = {"s": "http://www.w3.org/2000/svg"}
 HOSTILE = "<script>alert('1')</script> & \""
@@ -146,6 +146,17 @@ def test_a_schedule_says_what_a_plan_does_at_every_step():
         (group,) = [g for g in tree(svg).iterfind("s:g", NS) if g.get("data-name") == name]
         does = [c.get("class").removeprefix("cell do-") for c in group.iterfind("s:rect", NS)]
         assert does == list(table.loc[table["row"] == row, "what"])
+
+
+def test_a_schedule_says_which_words_are_scaled_when_and_by_what():
+    svg = schedule("t", Reweight((HOSTILE, "red"), factor=3, first=1).over(3).table())
+    rows = {g.get("data-name"): g for g in tree(svg).iterfind("s:g", NS)}
+    assert list(rows)[3:] == [f"attention to {word} \u00d73" for word in (HOSTILE, "red")]
+    cells = list(rows["attention to red \u00d73"].iterfind("s:rect", NS))
+    assert [c.get("class") for c in cells] == [f"cell do-{what}" for what in ("unscaled", "more", "more")]  # fmt: skip
+    assert [c.get("data-tip") for c in cells][:2] == [
+        "step 0: word as it is", "step 1: more attention (times 3)",
+    ]  # fmt: skip
 
 
 def test_modules_that_do_the_same_share_a_row_of_a_schedule():

@@ -106,6 +106,32 @@ def test_what_is_read():
     assert not NullTextEarly(0).over(3).reads_null
 
 
+def test_the_table_has_a_row_for_a_word_to_which_attention_is_scaled_with_its_factor():
+    class Mine(Plan):
+        def weights(self, step):
+            return [{}, {"red circle": 0}, {"red circle": 0}, {"blue": 2, "red circle": 2}, {}][
+                step
+            ]
+
+    table = Mine().over(5).table()
+    rows = dict(list(table.groupby("row", sort=False)))
+    assert list(rows) == [
+        "self",
+        "cross",
+        "branches",
+        "attention to red circle",
+        "attention to blue",
+    ]
+    red, blue = rows["attention to red circle"], rows["attention to blue"]
+    assert list(red["what"]) == ["unscaled", "removed", "removed", "more", "unscaled"]
+    assert list(red["factor"]) == [1, 0, 0, 2, 1]
+    assert list(blue["what"]) == ["unscaled"] * 3 + ["more", "unscaled"]
+    assert rows["self"]["factor"].isna().all()
+    half = parse("reweight:words=red,factor=0.5").over(2).table()
+    assert list(half.loc[half["factor"].notna(), "what"]) == ["less", "less"]
+    assert "factor" not in parse("m=3,k=1").over(5).table()
+
+
 def test_the_table_has_a_row_for_the_text_only_if_it_changes():
     assert set(TGate(2).over(4).table()["row"]) == {"self", "cross", "branches"}
     assert set(NullTextLate(2).over(4).table()["row"]) == {"self", "cross", "branches", "text"}

@@ -148,7 +148,9 @@ def table_of(file):
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ({"attnscope_plan": 2}, "is written as schema 2 of plans, and this attnscope reads 1"),
+        ({"attnscope_plan": 3}, "is written as schema 3 of plans, and this attnscope reads 1 and 2"),
+        ({"differences": 3}, "forecasts by differences 3: choose 1, along a line, or 2, along a parabola"),
+        ({"differences": True}, "forecasts by differences True: choose 1"),
         ({"guidance": "bb"}, r"rows of \[2, 3\] steps for 3 noise levels"),
         ({"guidance": "bxc"}, "guidance has the letter 'x' \\(choose b c u\\)"),
         ({"modules": {"resnet": {"down.0": "#."}}}, r"rows of \[2, 3\] steps for 3"),
@@ -389,3 +391,17 @@ def test_modules_that_were_not_counted_are_refused():
     assert cost_of(counts, TABLE, 6).speedup() > 1
     with pytest.raises(InputError, match=r"names 1 of 3 modules .* such as 'down\.0'"):
         cost_of(replace(counts, around=()), TABLE, 6)
+
+
+def test_a_plan_that_forecasts_by_second_differences_is_written_as_what_older_versions_refuse(
+    tmp_path,
+):
+    plan = replace(TABLE, differences=2).write(tmp_path / "plan.json")
+    said = json.loads((tmp_path / "plan.json").read_text())
+    assert (said["attnscope_plan"], said["differences"]) == (2, 2)
+    assert plan.differences == read(tmp_path / "plan.json").differences == 2
+    assert plan.placed(tuple(level + 0.01 for level in plan.log_snr)).differences == 2
+    TABLE.write(tmp_path / "plan.json")
+    said = json.loads((tmp_path / "plan.json").read_text())
+    assert said["attnscope_plan"] == 1
+    assert "differences" not in said

@@ -116,6 +116,20 @@ def test_paper_style_leaves_no_trace():
     assert dict(plt.rcParams) == before
 
 
+def test_paper_style_leaves_a_notebook_interactive_that_its_first_figure_made_so():
+    before = plt.isinteractive()
+    try:
+        plt.ioff()
+        with plots.paper_style():
+            plt.ion()  # as the backend of notebooks does with the first figure
+        assert plt.isinteractive()
+        with pytest.raises(KeyError), plots.paper_style():
+            raise KeyError
+        assert plt.isinteractive()
+    finally:
+        plt.interactive(before)
+
+
 @pytest.mark.parametrize("draw", [figures.figure_2, figures.figure_a4, figures.heatmap])
 def test_figures_are_drawn_for_one_kind_and_for_two(draw):
     with plots.paper_style():

@@ -4,9 +4,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.collections import QuadMesh
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
 
 from attnscope import plots
+from attnscope.figures.schedule import schedule
 from attnscope.plans.reuse import TGate
+from attnscope.plans.reweight import Reweight
 from attnscope.plans.text_form import Combined
 from attnscope.plans.timetable import Timetable
 
@@ -84,3 +88,28 @@ def test_a_rule_beside_a_timetable_keeps_its_row():
     ax = drawn(both, levels=LEVELS)
     assert [t.get_text() for t in ax.get_yticklabels()][:2] == ["resnet down 0.0", "cross all"]
     assert cells(ax)[1] == ["compute", "compute", "reuse", "reuse"]
+
+
+@pytest.mark.parametrize("modules", [False, True])
+def test_words_to_which_attention_is_scaled_have_rows_below_all_others(modules):
+    scaled = Reweight(("$red",), factor=0, first=1, last=3)
+    plan = (
+        Combined((Timetable(LEVELS, rows("##..", "#..."), "bbcc"), scaled)) if modules else scaled
+    )
+    ax = drawn(plan)
+    assert [label.get_text() for label in ax.get_yticklabels()][-1] == "Attention to \\$red \u00d70"
+    last = [bar for bar in ax.patches if isinstance(bar, Rectangle)][-4:]
+    wanted = [plots.ACTION_COLORS[what] for what in ("unscaled", "removed", "removed", "unscaled")]
+    assert [to_hex(bar.get_facecolor()) for bar in last] == wanted
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names[-2:] == ["word as it is", "word removed"]
+
+
+def test_the_legend_of_scaled_words_stays_inside_the_figure():
+    plan = Combined((TGate(2, 1), Reweight(("background", "red"), factor=0.5, first=1)))
+    with plots.paper_style():
+        figure = schedule(plan.over(4).table())
+        figure.draw_without_rendering()
+    box = figure.axes[0].get_legend().get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+    assert box.y1 <= figure.bbox.y1

@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 from diffusers.models.transformers.transformer_flux import FluxTransformerBlock
+from older import newest_only
 from torch import nn
 
 from attnscope import FeatureMaps, StepDistance, Trace, find_sites
@@ -166,10 +167,11 @@ def test_the_place_of_the_images_stream_is_what_the_source_of_every_block_says()
         if {"hidden_states", "encoder_hidden_states"} <= set(returned):
             assert stream_of(kind).place == returned.index("hidden_states"), kind
             checked.add(kind.__name__)
-    assert {"FluxTransformerBlock", "BriaTransformerBlock", "CogVideoXBlock"} <= checked
+    assert {"FluxTransformerBlock", "JointTransformerBlock", "CogVideoXBlock"} <= checked
     assert len(checked) > 30
 
 
+@newest_only
 def test_attention_returns_the_image_first_in_every_processor():
     returned = {
         kind.__name__: returned_names(kind)

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from attnscope.analyses.bench.arms import BASELINE, BenchSettings, Contender, reason_of
+from attnscope.metrics.summaries import DIFFERENCE, FAMILY
 from attnscope.runs.columns import Comparison
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Progress
@@ -106,10 +107,11 @@ def speed_and_quality(arms: pd.DataFrame, quality: pd.DataFrame) -> pd.DataFrame
 
     Returns:
         A row per arm and measure: ``arm``, ``measure``, ``value``, ``low``, ``high``, ``n``,
-        ``features``, ``reference``, ``difference`` to the baseline with ``difference_low`` and
-        ``difference_high``, ``speedup``, ``speedup_low``, ``speedup_high``.
+        ``prompts``, ``features``, ``reference``, the difference to the baseline with what is told of it
+        (``difference`` to ``needed``, ``p_holm`` and ``p_bh``), ``speedup``, ``speedup_low``,
+        ``speedup_high``.
     """
-    columns = ["arm", "measure", "value", "low", "high", "n", "features", "reference",
-               "difference", "difference_low", "difference_high"]  # fmt: skip
+    columns = ["arm", "measure", "value", "low", "high", "n", "prompts", "features", "reference",
+               *DIFFERENCE, *FAMILY]  # fmt: skip
     speeds = arms[["arm", "speedup", "speedup_low", "speedup_high"]]
     return quality[columns].merge(speeds, on="arm", how="left")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -107,7 +107,7 @@ class ModuleTimes:
 
     def __init__(self, modules: Mapping[str, list[nn.Module]], stopwatch: Stopwatch) -> None:
         self._modules, self._stopwatch = modules, stopwatch
-        self._spans: dict[str, list[tuple[Any, Any]]] = {name: [] for name in modules}
+        self._spans: list[tuple[str, Any, Any]] = []  # in the order in which they ended
 
     @contextlib.contextmanager
     def on(self) -> Iterator[None]:
@@ -121,7 +121,7 @@ class ModuleTimes:
                         begun.append(self._stopwatch.mark())
 
                     def end(*_: Any, begun: list[Any] = begun, name: str = name) -> None:
-                        self._spans[name].append((begun.pop(), self._stopwatch.mark()))
+                        self._spans.append((name, begun.pop(), self._stopwatch.mark()))
 
                     undo.callback(module.register_forward_pre_hook(begin).remove)
                     undo.callback(module.register_forward_hook(end).remove)
@@ -130,7 +130,22 @@ class ModuleTimes:
     def seconds(self) -> dict[str, float]:
         """Of all calls, by name."""
         self._stopwatch.wait()
-        return {
-            name: sum(self._stopwatch.between(*span) for span in spans)
-            for name, spans in self._spans.items()
-        }
+        return self._summed(self._spans)
+
+    def by_call(self, around: str) -> list[dict[str, float]]:
+        """Seconds by name, of every call of the module in which the others stand.
+
+        Args:
+            around: its name; it is among those of each call.
+        """
+        self._stopwatch.wait()
+        ends = [place for place, span in enumerate(self._spans) if span[0] == around]
+        starts = [0, *(end + 1 for end in ends)]
+        pairs = zip(starts, ends, strict=False)
+        return [self._summed(self._spans[start : end + 1]) for start, end in pairs]
+
+    def _summed(self, spans: Sequence[tuple[str, Any, Any]]) -> dict[str, float]:
+        found = dict.fromkeys(self._modules, 0.0)
+        for name, *span in spans:
+            found[name] += self._stopwatch.between(*span)
+        return found

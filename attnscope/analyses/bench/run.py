@@ -110,7 +110,7 @@ def carry_out(
     if timed and judged:
         return Run(path)
     judges = None if judged or quality is None else quality.judges()
-    cost = _checked_cost(chosen, found, settings, pictured, progress)
+    cost = _checked_cost(chosen, found, settings, given, pictured, progress)
     arms = arms_of(
         cost, rivals=[name for name, _ in settings.rivals], watched=settings.watched,
         against=settings.against or (),
@@ -132,6 +132,7 @@ def _checked_cost(
     chosen: ChosenModel | RandomModel,
     found: Architecture,
     settings: BenchSettings,
+    given: Sequence[Any],
     pictured: Pictured | None,
     progress: Progress,
 ) -> Cost:
@@ -145,8 +146,13 @@ def _checked_cost(
     from attnscope.runs.words import warnings_of
 
     plan = parse(settings.plan)
-    check_plan(chosen.pipe, plan, settings.steps)
-    if not isinstance(chosen, RandomModel):
+    if isinstance(chosen, RandomModel):
+        check_plan(chosen.pipe, plan, settings.steps)
+    else:
+        texts = [] if pictured is None else [prompt.text for prompt in pictured.prompts]
+        texts += [text for text in islice(given, settings.batch) if isinstance(text, str)]
+        texts = list(dict.fromkeys(texts))
+        check_plan(chosen.pipe, plan, settings.steps, texts, **chosen.described.options)
         size_asked(chosen.pipe, settings.height, settings.width)
     if pictured is not None:
         for line in warnings_of(chosen.pipe, pictured.prompts):

@@ -110,11 +110,11 @@ def carry_out(
     beside = asked_for(settings)
     for kind in beside:
         kind.check(pipe, settings)
-    check_plan(pipe, parse(settings.plan), settings.steps)
+    texts, options = [prompt.text for prompt in prompts], chosen.described.options
+    check_plan(pipe, parse(settings.plan), settings.steps, texts, **options)
     steps = check_steps(pipe, settings.steps)
     if beyond := [step for step in settings.looked_at or () if not 0 <= step < steps]:
         raise InputError(f"steps {beyond} are not of this run: choose 0 to {steps - 1}")
-    options = chosen.described.options
     groups = [groups_of(pipe, prompt.text, settings.words, **options) for prompt in prompts]
     kept = open_for(
         "maps", path, settings, chosen, prompts, batch_size, progress, table="attention",

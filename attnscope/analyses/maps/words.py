@@ -10,6 +10,8 @@ from attnscope.models.text_tokens import Word, named, words_of
 
 OTHERS = "other words"
 """All words that were not asked for, as one group."""
+ALL = "<all words>"
+"""All words of a prompt, each token once, where some are in several groups."""
 ADDED = ("special", "padding")
 """Kinds of what the tokenizer adds to the prompt."""
 
@@ -19,8 +21,8 @@ class Group:
     """Tokens that have one map.
 
     Args:
-        name: a word, a phrase, ``<start>``, ``<end>``, ``<padding>`` or :data:`OTHERS`; with its encoder
-            where the model reads the prompt by several.
+        name: a word, a phrase, ``<start>``, ``<end>``, ``<padding>``, :data:`OTHERS` or :data:`ALL`; with
+            its encoder where the model reads the prompt by several.
         kind: ``word``, ``punctuation``, ``special`` or ``padding``.
         encoder: that reads it.
         positions: of its tokens in the text that the denoiser reads.
@@ -41,6 +43,8 @@ def groups_of(
     pipe: Any, prompt: str, asked: Sequence[str] | None = None, **options: Any
 ) -> tuple[Group, ...]:
     """The groups of a prompt, in its order; every token is in one at least.
+
+    Where words overlap, such as ``red circle`` and ``circle``, all of them are one more group.
 
     Args:
         pipe: the pipeline.
@@ -65,6 +69,9 @@ def groups_of(
     if left:
         rest = tuple(at for word in left for at in word.positions if at not in taken)
         made.append(Group(OTHERS, "word", "", rest))
+    counted = [at for group in made for at in group.positions]
+    if len(set(counted)) < len(counted):  # by sums of theirs, tokens would count twice
+        made.append(Group(ALL, "word", "", tuple(sorted(set(counted)))))
     starts = [word for word in words if word.text == "start" and word.kind == "special"]
     others = [word for word in words if word.kind in ADDED and word not in starts]
     return (

@@ -10,6 +10,8 @@ from attnscope.errors import InputError
 
 MEASURES = {"ssim": ">=", "psnr": ">=", "damage": "<="}
 """What a budget may be of, and which way round: ``damage`` is |x' - x|² / |x|² of the final latents."""
+WAYS = ("macs", "time")
+"""By what plans are searched: multiply-accumulates, or the time that modules take on this machine."""
 _FORM = re.compile(r"\s*([a-z]+)\s*(>=|<=)\s*([0-9.eE+-]+)\s*")
 
 

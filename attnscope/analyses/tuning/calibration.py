@@ -42,7 +42,7 @@ from attnscope.hooks.trace import Trace
 from attnscope.models.schedulers import levels_of
 from attnscope.plans.base import Plan
 from attnscope.plans.timetable import COMPUTE, FORECAST, REUSE
-from attnscope.runs.batches import in_batches
+from attnscope.runs.batches import Batches
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
 from attnscope.runs.sampling import Sampling
@@ -101,7 +101,8 @@ class Calibration:
         prompts: one per image.
         given: what the pipeline is given for each.
         options: further keywords of the pipeline.
-        batch_size: images made at once; halved where memory runs out.
+        batch_size: images made at once; halved where memory runs out, also later, for what is stored
+            takes memory that a plain run does not.
         progress: told of a smaller batch.
 
     Raises:
@@ -117,16 +118,9 @@ class Calibration:
     progress: Progress = SILENT
 
     def __post_init__(self) -> None:
-        def work(batch: Sequence[tuple[Prompt, Any]]) -> _Batch:
-            made = _Batch([p for p, _ in batch], [g for _, g in batch], [], [])
-            with answers_kept(self.pipe, made.answers):
-                made.before = self._run(made)
-            return made
-
         pairs = list(zip(self.prompts, self.given, strict=True))
-        found = in_batches(pairs, self.batch_size, work, progress=self.progress)
-        self._batches = [batch for _, batch in found]
-        self.steps = len(self._batches[0].before) - 1
+        self._batches = Batches(pairs, self.batch_size, self._whole, progress=self.progress)
+        self.steps = len(self._batches.first[1].before) - 1
         levels = levels_of(self.pipe.scheduler)
         if levels is None or len(levels) != self.steps:
             raise InputError(
@@ -135,11 +129,24 @@ class Calibration:
             )
         self.levels = levels
 
+    def _whole(self, pairs: Sequence[tuple[Prompt, Any]]) -> _Batch:
+        """A full run of some prompts."""
+        made = _Batch([p for p, _ in pairs], [g for _, g in pairs], [], [])
+        with answers_kept(self.pipe, made.answers):
+            made.before = self._run(made)
+        return made
+
     @cached_property
     def guided(self) -> bool:
         """Whether a batch holds both guidance branches."""
-        first = self._batches[0]
+        _, first = self._batches.first
         return len(first_tensor(first.answers[0])) == 2 * len(first.prompts)
+
+    def one_image(self) -> None:
+        """Make the first image once more, as the pipeline is by now."""
+        prompt, given = self.prompts[0], self.given[0]
+        options = {**self.options, "output_type": "latent"}
+        self.settings.call(self.pipe, [given], [prompt.prompt_id], **options)
 
     def windows(self, family: str, groups: Sequence[Group]) -> Iterator[Part]:
         """Windows of stale steps.
@@ -215,20 +222,27 @@ class Calibration:
         ``length`` is the number of stale steps behind which the latents were read; of ``final`` there
         are several rows a step: of length 1, and of length 0 what is left in the end.
         """
-        rows = []
         reads = [(step, step - part.step) for step in part.read]
         if part.what == "gate":
             reads = [(self.steps, 0)]
         if part.what == "final":
             reads = [(part.step + 1, 1), (self.steps, 0)]
-        for batch in self._batches:
+
+        def rows(_: Sequence[Any], batch: _Batch) -> list[tuple[Any, ...]]:
             seen = self._run(batch, part.plan, part.computed)
-            for step, length in reads:
-                errors = relative_error(seen[step], batch.before[step])
-                for prompt, error in zip(batch.prompts, errors.tolist(), strict=True):
-                    level = self.levels[part.step]
-                    rows.append((*part.key, level, length, prompt.prompt_id, error))
-        return pd.DataFrame(rows, columns=list(COLUMNS))
+            level = self.levels[part.step]
+            return [
+                (*part.key, level, length, prompt.prompt_id, error)
+                for step, length in reads
+                for prompt, error in zip(
+                    batch.prompts,
+                    relative_error(seen[step], batch.before[step]).tolist(),
+                    strict=True,
+                )
+            ]
+
+        found = [row for each in self._batches.each(rows) for row in each]
+        return pd.DataFrame(found, columns=list(COLUMNS))
 
     def _run(
         self, batch: _Batch, plan: Plan | None = None, computed: Collection[int] = ()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from attnscope.analyses.tuning.budget import Budget
@@ -17,22 +16,19 @@ from attnscope.analyses.tuning.modules import Group, timetable
 from attnscope.analyses.tuning.replay import relative_error
 from attnscope.analyses.tuning.schedules import Schedule, as_row
 from attnscope.analyses.tuning.search import Damages
-from attnscope.cost.plans import cost_of
-from attnscope.errors import InputError
+from attnscope.analyses.tuning.worth import ByMacs, ByTime
 from attnscope.hooks.trace import Trace
+from attnscope.models.decoding import decoded
 from attnscope.plans.base import Plan
 from attnscope.plans.timetable import COMPUTE, Timetable
-from attnscope.runs.batches import in_batches
+from attnscope.runs.batches import Batches
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
 from attnscope.runs.sampling import Sampling
-from attnscope.sites.denoiser import Denoiser
-
-if TYPE_CHECKING:
-    from attnscope.cost.counts import Counts
 
 VALUES = ("ssim", "psnr", "damage")
 _Pairs = Sequence[tuple[Prompt, Any]]
+_Made = tuple[Tensor, list[Any]]
 _KEY = ("letters", "guidance", "fresh", "apart")
 
 
@@ -47,13 +43,14 @@ class Candidates:
         given: what the pipeline is given for each.
         groups: all modules that plans act on.
         levels: log-SNR of x_t at every step.
-        counts: of one call of the denoiser on one row.
+        arithmetic: for the ideal speed-up.
         guided: whether there is guidance.
-        batch_size: images made at once.
+        batch_size: images made at once; halved where memory runs out.
         damages: for what is predicted.
         known: what was measured before: of :attr:`table`.
         progress: given every plan that is measured.
         options: further keywords of the pipeline.
+        times: for the speed-up that plans are chosen by; ``None`` chooses them by the ideal one.
     """
 
     pipe: Any
@@ -62,13 +59,14 @@ class Candidates:
     given: Sequence[Any]
     groups: Sequence[Group]
     levels: tuple[float, ...]
-    counts: Counts
+    arithmetic: ByMacs
     guided: bool
     batch_size: int
     damages: Damages
     known: Sequence[pd.DataFrame] = ()
     progress: Progress = SILENT
     options: dict[str, Any] = field(default_factory=dict)
+    times: ByTime | None = None
 
     def __post_init__(self) -> None:
         rows = pd.concat(self.known).to_dict("records") if self.known else []
@@ -89,18 +87,15 @@ class Candidates:
         )  # fmt: skip
 
     def speedup(self, schedule: Schedule) -> float:
-        """Of a schedule, if time were proportional to multiply-accumulates."""
-        return self._speedup(self.plan(schedule))
-
-    def _speedup(self, plan: Plan) -> float:
-        cost = cost_of(self.counts, plan, len(self.levels), guided=self.guided, levels=self.levels)
-        return cost.speedup()
+        """Of a schedule, if time were what its worth is counted by."""
+        return (self.times or self.arithmetic).speedup(self.plan(schedule))
 
     def measure(self, schedule: Schedule) -> dict[str, Any]:
         """What a schedule makes of the images, from before where it was measured.
 
         Returns:
-            ``letters``, ``guidance``, ``fresh``, ``apart``, ``ideal``, ``predicted`` (damage), and of each of
+            ``letters``, ``guidance``, ``fresh``, ``apart``, ``ideal``, where there are times ``by_time``
+            (the speed-up by them), ``predicted`` (damage), and of each of
             :data:`VALUES` the mean and, with ``_error``, its standard error over images.
         """
         row = as_row(schedule)
@@ -108,7 +103,8 @@ class Candidates:
         self._schedules[key] = schedule
         if key not in self._rows:
             plan = self.plan(schedule)
-            row |= {"ideal": self._speedup(plan), "predicted": self.damages.of(schedule)}
+            row |= {"ideal": self.arithmetic.speedup(plan), "predicted": self.damages.of(schedule)}
+            row |= {} if self.times is None else {"by_time": self.times.speedup(plan)}
             row |= self.compared(plan)
             self._rows[key] = row
             self._order.append(key)
@@ -120,12 +116,16 @@ class Candidates:
         """Means and standard errors of a plan's images compared with those of S."""
         from attnscope.metrics import psnr, ssim
 
-        values: dict[str, list[float]] = {name: [] for name in VALUES}
-        for pairs, (latents, images) in self._reference:
-            made, pictures = self._made(plan, pairs)
-            values["damage"] += relative_error(made, latents).tolist()
-            values["ssim"] += list(map(float, ssim(pictures, images)))
-            values["psnr"] += [min(value, 99.0) for value in map(float, psnr(pictures, images))]
+        def work(pairs: _Pairs, reference: _Made) -> dict[str, list[float]]:
+            (latents, images), (made, pictures) = reference, self._made(plan, pairs)
+            return {
+                "damage": relative_error(made, latents).tolist(),
+                "ssim": list(map(float, ssim(pictures, images))),
+                "psnr": [min(value, 99.0) for value in map(float, psnr(pictures, images))],
+            }
+
+        each_batch = list(self._reference.each(work))
+        values = {name: [v for batch in each_batch for v in batch[name]] for name in VALUES}
         found = {}
         for name, each in values.items():
             found[name] = float(np.mean(each))
@@ -156,66 +156,17 @@ class Candidates:
         return len(self._schedules)
 
     @cached_property
-    def _reference(self) -> list[tuple[_Pairs, tuple[Tensor, list[Any]]]]:
+    def _reference(self) -> Batches[tuple[Prompt, Any], _Made]:
         """What the pipeline as it is makes, batch by batch."""
         pairs = list(zip(self.prompts, self.given, strict=True))
         work = partial(self._made, None)
-        return list(in_batches(pairs, self.batch_size, work, progress=self.progress))
+        return Batches(pairs, self.batch_size, work, progress=self.progress)
 
-    def _made(self, plan: Plan | None, pairs: _Pairs) -> tuple[Tensor, list[Any]]:
+    def _made(self, plan: Plan | None, pairs: _Pairs) -> _Made:
         ids = [prompt.prompt_id for prompt, _ in pairs]
         given = [item for _, item in pairs]
         with Trace(self.pipe, plan=plan):
             latents = self.settings.call(
                 self.pipe, given, ids, **{**self.options, "output_type": "latent"}
             )
-        return latents, decoded(self.pipe, latents)
-
-
-def decoded(pipe: Any, latents: Tensor) -> list[Any]:
-    """Images of latents, as the pipelines of Stable Diffusion and PixArt decode them.
-
-    Args:
-        pipe: for which :func:`check_decodes` finds nothing to say.
-        latents: ``[samples, channels, height, width]``, as the pipeline returns them.
-
-    Raises:
-        RuntimeError: the autoencoder returns what is no number, as in float16 some do.
-    """
-    vae = pipe.vae
-    config = vae.config
-    mean, deviation = (getattr(config, name, None) for name in ("latents_mean", "latents_std"))
-    given = latents / config.scaling_factor
-    if mean is not None and deviation is not None:
-        shape = (1, -1, 1, 1)
-        given = given * torch.tensor(deviation).to(given).view(shape)
-        given = given + torch.tensor(mean).to(given).view(shape)
-    upcast = vae.dtype == torch.float16 and getattr(config, "force_upcast", False)
-    if upcast:
-        vae.to(torch.float32)
-    try:
-        pictures = vae.decode(given.to(vae.dtype), return_dict=False)[0].detach()
-    finally:
-        if upcast:
-            vae.to(torch.float16)
-    if not torch.isfinite(pictures).all():
-        raise RuntimeError("the autoencoder returns what is no number: choose `dtype='bfloat16'`")
-    images: list[Any] = pipe.image_processor.postprocess(pictures, output_type="pil")
-    return images
-
-
-def check_decodes(pipe: Any) -> None:
-    """Refuse pipelines whose latents are not decoded here, before anything is measured.
-
-    Raises:
-        InputError: it makes videos, packs its latents, or has no autoencoder of images.
-    """
-    family = Denoiser.of(pipe).family
-    decoder = getattr(pipe, "vae", None)
-    config = getattr(decoder, "config", None)
-    plain = hasattr(config, "scaling_factor") and getattr(config, "shift_factor", None) is None
-    if family.makes_videos or not plain or not hasattr(pipe, "image_processor"):
-        raise InputError(
-            f"plans are not searched for {type(pipe).__name__} yet: the latents of Stable Diffusion 1, 2 "
-            "and XL and of PixArt are decoded here"
-        )
+        return latents, decoded(self.pipe, latents, self.settings.height, self.settings.width)

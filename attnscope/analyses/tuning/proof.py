@@ -16,7 +16,9 @@ import pandas as pd
 from attnscope.analyses.bench.arms import BASELINE, BenchSettings
 from attnscope.analyses.bench.run import Pictured, carry_out, machine_of
 from attnscope.analyses.tuning.run import UNIFORM
-from attnscope.metrics.intervals import paired
+from attnscope.metrics.adjusting import with_adjusted
+from attnscope.metrics.clusters import clusters_of
+from attnscope.metrics.comparing import compared
 from attnscope.metrics.measures import MEASURES
 from attnscope.plans.reuse import paper_plan
 from attnscope.plans.timetable import read
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 FOLDER = "proof"
 """Of a search's run directory."""
+_COLUMNS = ["plan", "against", "measure", "difference", "low", "high", "n", "prompts", "p", "detectable",
+            "needed", "worst"]  # fmt: skip
 
 
 def others(run: Run) -> tuple[str, ...]:
@@ -132,21 +136,23 @@ def differences(images: pd.DataFrame, plans: Sequence[str]) -> pd.DataFrame:
     """How the images of each plan differ from those of every other way, prompt by prompt.
 
     Args:
-        images: of a benchmark: ``arm``, ``prompt_id`` and a column a measure.
+        images: of a benchmark: ``arm``, ``prompt_id``, ``text`` and a column a measure.
         plans: the arms that are compared with all others.
 
     Returns:
         ``plan``, ``against``, ``measure``, ``difference`` (the plan's less the other's, mean over
-        prompts) with the 95 % paired bootstrap interval ``low`` to ``high``, ``n``, and ``worst``, the
-        ``prompt_id`` at which the plan does worst by this measure.
+        prompts) with the 95 % paired bootstrap interval ``low`` to ``high``, ``n`` images of ``prompts``
+        prompts, its p-value ``p`` and, adjusted over all rows, ``p_holm`` and ``p_bh``,
+        ``detectable`` (the difference that would be told 4 times in 5) and ``needed`` (about how many
+        prompts would tell the one that was seen); and ``worst``, the ``prompt_id`` at which the plan
+        does worst by this measure.
     """
-    return pd.DataFrame(
-        [row for plan in plans for row in _differences(images, plan)],
-        columns=["plan", "against", "measure", "difference", "low", "high", "n", "worst"],
-    )
+    rows = [row for plan in plans for row in _differences(images, plan)]
+    return with_adjusted(pd.DataFrame(rows, columns=_COLUMNS))
 
 
 def _differences(images: pd.DataFrame, plan: str) -> Iterator[tuple[Any, ...]]:
+    prompts = clusters_of(images)
     known = [name for name, measure in MEASURES.items() if measure.of != "sets" and name in images]
     for name in known:
         means = images.pivot_table(index="prompt_id", columns="arm", values=name, aggfunc="mean")
@@ -160,5 +166,8 @@ def _differences(images: pd.DataFrame, plan: str) -> Iterator[tuple[Any, ...]]:
         for other in [arm for arm in means if arm not in (plan, BASELINE)]:
             both = means[[plan, other]].dropna()
             if len(both) > 1:
-                found = paired(both[plan], both[other])
-                yield plan, other, name, found.value, found.low, found.high, len(both), int(worst)
+                found = compared(both[plan], both[other], clusters=prompts.loc[both.index])
+                yield (
+                    plan, other, name, found.value, found.low, found.high, len(both), found.prompts,
+                    found.p, found.detectable, found.needed, int(worst),
+                )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from attnscope.runs.prompts import Prompt, table_of
 from attnscope.runs.sampling import Sampling
 
 if TYPE_CHECKING:
+    from attnscope.analyses.tuning.calibration import Calibration
     from attnscope.analyses.tuning.candidates import Candidates
     from attnscope.analyses.tuning.modules import Group
     from attnscope.analyses.tuning.schedules import Price, Schedule
@@ -45,6 +46,8 @@ class TuneSettings(Sampling):
         measured: captions that plans are measured on.
         most: plans that are measured for a budget, beyond those that bisection needs.
         modules: whether every kind of module is calibrated by itself, stage by stage.
+        by: ``time`` if plans are searched by the time that modules take on this machine; ``None`` is by
+            multiply-accumulates.
     """
 
     captions: str
@@ -55,6 +58,7 @@ class TuneSettings(Sampling):
     measured: int
     most: int
     modules: bool
+    by: str | None = field(default=None, metadata={"later": True})
 
 
 def plan_name(number: int, settings: TuneSettings) -> str:
@@ -88,8 +92,8 @@ def carry_out(
         progress: told how far it is.
 
     Returns:
-        The run, with the tables ``prompts``, ``calibration``, ``candidates`` and ``plans``, and a file
-        for each plan.
+        The run, with the tables ``prompts``, ``calibration``, ``candidates`` and ``plans``, ``times`` if
+        it is searched by time, and a file for each plan.
 
     Raises:
         InputError: the directory holds another run, the model does not fit the settings, or no plan
@@ -121,11 +125,13 @@ def _found(
     progress: Progress,
 ) -> Run:
     from attnscope.analyses.tuning.calibration import Calibration, measured
-    from attnscope.analyses.tuning.candidates import Candidates, check_decodes
+    from attnscope.analyses.tuning.candidates import Candidates
     from attnscope.analyses.tuning.modules import fine_groups, groups_of, outermost
     from attnscope.analyses.tuning.refinement import Search
     from attnscope.analyses.tuning.schedules import family_name
     from attnscope.analyses.tuning.search import Damages, families, promising
+    from attnscope.analyses.tuning.worth import ByMacs, ByTime
+    from attnscope.models.decoding import check_decodes
     from attnscope.sites.denoiser import Denoiser
 
     pipe, options = chosen.pipe, chosen.described.options
@@ -139,12 +145,15 @@ def _found(
     fine = fine_groups(denoiser) if settings.modules else ()
     parts = list(calibration.parts(groups, fine))
     run = kept.run
-    shares = _shares(counts, groups)
+    arithmetic, times = ByMacs(counts, groups, calibration.guided), None
+    if settings.by == "time":
+        times = ByTime(_times(kept, chosen, calibration, groups), groups, calibration.guided)
+    worth = times or arithmetic
     whole = run.has_table("calibration")
     done = [run.read_table("calibration")] if whole else run.read_parts("calibration")
     with kept.stretch(f"{chosen.name}: calibration, single steps", len(parts)):
         table = measured(calibration, parts, done=done, progress=kept)
-    fresh = families(Damages(table, calibration.levels), shares)
+    fresh = families(Damages(table, calibration.levels), worth.shares)
     windows = [
         part
         for one in fresh
@@ -156,12 +165,12 @@ def _found(
         table = measured(calibration, windows, done=[table], progress=kept)
     run.finish_table("calibration", table)
     damages = Damages(table, calibration.levels)
-    prices = {one: _price(shares, one) for one in fresh}
+    prices = {one: worth.price(one) for one in fresh}
     noted = Kept(progress, run.path, lambda size: run, kept.batch_size, "candidates")
     with kept.stretch(f"{chosen.name}: plans", _expected(settings)):
         candidates = Candidates(
-            pipe, settings, prompts[first:], given[first:], groups, calibration.levels, counts,
-            calibration.guided, kept.batch_size, damages, run.read_parts("candidates"), noted, options,
+            pipe, settings, prompts[first:], given[first:], groups, calibration.levels, arithmetic,
+            calibration.guided, kept.batch_size, damages, run.read_parts("candidates"), noted, options, times,
         )  # fmt: skip
         search = Search(candidates, promising(damages, prices), damages, settings.most)
         about = partial(_about, chosen, settings)
@@ -219,7 +228,10 @@ def _not_kept(
     """That a budget cannot be kept, and the nearest that can."""
     if settings.speedup is not None:
         most = max((candidates.speedup(one) for one in search.listed), default=1.0)
-        return f"no plan is {settings.speedup:g} times as fast, ideally: the fastest is {most:.2f} times"
+        how = "by the times of its modules" if settings.by else "ideally"
+        return (
+            f"no plan is {settings.speedup:g} times as fast, {how}: the fastest is {most:.2f} times"
+        )
     rows = candidates.table.to_dict("records")
     if not rows:
         return f"no plan saves anything at {settings.steps} steps: choose more"
@@ -238,7 +250,7 @@ def _uniform(
     from attnscope.analyses.tuning.schedules import uniform
 
     steps = len(candidates.levels)
-    speed = max(row["ideal"] for row in rows)
+    speed = max(row.get("by_time", row["ideal"]) for row in rows)
     gates = range(2, steps + 1) if candidates.guided else (steps,)
     tried = {
         uniform(steps, start, every, gate)
@@ -274,7 +286,10 @@ def _about(
         "size": [settings.height, settings.width],
         "budget": budget,
         "ideal_speedup": measured["ideal"],
-        "predicted": {"damage": measured["predicted"]},
+        "predicted": {
+            "damage": measured["predicted"],
+            **({"speedup_by_time": measured["by_time"]} if "by_time" in measured else {}),
+        },
         "measured": {"images": settings.measured, **values},
         "calibration": {
             "captions": settings.captions,
@@ -284,19 +299,22 @@ def _about(
     }
 
 
-def _shares(counts: Counts, groups: Sequence[Group]) -> dict[str, float]:
-    """Of the multiply-accumulates of a step, what each group of modules has."""
-    macs = {site.name: site.macs("full") for site in counts.acting}
-    whole = counts.macs()
-    return {group.name: sum(macs[name] for name in group.names) / whole for group in groups}
+def _times(
+    kept: Kept, chosen: ChosenModel, calibration: Calibration, groups: Sequence[Group]
+) -> pd.DataFrame:
+    """How long modules take: measured once, so that a run that goes on searches by the same times."""
+    from attnscope.analyses.bench.instruments import Stopwatch
+    from attnscope.analyses.tuning.times import measure_times, rounds_of
 
-
-def _price(shares: dict[str, float], fresh: tuple[str, ...]) -> Price:
-    """What steps cost by multiply-accumulates, some groups always computed."""
-    from attnscope.analyses.tuning.schedules import Price
-
-    left = 1 - sum(share for name, share in shares.items() if name not in fresh)
-    return Price((1.0, 0.5), (left, left / 2))
+    run = kept.run
+    if not run.has_table("times"):
+        images = 1 + rounds_of(calibration.steps, calibration.guided)
+        with kept.stretch(f"{chosen.name}: times of modules, images", images):
+            stopwatch = Stopwatch(chosen.device)
+            table = measure_times(calibration, groups, stopwatch=stopwatch, progress=kept)
+        run.write_csv("times", table)
+        run.write_table("times", table)
+    return run.read_table("times")
 
 
 def _expected(settings: TuneSettings) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attnscope.cli.reports import reports
+from attnscope.cli.reports.questions import show_categories
+from attnscope.metrics.adjusting import ADJUSTMENTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,32 +17,39 @@ _MOST_COLUMNS = 6
 
 
 @reports("ablate")
-def report(run: Run, *, quiet: bool, as_json: bool) -> None:
+def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool) -> None:
     """Draw an ablation's figures, print its arms and which differences are larger than chance."""
     from attnscope.cli.console import messages, results, show_json
     from attnscope.figures.saving import save_figures
-    from attnscope.metrics.summaries import larger_than_chance, over_seeds
+    from attnscope.metrics.summaries import over_images, over_seeds
+    from attnscope.metrics.told import larger_than_chance, seen
     from attnscope.metrics.verdicts import FEW, about_relation, biased, untested
 
     arms = run.read_table("arms")
     if "best" not in arms:  # judged before there was a test of it
         arms = arms.assign(best=False)
-    seeds = over_seeds(arms)
+    seeds, together = over_seeds(arms), over_images(run.read_table("images"))
     if len(seeds):
         run.write_csv("seeds", seeds)
+        run.write_csv("over-seeds", together)
     figures = save_figures(run)
     if as_json:
-        show_json({"run": run.path, "figures": figures, "arms": arms, "untested": untested(arms)})
+        document = {"run": run.path, "figures": figures, "arms": arms, "untested": untested(arms)}
+        show_json(document | ({"over_seeds": together} if len(together) else {}))
         return
     if quiet:
         print(run.path)
         return
-    _show_arms(arms, run.settings)
+    _show_arms(arms, run.settings, adjust)
     if len(seeds):
         _show_seeds(seeds)
+    show_categories(run)
     if relation := about_relation(arms):
         results.print(relation, soft_wrap=True)
-    for line in (*larger_than_chance(arms), *untested(arms)):
+    tested = together if len(together) else arms
+    if len(together):
+        results.print(_over_seeds(together), soft_wrap=True)
+    for line in (*larger_than_chance(tested, adjust=adjust), *seen(tested), *untested(tested)):
         results.print(line, soft_wrap=True)
     of_sets = arms.loc[arms["features"] != "", ["features", "reference", "n"]].drop_duplicates()
     for row in of_sets.to_dict("records"):
@@ -56,7 +65,15 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
 
 
-def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
+def _over_seeds(together: pd.DataFrame) -> str:
+    """What the lines below it are of: KID and FID, of sets, are not among them."""
+    return (
+        f"over all seeds, the images of a prompt together ({together['n'].max()} images of "
+        f"{together['prompts'].max()} prompts an arm):"
+    )
+
+
+def _show_arms(arms: pd.DataFrame, settings: dict[str, Any], adjust: str) -> None:
     """Few arms stand side by side with all measures, many below each other with those that lead."""
     import pandas as pd
 
@@ -64,7 +81,7 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
     from attnscope.metrics.measures import LEADING, MEASURES
     from attnscope.runs.columns import CELL
 
-    marked = _marked(arms)
+    marked = _marked(arms, adjust)
     varying = [name for name in CELL if arms[name].nunique() > 1]
     if arms["key"].nunique() <= _MOST_COLUMNS and not varying:
         rows = {
@@ -79,7 +96,7 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any]) -> None:
     show_table(
         shown,
         f"{settings['attention']}-attention, {settings['limit']} prompts, {_sizes(settings)} "
-        f"({_legend(arms)})",
+        f"({_legend(arms, adjust)})",
     )
 
 
@@ -91,30 +108,32 @@ def _sizes(settings: dict[str, Any]) -> str:
     return ", ".join(f"{size} of {model}" for model, size in of.items())
 
 
-def _legend(arms: pd.DataFrame) -> str:
+def _legend(arms: pd.DataFrame, adjust: str) -> str:
     """What the marks mean; under 20 prompts there are none."""
     if arms["difference_low"].isna().all() and not arms["best"].any():
         return "no difference was tested"
+    from attnscope.metrics.told import family
+
     return (
         "* better than every other by more than the 95 % interval of the difference, ≠ differs from S "
-        "by more than it; each is a test by itself, and by chance one in twenty says so"
+        f"by more than it; {family(arms, adjust)}"
     )
 
 
-def _marked(arms: pd.DataFrame) -> pd.DataFrame:
+def _marked(arms: pd.DataFrame, adjust: str = ADJUSTMENTS[0]) -> pd.DataFrame:
     """A row per arm, a column per measure: values as text, with marks."""
     import pandas as pd
 
-    from attnscope.metrics.intervals import differs
     from attnscope.metrics.measures import MEASURES
+    from attnscope.metrics.told import is_told
     from attnscope.runs.columns import CELL
 
     rows = []
+    arms = arms.assign(told=is_told(arms, adjust))
     for _, group in arms.groupby("key", sort=False):
         row = dict(group.iloc[0][[*CELL, "key", "arm"]])
         for value in group.to_dict("records"):
-            told = differs(value["difference_low"], value["difference_high"])
-            marks = ("*" if value["best"] else "") + ("≠" if told else "")
+            marks = ("*" if value["best"] else "") + ("≠" if value["told"] else "")
             row[value["measure"]] = f"{value['value']:{MEASURES[value['measure']].form}} {marks:<2}"
         rows.append(row)
     return pd.DataFrame(rows)

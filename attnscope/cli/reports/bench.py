@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from attnscope.cli.reports import reports
+from attnscope.cli.reports.questions import show_categories
+from attnscope.metrics.adjusting import ADJUSTMENTS
 from attnscope.runs.columns import arm_shown
 
 if TYPE_CHECKING:
@@ -18,10 +20,12 @@ _TABLES = ("arms", "parts", "attribution")
 
 
 @reports("bench")
-def report(run: Run, *, quiet: bool, as_json: bool) -> None:
+def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool) -> None:
     """Draw a benchmark's figures and print its tables."""
+    from attnscope.analyses.bench.frontier import COMPARED
     from attnscope.cli.console import results, show_json
     from attnscope.figures.saving import save_figures
+    from attnscope.metrics.told import larger_than_chance, seen
     from attnscope.metrics.verdicts import untested
 
     if as_json:
@@ -42,7 +46,12 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     if run.has_table("frontier"):
         table = run.read_table("frontier")
         _show_frontier(table)
-        for line in untested(table):
+        show_categories(run)
+        for line in (
+            *larger_than_chance(table, compared=COMPARED, adjust=adjust),
+            *seen(table, compared=COMPARED),
+            *untested(table),
+        ):
             results.print(line, soft_wrap=True)
         results.print(f"every value with its interval: {run.path / 'frontier.csv'}", soft_wrap=True)
     results.print(

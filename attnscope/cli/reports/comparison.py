@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from attnscope.metrics.adjusting import ADJUSTMENTS
 from attnscope.runs.columns import arm_shown
 
 if TYPE_CHECKING:
@@ -16,8 +17,13 @@ _MOST_WITH_INTERVALS = 6
 """Runs side by side, for which a terminal has room."""
 
 
-def show_comparison(runs: Sequence[Run]) -> None:
-    """Print where the settings of runs differ, and what came out of each."""
+def show_comparison(runs: Sequence[Run], *, adjust: str = ADJUSTMENTS[0]) -> None:
+    """Print where the settings of runs differ, what came out of each, and of all if they may be joined.
+
+    Args:
+        runs: of one command.
+        adjust: how p-values allow for the many differences of what came out of all.
+    """
     from attnscope.analyses.side_by_side import differing_settings, outcomes
     from attnscope.cli.console import results, show_table
 
@@ -35,6 +41,44 @@ def show_comparison(runs: Sequence[Run]) -> None:
     else:
         title = "What came out (95 % interval; of speed-ups, the range)"
     show_table(_beside(found, letters), title)
+    _show_together(runs, adjust)
+
+
+def _show_together(runs: Sequence[Run], adjust: str) -> None:
+    """What came out over runs that differ by their seeds alone."""
+    import pandas as pd
+
+    from attnscope.analyses.over_runs import COMPARISONS, over_runs
+    from attnscope.cli.console import results, show_table
+    from attnscope.metrics.measures import MEASURES
+    from attnscope.metrics.told import larger_than_chance, seen, verdicts
+    from attnscope.metrics.verdicts import untested
+
+    found = over_runs(runs)
+    if found.empty:
+        return
+    compared = COMPARISONS[runs[0].command]
+    to, difference = compared.baseline, ["difference", "difference_low", "difference_high"]
+    shown = pd.DataFrame(
+        {
+            "what": found["arm"].map(arm_shown),
+            "measure": [MEASURES[name].label for name in found["measure"]],
+            "value": [_written(row) for row in found.to_dict("records")],
+            f"less {to}": [
+                _written(dict(zip(("value", "low", "high"), row, strict=True)))
+                for row in found[difference].to_numpy()
+            ],
+            "verdict": verdicts(found, adjust),
+        }
+    )
+    show_table(
+        shown,
+        f"Over all {len(runs)} runs, which differ by their seeds alone: {found['n'].max()} images of "
+        f"{found['prompts'].max()} prompts an arm, those of one prompt resampled together",
+    )
+    *_, told = larger_than_chance(found, compared=compared, adjust=adjust) or [""]
+    for line in (*filter(None, [told]), *seen(found, compared=compared), *untested(found)):
+        results.print(line, soft_wrap=True)
 
 
 def _letter(place: int) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attnscope.cli.reports import reports
+from attnscope.cli.reports.questions import show_categories
+from attnscope.metrics.adjusting import ADJUSTMENTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @reports("generate")
-def report(run: Run, *, quiet: bool, as_json: bool) -> None:
+def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool) -> None:
     """Draw a generate run's figures and print what was computed, reused and gained."""
     from attnscope.analyses.generation import speed_up
     from attnscope.cli.console import results, show_json, show_table
@@ -35,6 +37,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     results.print(f"guided steps: {planned['guided_steps']} of {planned['steps']}", soft_wrap=True)
     for line in _times(times, ratios, images):
         results.print(line, soft_wrap=True)
+    _show_quality(run, adjust)
     results.print(f"images: {run.path / 'images'}", soft_wrap=True)
     results.print(f"run directory: {run.path}", soft_wrap=True)
     for figure in figures:
@@ -60,7 +63,40 @@ def document(run: Run) -> dict[str, Any]:
         "speed_up": speed_up(times),
         "images": images,
         "figures": figures,
+        **({"quality": run.read_table("quality")} if run.has_table("quality") else {}),
     }
+
+
+def _show_quality(run: Run, adjust: str) -> None:
+    """Every measure with its interval, what answers to questions come to, and what is beyond chance."""
+    import pandas as pd
+
+    from attnscope.analyses.judged import compared
+    from attnscope.cli.console import results, show_table
+    from attnscope.metrics.measures import MEASURES
+    from attnscope.metrics.told import larger_than_chance
+    from attnscope.metrics.verdicts import untested
+
+    if not run.has_table("quality"):
+        return
+    table = run.read_table("quality")
+    arms = list(table["arm"].drop_duplicates())
+    rows: dict[str, dict[str, str]] = {}
+    for row in table.to_dict("records"):
+        known = MEASURES[row["measure"]]
+        value, low, high = (format(row[name], known.form) for name in ("value", "low", "high"))
+        shown = value if pd.isna(row["low"]) else f"{value} [{low}, {high}]"
+        rows.setdefault(known.heading, {})[row["arm"]] = shown
+    shown_table = pd.DataFrame.from_dict(rows, orient="index")[arms].rename_axis("measure")
+    show_table(
+        shown_table.reset_index(),
+        f"quality of {table['n'].max()} images an arm, with 95 % intervals over prompts",
+    )
+    show_categories(run)
+    told = larger_than_chance(table, compared=compared(arms), adjust=adjust)
+    for line in (*told, *untested(table)):
+        results.print(line, soft_wrap=True)
+    results.print(f"every value with its interval: {run.path / 'quality.csv'}", soft_wrap=True)
 
 
 def _planned(times: pd.DataFrame) -> pd.Series[Any]:

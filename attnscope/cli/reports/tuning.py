@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attnscope.cli.reports import reports
+from attnscope.metrics.adjusting import ADJUSTMENTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @reports("tune")
-def report(run: Run, *, quiet: bool, as_json: bool) -> None:
+def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool) -> None:
     """Draw a tune run's figures and print the plans that were found."""
     from attnscope.cli.console import results, show_json, show_table
     from attnscope.figures.saving import save_figures
@@ -34,7 +35,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     tried = len(run.read_table("candidates"))
     results.print(f"{tried} plans were measured", soft_wrap=True)
     if run.has_table("proof"):
-        _show_proof(run)
+        _show_proof(run, adjust)
     else:
         results.print(
             "these captions are those that the plans were searched on: the same command with --prove "
@@ -46,19 +47,24 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
         results.print(f"figure: {figure} and .pdf", soft_wrap=True)
 
 
-def _show_proof(run: Run) -> None:
+def _show_proof(run: Run, adjust: str) -> None:
     """The benchmark of the plans, and how the first differs from every other way."""
     from attnscope.analyses.tuning.proof import FOLDER
     from attnscope.cli.console import results, show_table
+    from attnscope.metrics.told import family, is_told, seen
     from attnscope.runs.columns import arm_shown
     from attnscope.runs.folder import Run
 
     proof, made = run.read_table("proof"), Run(run.path / FOLDER)
+    named = proof.rename(
+        columns={"low": "difference_low", "high": "difference_high", "against": "arm"}
+    )
+    proof = proof.assign(told=is_told(named, adjust))
     arms = {row["arm"]: row for row in made.read_table("arms").to_dict("records")}
     for plan, rows in proof.groupby("plan", sort=False):
         wide = rows.assign(
             said=[
-                f"{r['difference']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]"
+                f"{r['difference']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]" + " ≠" * r["told"]
                 for r in rows.to_dict("records")
             ]
         ).pivot(index="against", columns="measure", values="said")
@@ -72,8 +78,11 @@ def _show_proof(run: Run) -> None:
             table,
             f"{plan}: {own['speedup']:.2f} times as fast as the pipeline as it is (ideal "
             f"{own['ideal']:.2f}); its "
-            f"images less those of others, on {rows['n'].max()} captions that it was not searched on",
+            f"images less those of others, on {rows['n'].max()} captions that it was not searched on "
+            f"(≠ {family(named, adjust)})",
         )
+        for line in seen(named[proof["plan"] == plan]):
+            results.print(line, soft_wrap=True)
     prompts = made.read_table("images")
     worst = proof[proof["measure"] == "ssim"].drop_duplicates("plan")
     for row in worst.to_dict("records"):
@@ -114,6 +123,7 @@ def _shown(plans: pd.DataFrame) -> pd.DataFrame:
             {
                 "budget": row["budget"],
                 "ideal speed-up": round(row["ideal"], 2),
+                **({"by time": round(row["by_time"], 2)} if "by_time" in row else {}),
                 "SSIM": f"{row['ssim']:.4f} ± {row['ssim_error']:.4f}",
                 "PSNR": f"{row['psnr']:.1f} ± {row['psnr_error']:.1f}",
                 "damage": f"{row['damage']:.2g}",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
+    import pandas as pd
     from PIL.Image import Image
 
     from attnscope.metrics.judging import Judges
@@ -33,6 +34,7 @@ class Measure:
         part_of: the measure that stands for it where there is no room for both.
         decibels: whether it is the logarithm of an error, which is what is averaged.
         biased: whether it depends on how many images there are, so that it is not tested.
+        share: whether it is yes or no of an image, 1 or 0, so that its mean is a share of the images.
         of: what it is of, which :func:`measures` says.
     """
 
@@ -44,6 +46,7 @@ class Measure:
     part_of: str | None = None
     decibels: bool = False
     biased: bool = False
+    share: bool = False
     of: Of = "captions"
 
     @property
@@ -61,12 +64,15 @@ class Seen:
         captions: as many.
         judges: what to measure by.
         references: S's of the same prompts; ``None`` if they are S's.
+        answers: to questions about them, as :meth:`attnscope.metrics.questions.asking.Asking.answers`
+            returns them; ``None`` if nothing is asked.
     """
 
     images: Sequence[Image]
     captions: Sequence[str]
     judges: Judges
     references: Sequence[Image] | None = None
+    answers: pd.DataFrame | None = None
 
 
 MEASURES: dict[str, Measure] = {}

@@ -32,9 +32,9 @@ def clip(seen: Seen) -> dict[str, Any]:
     color=Measure("color", higher=True, part_of="attributes"),
     shape=Measure("shape", higher=True, part_of="attributes"),
     attributes=Measure("attributes", higher=True, leading=5, part_of="all"),
-    relation=Measure("relation", higher=True, leading=6, part_of="all"),
-    background=Measure("background", higher=True, part_of="all"),
-    all=Measure("all as asked", higher=True, leading=4, panel=1),
+    relation=Measure("relation", higher=True, leading=6, part_of="all", share=True),
+    background=Measure("background", higher=True, part_of="all", share=True),
+    all=Measure("all as asked", higher=True, leading=4, panel=1, share=True),
 )
 def reading(seen: Seen) -> dict[str, NDArray[Any]]:
     """What the reader sees of every caption, by the names of :data:`attnscope.runs.columns.READ`."""

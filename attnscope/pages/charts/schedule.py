@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from attnscope.pages.charts.frame import WIDTH, drawing
 from attnscope.pages.svg import CHARACTER, shortened, tag, text
-from attnscope.plans.display import ACTION_NAMES
+from attnscope.plans.display import ACTION_NAMES, factors_of, row_name, told
+from attnscope.plans.trajectory import is_of_modules
 from attnscope.plots.schedule import groups_of
 
 _ROWS = {
@@ -18,7 +19,7 @@ _ROWS = {
     "branches": "guidance",
     "text": "text",
 }
-_ROW, _MOST_NAME = 18.0, 24
+_ROW, _MOST_NAME = 18.0, 28
 
 
 def schedule(title: str, table: pd.DataFrame) -> Markup:
@@ -30,18 +31,18 @@ def schedule(title: str, table: pd.DataFrame) -> Markup:
     """
     rows = list(_rows(table))
     steps = sorted(int(step) for step in table["step"].unique())
-    left = CHARACTER * 0.9 * min(_MOST_NAME, max(len(name) for name, _ in rows)) + 12
+    left = CHARACTER * 0.9 * min(_MOST_NAME, max(len(name) for name, _, _ in rows)) + 12
     wide = (WIDTH - left) / len(steps)
-    found, top = _legend(list(dict.fromkeys(what for _, does in rows for what in does)))
-    for place, (name, does) in enumerate(rows):
+    found, top = _legend(list(dict.fromkeys(what for _, does, _ in rows for what in does)))
+    for place, (name, does, factors) in enumerate(rows):
         y = top + _ROW * place
         cells = [
             text(left - 6, y + 12, shortened(name, _MOST_NAME), text_anchor="end", class_="name")
         ]
-        for n, (step, what) in enumerate(zip(steps, does, strict=True)):
+        for n, (step, what, factor) in enumerate(zip(steps, does, factors, strict=True)):
             cells.append(
                 tag("rect", class_=f"cell do-{what}", x=left + n * wide + 0.6, y=y + 1, rx=1.5,
-                    width=max(wide - 1.2, 0.8), height=_ROW - 3, data_tip=f"step {step}: {ACTION_NAMES[what]}")
+                    width=max(wide - 1.2, 0.8), height=_ROW - 3, data_tip=f"step {step}: {told(what, factor)}")
             )  # fmt: skip
             if what == "store" and wide > 5:
                 cells.append(tag("circle", class_="stored", cx=left + (n + 0.5) * wide, cy=y + _ROW / 2 - 0.5, r=2))  # fmt: skip
@@ -58,16 +59,18 @@ def schedule(title: str, table: pd.DataFrame) -> Markup:
     return drawing(title, bottom + 36, *found)
 
 
-def _rows(table: pd.DataFrame) -> Iterator[tuple[str, list[str]]]:
-    """Names of rows and what each does; modules that do the same share one."""
-    named = "kind" in table
+def _rows(table: pd.DataFrame) -> Iterator[tuple[str, list[str], list[float]]]:
+    """Names of rows, what each does and by which factor; modules that do the same share one."""
+    named, steps = "kind" in table, table["step"].nunique()
     if named:
         for group in groups_of(table):
             count = f" x{len(group.names)}" if len(group.names) > 1 else ""
-            yield f"{group.label}{count}", list(group.does[: table["step"].nunique()])
-    for row, cells in table.sort_values("step").groupby("row", sort=False):
-        if not named or row in ("branches", "text"):
-            yield _ROWS.get(str(row), str(row)), list(cells["what"])
+            yield f"{group.label}{count}", list(group.does[:steps]), [float("nan")] * steps
+    ordered = table.sort_values("step", kind="stable")
+    for row, cells in ordered.groupby("row", sort=False):
+        if not named or not is_of_modules(str(row)):
+            name = row_name(cells)
+            yield _ROWS.get(name, name), list(cells["what"]), factors_of(cells)
 
 
 def _legend(found: list[str]) -> tuple[list[Markup], float]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from attnscope.metrics.measures import DRAWN, MEASURES
+from attnscope.metrics.told import seen
 from attnscope.pages.charts import Curve, lines
 from attnscope.pages.commands.shared import of_measure, side_by_side, wide
 from attnscope.pages.parts import Chart, Choice, Filmstrip, Layer, Part, Section, Table
@@ -51,7 +52,8 @@ def _table(arms: pd.DataFrame) -> Table:
     varying = [name for name in CELL if arms[name].nunique() > 1]
     frame, headings, forms = wide(arms, ["key", *varying, "arm"])
     order = [*varying, "arm", *headings, "key"]
-    return Table(f"{len(frame)} arms", frame[order], headings, forms, key="key")
+    note = " ".join(f"{line}." for line in seen(arms))
+    return Table(f"{len(frame)} arms", frame[order], headings, forms, key="key", note=note)
 
 
 def _gates(arms: pd.DataFrame) -> Iterator[Chart]:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from attnscope.metrics.measures import DRAWN
 from attnscope.pages.charts import Stack, stacks
-from attnscope.pages.commands.shared import schedule_of, side_by_side
-from attnscope.pages.parts import Chart, Section, Table
+from attnscope.pages.commands.shared import of_measure, schedule_of, side_by_side, wide
+from attnscope.pages.parts import Chart, Part, Section, Table
 from attnscope.pages.registry import shows
 from attnscope.runs.folder import Run
 
@@ -23,6 +24,8 @@ def sections(run: Run) -> Iterator[Section]:
     yield Section("Images", [side_by_side(run, images, arms, title=title)])
     steps = int(times.loc[times["arm"] == "plan", "steps"].iloc[0])
     yield Section("The plan", [schedule_of(run.settings["plan"], steps), _calls(calls)])
+    if run.has_table("quality"):
+        yield Section("How good they are", list(_quality(run.read_table("quality"))))
     per_arm = times.groupby("arm", sort=False)[["seconds", "images"]].sum().reset_index()
     per_arm = per_arm.assign(each=per_arm["seconds"] / per_arm["images"])
     guided = times.drop_duplicates("arm")[["arm", "steps", "guided_steps"]]
@@ -31,6 +34,17 @@ def sections(run: Run) -> Iterator[Section]:
         Table("Every image", images),
     ]
     yield Section("Tables", parts)
+
+
+def _quality(quality: pd.DataFrame) -> Iterator[Part]:
+    """The measures that figures have axes for as dots, then all of them; of runs that were judged."""
+    made = quality[quality["arm"].isin(["baseline", "plan"])]
+    names = dict.fromkeys(made["key"].astype(str))
+    found = [name for name in DRAWN if name in set(made["measure"])]
+    for name in found:
+        yield of_measure(made, name, names={key: key for key in names}, to="the baseline")
+    frame, headings, forms = wide(made, ["key", "arm"])
+    yield Table("Every measure", frame[["arm", *headings, "key"]], headings, forms, key="key")
 
 
 def _calls(calls: pd.DataFrame) -> Chart:

@@ -13,7 +13,7 @@ from attnscope.pages.charts import Dot, dots, schedule
 from attnscope.pages.parts import Arms, Chart, Note, Part, Prompt
 from attnscope.pages.pictures import Picture
 from attnscope.pages.svg import number
-from attnscope.plans.display import ACTION_NAMES
+from attnscope.plans.display import factors_of, told
 from attnscope.plans.text_form import parse
 from attnscope.plans.trajectory import Trajectory
 from attnscope.runs.columns import arm_shown
@@ -39,7 +39,7 @@ def schedule_of(
         table = Trajectory(parse(plan), steps).table()
     except InputError as error:
         return Note(f"The plan {plan} is not drawn: {error}")
-    shown = table.assign(what=table["what"].map(ACTION_NAMES))
+    shown = table.assign(what=list(map(told, table["what"], factors_of(table))))
     columns = [name for name in ("row", "step", "what") if name in shown]
     wide = shown[columns].pivot(index="row", columns="step", values="what").reset_index()
     return Chart(title, schedule(title, table), wide, note or plan)

@@ -33,9 +33,9 @@ def sections(run: Run) -> Iterator[Section]:
         schedule_of(str(run.path / row["file"]), len(row["letters"]) or steps, title=f"For {row['budget']}", note=row["file"])
         for row in plans.to_dict("records")
     ]  # fmt: skip
-    forms = {"ideal": ".2f", "ssim": ".4f", "psnr": ".1f", "ssim_error": ".4f", "psnr_error": ".1f",
+    forms = {"ideal": ".2f", "by_time": ".2f", "ssim": ".4f", "psnr": ".1f", "ssim_error": ".4f", "psnr_error": ".1f",
              "damage": ".2g", "damage_error": ".2g", "predicted": ".2g"}  # fmt: skip
-    table = Table("Plans", plans, {"ideal": "ideal speed-up", "ssim": "SSIM", "psnr": "PSNR"}, forms, key="file")  # fmt: skip
+    table = Table("Plans", plans, {"ideal": "ideal speed-up", "by_time": "speed-up by time", "ssim": "SSIM", "psnr": "PSNR"}, forms, key="file")  # fmt: skip
     yield Section("Plans", [*drawn, table])
     yield Section(
         "What was tried",
@@ -44,11 +44,17 @@ def sections(run: Run) -> Iterator[Section]:
             *_staleness(run.read_table("calibration")),
         ],
     )
+    if run.has_table("times"):
+        times, forms = run.read_table("times"), dict.fromkeys(("median", "low", "high"), ".3f")
+        yield Section(
+            "How long modules take", [Table("Times", times, forms=forms)],
+            "Milliseconds in a call of the denoiser on one image, with one and with two branches.",
+        )  # fmt: skip
     if run.has_table("proof"):
         proof = run.read_table("proof")
         proof = proof.assign(plan=proof["plan"].map(_short), against=proof["against"].map(_short))
         yield Section(
-            "On captions that it has not seen", [*_proof(proof), Table("Differences", proof)],
+            "On captions that it has not seen", [*_proof(proof), _differences(proof)],
             "The plan's images less those of every other way, with 95 % intervals.",
         )  # fmt: skip
 
@@ -94,6 +100,16 @@ def _proof(proof: pd.DataFrame) -> Iterator[Chart]:
         heading = MEASURES[measure].heading
         title = f"{heading}: {plan} less others"
         yield Chart(title, dots(title, given, "difference", line=0.0), rows)
+
+
+def _differences(proof: pd.DataFrame) -> Table:
+    """Every difference; proofs of before have no p-values."""
+    headings = {"p_holm": "p, Holm", "p_bh": "p, Benjamini-Hochberg",
+                "detectable": "seen 4 times in 5", "needed": "prompts to see it"}  # fmt: skip
+    forms = {"p": ".2g", "p_holm": ".2g", "p_bh": ".2g", "detectable": ".2g", "needed": ".0f"}
+    known = {name: form for name, form in forms.items() if name in proof}
+    note = "p-values are adjusted over all rows." if "p_holm" in proof else ""
+    return Table("Differences", proof, headings, known, note=note)
 
 
 def _short(arm: str) -> str:

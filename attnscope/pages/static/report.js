@@ -122,11 +122,11 @@ function move(slider) {
 on("input", "[data-along]", move);
 all("[data-along]").forEach(move);
 on("click", "[data-word]", button => {
-  const film = button.closest(".film");
-  all("[data-word]", film).forEach(other => other.setAttribute("aria-pressed", other === button));
+  const film = button.closest(".film"), row = all("[data-word]", button.closest(".words"));
+  row.forEach(other => other.setAttribute("aria-pressed", other === button));
   all(".reel", film).forEach(reel => {
     const words = reel.dataset.words.split(" ");
-    reel.hidden = words[0] !== "" && !words.includes(button.dataset.word);
+    if (row.some(other => words.includes(other.dataset.word))) reel.hidden = !words.includes(button.dataset.word);
   });
   all(".place", film).forEach(place => { place.hidden = all(".reel", place)[0].hidden; });
 });

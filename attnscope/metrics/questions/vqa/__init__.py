@@ -1,0 +1,1 @@
+"""What answers questions about images: models of transformers, and the embedded world's reader."""
