@@ -175,11 +175,11 @@ class Lanes(nn.Module):
 
 
 @contextlib.contextmanager
-def patched(pipe, modes, *, gate=None, part=0, calls_per_step=1):
+def patched(pipe, modes, *, gate=None, part=0, calls_per_step=1, averaged=True):
     """A whole pipeline with its denoiser's forward replaced, for any pipeline.
 
     From ``gate`` on both halves of the batch are made alike, which is what dropping the other half
-    and returning the kept one twice comes to.
+    and returning the kept one twice comes to. What was kept is averaged over them, or is the kept half's.
     """
     denoiser = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
     names = [name for name, _ in denoiser.named_modules() if name.endswith(("attn1", "attn2"))]
@@ -195,8 +195,9 @@ def patched(pipe, modes, *, gate=None, part=0, calls_per_step=1):
             module.lane = lane
             if step == gate:
                 for key, kept in module.kept.items():
-                    first, second = kept.chunk(2)
-                    module.kept[key] = torch.cat([(first + second) / 2] * 2)
+                    halves = kept.chunk(2)
+                    one = sum(halves) / 2 if averaged else halves[part]
+                    module.kept[key] = torch.cat([one] * 2)
         if gate is not None and step >= gate:
             batch = len(args[0])
             args, kwargs = _alike(args, batch, part), _alike(kwargs, batch, part)
@@ -215,9 +216,10 @@ def patched(pipe, modes, *, gate=None, part=0, calls_per_step=1):
             setattr(denoiser.get_submodule(parent), leaf, module)
 
 
-def tgate_patched(pipe, *, m, k=1, w=2, f=1, part=0):
+def tgate_patched(pipe, *, m, k=1, w=2, f=1, part=0, averaged=True):
     """T-GATE on a whole pipeline; ``part`` is the half of the batch that stays."""
-    return patched(pipe, lambda i: _tgate_modes(i, m, k, w, f), gate=m, part=part)
+    modes = lambda i: _tgate_modes(i, m, k, w, f)  # noqa: E731
+    return patched(pipe, modes, gate=m, part=part, averaged=averaged)
 
 
 def _alike(value, batch, part):

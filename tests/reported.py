@@ -137,6 +137,62 @@ def generate(path, texts=HOSTILE, compare=True, plan="tgate:m=2,k=1", size=16):
                prompts=prompts(texts))  # fmt: skip
 
 
+def generate_plans(path, texts=HOSTILE, stages=True):
+    plans = ["baseline", "tgate:m=2,k=1,w=2,f=1", "guidance-cutoff:m=2,keep=cond"]
+    images, rows, steps = [], [], []
+    for place, plan in enumerate(plans):
+        for prompt, text in enumerate(texts):
+            file = f"images/{place}/{prompt:05d}.png"
+            image(path / file, COLORS[place])
+            far = (
+                {"psnr": 30.0 - place, "ssim": 1 - place / 10}
+                if place
+                else {"psnr": None, "ssim": None}
+            )
+            images.append({"plan": plan, "key": str(place), "prompt_id": prompt, "frame": 0, "text": text,
+                           "path": file, "height": 16, "width": 16, "seconds": 3.0 - place} | far)  # fmt: skip
+        for step in range(4):
+            file = f"stages/{place}/00000-{step:03d}.png"
+            image(path / file, [20 + 50 * step + place] * 3)
+            steps.append({"plan": plan, "prompt_id": 0, "step": step, "path": file})
+        speed = 1.0 + place / 2
+        rows.append({"plan": plan, "key": str(place), "steps": 4, "guided_steps": 4 - place, "macs": 2e9,
+                     "paper_macs": 1e9, "seconds": 3.0 - place, "seconds_low": 0.9, "seconds_high": 3.1,
+                     "speedup": speed, "speedup_low": speed - 0.1, "speedup_high": speed + 0.1,
+                     "peak_mb": 100.0, "extra_mb": 0.0, "kept_mb": float(place), "images": len(texts),
+                     "psnr": 30.0 - place if place else None, "ssim": 1 - place / 10 if place else None,
+                     "ssim_low": 0.7 if place else None, "ssim_high": 0.99 if place else None})  # fmt: skip
+    times = pd.DataFrame({"batch": 0, "plan": plans, "images": len(texts), "seconds": [9.0, 6.0, 3.0],
+                          "peak_mb": 100.0, "steps": 4, "guided_steps": [4, 3, 2]})  # fmt: skip
+    settings = {"model": "shapes", "plans": plans, "steps": 4, "seed": 0, "scheduler": "dpm"}
+    tables = {"stages": pd.DataFrame(steps)} if stages else {}
+    return run(path, "generate-plans", settings, images=pd.DataFrame(images), times=times,
+               plans=pd.DataFrame(rows), prompts=prompts(texts), **tables)  # fmt: skip
+
+
+def paper(path, name="table2"):
+    row = {"row": HOSTILE[0], "model": "sd15", "arm": "tgate:m=5,k=1,w=2,f=1", "n": 3}
+    beside = pd.DataFrame(
+        [row | {"quantity": "fid", "published": 20.789, "published_change": -3.138, "here_measure": "kid",
+                "here": 0.1, "change": -0.02, "low": -0.03, "high": -0.01, "verdict": "holds"},
+         row | {"quantity": "latency", "published": 4.313, "published_change": 0.613, "here_measure": "latency",
+                "here": 0.5, "change": 0.7, "low": 0.6, "high": 1.2, "verdict": "cannot tell"},
+         row | {"quantity": "macs", "published": 9.875, "published_change": 0.583, "here_measure": None,
+                "here": None, "change": None, "low": None, "high": None, "n": None, "verdict": "not tested"}]
+    )  # fmt: skip
+    claims = pd.DataFrame(
+        [{"claim": HOSTILE[1], "what": "a number", "run": "shapes, 4 steps", "value": 0.1, "low": 0.05,
+          "high": 0.2, "n": 24, "verdict": "holds"}]
+    )  # fmt: skip
+    settings = {
+        "name": name,
+        "model": "shapes",
+        "own": False,
+        "lines": [["bench", "--model", "shapes"]],
+    }
+    return run(path, "paper", settings, beside=beside, claims=claims)
+
+
 def bench(path, texts=HOSTILE):
     arms = ["baseline", "tgate:m=2,k=1,w=2,f=1", "tgate"]
     images, rows = [], []
@@ -269,6 +325,8 @@ MAKERS = {
     "convergence": convergence,
     "ablate": ablate,
     "generate": generate,
+    "generate-plans": generate_plans,
+    "paper": paper,
     "bench": bench,
     "tune": tune,
     "maps": maps,

@@ -122,11 +122,16 @@ _COMMANDS = {
     ],
     "convergence": [_TOY, [*_TOY, "--guidance", 1]],
     # plans that change nothing: images are the same to the bit, and their PSNR is infinite
-    "generate": [[*_TOY, "--tgate", "m=4,k=1", "--compare"]],
+    "generate": [
+        [*_TOY, "--tgate", "m=4,k=1", "--compare"],
+        [*_TOY, "--plans", "baseline;m=4,k=1;m=2", "--each-step"],
+    ],
+    "paper": [[], ["tableA14"], ["table5", "--gpu-plan"], ["figure5", "--out", "{run}"]],
     "ablate": [[*_TOY, "--gate", "100%"]],
     "bench": [
         [*_TOY, "--plan", "cross-reuse:m=4", "--repeats", 1, "--rivals", "pab", "--frontier"],
         [*_TOY, "--tgate", "m=2,k=2,w=0", "--repeats", 2, "--rivals", "none", "--frontier"],
+        [*_TOY, "--plans", "baseline;m=4,k=1", "--repeats", 1, "--frontier"],
     ],
     "maps": [
         ["a small red circle", *_ALONE],

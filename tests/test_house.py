@@ -23,6 +23,7 @@ FLOORS = [
         "versions",
     },
     {"images", "captions", "families"},
+    {"videos"},
     {"plans", "sites"},
     {"models"},
     {"hooks", "runs", "cost"},

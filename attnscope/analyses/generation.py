@@ -26,6 +26,7 @@ from attnscope.runs.folder import Run, plain_settings
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt, image_seed, table_of
 from attnscope.runs.sampling import Sampling
+from attnscope.videos import gifs_of
 
 if TYPE_CHECKING:
     from attnscope.hooks.trace import Trace
@@ -308,5 +309,7 @@ def finish(run: Run) -> None:
     if times := run.read_parts("times"):  # of a batch that did not fit, there are several
         numbered = [part.assign(batch=number) for number, part in enumerate(times)]
         run.finish_table("times", pd.concat(numbered, ignore_index=True))
-    if images := run.read_parts("images"):
-        run.finish_table("images", pd.concat(images, ignore_index=True))
+    if parts := run.read_parts("images"):
+        images = pd.concat(parts, ignore_index=True)
+        gifs_of(run.path, images, "arm")
+        run.finish_table("images", images)

@@ -192,6 +192,39 @@ def _of_generation(run: Run) -> Iterator[Row]:
         yield str(arm), "seconds an image", seconds, float("nan"), float("nan"), 1
 
 
+@reads("generate-plans")
+def _of_plans(run: Run) -> Iterator[Row]:
+    """How fast every plan is, and how far its images are from the reference's."""
+    for row in run.read_table("plans").to_dict("records"):
+        ends = row["speedup_low"], row["speedup_high"]
+        yield row["plan"], "speed-up", row["speedup"], *ends, int(row["images"])
+        if row["ssim"] == row["ssim"]:
+            yield (
+                row["plan"],
+                "ssim",
+                row["ssim"],
+                row["ssim_low"],
+                row["ssim_high"],
+                int(row["images"]),
+            )
+
+
+@reads("paper")
+def _of_the_paper(run: Run) -> Iterator[Row]:
+    """How every row and claim of a figure or table changed from its baseline."""
+    for row in run.read_table("beside").dropna(subset=["here"]).to_dict("records"):
+        yield (
+            row["row"],
+            row["here_measure"],
+            row["here"],
+            float("nan"),
+            float("nan"),
+            int(row["n"]),
+        )
+    for row in run.read_table("claims").to_dict("records"):
+        yield row["claim"], row["what"], row["value"], row["low"], row["high"], int(row["n"])
+
+
 @reads("tune")
 def _of_tuning(run: Run) -> Iterator[Row]:
     """How fast every plan is, and what it does to the images that it was chosen on."""

@@ -59,6 +59,11 @@ class _All(Commands):
             '--model shapes --budget "ssim>=0.98"',
         ),
         Listed(
+            "paper",
+            "List the figures and tables of the paper, or make one beside its values, by its name.",
+            "table2 --limit 24",
+        ),
+        Listed(
             "plot",
             "Draw all figures of a run again, from its tables alone. Needs no model and no torch.",
             "runs/convergence-shapes-1a2b3c4d --threshold 0.1",

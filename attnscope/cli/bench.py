@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from attnscope.cli.reports.bench import document, report
 if TYPE_CHECKING:
     from attnscope.cli.several import Job, Way
     from attnscope.models.names import Model
+    from attnscope.plans.base import Plan
     from attnscope.runs.folder import Run
 
 _PROMPT = "a photograph of an orange cat on a windowsill"
@@ -50,7 +51,8 @@ def bench(
     random_weights: Annotated[bool, typer.Option("--random-weights", help="The true architecture without a checkpoint: time does not depend on values.", rich_help_panel=MODEL)] = False,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images at a time that are timed.", rich_help_panel=SAMPLING)] = 1,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds of all arms, after one to warm up.")] = 5,
-    rivals: Annotated[str, typer.Option(help=f"all, none, or some of {', '.join(RIVALS)}.", autocompletion=o.one_of("all", "none", *RIVALS))] = "all",
+    rivals: Annotated[str, typer.Option(help=f"all, none, or some of {', '.join(RIVALS)}; with --plans those that are named.", autocompletion=o.one_of("all", "none", *RIVALS))] = "all",
+    plans: o.Plans = None,
     against: Annotated[str | None, typer.Option(help="Further plans, and steps=15 for fewer steps; several with blanks.", metavar="<plan> <plan>…")] = None,
     watched: Annotated[bool, typer.Option("--watched", help="Also what an idle Trace and StepDistance on all sites cost.")] = False,
     latents: Annotated[bool, typer.Option("--latents", help="Stop at the latents: leave the autoencoder out.")] = False,
@@ -70,10 +72,17 @@ def bench(
     from attnscope.errors import InputError
     from attnscope.models import architectures
     from attnscope.models.chosen import RandomModel
+    from attnscope.plans.base import Baseline
     from attnscope.plans.reuse import paper_plan
+    from attnscope.plans.text_form import parse
     from attnscope.runs.sampling import settled
 
-    wanted, plans = chosen_rivals(rivals), several.chosen_plans(planned)
+    listed = _listed(plans, planned, against)
+    others = listed or (tuple(against.split()) if against else None)
+    wanted = chosen_rivals("none" if listed and rivals == "all" else rivals)
+    chosen_plans: Mapping[str, Plan | None] = several.chosen_plans(planned)
+    if listed:
+        chosen_plans = {"": Baseline()}
     _check_options(frontier, random_weights, latents, sampling, batches, shown, judged, output)
     if not frontier and (asked := [name for name in workers.given() if name != "events"]):
         raise InputError(
@@ -81,7 +90,7 @@ def bench(
         )
     parsing.check_guidance(sampling.guidance)
     size_at_once = parsing.batch_size(batches.batch_size)
-    ways = several.ways(sampling, plans)
+    ways = several.ways(sampling, chosen_plans)
     inputs = reading.Inputs(shown, offered=parsing.chosen_questions(judged))
     team = crews.team(workers, output)
     progress = team.progress
@@ -91,7 +100,8 @@ def bench(
         described = chosen.described
         steps = way.sampling.steps or described.steps
         plan = way.plan or paper_plan(chosen.steps_made(steps))
-        check_plan_ahead(chosen, plan, steps)
+        for other in (plan, *map(parse, listed)):
+            check_plan_ahead(chosen, other, steps)
         given = [] if random_weights else _given(described, shown, batch, way.sampling.seed, size)
         settings = BenchSettings(
             **settled(chosen, vars(way.sampling), size=size) | {"model": sampling.model},
@@ -100,7 +110,7 @@ def bench(
             repeats=repeats,
             rivals=wanted,
             watched=watched,
-            against=tuple(against.split()) if against else None,
+            against=others,
             decoded=not (latents or random_weights),
             **machine_of(chosen.device),
         )
@@ -138,6 +148,16 @@ def bench(
     several.tell(
         runs, output, partial(report, adjust=judged.adjust), document, adjust=judged.adjust
     )
+
+
+def _listed(plans: str | None, planned: o.PlanOptions, against: str | None) -> tuple[str, ...]:
+    """The plans of ``--plans`` besides the baseline, which is an arm of every benchmark."""
+    from attnscope.cli.plan_lists import check_alone, plan_list
+
+    if plans is None:
+        return ()
+    check_alone(planned, against=against)
+    return tuple(name for name in map(str, plan_list(plans)) if name != "baseline")
 
 
 def chosen_rivals(text: str) -> tuple[tuple[str, str | None], ...]:

@@ -34,6 +34,8 @@ def generate(
     output: o.OutputOptions,
     typed: Annotated[list[str] | None, typer.Argument(metavar="PROMPT", help="What to draw.", show_default="captions")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Make the same images without the plan too.")] = False,
+    plans: o.Plans = None,
+    each_step: Annotated[bool, typer.Option("--each-step", help="With --plans: also the image after every step, of the first prompts.")] = False,
     judge: Annotated[bool, typer.Option("--judge", help="Also measure how good the images are.")] = False,
 ) -> None:  # fmt: skip
     """Make images, by T-GATE or another plan, and say what was computed, reused and gained.
@@ -51,15 +53,28 @@ def generate(
     from attnscope.runs.prompts import digest_of
     from attnscope.runs.sampling import settled
 
-    plans = several.chosen_plans(planned)
-    if compare and {*plans.values()} <= {None, Baseline()}:
+    if plans is not None or each_step:
+        from attnscope.cli.grids import generate_plans
+
+        if judge:
+            raise InputError(
+                "--judge is of one plan: 'attnscope bench --plans … --frontier' judges several"
+            )
+        if given := workers.given():
+            raise InputError(
+                f"{' and '.join(map(flag, given))}: the images of --plans are made by one process, leave it out"
+            )
+        generate_plans(plans, planned, compare, each_step, sampling, shown, output, typed or ())
+        return
+    chosen_plans = several.chosen_plans(planned)
+    if compare and {*chosen_plans.values()} <= {None, Baseline()}:
         raise InputError("--compare needs a plan to compare with: give --tgate or --plan")
     if judged.given() and not judge:
         idle = " and ".join(flag(name) for name in judged.given())
         raise InputError(f"{idle}: for --judge only, so add it")
     parsing.check_sampling(sampling)
     size = parsing.batch_size(sampling.batch_size)
-    ways = several.ways(sampling, plans)
+    ways = several.ways(sampling, chosen_plans)
     team = crews.team(workers, output)
     progress = team.progress
     models, inputs = (

@@ -62,6 +62,14 @@ OtherPlan = Annotated[
         autocompletion=one_of(*(f"{name}:" for name in PLANS if name != "baseline")),
     ),
 ]
+Plans = Annotated[
+    str | None,
+    typer.Option(
+        "--plans",
+        help='Several plans on the same noise and prompts, parted by semicolons: "baseline;m=10;m=10,k=5".',
+        metavar="<plan;plan;…>",
+    ),
+]
 Adjust = Annotated[
     str,
     choice(ADJUSTMENTS, help="How p-values allow for the many differences of a table."),

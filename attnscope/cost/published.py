@@ -7,17 +7,14 @@ does not follow from its own rule, a note says why.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from attnscope.cost.counts import Convention, SiteCost, summed
+from attnscope.cost.counts import Convention, summed
 from attnscope.cost.plans import Cost, cost_of
 from attnscope.cost.resolutions import counts_of
-from attnscope.plans.base import Action, AnySite
-from attnscope.plans.parts import Within
 from attnscope.plans.text_form import parse
 
 if TYPE_CHECKING:
@@ -65,28 +62,13 @@ def compare() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-@dataclass(frozen=True)
-class _SpatialOnly(Within):
-    """A plan that leaves temporal attention alone, as the paper's counts of video do."""
-
-    name: ClassVar[str] = "spatial-only"
-
-    def action(self, site: AnySite, step: int) -> Action:
-        temporal = isinstance(site, SiteCost) and "temporal" in site.name
-        if temporal and site.kind == "self":
-            return Action.COMPUTE
-        return super().action(site, step)
-
-
 def _macs(row: dict[str, Any], convention: Convention) -> int:
     counts = counts_of(
         row["model"], height=row.get("size"), width=row.get("size"), tokens=row.get("tokens")
     )
-    plan = parse(row["plan"])
+    plan = parse(f"tgate-spatial:{row['plan']}" if row.get("spatial") else row["plan"])
     guided = row.get("guided", not row["model"].startswith("lcm-"))
-    cost = cost_of(
-        counts, _SpatialOnly(plan) if row.get("spatial") else plan, row["steps"], guided=guided
-    )
+    cost = cost_of(counts, plan, row["steps"], guided=guided)
     if row.get("deepcache"):
         return _with_deepcache(cost, convention)
     if "step" in row:

@@ -90,6 +90,7 @@ MODELS: dict[str, Model] = {
             scheduler="lcm",
         ),
         Model("pixart-sigma", "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS", guidance=4.5),
+        Model("latte", "maxin-cn/Latte-1", steps=50, guidance=7.5, scheduler=None),
         Model(
             "svd",
             "stabilityai/stable-video-diffusion-img2vid-xt",

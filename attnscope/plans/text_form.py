@@ -11,10 +11,12 @@ from typing import Any, ClassVar
 from attnscope.errors import InputError
 from attnscope.kinds import in_words
 from attnscope.plans import (  # they register what they hold
+    anchored,
     guidance,
     null_text,
     reuse,
     reweight,
+    spatial,
     timetable,
 )
 from attnscope.plans.base import (
@@ -28,7 +30,17 @@ from attnscope.plans.base import (
 )
 from attnscope.plans.options import Levels, options_of
 
-__all__ = ["PLANS", "Combined", "guidance", "null_text", "parse", "reuse", "reweight"]
+__all__ = [
+    "PLANS",
+    "Combined",
+    "anchored",
+    "guidance",
+    "null_text",
+    "parse",
+    "reuse",
+    "reweight",
+    "spatial",
+]
 
 
 @dataclass(frozen=True)

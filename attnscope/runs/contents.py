@@ -53,11 +53,13 @@ CONTENTS: dict[str, Contents] = {
         ("prompts", "calls", "times"),
         on_request=("measured", "quality", "answers", "categories"),
     ),
+    "generate-plans": Contents("plans", ("prompts", "images", "times"), on_request=("stages",)),
     "maps": Contents(
         "attention",
         ("prompts", "words", "pictures", "distances"),
         on_request=("features", "points"),
     ),
+    "paper": Contents("beside", ("claims",)),
     "tune": Contents(
         "plans", ("prompts", "calibration", "candidates"), on_request=("proof", "times")
     ),

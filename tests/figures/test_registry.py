@@ -16,7 +16,9 @@ FILES = {
     "convergence": ["figure2", "figureA4", "heatmap", "controls"],
     "cost": ["attribution", "scaling"],
     "cost paper": [],
-    "generate": ["samples", "comparison"],
+    "generate": ["samples", "comparison", "frames"],
+    "generate-plans": ["plans", "frames", "stages"],
+    "paper": [],
     "maps": ["word_maps", "attention_entropy", "head_map", "feature_maps", "point_maps"],
 }
 

@@ -31,8 +31,9 @@ def by_arm(
         A row per arm: ``arm``, ``package`` (of a rival, with its version), ``seconds`` per image
         (median, with the range ``seconds_low`` to ``seconds_high``), ``speedup`` (baseline over arm
         within a repetition: median, with the range ``speedup_low`` to ``speedup_high``), ``ideal``,
-        ``of_ideal``, ``extra_mb`` (of the peak of memory, against the baseline's of the same
-        repetition), ``kept_mb`` (what the plan keeps for reuse, from shapes), ``note`` (a rival's settings, or why it did not run).
+        ``of_ideal``, ``macs`` and ``paper_macs`` (multiply-accumulates of an image, all of them and by the
+        paper's convention, where they are known), ``peak_mb`` of memory, ``extra_mb`` (of it, against the baseline's of the same
+        repetition; medians), ``kept_mb`` (what the plan keeps for reuse, from shapes), ``note`` (a rival's settings, or why it did not run).
     """
     without = repetitions[repetitions["reason"] != ""].groupby("arm")["reason"]
     reasons, failures = without.first(), without.size()
@@ -49,10 +50,14 @@ def by_arm(
         if ran:
             gained = seconds[BASELINE] / seconds[arm.name]
             row |= _spread("seconds", seconds[arm.name]) | _spread("speedup", gained)
+            row["peak_mb"] = peaks[arm.name].median()
             row["extra_mb"] = (peaks[arm.name] - peaks[BASELINE]).median()
             row["ideal"] = arm.ideal(cost)
             row["of_ideal"] = row["speedup"] / row["ideal"]
             own = arm.cost(cost)
+            if own is not None:
+                row["macs"] = own.macs() / own.batch
+                row["paper_macs"] = own.macs("paper") / own.batch
             if own is not None and rival is None:
                 row["kept_mb"] = max(own.kept) * bytes_each / 2**20
         note = "" if rival is None else rival.about
@@ -62,7 +67,8 @@ def by_arm(
         rows.append(row | {"note": note})
     return pd.DataFrame(rows).reindex(
         columns=["arm", "package", "seconds", "seconds_low", "seconds_high", "speedup", "speedup_low",
-                 "speedup_high", "ideal", "of_ideal", "extra_mb", "kept_mb", "note"]
+                 "speedup_high", "ideal", "of_ideal", "macs", "paper_macs", "peak_mb", "extra_mb",
+                 "kept_mb", "note"]
     )  # fmt: skip
 
 

@@ -36,6 +36,10 @@ def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool
         print(run.path)
         return
     _show_arms(run.read_table("arms"), run.settings, run.about["machine"].get("steps"))
+    if run.settings["plan"] == "baseline":  # of --plans, which are what is compared
+        from attnscope.cli.reports.together import show_together
+
+        show_together(run)
     _show_parts(run.read_table("parts"))
     _show_attribution(run.read_table("attribution"))
     _show_memory(run.read_table("arms"))

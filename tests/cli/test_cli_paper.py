@@ -1,0 +1,239 @@
+"""``attnscope paper``, and several plans in one run."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from attnscope.runs.folder import Run
+
+SMALL = ["--steps", 4, "--height", 32, "--width", 32, "--device", "cpu"]
+
+
+def plans(folder, captions, out, *more, listed="baseline;m=3;m=1,k=2"):
+    return ["generate", "--model", folder, "--captions", captions, "--plans", listed, "--out", out,
+            *SMALL, *more]  # fmt: skip
+
+
+def test_several_plans_share_noise_and_prompts_and_are_sorted_by_latency(
+    attnscope, folder, captions, tmp_path
+):
+    run = tmp_path / "run"
+    code, _out, err = attnscope(*plans(folder, captions, run))
+    assert code == 0, err
+    table = pd.read_csv(run / "plans.csv")
+    assert set(table["plan"]) == {"baseline", "tgate:m=3,k=1,w=2,f=1", "tgate:m=1,k=2,w=2,f=1"}
+    assert table["seconds"].is_monotonic_decreasing
+    own = table.set_index("plan")
+    assert own.loc["baseline", "speedup"] == 1
+    assert list(own["guided_steps"].sort_values()) == [1, 3, 4]
+    assert own.loc["tgate:m=1,k=2,w=2,f=1", "paper_macs"] < own.loc["baseline", "paper_macs"]
+    images = Run(run).read_table("images").set_index(["plan", "prompt_id"])
+    assert images.loc["baseline", "ssim"].isna().all()
+    others = images[images.index.get_level_values("plan") != "baseline"]
+    assert (others["ssim"] < 1).all()
+    assert (run / "figures" / "plans.png").exists()
+    assert not (run / "figures" / "stages.png").exists()
+    assert not (run / "parts").exists()
+    # the baseline's images are those of a run of its own
+    alone = tmp_path / "alone"
+    args = ["generate", "--model", folder, "--captions", captions, "--out", alone, *SMALL]
+    assert attnscope(*args)[0] == 0
+    for path in Run(alone).read_table("images")["path"]:
+        name = path.rsplit("/", 1)[1]
+        ours = run / "images" / "baseline" / name
+        assert _pixels(alone / path) == _pixels(ours)
+
+
+def _pixels(path):
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return image.tobytes()
+
+
+def test_a_plan_that_changes_nothing_is_the_baseline_to_the_bit(
+    attnscope, folder, captions, tmp_path
+):
+    listed = "baseline;m=4,k=1"
+    code, out, err = attnscope(*plans(folder, captions, tmp_path / "run", "--json", listed=listed))
+    assert code == 0, err
+    (row,) = [row for row in json.loads(out)["plans"] if row["plan"] != "baseline"]
+    assert (row["psnr"], row["ssim"]) == (None, 1.0)
+
+
+def test_a_stopped_run_of_several_plans_goes_on(attnscope, folder, captions, tmp_path, monkeypatch):
+    from attnscope.analyses import grid
+
+    run, written, whole = tmp_path / "run", [], grid._write_images
+
+    def stops(*args):
+        written.append(1)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        return whole(*args)
+
+    monkeypatch.setattr(grid, "_write_images", stops)
+    args = plans(folder, captions, run, "--batch-size", 1)
+    assert attnscope(*args)[0] != 0
+    monkeypatch.setattr(grid, "_write_images", whole)
+    made = []
+    call = grid._Worker.__call__
+    monkeypatch.setattr(grid._Worker, "__call__", lambda self, batch: made.append(batch) or call(self, batch))  # fmt: skip
+    assert attnscope(*args)[0] == 0
+    prompts = Run(run).read_table("prompts")
+    assert len(made) == len(prompts) - 1
+    images = Run(run).read_table("images")
+    assert sorted(images["prompt_id"].unique()) == list(prompts["prompt_id"])
+    assert len(images) == 3 * len(prompts)
+
+
+def test_the_image_after_every_step_is_kept_of_the_first_prompts(
+    attnscope, folder, captions, tmp_path
+):
+    run = tmp_path / "run"
+    code, _out, err = attnscope(*plans(folder, captions, run, "--each-step", listed="baseline;m=2"))
+    assert code == 0, err
+    stages = Run(run).read_table("stages")
+    assert list(stages.groupby(["plan", "prompt_id"]).size().unique()) == [4]
+    assert stages["prompt_id"].nunique() <= 2
+    assert (run / "figures" / "stages.png").exists()
+    images = {
+        (row.plan, row.step): _pixels(run / row.path)
+        for row in stages.itertuples()
+        if row.prompt_id == stages["prompt_id"].iloc[0]
+    }
+    names = list(stages["plan"].unique())
+    assert images[names[0], 0] == images[names[1], 0]  # before the gate nothing differs
+    assert images[names[0], 3] != images[names[1], 3]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--plans", "baseline"], "has 1: give two or more"),
+        (["--plans", "m=2;m=2"], "twice: each is made once"),
+        (["--plans", "baseline;m=2", "--tgate", "m=3"], "leave --tgate out"),
+        (["--plans", "baseline;m=2", "--compare"], "leave --compare out"),
+        (["--plans", "baseline;teacache:m=2"], "no such plan: 'teacache'"),
+        (["--plans", "baseline;m=40"], "40"),
+        (["--each-step"], "--each-step shows plans beside each other"),
+    ],
+)
+def test_plans_that_cannot_be_are_refused_in_a_line(attnscope, folder, captions, more, told):
+    args = ["generate", "--model", folder, "--captions", captions, *SMALL, *more]
+    code, _out, err = attnscope(*args)
+    assert code == 2
+    assert told in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_benchmark_of_plans_has_exactly_these_arms_and_one_table_of_all(
+    attnscope, folder, captions, tmp_path
+):
+    run = tmp_path / "run"
+    code, out, err = attnscope(
+        "bench", "--model", folder, "--captions", captions, "--plans", "m=2;baseline;m=1,k=2", "--frontier",
+        "--features", "none", "--repeats", 1, "--out", run, *SMALL,
+    )  # fmt: skip
+    assert code == 0, err
+    arms = pd.read_csv(run / "arms.csv").set_index("arm")
+    assert list(arms.index) == ["baseline", "tgate:m=2,k=1,w=2,f=1", "tgate:m=1,k=2,w=2,f=1"]
+    assert arms["paper_macs"].is_monotonic_decreasing
+    assert arms["macs"].loc["baseline"] / arms["macs"].iloc[2] == pytest.approx(
+        arms["ideal"].iloc[2]
+    )
+    assert "all together, the slowest first" in out
+    assert "SSIM" in out
+
+
+def test_a_benchmark_of_plans_goes_without_other_ways_to_choose_them(attnscope, folder):
+    for more in (["--against", "m=1"], ["--gates", "2"]):
+        code, _out, err = attnscope(
+            "bench", "--model", folder, "--plans", "m=2;baseline", *more, *SMALL
+        )
+        assert code == 2
+        assert f"leave {more[0]} out" in err
+
+
+def test_a_figure_is_made_on_a_model_of_ones_own_and_found_again(
+    attnscope, folder, captions, tmp_path, monkeypatch
+):
+    from attnscope.analyses.paper import figures, items
+
+    item = items.items()["figureA5"]
+    small = items.Item(
+        item.name, item.shows, item.claim, drawn=item.drawn,
+        parts=(figures._grid("sd21", "baseline;m=3;m=1", "", "--steps", "4", "--height", "32"),),
+    )  # fmt: skip
+    monkeypatch.setattr(items, "items", lambda: {"figureA5": small})
+    run = tmp_path / "run"
+    args = [
+        "paper",
+        "figureA5",
+        "--model",
+        folder,
+        "--captions",
+        captions,
+        "--limit",
+        2,
+        "--out",
+        run,
+    ]
+    code, out, err = attnscope(*args)
+    assert code == 0, err
+    assert "1 of 1: attnscope generate --model" in err
+    assert "the paper: The larger the gate" in out
+    assert "figure: " in out
+    about = json.loads((run / "run.json").read_text())
+    assert about["command"] == "paper"
+    assert about["settings"]["own"] is False
+    assert (run / "1-generate" / "figures" / "plans.png").exists()
+    code, again, err = attnscope(*args, "--quiet")
+    assert (code, again.strip()) == (0, str(run))
+
+
+def test_the_list_names_everything_and_says_what_is_not_here(attnscope):
+    code, out, err = attnscope("paper", "--json")
+    assert (code, err) == (0, "")
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert len(rows) == 39
+    row = rows["table2"]
+    assert {"what": "weights of sdxl", "here": False} in row["needs"]
+    assert row["made_here_by"] == "shapes (in part)"
+    assert row["commands"][0][:3] == ["bench", "--model", "shapes"]
+    assert {line[2] for line in row["commands_own"]} == {"sd15", "sd21", "sdxl", "svd"}
+    assert {r["row"]: r for r in row["published"]}["SDXL m=5"]["macs"] == 84.438
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["tabel2"], "did you mean table2"),
+        (["tableA12"], "no model in the box makes videos"),
+        (["table2", "--own", "--offline"], "not on this machine: sd15, sd21, sdxl"),
+        (["table2", "--own", "--model", "shapes"], "give one"),
+        (["table2", "--coco", "nowhere"], "has no annotations/captions_val2014.json"),
+        (["table2", "--reference", "images"], "give --captions, too"),
+        (["table2", "--captions", "captions.txt"], "add --own to fetch them"),
+        (["--gpu-plan"], "name a figure or table"),
+        (["figure5", "--quiet", "--json"], "give one"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_in_a_line(attnscope, more, told):
+    code, _out, err = attnscope("paper", *more)
+    assert code == 2
+    assert told in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_run_of_the_paper_is_plotted_compared_and_listed_as_others_are(attnscope, tmp_path):
+    import reported
+
+    runs = [reported.paper(tmp_path / name).path for name in ("a", "b")]
+    code, out, err = attnscope("plot", runs[0])
+    assert code == 0, err
+    assert "as the paper says" in out
+    assert attnscope("compare", *runs)[0] == 0
+    code, out, err = attnscope("runs", tmp_path, "--json")
+    assert [row["command"] for row in json.loads(out)] == ["paper", "paper"]

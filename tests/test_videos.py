@@ -1,0 +1,95 @@
+"""Videos: a GIF and a sheet of frames, from a toy Latte through the commands."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import toys
+from diffusers import LattePipeline, LatteTransformer3DModel
+from PIL import Image
+from transformers import T5EncoderModel, T5Tokenizer
+
+from attnscope.errors import InputError
+from attnscope.models.architectures import find
+from attnscope.models.names import MODELS, SHAPES_FOLDER, describe
+from attnscope.runs.folder import Run
+from attnscope.videos import gifs_of, write_gif
+
+SMALL = ["--steps", 3, "--height", 32, "--width", 32, "--device", "cpu"]
+
+
+def pictures(count, size=8):
+    values = np.linspace(0, 250, count).astype(np.uint8)
+    return [Image.fromarray(np.full((size, size, 3), value, np.uint8)) for value in values]
+
+
+def test_a_gif_has_the_frames_in_their_order_and_goes_on_for_ever(tmp_path):
+    write_gif(pictures(4), tmp_path / "a.gif", rate=10)
+    with Image.open(tmp_path / "a.gif") as video:
+        assert (video.n_frames, video.info["loop"], video.info["duration"]) == (4, 0, 100)
+        shown = []
+        for number in range(4):
+            video.seek(number)
+            shown.append(np.asarray(video.convert("RGB")).mean())
+    assert shown == sorted(shown)
+    assert shown[-1] - shown[0] > 200
+    with pytest.raises(InputError, match="two frames or more, not 1"):
+        write_gif(pictures(1), tmp_path / "b.gif")
+
+
+def test_images_have_no_gif(tmp_path):
+    import pandas as pd
+
+    table = pd.DataFrame({"arm": ["plan"] * 2, "prompt_id": [0, 1], "frame": 0, "path": "x.png"})
+    assert gifs_of(tmp_path, table, "arm") == []
+
+
+@pytest.fixture
+def latte(tokenizer_folder, tmp_path):
+    """A Latte of random weights in a folder, sixteen frames, that reads the words of shapes-dit."""
+    texts = SHAPES_FOLDER.with_name("shapes-dit")
+    encoder = T5EncoderModel.from_pretrained(texts / "text_encoder")
+    config = json.loads(toys.latte_architecture().config)
+    config |= {"video_length": 16, "caption_channels": encoder.config.d_model}
+    parts = toys.pixart(tokenizer_folder).components
+    torch.manual_seed(0)
+    pipe = LattePipeline(
+        transformer=LatteTransformer3DModel(**config), vae=parts["vae"], text_encoder=encoder,
+        scheduler=parts["scheduler"], tokenizer=T5Tokenizer.from_pretrained(texts / "tokenizer"),
+    )  # fmt: skip
+    pipe.save_pretrained(tmp_path / "latte")
+    return tmp_path / "latte"
+
+
+def test_a_short_name_leads_to_the_architecture_of_its_hub_id():
+    assert describe("latte").source == "maxin-cn/Latte-1"
+    assert MODELS["latte"].task == "text"
+    found = find("latte", offline=True)
+    assert (found.class_name, found.frames, found.steps) == ("LatteTransformer3DModel", 16, 50)
+
+
+def test_a_video_of_every_plan_is_made_shown_and_measured(attnscope, latte, tmp_path):
+    run = tmp_path / "run"
+    code, _out, err = attnscope(
+        "generate",
+        "a red circle",
+        "--model",
+        latte,
+        "--plans",
+        "baseline;m=2",
+        "--out",
+        run,
+        *SMALL,
+    )
+    assert code == 0, err
+    images = Run(run).read_table("images")
+    count = images.groupby("plan")["frame"].nunique()
+    assert (count == 16).all()
+    for name in images["key"].unique():
+        with Image.open(run / "images" / name / "00000.gif") as video:
+            assert video.n_frames == count.iloc[0]
+    assert (run / "figures" / "frames.png").exists()
+    table = Run(run).read_table("plans").set_index("plan")
+    assert table.loc["tgate:m=2,k=1,w=2,f=1", "guided_steps"] == 2
+    assert json.loads((run / "run.json").read_text())["settings"]["plans"][0] == "baseline"
