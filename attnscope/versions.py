@@ -116,7 +116,8 @@ def forget_child_registries(model: Any) -> None:
         registry.invalidate_child_registries_cache()
         return
     for module in model.modules():
-        if hasattr(kept := getattr(module, "_diffusers_hook", None), "_child_registries_cache"):
+        kept = getattr(module, "_diffusers_hook", None)
+        if kept is not None and hasattr(kept, "_child_registries_cache"):
             kept._child_registries_cache = None
 
 
