@@ -20,7 +20,7 @@ class _All(Commands):
     listed = (
         Listed(
             "convergence",
-            "Measure when attention converges, and draw the paper's Figures 2 and A4.",
+            "Measure when attention converges, and draw the paper's Figures 2 and A3.",
             "--model sd21 --captions coco.txt --limit 200",
         ),
         Listed(

@@ -31,7 +31,7 @@ def convergence(
     threshold: o.Threshold = o.THRESHOLD,
     controls: Annotated[bool, typer.Option("--controls", help="Measure also what Figure 2 needs beside it; takes seven times as long.")] = False,
 ) -> None:  # fmt: skip
-    """Measure when attention converges, and draw the paper's Figures 2 and A4.
+    """Measure when attention converges, and draw the paper's Figures 2 and A3.
 
     Without arguments: the embedded U-Net, shapes, on 64 held-out captions.
     """

@@ -1,4 +1,4 @@
-"""Figures 2 and A4 of the paper, from the table of a convergence run."""
+"""Figures 2 and A3 of the paper, from the table of a convergence run."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def figure_2(records: pd.DataFrame) -> Figure:
     return figure
 
 
-@draws("convergence", "records", name="figureA4")
-def figure_a4(records: pd.DataFrame) -> Figure:
+@draws("convergence", "records", name="figureA3")
+def figure_a3(records: pd.DataFrame) -> Figure:
     """A panel for each of up to eight sites: of every kind some, spread over the data flow."""
     kinds = records.drop_duplicates("site").set_index("site")["kind"].astype(str)
     share = max(1, _MOST_PANELS // kinds.nunique())

@@ -1,4 +1,4 @@
-"""Images of a ``generate`` run: a sheet, or the plan beside the baseline as in Figure A7."""
+"""Images of a ``generate`` run: a sheet, or the plan beside the baseline as in Figure A6."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figure 4 of the paper: what a plan does at every step."""
+"""Figure 5 of the paper: what a plan does at every step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a site returns as three numbers a position: principal components of its outputs (Figure A5).
+"""What a site returns as three numbers a position: principal components of its outputs (Figure A4).
 
 Outputs x of all steps together are centred; v_1, v_2, v_3 are the eigenvectors of their covariance with
 the largest eigenvalues, and (x - mean) v_i are the numbers. So they mean the same at every step.

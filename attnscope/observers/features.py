@@ -18,7 +18,7 @@ from attnscope.sites.attention import Site
 
 
 class FeatureMaps(SiteObserver):
-    """The outputs themselves, of a few sites at a few steps: the paper's Figure A5.
+    """The outputs themselves, of a few sites at a few steps: the paper's Figure A4.
 
     Args:
         sites: shell-style pattern of site names, or several.

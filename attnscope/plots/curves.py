@@ -104,7 +104,7 @@ def convergence_by_site(
     palette: Palette = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """The same curve for one site, a line for each guidance branch (the paper's Figure A4).
+    """The same curve for one site, a line for each guidance branch (the paper's Figure A3).
 
     Args:
         table: as for :func:`convergence`.

@@ -1,4 +1,4 @@
-"""What sites return, as colours, over the denoising steps (Figure A5)."""
+"""What sites return, as colours, over the denoising steps (Figure A4)."""
 
 from __future__ import annotations
 

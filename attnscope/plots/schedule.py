@@ -39,7 +39,7 @@ _GAP = 0.6
 
 
 def plan(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """The schedule of a plan, a row per kind of attention (the paper's Figure 4).
+    """The schedule of a plan, a row per kind of attention (the paper's Figure 5).
 
     A dot marks a step whose output is stored for the steps that reuse it. Of a plan that names its
     modules, those that do the same share a row; where too many differ to name them all, the stages

@@ -34,7 +34,7 @@ def test_convergence_leaves_a_run_with_its_figures(attnscope, folder, captions, 
     }
     assert names == {
         "run.json", "records.parquet", "prompts.parquet", "converged.csv", "figures",
-        *(f"figures/{name}.{suffix}" for name in ("figure2", "figureA4", "heatmap")
+        *(f"figures/{name}.{suffix}" for name in ("figure2", "figureA3", "heatmap")
           for suffix in ("png", "pdf")),
     }  # fmt: skip
 
@@ -239,13 +239,13 @@ def test_generate_refuses_in_one_line(attnscope, folder, tmp_path, options, mess
 
 
 def test_plan_draws_the_schedule(attnscope, tmp_path):
-    code, out, err = attnscope("plan", "--tgate", "m=10,k=5", "--out", tmp_path / "figure4.png")
+    code, out, err = attnscope("plan", "--tgate", "m=10,k=5", "--out", tmp_path / "figure5.png")
     assert (code, err) == (0, "")
     rows = dict(line.split(maxsplit=1) for line in out.splitlines()[2:5])
     assert rows["self"] == "██●··●···████████████████"
     assert rows["cross"] == "█████████●···············"
     assert rows["branches"] == "██████████▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒"
-    assert (tmp_path / "figure4.png").exists()
+    assert (tmp_path / "figure5.png").exists()
     code, out, _ = attnscope("plan", "--plan", "null-text-late:m=2", "--steps", "4", "--json")
     assert code == 0
     text = [row["what"] for row in json.loads(out)["schedule"] if row["row"] == "text"]

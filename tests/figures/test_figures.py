@@ -186,7 +186,7 @@ def drawn(name, folder):
 
     figures = {
         "figure2": lambda: convergence.figure_2(moving()),
-        "figureA4": lambda: convergence.figure_a4(moving()),
+        "figureA3": lambda: convergence.figure_a3(moving()),
         "heatmap": lambda: convergence.heatmap(moving()),
         "controls": lambda: controls.figure_controls(test_controls.made(steps=25)),
         "arms": lambda: ablation.arms(measured()),
@@ -212,7 +212,7 @@ def drawn(name, folder):
     return figure
 
 
-NAMES = ["figure2", "figureA4", "heatmap", "controls", "arms", "gates", "decided", "noise", "pictures",
+NAMES = ["figure2", "figureA3", "heatmap", "controls", "arms", "gates", "decided", "noise", "pictures",
          "ablation samples", "samples", "comparison", "breakdown", "attribution", "frontier", "savings",
          "scaling", "plan", "few modules", "modules", "many modules"]  # fmt: skip
 
@@ -347,7 +347,7 @@ def test_arms_that_the_noise_figure_has_no_room_for_are_named():
 
 
 def test_what_is_left_of_prompts_sites_and_combinations_is_said(tmp_path):
-    assert "8 of 14 sites" in said(drawn("figureA4", tmp_path))
+    assert "8 of 14 sites" in said(drawn("figureA3", tmp_path))
     assert "the first 8 of 10 prompts" in said(drawn("ablation samples", tmp_path))
     assert "the first 8 of 10 prompts" in said(drawn("comparison", tmp_path))
     both = pd.concat([measured(), measured(steps=10)])

@@ -13,7 +13,7 @@ FILES = {
     "ablate": ["arms", "gates", "decided", "noise", "pictures", "samples"],
     "bench": ["breakdown", "attribution", "frontier"],
     "tune": ["staleness", "stale_modules", "candidates"],
-    "convergence": ["figure2", "figureA4", "heatmap", "controls"],
+    "convergence": ["figure2", "figureA3", "heatmap", "controls"],
     "cost": ["attribution", "scaling"],
     "cost paper": [],
     "generate": ["samples", "comparison", "frames"],

@@ -130,7 +130,7 @@ def test_paper_style_leaves_a_notebook_interactive_that_its_first_figure_made_so
         plt.interactive(before)
 
 
-@pytest.mark.parametrize("draw", [figures.figure_2, figures.figure_a4, figures.heatmap])
+@pytest.mark.parametrize("draw", [figures.figure_2, figures.figure_a3, figures.heatmap])
 def test_figures_are_drawn_for_one_kind_and_for_two(draw):
     with plots.paper_style():
         for table in (records(), records().query("kind == 'cross'")):

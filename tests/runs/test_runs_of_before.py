@@ -60,7 +60,7 @@ def no_figures(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "told", "figures"),
     [
-        ("convergence", "toy at 16x16, 2 prompts, 4 steps", {"figure2", "figureA4", "heatmap"}),
+        ("convergence", "toy at 16x16, 2 prompts, 4 steps", {"figure2", "figureA3", "heatmap"}),
         ("ablate", "cross-attention, 2 prompts, 16x16", {"arms", "noise", "pictures", "samples"}),
         ("generate", "toy at 16x16, tgate:m=2,k=2,w=2,f=1", {"comparison", "samples"}),
         ("bench", "speed and quality, 2 images an arm", {"attribution", "breakdown", "frontier"}),

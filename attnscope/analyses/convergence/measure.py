@@ -1,4 +1,4 @@
-"""When does attention converge? See the paper's section 3.1, Figures 2 and A4.
+"""When does attention converge? See the paper's section 3.1, Figures 2 and A3.
 
 Runs a model on captions and measures how far every attention site's output moves from one
 denoising step to the next. ``measure`` needs a model; the summaries need its table alone.

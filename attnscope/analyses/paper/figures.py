@@ -171,8 +171,8 @@ FIGURES = (
                 limit=32,
             ),
         ),
-        note="attnscope draws it as figureA4, by an older version of the paper, and all modules at once as heatmap.",
-        drawn=("heatmap", "figureA4"),
+        note="All modules at once are the heat map.",
+        drawn=("heatmap", "figureA3"),
     ),
     Item(
         "figureA4",
