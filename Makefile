@@ -58,6 +58,7 @@ mutants: .venv/installed  ## Faults that the tests of a module let pass: make mu
 	nice $(BIN)/python benchmarks/mutants.py $(MODULES)
 
 soak: .venv/installed  ## Reliability as figures, into docs/reliability/: bad input, kills, a process that lives long.
+	$(BIN)/python -m pytest -m soak
 	$(BIN)/python -m pytest tests/reliability --hypothesis-profile=soak
 	$(BIN)/python benchmarks/soak/kills.py --kills 100
 	$(BIN)/python benchmarks/soak/long_lived.py --times 1000 --threads 50

@@ -251,13 +251,14 @@ def carry_out(
     """
     known = Run.check(path, "generate", settings, crew.share)
     finished, whole = known and Run(path).has_table("images"), crew.share.is_whole
+    asked = None if whole or quality is None else quality.asked
     wanted = quality if whole and quality is not None and not quality.is_of(path) else None
     judges = None if wanted is None else wanted.judges()
     if not finished:
         _make(path, chosen, settings, prompts, given, batch_size, crew, progress)
     run = Run(path)
-    if quality is not None and not whole:
-        run.note("quality", quality.asked)
+    if asked is not None:
+        run.note("quality", asked)
     if wanted is not None and judges is not None:
         with wanted.judging(path):
             judged.write(run, judges, progress)

@@ -111,8 +111,9 @@ def carry_out(
         return Run(path)
     pipe = chosen.pipe
     plans = [parse(text) for text in settings.plans]
+    texts = [prompt.text for prompt in prompts]
     for plan in plans:
-        check_plan(pipe, plan, settings.steps)
+        check_plan(pipe, plan, settings.steps, texts, **chosen.described.options)
     if settings.stages:
         _check_stages(pipe)
     kept = open_for(

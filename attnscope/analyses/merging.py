@@ -38,9 +38,18 @@ class Judging:
     offline: bool = False
 
     def quality(self, run: Run, models: Sequence[str], prompts: Sequence[Prompt]) -> Quality:
-        """By what the shards say that images are to be judged."""
+        """By what the shards say that images are to be judged.
+
+        Raises:
+            InputError: they do not say.
+        """
         from attnscope.metrics.choosing import Quality
 
+        if "quality" not in run.about:
+            raise InputError(
+                f"{str(run.path)!r} does not say what its images are judged by: its shard did not come to "
+                "its end, so give its command again"
+            )
         return Quality.again(
             run.about["quality"], models, prompts, device=self.device, offline=self.offline
         )
@@ -86,7 +95,7 @@ def merge(
         refuse_difference(out, known, first.command, first.settings)
         if "merged" not in known.about:
             raise InputError(f"`out` {str(out)!r} holds a run that was not merged: choose another")
-        if is_finished(known):
+        if known.about.get("finished") and is_finished(known):
             return known
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"`out` {str(out)!r} exists and is no run directory: choose another")
@@ -97,6 +106,9 @@ def merge(
             progress.advance()
     merged = Run.joined(out, ordered)
     kind.finish(merged, judging or Judging(), progress)
+    merged.note(
+        "finished", True
+    )  # a main table alone may be of a merge that was stopped while it judged
     return merged
 
 

@@ -31,8 +31,8 @@ def generate_plans(
     """
     from attnscope.analyses.checks import check_plan_ahead
     from attnscope.analyses.grid import COMMAND, GridSettings, carry_out
-    from attnscope.cli import parsing, reading, several
-    from attnscope.cli.console import Bars, quiet_libraries
+    from attnscope.cli import crews, parsing, reading, several
+    from attnscope.cli.console import quiet_libraries
     from attnscope.cli.plan_lists import check_alone, plan_list
     from attnscope.cli.reports.grid import document, report
     from attnscope.errors import InputError
@@ -48,7 +48,8 @@ def generate_plans(
     parsing.check_sampling(sampling)
     size = parsing.batch_size(sampling.batch_size)
     ways = several.ways(sampling)
-    models, inputs = several.Models(output), reading.Inputs(shown, typed)
+    team = crews.team(o.WorkerOptions(), output)  # this process: plans take turns, for their times
+    models, inputs = several.Models(output, team), reading.Inputs(shown, typed)
 
     def job(way: Way) -> Job:
         chosen = models.of(way.sampling)
@@ -64,10 +65,10 @@ def generate_plans(
             check_plan_ahead(chosen, plan, settings.steps)
         start = partial(
             carry_out, chosen=chosen, settings=settings, prompts=prompts, given=given,
-            batch_size=size, progress=Bars(quiet=output.silent),
+            batch_size=size, progress=team.progress,
         )  # fmt: skip
         return several.Job(COMMAND, way, chosen, settings, start)
 
     with quiet_libraries():
-        runs = several.carry_out([job(way) for way in ways], output.out)
+        runs = several.carry_out([job(way) for way in ways], output.out, team)
     several.tell(runs, output, report, document)

@@ -63,6 +63,8 @@ def paper(
 
     if quiet and as_json:
         raise InputError("--quiet prints the run directory only and --json the result: give one")
+    if made.features not in FEATURES:
+        raise InputError(f"--features {made.features!r} is none of {', '.join(FEATURES)}")
     if name is None:
         extra = [*made.given(), *(["out"] if out else [])]
         if gpu_plan or extra or quiet:

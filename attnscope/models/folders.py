@@ -34,7 +34,8 @@ def check_folder(folder: Path) -> None:
     if folder.resolve().parent.name == "snapshots":
         homes.append(folder.resolve().parents[1] / "blobs")
     for path in sorted(folder.rglob("*")):
-        if path.is_symlink():
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_symlink() and not hidden:  # nobody loads what is hidden, such as .git
             _check_link(folder, path, homes)
     for (
         library

@@ -18,8 +18,13 @@ def check_finished(run: Run) -> None:
     """Refuse a run that did not come to its end.
 
     Raises:
-        InputError: it did not.
+        InputError: it did not, or is a shard.
     """
+    if not is_finished(run) and not run.share.is_whole:
+        raise InputError(
+            f"{str(run.path)!r} is a shard of a run, which pages are not made of: join all of them by "
+            "'attnscope merge'"
+        )
     if not is_finished(run):
         raise InputError(
             f"{str(run.path)!r} did not come to its end: give the same '{run.command}' command again, "

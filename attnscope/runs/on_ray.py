@@ -30,6 +30,8 @@ _OWN_RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 """Of a Ray that is started here: it tells nobody, and workers do not give way to all others (nice 15)."""
 _DEATHS = 3
 """Workers that one batch may take with it, and that may die in a row before any is ready."""
+_ANSWER = 5
+"""Seconds that a cluster has to answer."""
 _PATIENCE = 60
 """Seconds after which it is said that nobody makes anything."""
 
@@ -187,6 +189,7 @@ class RayCrew(Crew):
         quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": "error"}
         with _unheard():
             if self._address is not None:
+                _check_reached(self._address)
                 try:
                     self._ray.init(address=self._address, **quiet)
                 except (ConnectionError, ValueError, RuntimeError) as error:
@@ -405,6 +408,26 @@ def _imported() -> Any:
             "hand with `shard`"
         ) from error
     return ray
+
+
+def _check_reached(address: str) -> None:
+    """Refuse an address at which nobody answers, which Ray itself tries for a quarter of an hour.
+
+    Raises:
+        InputError: nobody does.
+    """
+    import socket
+
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or "/" in host or not port.isdigit():
+        return  # auto, or a client's ray://, which Ray finds out about by itself
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"there is no Ray at {address!r}: {_line(error)}; start one by 'ray start --head', or leave `ray` "
+            "out to use this machine"
+        ) from error
 
 
 def _cores() -> int:

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
+from attnscope.analyses import merging
 from attnscope.analyses.merging import merge
 from attnscope.errors import InputError
 from attnscope.runs.folder import Run
@@ -226,3 +228,36 @@ def test_a_run_goes_on_in_the_batches_it_was_cut_into(attnscope, folder, five, t
     assert Run(stopped).cut == 2
     images = [pd.read_parquet(one / "images.parquet") for one in (whole, stopped)]
     pd.testing.assert_frame_equal(*images)
+
+
+def test_a_merge_that_was_stopped_behind_its_main_table_is_finished_by_the_next(
+    two, tmp_path, monkeypatch
+):
+    kind = merging._KINDS["generate"]
+
+    def stopped(run, judging, progress):
+        kind.finish(run, judging, progress)
+        raise KeyboardInterrupt
+
+    out = tmp_path / "whole"
+    runs = [Run(path) for path in two]
+    with monkeypatch.context() as patch:
+        patch.setitem(merging._KINDS, "generate", replace(kind, finish=stopped))
+        with pytest.raises(KeyboardInterrupt):
+            merge(runs, out)
+    assert Run(out).has_table("images")
+    (out / "calls.parquet").unlink()  # as if it had been stopped before that
+    merge(runs, out)
+    assert Run(out).has_table("calls")
+    assert Run(out).about["finished"] is True
+
+
+def test_questions_are_refused_of_shards_before_anything_is_made(attnscope, tmp_path):
+    out = tmp_path / "shard"
+    code, _, err = attnscope(
+        "ablate", "--limit", 2, "--steps", 2, "--gate", 1, "--features", "none", "--questions",
+        "scenes", "--vqa", "reader", "--shard", "1/2", "--out", out,
+    )  # fmt: skip
+    assert (code, err.count("\n")) == (2, 1)
+    assert "questions about images are not asked of shards" in err
+    assert not out.exists()

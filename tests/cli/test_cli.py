@@ -198,7 +198,9 @@ def test_generate_makes_videos_of_images(attnscope, tokenizer_folder, tmp_path):
     frames = [row["frame"] for row in json.loads(out)["images"] if row["arm"] == "plan"]
     assert frames == list(range(len(frames)))
     assert len(frames) > 1
-    assert len(list((tmp_path / "run" / "images").iterdir())) == len(frames)
+    assert len(list((tmp_path / "run" / "images").glob("*.png"))) == len(frames)
+    with Image.open(tmp_path / "run" / "images" / "00000.gif") as video:
+        assert video.n_frames == len(frames)
 
 
 def test_a_generate_run_is_drawn_again_without_torch(attnscope, folder, tmp_path):

@@ -18,7 +18,7 @@ from attnscope.models.chosen import ChosenModel
 from attnscope.runs.crew import ALONE, Alone, Made, Task
 from attnscope.runs.events import Events
 from attnscope.runs.folder import Run
-from attnscope.runs.on_ray import RayCrew, _Queue
+from attnscope.runs.on_ray import RayCrew, _check_reached, _Queue
 from attnscope.runs.progress import Kept
 
 
@@ -184,3 +184,9 @@ def test_alone_there_is_one_worker_and_all_batches():
     assert (Alone().count, str(Alone().share), Alone().elsewhere) == (1, "1/1", False)
     assert set(ALONE.about("cpu")) == {"threads"}
     assert ALONE.about("cuda") == {}
+
+
+def test_an_address_at_which_nobody_answers_is_refused_at_once():
+    with pytest.raises(InputError, match=r"there is no Ray at '127\.0\.0\.1:1'"):
+        _check_reached("127.0.0.1:1")
+    _check_reached("auto")

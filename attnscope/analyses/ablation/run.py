@@ -58,6 +58,7 @@ def carry_out(
     Run.check(path, "ablate", settings, crew.share)
     if quality.is_of(path):
         return Run(path)
+    asked = None if crew.share.is_whole else quality.asked
     judges = quality.judges() if crew.share.is_whole else None
     arms = arms_of(settings)
     before = 0
@@ -68,7 +69,7 @@ def carry_out(
         )
     run = Run(path)
     if judges is None:
-        run.note("quality", quality.asked)
+        run.note("quality", asked)
     else:
         finish(run, settings, quality, judges, progress)
     return run

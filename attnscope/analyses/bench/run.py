@@ -117,6 +117,7 @@ def carry_out(
     if timed and judged:
         return Run(path)
     whole = crew.share.is_whole
+    asked = None if whole or quality is None else quality.asked
     judges = None if judged or quality is None or not whole else quality.judges()
     cost = _checked_cost(chosen, found, settings, given, pictured, progress)
     arms = arms_of(
@@ -134,7 +135,7 @@ def carry_out(
         return run
     made = _picture(run, chosen, settings, arms, pictured, batch_size, crew, progress)
     if judges is None:
-        run.note("quality", quality.asked)
+        run.note("quality", asked)
         run.note("pictured", pictured.digest)
     else:
         finish(run, made, quality, judges, pictured.prompts, progress)
