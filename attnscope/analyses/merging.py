@@ -128,7 +128,6 @@ def _checked(runs: Sequence[Run]) -> list[Run]:
             raise InputError(
                 f"{str(run.path)!r} holds a run of '{run.command}', which is not merged"
             )
-        refuse_difference(run.path, run, first.command, first.settings)
         _refuse_other(first, run)
     ordered = sorted(runs, key=lambda run: run.share.number)
     for before, run in pairwise(ordered):
@@ -147,8 +146,11 @@ def _checked(runs: Sequence[Run]) -> list[Run]:
 
 
 def _refuse_other(first: Run, run: Run) -> None:
-    """Refuse a shard that was cut, made or to be judged otherwise than the first."""
+    """Refuse a shard of another run than the first, or that was cut, made or to be judged otherwise."""
+    names = sorted({*first.settings, *run.settings})
     facts: list[tuple[str, Any, Any]] = [
+        ("the command", first.command, run.command),
+        *((name, first.settings.get(name), run.settings.get(name)) for name in names),
         ("shards", first.share.of, run.share.of),
         ("batch size", first.cut, run.cut),
         *((name, sorted(_values(first, name)), sorted(_values(run, name))) for name in _MATTER),
@@ -174,7 +176,7 @@ def _values(run: Run, name: str) -> set[str]:
 
 
 def _told(value: Any) -> str:
-    return (" and ".join(value) or "unknown") if isinstance(value, list) else repr(value)
+    return (" and ".join(map(str, value)) or "unknown") if isinstance(value, list) else repr(value)
 
 
 def _refuse_gaps(ordered: Sequence[Run], kind: _Kind) -> None:

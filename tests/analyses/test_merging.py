@@ -124,7 +124,7 @@ def test_what_does_not_belong_together_is_refused_by_name(attnscope, folder, fiv
     assert f"'{first}' and '{first}' are both shard 1/2" in refused(first, second, first)
     other = tmp_path / "other"
     for changes, message in [
-        ({"settings": {"steps": 5}}, "steps is 5 there and 4 here"),
+        ({"settings": {"steps": 5}}, "do not belong together: steps is 4 and 5"),
         ({"machine": {"torch": "2.6.0"}}, "do not belong together: torch is"),
         ({"machine": {"threads": 7}}, "do not belong together: threads is 1 and 7"),
         ({"cut": {"batch_size": 3}}, "do not belong together: batch size is 2 and 3"),

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import toys
+from ablating import sample_arm
 from PIL import Image
 
 from attnscope.analyses import generation
 from attnscope.analyses.ablation import arms
-from attnscope.analyses.ablation.sample import sample_arm
 from attnscope.analyses.convergence import measure
 from attnscope.errors import InputError
 from attnscope.models import architectures, calling, image_sizes

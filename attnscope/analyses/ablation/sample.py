@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,58 +15,12 @@ from attnscope.errors import InputError
 from attnscope.images import as_png
 from attnscope.runs.columns import OWN
 from attnscope.runs.crew import Made
-from attnscope.runs.folder import Run
-from attnscope.runs.progress import SILENT, Kept, Progress
 from attnscope.runs.prompts import Prompt
 
 if TYPE_CHECKING:
     from attnscope.models.chosen import ChosenModel
     from attnscope.observers.clean_images import CleanEstimates
     from attnscope.observers.noise import NoiseMean
-
-
-def sample_arm(
-    pipe: Any,
-    arm: Arm,
-    settings: AblationSettings,
-    prompts: Sequence[Prompt],
-    given: Sequence[Any],
-    run: Run,
-    *,
-    batch_size: int,
-    progress: Progress = SILENT,
-    **options: Any,
-) -> None:
-    """Make the images of an arm that are not there yet, in this process.
-
-    A batch counts as done when its table of images is there, which is written last; what a killed
-    run left half done is made again.
-
-    Args:
-        pipe: the pipeline, with the arm's scheduler.
-        arm: what to make.
-        settings: of the run.
-        prompts: all of the run's.
-        given: what the pipeline is given for each: a caption, or an image for a video.
-        run: where images and tables go.
-        batch_size: images made at once; halved where memory runs out.
-        progress: told how many images are there, first those of before.
-        options: further keywords of the pipeline.
-
-    Raises:
-        InputError: the plan does not fit the pipeline, or the scheduler takes no noise levels.
-    """
-    from attnscope.runs.batches import in_batches
-
-    done = run.known(f"{arm.key}/images")
-    pairs = list(zip(prompts, given, strict=True))
-    left = [pair for pair in pairs if pair[0].prompt_id not in done]
-    progress.advance(len(pairs) - len(left))
-    work = partial(sampled, pipe, arm, settings, pictured_of(prompts), options)
-    kept = Kept(progress, run.path, lambda size: run, batch_size)
-    for batch, made in in_batches(left, batch_size, work, progress=progress):
-        kept.keep(made, batch[0][0].prompt_id)
-        progress.advance(len(batch))
 
 
 def pictured_of(prompts: Sequence[Prompt]) -> frozenset[int]:
@@ -114,7 +67,19 @@ def sampled(
     options: Mapping[str, Any],
     batch: Sequence[tuple[Prompt, Any]],
 ) -> Made:
-    """What a batch of an arm leaves; arguments as of :func:`sample_arm` and :class:`Sampling`."""
+    """What a batch of an arm leaves.
+
+    Args:
+        pipe: the pipeline, with the arm's scheduler.
+        arm: what to make.
+        settings: of the run.
+        pictured: of which prompts the images on the way are kept.
+        options: further keywords of the pipeline.
+        batch: prompts, and what the pipeline is given for each: a caption, or an image for a video.
+
+    Raises:
+        InputError: the plan does not fit the pipeline, or the scheduler takes no noise levels.
+    """
     from attnscope.hooks.trace import Trace
     from attnscope.models.schedulers import scaled_timesteps
 
@@ -191,8 +156,3 @@ def _left(
         parts[f"{arm.key}/noise"] = noise
     parts[f"{arm.key}/images"] = pd.DataFrame(rows, columns=["prompt_id", "frame", "path"])
     return Made(files, parts)
-
-
-def is_finished(run: Run, arm: Arm, count: int) -> bool:
-    """Whether an arm has all its images."""
-    return len(run.known(f"{arm.key}/images")) == count

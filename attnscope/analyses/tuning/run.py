@@ -238,7 +238,7 @@ def _not_kept(
     best = max(rows, key=lambda row: budget.better(row[budget.measure]))
     return (
         f"no plan that saves anything keeps to {text} on {settings.measured} captions: the nearest, "
-        f"{best['ideal']:.2f} times as fast, has {budget.measure} {best[budget.measure]:.4g} "
+        f"{best.get('by_time', best['ideal']):.2f} times as fast, has {budget.measure} {best[budget.measure]:.4g} "
         f"± {best[budget.measure + '_error']:.2g}; choose a budget that allows it, or more steps"
     )
 

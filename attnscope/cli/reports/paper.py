@@ -160,7 +160,10 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
         said = ", ".join(f"{count} {name}" for name, count in summary(table).items() if count)
         results.print(f"rows whose change is as the paper says: {said}", soft_wrap=True)
     if len(claims):
-        show_table(_claims(claims), f"the claim, {own} (95 % interval)")
+        show_table(
+            _claims(claims),
+            f"the claim, {own} (95 % interval over prompts; of times, the range over batches)",
+        )
     for note in filter(None, (item.note, note_of(item.name))):
         results.print(f"note: {note}", soft_wrap=True)
     for picture in pictures_of(run, item):
