@@ -1,7 +1,8 @@
 # Everything runs inside .venv, installed from constraints.txt by the first target that needs it.
 BIN := .venv/bin
 SHELL := /bin/bash
-WORKERS ?= $(shell n=$$(nproc); echo $$((n > 8 ? 8 : n)))
+# getconf, since nproc says what OMP_NUM_THREADS allows
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n > 8 ? 8 : n)))
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # Sets of releases and the tests that `make matrix` runs under each; what tells most in a minute or two.
