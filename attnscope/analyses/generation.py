@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,29 +157,43 @@ class _Picture:
 
     def as_png(self, scheduler: str) -> bytes:
         """The file; ``scheduler`` is the class of the pipeline's."""
-        from PIL.PngImagePlugin import PngInfo
+        plan = self.settings.plan if self.arm == PLANNED else "baseline"
+        settings = plain_settings(self.settings) | {"plan": plan}
+        return told_png(self.image, settings, self.prompt, self.frame, scheduler)
 
-        from attnscope import __version__, documents
-        from attnscope.images import as_png
 
-        settings = plain_settings(self.settings)
-        if self.arm != PLANNED:
-            settings["plan"] = "baseline"
-        about = {
-            "prompt": self.prompt.text,
-            "prompt_id": self.prompt.prompt_id,
-            "image_seed": image_seed(settings["seed"], self.prompt.prompt_id),
-            "frame": self.frame,
-            **settings,
-            "height": self.image.height,
-            "width": self.image.width,
-            "scheduler_class": scheduler,
-        }
-        info = PngInfo()
-        info.add_itxt("Description", self.prompt.text)
-        info.add_text("Software", f"attnscope {__version__}")
-        info.add_itxt("attnscope", documents.text(about, indent=None))
-        return as_png(self.image, info)
+def told_png(
+    image: Image, settings: Mapping[str, Any], prompt: Prompt, frame: int, scheduler: str
+) -> bytes:
+    """An image as the bytes of a PNG that says how it was made.
+
+    Args:
+        image: to be written.
+        settings: of the run, with the ``plan`` that made it.
+        prompt: that it is of.
+        frame: of a video.
+        scheduler: class of the pipeline's.
+    """
+    from PIL.PngImagePlugin import PngInfo
+
+    from attnscope import __version__, documents
+    from attnscope.images import as_png
+
+    about = {
+        "prompt": prompt.text,
+        "prompt_id": prompt.prompt_id,
+        "image_seed": image_seed(settings["seed"], prompt.prompt_id),
+        "frame": frame,
+        **settings,
+        "height": image.height,
+        "width": image.width,
+        "scheduler_class": scheduler,
+    }
+    info = PngInfo()
+    info.add_itxt("Description", prompt.text)
+    info.add_text("Software", f"attnscope {__version__}")
+    info.add_itxt("attnscope", documents.text(about, indent=None))
+    return as_png(image, info)
 
 
 def speed_up(times: pd.DataFrame) -> pd.Series[float]:

@@ -12,12 +12,14 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from attnscope.analyses.generation import told_png
 from attnscope.analyses.opening import open_for, scheduler_of
 from attnscope.errors import InputError
 from attnscope.files import write_whole
@@ -25,7 +27,7 @@ from attnscope.plans.base import Baseline, Plan
 from attnscope.plans.guidance import GuidanceCutoff
 from attnscope.plans.text_form import parse
 from attnscope.runs.batches import in_batches
-from attnscope.runs.folder import Run
+from attnscope.runs.folder import Run, plain_settings
 from attnscope.runs.progress import SILENT, Kept, Progress
 from attnscope.runs.prompts import Prompt, table_of
 from attnscope.runs.sampling import Sampling
@@ -174,6 +176,7 @@ def _make(
     left = [pair for pair in pairs if pair[0].prompt_id not in done]
     first = {prompt.prompt_id for prompt in prompts[:PICTURED]} if settings.stages else set()
     worker = _Worker(pipe, settings, chosen.device, chosen.described.options, first, len(before))
+    scheduler = type(pipe.scheduler).__name__
     with kept.stretch(f"{chosen.name}: images", len(pairs) * len(settings.plans)):
         kept.advance((len(pairs) - len(left)) * len(settings.plans))
         for batch, made in in_batches(left, kept.batch_size, worker, progress=kept):
@@ -186,7 +189,9 @@ def _make(
             run.write_part("times", pd.DataFrame(times))
             if settings.stages:
                 run.write_part("stages", _write_stages(run, ids, made))
-            run.write_part("images", _write_images(run, settings, [p for p, _ in batch], made))
+            run.write_part(
+                "images", _write_images(run, settings, [p for p, _ in batch], made, scheduler)
+            )
             kept.advance(len(batch) * len(made))
 
 
@@ -257,7 +262,11 @@ class _Worker:
 
 
 def _write_images(
-    run: Run, settings: GridSettings, prompts: Sequence[Prompt], made: dict[str, _Made]
+    run: Run,
+    settings: GridSettings,
+    prompts: Sequence[Prompt],
+    made: dict[str, _Made],
+    scheduler: str,
 ) -> pd.DataFrame:
     """A row per image (of a video, per frame): its plan, and how far it is from the reference's."""
     from attnscope.metrics import psnr, ssim
@@ -274,7 +283,9 @@ def _write_images(
             far = [[np.nan] * len(pictures)] * 2 if same else _far(psnr, ssim, pictures, references)
             for frame, (image, decibels, similarity) in enumerate(zip(pictures, *far, strict=True)):
                 name = f"{prompt.prompt_id:05d}" + (f"-{frame:03d}" if frame else "") + ".png"
-                write_whole(folder / name, image.save)
+                told = {k: v for k, v in plain_settings(settings).items() if k != "plans"}
+                png = told_png(image, told | {"plan": plan}, prompt, frame, scheduler)
+                write_whole(folder / name, partial(_write_bytes, png))
                 rows.append(
                     {
                         "plan": plan,
@@ -290,6 +301,10 @@ def _write_images(
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def _write_bytes(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
 
 
 def _far(

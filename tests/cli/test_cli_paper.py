@@ -43,6 +43,16 @@ def test_several_plans_share_noise_and_prompts_and_are_sorted_by_latency(
         name = path.rsplit("/", 1)[1]
         ours = run / "images" / "baseline" / name
         assert _pixels(alone / path) == _pixels(ours)
+        assert _told(ours) == _told(alone / path)
+
+
+def _told(path):
+    """What a PNG says of itself, but for whether it was compared with another."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        told = json.loads(image.text["attnscope"])
+    return {name: value for name, value in told.items() if name not in ("compare", "stages")}
 
 
 def _pixels(path):
