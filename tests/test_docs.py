@@ -727,6 +727,17 @@ def test_every_picture_and_table_of_the_documents_is_shown_or_named():
         assert path.stem in checked or path.name in said, f"{path} stands behind no number"
 
 
+def test_every_document_has_its_place_on_the_site():
+    listed = (ROOT / "docs/index.md").read_text().splitlines()
+    listed += (ROOT / "docs/reference/index.md").read_text().splitlines()
+    here = [name for name in DOCUMENTS if name.startswith("docs/") and name != "docs/index.md"]
+    for name in here:
+        place = name.removeprefix("docs/").removesuffix(".md")
+        assert place in listed or place.removeprefix("reference/") in listed or "index" in place, (
+            name
+        )
+
+
 def test_a_wrong_number_is_found():
     with pytest.raises(AssertionError, match=r"0\.45 is printed"):
         assert_told("0.45", [0.4549 + 0.001], "here")
