@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from attnscope.metrics.choosing import Quality
     from attnscope.models.chosen import ChosenModel
 
-_WARM_UP_STEPS = 2
-_COMPARED_BATCHES = 4
+WARM_UP_STEPS = 2
+COMPARED_BATCHES = 4
+"""As many, if there are prompts for them, so that what is compared can take turns."""
 """So that the arms can take turns in going first."""
 _WARM: weakref.WeakKeyDictionary[Any, set[GenerationSettings]] = weakref.WeakKeyDictionary()
 """By pipeline, the runs that it was warmed up for."""
@@ -120,7 +121,7 @@ class Drawing:
         warm = _WARM.setdefault(pipe, set())
         if self.settings in warm:
             return
-        short = replace(self.settings, steps=_WARM_UP_STEPS)
+        short = replace(self.settings, steps=WARM_UP_STEPS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             drops = plan.ever_drops()
@@ -298,7 +299,7 @@ def _make(
     check_plan(pipe, parse(settings.plan), settings.steps, texts, **options)
     kept = open_for(
         "generate", path, settings, chosen, prompts, batch_size, progress, table="images",
-        about=scheduler_of(chosen), least=_COMPARED_BATCHES if settings.compare else 1, crew=crew,
+        about=scheduler_of(chosen), least=COMPARED_BATCHES if settings.compare else 1, crew=crew,
     )  # fmt: skip
     pairs = list(zip(prompts, given, strict=True))
     known = Run(path).known("images") if (path / "run.json").exists() else set()

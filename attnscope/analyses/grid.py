@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from attnscope.analyses.generation import told_png
+from attnscope.analyses.bench.speedups import ranged
+from attnscope.analyses.generation import COMPARED_BATCHES, WARM_UP_STEPS, told_png
 from attnscope.analyses.opening import open_for, scheduler_of
 from attnscope.errors import InputError
 from attnscope.files import write_whole
@@ -40,8 +41,6 @@ COMMAND = "generate-plans"
 """What such a run is called in its ``run.json``."""
 PICTURED = 2
 """Prompts of which a picture after every step is kept."""
-_WARM_UP_STEPS = 2
-_FEWEST_BATCHES = 4
 _MOST_CALLS = 2
 """Of the scheduler for a step that was asked for, as Heun's."""
 
@@ -120,7 +119,7 @@ def carry_out(
         _check_stages(pipe)
     kept = open_for(
         COMMAND, path, settings, chosen, prompts, batch_size, progress, table="images",
-        about=scheduler_of(chosen), least=_FEWEST_BATCHES,
+        about=scheduler_of(chosen), least=COMPARED_BATCHES,
     )  # fmt: skip
     run = kept.run
     run.write_table("prompts", table_of(prompts))
@@ -239,7 +238,7 @@ class _Worker:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Trace(self._pipe, plan=GuidanceCutoff(1) if drops else Baseline()):
-                self._sampled(batch, replace(self._settings, steps=_WARM_UP_STEPS))
+                self._sampled(batch, replace(self._settings, steps=WARM_UP_STEPS))
 
     def _call(self, batch: Sequence[tuple[Prompt, Any]], plan: Plan) -> _Made:
         from attnscope.hooks.trace import Trace
@@ -386,8 +385,8 @@ def by_plan(
             "guided_steps": int(of_plan["guided_steps"].iloc[0]),
             "macs": np.nan if cost is None else float(cost.macs()),
             "paper_macs": np.nan if cost is None else float(cost.macs("paper")),
-            **_range("seconds", seconds[plan]),
-            **_range("speedup", seconds[settings.reference] / seconds[plan]),
+            **ranged("seconds", seconds[plan]),
+            **ranged("speedup", seconds[settings.reference] / seconds[plan]),
             "peak_mb": float(peaks[plan].median()),
             "extra_mb": float((peaks[plan] - peaks[settings.reference]).median()),
             "kept_mb": np.nan if cost is None else max(cost.kept) * item / 2**20,
@@ -399,11 +398,3 @@ def by_plan(
         }
         rows.append(row)
     return pd.DataFrame(rows).sort_values("seconds", ascending=False, ignore_index=True)
-
-
-def _range(name: str, values: pd.Series[float]) -> dict[str, float]:
-    return {
-        name: float(values.median()),
-        f"{name}_low": float(values.min()),
-        f"{name}_high": float(values.max()),
-    }

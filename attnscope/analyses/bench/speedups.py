@@ -49,7 +49,7 @@ def by_arm(
         ran = failures.get(arm.name, 0) < rounds
         if ran:
             gained = seconds[BASELINE] / seconds[arm.name]
-            row |= _spread("seconds", seconds[arm.name]) | _spread("speedup", gained)
+            row |= ranged("seconds", seconds[arm.name]) | ranged("speedup", gained)
             row["peak_mb"] = peaks[arm.name].median()
             row["extra_mb"] = (peaks[arm.name] - peaks[BASELINE]).median()
             row["ideal"] = arm.ideal(cost)
@@ -72,7 +72,8 @@ def by_arm(
     )  # fmt: skip
 
 
-def _spread(name: str, values: pd.Series[float]) -> dict[str, float]:
+def ranged(name: str, values: pd.Series[float]) -> dict[str, float]:
+    """The median of rounds under a name, and their range beside it."""
     return {name: values.median(), f"{name}_low": values.min(), f"{name}_high": values.max()}
 
 
