@@ -18,7 +18,8 @@ from attnscope.metrics.measures import MEASURES
 from attnscope.notices import warn
 from attnscope.runs.columns import CELL
 from attnscope.runs.contents import is_finished
-from attnscope.runs.folder import Run, telling
+from attnscope.runs.folder import Run
+from attnscope.runs.reading import telling
 
 COLUMNS = ("run", "what", "measure", "value", "low", "high", "n")
 """Of :func:`outcomes`."""
