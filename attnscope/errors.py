@@ -1,4 +1,7 @@
-"""The one exception for what a user can mend: a wrong value, a missing file, a model not here."""
+"""The one exception for what a user can mend: a wrong value, a missing file, a model not here.
+
+What other errors say is told in one line.
+"""
 
 
 class InputError(ValueError):

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from attnscope.errors import InputError
+from attnscope.errors import InputError, reason
 from attnscope.images import to_rgb
 from attnscope.notices import warn
 
@@ -90,7 +90,7 @@ def _load(model: str, offline: bool) -> tuple[Any, Any]:
             ) from error
         raise InputError(
             f"no CLIP at {model!r}: give a hub id such as openai/clip-vit-base-patch16, or a "
-            f"folder ({str(error).splitlines()[0]})"
+            f"folder ({reason(error)})"
         ) from error
 
 

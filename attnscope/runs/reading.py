@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from attnscope.errors import InputError
+from attnscope.errors import InputError, reason
 
 _SURPRISES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)
 """What code raises at a table that lacks a column or has another kind of values in it."""
@@ -50,9 +50,8 @@ def reading(path: Path, command: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, EOFError, MemoryError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{str(path)!r} is damaged ({reason}): restore it, or remove it and give the same "
+            f"{str(path)!r} is damaged ({reason(error)}): restore it, or remove it and give the same "
             f"'{command}' command again"
         ) from error
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from attnscope.errors import InputError
+from attnscope.errors import InputError, reason
 from attnscope.metrics.questions.base import Ask
 from attnscope.metrics.questions.vqa.base import AT_ONCE, Answerer, Answering, Answers, Asked, told
 
@@ -149,17 +149,17 @@ def of_name(
 
 
 def _unloaded(name: str, error: Exception, offline: bool, allow_pickle: bool) -> InputError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    said = reason(error)
     if offline and not Path(name).exists():
         return InputError(
             f"`vqa`: the model {name!r} is not on this machine, and `offline=True` was given: leave it "
             "out, or give a folder"
         )
-    if "safetensors" in reason and not allow_pickle:
+    if "safetensors" in said and not allow_pickle:
         return _pickled(name)
     return InputError(
         f"`vqa`: no model at {name!r}: give 'reader' on the embedded world, a hub id such as "
-        f"Salesforce/blip-vqa-base, or a folder ({reason})"
+        f"Salesforce/blip-vqa-base, or a folder ({said})"
     )
 
 
