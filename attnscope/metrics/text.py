@@ -75,7 +75,10 @@ def _load(model: str, offline: bool) -> tuple[Any, Any]:
     from transformers import AutoConfig, CLIPModel, CLIPProcessor
 
     try:
-        kind = AutoConfig.from_pretrained(model, local_files_only=offline).model_type
+        config = AutoConfig.from_pretrained(
+            model, local_files_only=offline, trust_remote_code=False
+        )
+        kind = config.model_type
         if kind != "clip":
             raise InputError(f"{model!r} is no CLIP but a {kind!r}")
         clip = CLIPModel.from_pretrained(model, local_files_only=offline).eval()

@@ -211,6 +211,7 @@ def _loading_explained(model: Model, *, offline: bool, allow_pickle: bool) -> It
 
 def _explanation(model: Model, error: Exception, offline: bool, allow_pickle: bool) -> str:
     from huggingface_hub import errors
+    from safetensors import SafetensorError
 
     causes = list(_causes(error))
     said = reason(error)
@@ -227,6 +228,8 @@ def _explanation(model: Model, error: Exception, offline: bool, allow_pickle: bo
             f"{wanted!r} is {hub.out_of_reach(offline, f'hf download {wanted}')}; without any weights "
             "there are 'attnscope cost' and 'attnscope bench' with `random_weights`"
         )
+    if any(isinstance(cause, SafetensorError) for cause in causes):
+        return f"{model.source!r} cannot be loaded: {_damaged(local_folder(model))}; fetch it again"
     if "safetensors" in said and not allow_pickle:
         return (
             f"{model.source!r} has no safetensors weights: convert them, or trust the files "
@@ -235,6 +238,19 @@ def _explanation(model: Model, error: Exception, offline: bool, allow_pickle: bo
     if not isinstance(error, OSError | ValueError | ImportError):  # whose texts alone say little
         said = f"{type(error).__name__} {said}"
     return f"{model.source!r} cannot be loaded: {said}"
+
+
+def _damaged(folder: Path | None) -> str:
+    """Which file of weights is no safetensors, as far as its head and its length tell."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in [] if folder is None else sorted(folder.glob("*/*.safetensors")):
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except SafetensorError as error:
+            return f"{path.parent.name}/{path.name} is damaged ({reason(error)})"
+    return "a file of its weights is damaged"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -21,6 +21,7 @@ from PIL.Image import Image
 from attnscope.errors import InputError, reason
 from attnscope.metrics.questions.base import Ask
 from attnscope.metrics.questions.vqa.base import AT_ONCE, Answerer, Answering, Answers, Asked, told
+from attnscope.models.folders import check_no_code
 
 
 class Model(Answerer):
@@ -93,6 +94,7 @@ class Model(Answerer):
                 dtype="auto" if self.device.startswith("cuda") else torch.float32,
                 use_safetensors=None if self._allow_pickle else True,
                 local_files_only=self._offline,
+                trust_remote_code=False,
                 output_loading_info=True,
             )
         except (OSError, ValueError, ImportError) as error:
@@ -117,7 +119,7 @@ def of_name(
         allow_pickle: also load weights that are not safetensors.
 
     Raises:
-        InputError: there is none, or it is none that answers questions about images.
+        InputError: there is none, it is none that answers questions about images, or it has code to be run.
     """
     from transformers import AutoConfig, AutoProcessor
     from transformers.models.auto.modeling_auto import (
@@ -128,8 +130,10 @@ def of_name(
     from attnscope.metrics.questions.vqa.talking import Talking
     from attnscope.metrics.questions.vqa.vilt import Vilt
 
+    check_no_code(Path(name), name)
+    from_there = {"local_files_only": offline, "trust_remote_code": False}  # or it asks
     try:
-        config = AutoConfig.from_pretrained(name, local_files_only=offline)
+        config = AutoConfig.from_pretrained(name, **from_there)
         is_of = (config.architectures or [type(config).__name__])[0]
         fitting = next((kind for kind in (Blip, Vilt) if kind.architecture == is_of), None)
         if fitting is None and (config.model_type == "blip" or config.model_type not in TALKING):
@@ -137,7 +141,7 @@ def of_name(
                 f"`vqa`: {name!r} is a {is_of}, which answers no questions about images: choose a "
                 "BlipForQuestionAnswering, a ViltForQuestionAnswering, or a vision-language model"
             )
-        processor = AutoProcessor.from_pretrained(name, local_files_only=offline)
+        processor = AutoProcessor.from_pretrained(name, **from_there)
     except InputError:
         raise
     except (OSError, ValueError, ImportError) as error:
