@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from attnscope.analyses.paper.parts import Data
     from attnscope.analyses.paper.run import Recipe
 
-_WITH_MODELS = ("ablate", "bench", "convergence", "generate", "maps")
-
 # fmt: off
 
 

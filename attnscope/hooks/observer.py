@@ -36,7 +36,6 @@ class Observer(ABC):
     step if :attr:`watches_noise`, and :meth:`release` once at the end.
     """
 
-    watches_sites = False
     watches_noise = False
     watches_attention = False
     _engaged = False
@@ -151,8 +150,6 @@ class SiteObserver(Observer):
         self, kinds: Sequence[str] = ("cross", "self"), sites: str | Sequence[str] | None = None
     ) -> None:
         self.kinds, self.sites = tuple(kinds), sites
-
-    watches_sites = True
 
     def choose(self, sites: Sequence[Site]) -> tuple[Site, ...]:
         """The sites of the observer's kinds that match its pattern.

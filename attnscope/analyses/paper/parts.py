@@ -23,8 +23,6 @@ MODELLESS = ("plan", "cost paper")
 """Commands that take no model."""
 _TYPED = ("generate", "maps")
 """Commands that take prompts on the command line."""
-_JUDGING = ("ablate", "bench")
-"""Commands that judge images."""
 
 
 @dataclass(frozen=True)
