@@ -82,7 +82,7 @@ def placed(path: Path, crew: Crew) -> Path:
 
 def tell_shards(runs: Sequence[Run], output: OutputOptions) -> None:
     """Print that a shard of every run is there, and what comes next."""
-    from attnscope.cli.console import results, show_json
+    from attnscope.cli.console import results, show_json, show_places
 
     if output.as_json:
         documents = [{"run": str(run.path), "shard": str(run.share)} for run in runs]
@@ -96,4 +96,4 @@ def tell_shards(runs: Sequence[Run], output: OutputOptions) -> None:
             f"shard {run.share} is there; when all are: attnscope merge RUN… --out DIR",
             soft_wrap=True,
         )
-        results.print(f"run directory: {run.path}", soft_wrap=True)
+        show_places(run, [])

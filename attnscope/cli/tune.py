@@ -71,7 +71,6 @@ def tune(
     from attnscope.analyses.tuning.budget import parse
     from attnscope.analyses.tuning.run import FRONTIER, TuneSettings, carry_out
     from attnscope.cli import crews, parsing, reading, several
-    from attnscope.cli.bench import chosen_rivals
     from attnscope.cli.console import quiet_libraries
     from attnscope.cli.flags import flag
     from attnscope.cost.counting import count_architecture
@@ -104,7 +103,7 @@ def tune(
     parsing.chosen_questions(judged)  # refuses what cannot be read, before the search
     parsing.check_sampling(sampling)
     size = parsing.batch_size(sampling.batch_size)
-    rivals = chosen_rivals(wanted.rivals)
+    rivals = parsing.chosen_rivals(wanted.rivals)
     ways = several.ways(sampling)
     count = wanted.calibrate + wanted.measure
     team = crews.team(workers, output)

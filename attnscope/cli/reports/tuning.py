@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @reports("tune")
 def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool) -> None:
     """Draw a tune run's figures and print the plans that were found."""
-    from attnscope.cli.console import results, show_json, show_table
+    from attnscope.cli.console import results, show_json, show_places, show_table
     from attnscope.figures.saving import save_figures
 
     if as_json:
@@ -42,9 +42,7 @@ def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool
             "300 measures them on others, and against T-GATE, fewer steps and other packages",
             soft_wrap=True,
         )
-    results.print(f"run directory: {run.path}", soft_wrap=True)
-    for figure in figures:
-        results.print(f"figure: {figure} and .pdf", soft_wrap=True)
+    show_places(run, figures)
 
 
 def _show_proof(run: Run, adjust: str) -> None:
