@@ -48,8 +48,8 @@ class Progress:
         """Something that machines may want to know.
 
         Args:
-            what: ``start``, ``worker``, ``begun``, ``batch``, ``halved``, ``lost`` or ``end``; see
-                :mod:`attnscope.runs.events`.
+            what: ``start``, ``worker``, ``begun``, ``batch``, ``halved``, ``lost``, ``failed`` or ``end``;
+                see :mod:`attnscope.runs.events`.
             about: plain values.
         """
 
@@ -58,7 +58,46 @@ SILENT = Progress()
 """For those who do not want to hear anything."""
 
 
-class Kept(Progress):
+class Through(Progress):
+    """Hands on to another one what it hears.
+
+    Args:
+        to: who is told.
+    """
+
+    def __init__(self, to: Progress) -> None:
+        self._to = to
+
+    def stretch(self, label: str, total: int) -> contextlib.AbstractContextManager[None]:
+        """A stretch of work begins."""
+        return self._to.stretch(label, total)
+
+    def advance(self, count: int = 1) -> None:
+        """So many more are there."""
+        self._to.advance(count)
+
+    def part(self, table: pd.DataFrame) -> None:
+        """A further part of a table is there."""
+        self._to.part(table)
+
+    def halved(self, size: int) -> None:
+        """Memory ran out."""
+        self._to.halved(size)
+
+    def failed(self, name: str, reason: str) -> None:
+        """An arm makes no images."""
+        self._to.failed(name, reason)
+
+    def say(self, line: str) -> None:
+        """Something the user should know."""
+        self._to.say(line)
+
+    def happened(self, what: str, **about: Any) -> None:
+        """Something that machines may want to know."""
+        self._to.happened(what, **about)
+
+
+class Kept(Through):
     """Hands on to another one, and keeps in a run directory what has to outlive the process.
 
     Parts of tables are written as they come, and a batch that was halved is noted in ``run.json``.
@@ -86,7 +125,8 @@ class Kept(Progress):
     ) -> None:
         self.batch_size = batch_size
         self.cut = cut or batch_size
-        self._to, self._path, self._opening, self._table = to, path, opening, table
+        super().__init__(to)
+        self._path, self._opening, self._table = path, opening, table
         self._said: set[str] = set()
         self._opened: tuple[int, Run] | None = None
 
@@ -98,14 +138,6 @@ class Kept(Progress):
         ):  # to open it takes milliseconds
             self._opened = self.batch_size, self._opening(self.batch_size)
         return self._opened[1]
-
-    def stretch(self, label: str, total: int) -> contextlib.AbstractContextManager[None]:
-        """A stretch of work begins."""
-        return self._to.stretch(label, total)
-
-    def advance(self, count: int = 1) -> None:
-        """So many more are there."""
-        self._to.advance(count)
 
     def part(self, table: pd.DataFrame) -> None:
         """Write a further part of the table."""
@@ -139,15 +171,3 @@ class Kept(Progress):
         self._to.halved(size)
         if (self._path / "run.json").exists():
             _ = self.run
-
-    def failed(self, name: str, reason: str) -> None:
-        """An arm makes no images."""
-        self._to.failed(name, reason)
-
-    def say(self, line: str) -> None:
-        """Something the user should know."""
-        self._to.say(line)
-
-    def happened(self, what: str, **about: Any) -> None:
-        """Something that machines may want to know."""
-        self._to.happened(what, **about)
