@@ -63,7 +63,7 @@ class Observer(ABC):
         """A chosen site returned ``output``: ``[moment.rows * positions, ...]``, branch-major."""
 
     def attend(self, site: Site, moment: Moment, attention: Attention) -> None:  # noqa: B027
-        """A chosen site is about to attend to text, and here is what by."""
+        """A chosen site is about to attend, and here is what by."""
 
     def end_step(  # noqa: B027
         self,
