@@ -14,7 +14,7 @@ from attnscope.errors import InputError
 from attnscope.files import write_whole
 from attnscope.runs.contents import is_finished
 from attnscope.runs.cut import cut
-from attnscope.runs.folder import Run, refuse_difference
+from attnscope.runs.folder import Run, refuse_difference, refuse_what_is_no_run
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
 
@@ -97,8 +97,8 @@ def merge(
             raise InputError(f"`out` {str(out)!r} holds a run that was not merged: choose another")
         if known.about.get("finished") and is_finished(known):
             return known
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"`out` {str(out)!r} exists and is no run directory: choose another")
+    else:
+        refuse_what_is_no_run(out)
     out.mkdir(parents=True, exist_ok=True)
     with progress.stretch("shards", len(ordered)):
         for run in ordered:
@@ -106,9 +106,8 @@ def merge(
             progress.advance()
     merged = Run.joined(out, ordered)
     kind.finish(merged, judging or Judging(), progress)
-    merged.note(
-        "finished", True
-    )  # a main table alone may be of a merge that was stopped while it judged
+    # A main table alone may be of a merge that was stopped while it judged.
+    merged.note("finished", True)
     return merged
 
 

@@ -133,8 +133,7 @@ class Run:
                     f"`out` {str(path)!r} holds {_shown(run.share)} and not {_shown(share)}: choose another"
                 )
             return True
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InputError(f"`out` {str(path)!r} exists and is no run directory: choose another")
+        refuse_what_is_no_run(path)
         return False
 
     @property
@@ -295,6 +294,16 @@ def refuse_difference(path: Path, run: Run, command: str, wanted: dict[str, Any]
             for name in other
         )
         raise InputError(f"`out` {str(path)!r} holds a run of other settings: {differences}")
+
+
+def refuse_what_is_no_run(path: Path) -> None:
+    """Refuse to make a run where something else is; an empty directory is nothing.
+
+    Raises:
+        InputError: it is.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"`out` {str(path)!r} exists and is no run directory: choose another")
 
 
 def _shown(share: Share) -> str:
