@@ -133,9 +133,8 @@ class Kept(Through):
     @property
     def run(self) -> Run:
         """The run directory, which is made if it is not there."""
-        if (
-            self._opened is None or self._opened[0] != self.batch_size
-        ):  # to open it takes milliseconds
+        # To open it takes milliseconds.
+        if self._opened is None or self._opened[0] != self.batch_size:
             self._opened = self.batch_size, self._opening(self.batch_size)
         return self._opened[1]
 
