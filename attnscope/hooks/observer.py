@@ -141,8 +141,8 @@ class SiteObserver(Observer):
     """An observer of sites of some kinds, their names matching a pattern.
 
     Args:
-        kinds: any of ``cross``, ``self``, ``joint``, and, to compare attention with, of ``block``,
-            ``feed-forward`` and ``latent`` (:mod:`attnscope.sites.around`).
+        kinds: any of ``cross``, ``self``, ``joint``, and, to compare attention with, of what stands around
+            it, such as ``block`` (:mod:`attnscope.sites.around`).
         sites: shell-style pattern of site names, or several; ``None`` is all.
     """
 
