@@ -28,11 +28,6 @@ def source() -> str:
     return str(_data()["notes"]["source"])
 
 
-def units() -> dict[str, str]:
-    """What the published values are in, by measure."""
-    return dict(_data()["notes"]["units"])
-
-
 def note_of(name: str) -> str:
     """What is to be said of the published values of a figure or table; empty if nothing is."""
     return str(_data()["notes"].get(name, ""))
