@@ -27,18 +27,6 @@ _MADE = "made.csv"
 _WIDTH = 470
 _LEFT_OUT = ("--offline",)
 """Options that change nothing in a result."""
-NAMES = {
-    "macs": "10¹² MACs",
-    "latency": "s/image",
-    "memory": "MB at the peak",
-    "attention": "s in attention",
-    "fid": "FID",
-    "kid": "KID",
-    "clip": "CLIP score",
-    "all": "all as asked",
-    "frames": "frame distance",
-}
-"""Measures as they are written behind values."""
 
 
 def keep(run: Run, folder: Path) -> None:
@@ -174,10 +162,10 @@ def _row(row: dict[Any, Any]) -> str:
     ours, change, count = "", "", ""
     if here == here:
         name = str(row["here_measure"])
-        ours = f"{here:.4g} {NAMES.get(name, name)}"
+        ours = f"{here:.4g} {beside.named(name)}"
         change = _change(name, row["change"], row["low"], row["high"])
         count = f"{int(row['n'])}"
-    published = f"{row['published']:.5g} {NAMES.get(measure, measure)}"
+    published = f"{row['published']:.5g} {beside.named(measure)}"
     said = row["verdict"] if isinstance(row["verdict"], str) else ""
     verdict = f"**{said}**" if said and said != beside.UNTESTED else said
     theirs = _change(measure, row["published_change"])

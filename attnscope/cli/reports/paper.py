@@ -13,18 +13,6 @@ if TYPE_CHECKING:
     from attnscope.analyses.paper.parts import Data
     from attnscope.runs.folder import Run
 
-_MEASURES = {
-    "macs": "10^12 MACs",
-    "latency": "s/image",
-    "memory": "peak MB",
-    "attention": "s in attention",
-    "fid": "FID",
-    "kid": "KID",
-    "clip": "CLIP score",
-    "all": "all as asked",
-    "frames": "frame distance",
-}
-
 
 def show_list(*, as_json: bool) -> None:
     """Print all figures and tables: what each shows, what makes it here, what it needs elsewhere."""
@@ -206,7 +194,9 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _named(measure: Any) -> str:
-    return _MEASURES.get(str(measure), str(measure))
+    from attnscope.analyses.paper.beside import named
+
+    return named(str(measure))
 
 
 def _here(row: dict[Any, Any]) -> str:
