@@ -290,6 +290,25 @@ def test_times_of_a_single_round_have_no_range_to_test(tmp_path):
     assert table.loc["SD-1.5 m=5", "latency"]["verdict"] == beside.UNTESTED
 
 
+def test_several_seeds_are_columns_of_one_table(tmp_path):
+    runs = [_bench(tmp_path / str(seed), seed=seed) for seed in (0, 2)]
+    table = beside.beside("tableA7", beside.facts(runs), {"sdxl": "shapes"})
+    wide = beside.seeds_as_columns(table).set_index("row")
+    assert len(wide) == len(table) / 3
+    assert wide.loc["SDXL", ["paper, seed 1", "paper, seed 3"]].to_list() == [24.628, 24.661]
+    assert wide.loc["SDXL", "here, seed 3"] == 1.0
+    assert np.isnan(wide.loc["SDXL", "here, seed 2"])  # nobody ran it
+    assert beside.seeds_as_columns(beside.beside("table2", beside.facts(runs), {})) is None
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    table.to_csv(kept / "tableA7-beside.csv", index=False)
+    text = page.page(kept)
+    assert (
+        "| row | measure | paper, seed 1 | paper, seed 2 | paper, seed 3 | here, seed 1 |" in text
+    )
+    assert "| SDXL | FID, here KID | 24.63 | 24.16 | 24.66 | 1 |  | 1 |" in text
+
+
 def test_rows_of_other_schedulers_and_seeds_are_told_apart(tmp_path):
     runs = [_bench(tmp_path / kind, scheduler=kind) for kind in ("euler", "ddim")]
     found = beside.facts(runs)

@@ -254,6 +254,32 @@ def _fact(
     return {"measure": measure, "value": value, "change": change, "low": low, "high": high, "n": n}
 
 
+def seeds_as_columns(table: pd.DataFrame) -> pd.DataFrame | None:
+    """The rows of a table that were made with several seeds, each once (the shape of Table A7).
+
+    Args:
+        table: of :func:`beside`.
+
+    Returns:
+        Columns ``row``, ``quantity``, ``here_measure``, and for every seed ``paper, seed 1`` and ``here, seed 1``;
+        ``None`` where rows are of one seed.
+    """
+    told = table["row"].str.extract(r"^(?P<row>.*), (?P<seed>seed \d+)$")
+    if table.empty or told["seed"].isna().any():
+        return None
+    each = table.drop(columns="row").join(told)
+    about = ["row", "quantity", "here_measure"]
+    columns = {"published": "paper", "here": "here"}
+    rows = []
+    for _, own in each.groupby(["row", "quantity"], sort=False):
+        found = dict(own.iloc[0][about])
+        for column, name in columns.items():
+            of_seeds = zip(own["seed"], own[column], strict=True)
+            found |= {f"{name}, {seed}": value for seed, value in of_seeds}
+        rows.append(found)
+    return pd.DataFrame(rows)
+
+
 def named(measure: str) -> str:
     """What a measure is called behind a value."""
     known = MEASURES.get(measure)

@@ -99,6 +99,10 @@ is whether the 95 % interval of the change (of times the range over rounds) lies
 not tested: KID stands for it. Of fewer than 20 prompts, and of KID fewer than 40, nothing is tested, and *n* says how many
 there were; a processor that was shared with other work makes ranges of times wide.
 
+No model of videos is in the box. For these stand tiny pipelines of **random weights**, which `attnscope paper` writes into its run
+directory (`$RUN`) with rendered scenes to begin with: that the way from command to table runs is all that their images show, and
+nothing is tested of them but times, multiply-accumulates and memory.
+
 Of all rows: {of_rows}. Of the claims in words: {of_claims}."""
 
 
@@ -139,6 +143,7 @@ def _measured(item: Item, folder: Path) -> Iterator[str]:
         head = "| row | paper | change | here | change here | n | as the paper says |"
         rows = [_row(row) for row in table.to_dict("records")]
         yield "\n".join([head, "|---|---|---|---|---|---|---|", *rows]) + "\n"
+        yield from _by_seed(table)
     if claims is not None:
         head = "| the claim | above zero if right | on | value | n | |"
         rows = [
@@ -150,6 +155,26 @@ def _measured(item: Item, folder: Path) -> Iterator[str]:
     for number, path in enumerate(sorted(folder.glob(f"{item.name}-[0-9]*.png")), 1):
         more = f", {number}" if number > 1 else ""
         yield f'<img src="{folder.name}/{path.name}" width="{_WIDTH}" alt="{item.title}{more}">\n'
+
+
+def _by_seed(table: pd.DataFrame) -> Iterator[str]:
+    """The same with seeds as columns, of a table that has several."""
+    wide = beside.seeds_as_columns(table)
+    if wide is None:
+        return
+    values = [name for name in wide if ", seed " in str(name)]
+    lines = ["| row | measure | " + " | ".join(map(str, values)) + " |"]
+    lines.append("|---" * (2 + len(values)) + "|")
+    for row in wide.to_dict("records"):
+        here = row["here_measure"]
+        names = [
+            row["quantity"],
+            *([here] if isinstance(here, str) and here != row["quantity"] else []),
+        ]
+        told = [f"{row[name]:.4g}" if row[name] == row[name] else "" for name in values]
+        shown = ", here ".join(beside.named(str(name)) for name in names)
+        lines.append(f"| {row['row']} | {shown} | {' | '.join(told)} |".replace("-", "−"))
+    yield "\n".join(lines) + "\n"
 
 
 def _read(folder: Path, name: str, kind: str) -> pd.DataFrame | None:
