@@ -11,12 +11,13 @@ from diffusers import LattePipeline, LatteTransformer3DModel
 from PIL import Image
 from transformers import T5EncoderModel, T5Tokenizer
 
+from attnscope import videos
 from attnscope.analyses.paper.stand_ins import GIVEN, LATTE, SVD, placed, prepare
 from attnscope.errors import InputError
 from attnscope.models.architectures import find
 from attnscope.models.names import MODELS, SHAPES_FOLDER, describe
 from attnscope.runs.folder import Run
-from attnscope.videos import gifs_of, write_gif
+from attnscope.videos import gifs_of, write_gif, write_mp4
 
 SMALL = ["--steps", 3, "--height", 32, "--width", 32, "--device", "cpu"]
 
@@ -38,6 +39,28 @@ def test_a_gif_has_the_frames_in_their_order_and_goes_on_for_ever(tmp_path):
     assert shown[-1] - shown[0] > 200
     with pytest.raises(InputError, match="two frames or more, not 1"):
         write_gif(pictures(1), tmp_path / "b.gif")
+
+
+def test_an_mp4_has_the_frames_in_their_order(tmp_path):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="pip install 'attnscope[videos]'")
+    write_mp4(pictures(4, size=32), tmp_path / "a.mp4", rate=10)
+    assert (tmp_path / "a.mp4").read_bytes()[4:8] == b"ftyp"
+    reader = ffmpeg.read_frames(str(tmp_path / "a.mp4"))
+    about = next(reader)
+    assert (about["size"], about["fps"]) == ((32, 32), 10)
+    shown = [np.frombuffer(frame, np.uint8).mean() for frame in reader]
+    expected = [np.asarray(picture).mean() for picture in pictures(4, size=32)]
+    assert shown == pytest.approx(expected, abs=4)  # it is lossy
+
+
+def test_what_no_mp4_can_be_is_refused_by_name(tmp_path, monkeypatch):
+    for frames, told in ((pictures(1), "two frames or more"), (pictures(2, size=7), "not 7x7: write a GIF")):  # fmt: skip
+        with pytest.raises(InputError, match=told):
+            write_mp4(frames, tmp_path / "b.mp4")
+    monkeypatch.setattr(videos, "writes_mp4", lambda: False)
+    with pytest.raises(InputError, match=r"pip install 'attnscope\[videos\]'"):
+        write_mp4(pictures(2), tmp_path / "b.mp4")
+    assert not list(tmp_path.iterdir())
 
 
 def test_images_have_no_gif(tmp_path):
