@@ -351,6 +351,35 @@ def test_convergence_is_told_by_what_is_left_of_the_first_change(tmp_path):
     assert claims.tested("figure2", [short]).empty  # it has no step 10
 
 
+def _rounds(path, **arms):
+    """A benchmark of three rounds: seconds of every arm."""
+    run = _bench(path)
+    rows = [
+        {"arm": arm, "repetition": number, "seconds": value, "peak_mb": 100.0 + len(arm)}
+        for arm, values in arms.items()
+        for number, value in enumerate(values)
+    ]
+    run.write_table("repetitions", pd.DataFrame(rows))
+    return run
+
+
+def test_the_order_of_a_table_is_tested_round_by_round(tmp_path):
+    ours, cutoff = "tgate:m=5,k=1,w=2,f=1", "guidance-cutoff:m=10,keep=cond"
+    run = _rounds(tmp_path / "a", **{"baseline": [9, 9, 9], ours: [2, 4, 6], "tgate:m=8": [1, 2, 3], cutoff: [3, 6, 9]})  # fmt: skip
+    found = claims.tested("table4", [run])
+    assert found[["value", "low", "high", "n"]].to_numpy().tolist() == [[0.5, 0.5, 0.5, 3]]
+    assert found["verdict"].item() == beside.HOLDS
+    run = _rounds(tmp_path / "b", **{"baseline": [9, 9], ours: [2, 4], "DeepCache": [1, 5], "T-GATE with DeepCache": [1.1, 6]})  # fmt: skip
+    faster, both = claims.tested("table5", [run]).to_dict("records")
+    assert (faster["low"], faster["high"], faster["verdict"]) == (-0.2, 1, beside.UNTOLD)
+    assert (round(both["high"], 6), both["verdict"]) == (round(1 / 1.1 - 1, 6), beside.NOT)
+    alone = _rounds(tmp_path / "c", **{"baseline": [9, 9], ours: [2, 4]})
+    assert claims.tested("table5", [alone]).empty  # the rival is not installed
+    (memory,) = claims.tested("tableA13", [run]).to_dict("records")
+    assert memory["value"] == pytest.approx(0.01 - ((100 + len(ours)) / 108 - 1))
+    assert memory["verdict"] == beside.NOT
+
+
 @pytest.mark.parametrize("name", claims.CLAIMS)
 def test_claims_are_of_items_and_of_commands_that_make_them(name):
     commands = {part.command for part in find(name).parts}
