@@ -153,9 +153,24 @@ def _chosen(item: Item, made: _Made, data: Data, offline: bool) -> Recipe:
     found = recipe(
         item, model=made.model, own=own, limit=made.limit, data=data, extra=extra,
     )  # fmt: skip
-    if not found.settings.own:
+    if found.settings.own:
+        _tell_without_clip(item, data)
+    else:
         _tell_stand_ins(item, found)
     return found
+
+
+def _tell_without_clip(item: Item, data: Data) -> None:
+    """Say whose CLIP score will be missing."""
+    from attnscope.analyses.paper.published import models_of
+    from attnscope.cli.console import messages
+
+    clipped = [name for name in models_of(item.name, "clip") if name in item.models]
+    if clipped and data.clip is None:
+        messages.print(
+            f"note: the CLIP score of {' and '.join(clipped)} is left out: --clip MODEL takes it",
+            soft_wrap=True,
+        )
 
 
 def _tell_stand_ins(item: Item, found: Recipe) -> None:

@@ -282,6 +282,8 @@ def test_a_video_is_made_of_images_and_not_of_captions():
     assert (told["--images"], told["--limit"]) == ("sdxl", "5")
     table = gpu_plan(find("table2"), COCO, None)
     assert '--images "$IMAGES"' in table["line"].iloc[-1]
+    # of which the table prints a CLIP score, and of the others it does not
+    assert ['--clip "$CLIP"' in line for line in table["line"]] == [False, False, False, True]
 
 
 def test_times_of_a_single_round_have_no_range_to_test(tmp_path):

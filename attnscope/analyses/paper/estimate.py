@@ -16,6 +16,7 @@ from attnscope.analyses.paper.parts import (
     Part,
     for_the_papers_models,
 )
+from attnscope.analyses.paper.published import models_of
 from attnscope.models.names import MODELS, describe
 
 COLUMNS = ("line", "model", "images", "macs", "note")
@@ -43,10 +44,12 @@ def gpu_plan(item: Item, data: Data, limit: int | None) -> pd.DataFrame:
         Columns :data:`COLUMNS`: ``images`` that are made, ``macs`` of all of them (multiply-accumulates, all that
         is computed, the denoiser alone; of an ablation at most), missing where nothing is made or known.
     """
-    rows = []
+    rows, clipped = [], models_of(item.name, "clip")
     for part in item.parts:
         runnable = part.command in MODELLESS or part.model in MODELS
         told = _told(part, data)
+        if data.clip is None and part.model in clipped:
+            told = replace(told, clip="$CLIP")
         line = line_of(for_the_papers_models(part, told, limit)) if runnable else ""
         images, macs = _amount(part, limit)
         note = (
