@@ -449,6 +449,13 @@ bad, killed, lived = (
 )
 
 
+def scaled(index):
+    """Median and range of what was measured of workers, in the order of the measures."""
+    table = read("docs/findings/scaling.csv")
+    values = table[table["measure"] == table["measure"].unique()[index]]["value"]
+    return [values.median(), values.min(), values.max()]
+
+
 def first_cell(index, cells):
     return cells[0].strip("`")
 
@@ -468,6 +475,7 @@ TABLES = [
         "MB, early": lived("mb_early"), "MB, late": lived("mb_late"),
         "objects, early": lived("objects_early"), "objects, late": lived("objects_late"),
     }),
+    Table("docs/scaling.md", "| | median (range) |", lambda index, cells: index, {"median (range)": lambda index: scaled(index)}),
     Table("docs/questions.md", "| `shapes` | DPG score |", in_order(asked_arms), {
         "DPG score": told("questions-arms", "dpg"),
         "difference to S": told("questions-arms", "dpg", *_DIFFERENCE),

@@ -373,7 +373,8 @@ def test_the_order_of_a_table_is_tested_round_by_round(tmp_path):
     assert found["verdict"].item() == beside.HOLDS
     run = _rounds(tmp_path / "b", **{"baseline": [9, 9], ours: [2, 4], "DeepCache": [1, 5], "T-GATE with DeepCache": [1.1, 6]})  # fmt: skip
     faster, both = claims.tested("table5", [run]).to_dict("records")
-    assert (faster["low"], faster["high"], faster["verdict"]) == (-0.2, 1, beside.UNTOLD)
+    assert [faster["low"], faster["high"]] == pytest.approx([-0.2, 1])
+    assert faster["verdict"] == beside.UNTOLD
     assert (round(both["high"], 6), both["verdict"]) == (round(1 / 1.1 - 1, 6), beside.NOT)
     alone = _rounds(tmp_path / "c", **{"baseline": [9, 9], ours: [2, 4]})
     assert claims.tested("table5", [alone]).empty  # the rival is not installed
