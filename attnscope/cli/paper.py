@@ -123,13 +123,18 @@ def _make(
     item: Item, made: _Made, data: Data, out: Path | None, *, offline: bool, quiet: bool, as_json: bool
 ) -> None:
     """Make what is missing of it, and tell what came out."""
+    from contextlib import nullcontext
+
     from attnscope.analyses.paper.run import carry_out
+    from attnscope.cli.console import quiet_libraries
     from attnscope.cli.reports.paper import report
     from attnscope.runs.folder import default_path
 
     chosen = _chosen(item, made, data, offline)
     path = out or default_path("paper", item.name, chosen.settings)
-    run = carry_out(path, chosen, _Carrier(len(chosen.settings.lines), silent=quiet or as_json))
+    carrier = _Carrier(len(chosen.settings.lines), silent=quiet or as_json)
+    with quiet_libraries() if item.models else nullcontext():
+        run = carry_out(path, chosen, carrier)
     report(run, quiet=quiet, as_json=as_json)
 
 

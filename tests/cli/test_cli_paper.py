@@ -221,6 +221,7 @@ def _only(monkeypatch, name, *parts):
 _JUDGED = ("--frontier", "--rivals", "none", "--repeats", "1", "--steps", "3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "asks", "told"),
     [
@@ -252,6 +253,7 @@ def test_a_table_of_alignment_is_made_of_answers_in_the_box(
     assert all(label in out for label in told)
 
 
+@pytest.mark.slow
 def test_a_table_of_videos_is_made_by_random_weights_and_says_so(attnscope, tmp_path, monkeypatch):
     from attnscope.analyses.paper.parts import Part
     from attnscope.analyses.paper.stand_ins import SMALL
