@@ -258,7 +258,6 @@ TABLES = (
         "Videos stay about as steady.",
         (_video("tableA12", "opensora"), _video("tableA12", "svd")),
         note=f"{_VIDEO} {_OPENSORA}",
-        drawn=("frontier",),
     ),
     Item(
         "tableA13",
