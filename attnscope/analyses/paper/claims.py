@@ -171,9 +171,7 @@ def _faster(
     own, against = ([str(name) for name in rounds if of(str(name))] for of in (arms, others))
     if not own or not against:
         return None
-    gained = rounds[against].min(axis=1) / rounds[own].max(axis=1) - 1
-    ends = (gained.min(), gained.max()) if len(gained) > 1 else (np.nan, np.nan)
-    return Interval(float(gained.median()), *map(float, ends), len(gained))
+    return _over_rounds(rounds[against].min(axis=1) / rounds[own].max(axis=1) - 1)
 
 
 def _keeps_little(run: Run) -> Interval | None:
@@ -182,10 +180,14 @@ def _keeps_little(run: Run) -> Interval | None:
     own = [name for name in peaks if _ours(str(name))]
     added = peaks[own].max(axis=1) / peaks["baseline"] - 1
     left = (LITTLE - added).dropna()
-    if left.empty:
-        return None
-    ends = (left.min(), left.max()) if len(left) > 1 else (np.nan, np.nan)
-    return Interval(float(left.median()), *map(float, ends), len(left))
+    return None if left.empty else _over_rounds(left)
+
+
+def _over_rounds(values: pd.Series[float]) -> Interval:
+    """The median and the range; of a single round no range."""
+    alone = len(values) == 1
+    low, high = (np.nan, np.nan) if alone else (float(values.min()), float(values.max()))
+    return Interval(float(values.median()), low, high, len(values))
 
 
 def _late_is_dearer(run: Run) -> Interval | None:

@@ -147,7 +147,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
         show_table(_shown(table), title)
         if (seeds := seeds_as_columns(table)) is not None:
             show_table(seeds.assign(quantity=seeds["quantity"].map(named)).drop(columns="here_measure"),
-                       "the same, seeds as columns", dict.fromkeys(list(seeds)[3:], ".4g"))  # fmt: skip
+                       "the same, seeds as columns", dict.fromkeys(map(str, list(seeds)[3:]), ".4g"))  # fmt: skip
         said = ", ".join(f"{count} {name}" for name, count in summary(table).items() if count)
         results.print(f"rows whose change is as the paper says: {said}", soft_wrap=True)
     if len(claims):
