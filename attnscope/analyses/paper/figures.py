@@ -5,6 +5,7 @@ from __future__ import annotations
 from attnscope.analyses.paper.items import Item
 from attnscope.analyses.paper.parts import Part
 from attnscope.analyses.paper.prompts import PROMPTS
+from attnscope.analyses.paper.stand_ins import SMALL
 
 _TIMED = ("--rivals", "none", "--repeats", "3")
 _SAMPLES = 6
@@ -190,11 +191,14 @@ FIGURES = (
                     "tgate-spatial:m=10,k=3",
                     "tgate-spatial:m=10,k=5",
                 ),
+                embedded=SMALL,
                 images=1,
                 dataset="images",
+                limit=1,
             ),
         ),
-        note="No model of videos is in the box.",
+        note="No model of videos is in the box: a tiny one of random weights stands in, and its frames say nothing.",
+        drawn=("frames",),
     ),
     Item(
         "figureA9",
