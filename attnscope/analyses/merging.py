@@ -111,6 +111,25 @@ def merge(
     return merged
 
 
+def is_done(shard: Run) -> bool:
+    """Whether a shard has all of its batches, so that it waits for the others alone.
+
+    Args:
+        shard: of a run.
+    """
+    kind = _KINDS.get(shard.command)
+    if kind is None or not shard.has_table("prompts"):
+        return False
+    counted = kind.counted(shard)
+    if not counted:  # its images are files, and it says at its end what they are of
+        return "pictured" in shard.about
+    return all(
+        wanted <= known
+        for number, _, wanted, known in _batches(counted, *_cut_of(shard))
+        if shard.share.has(number)
+    )
+
+
 def _checked(runs: Sequence[Run]) -> list[Run]:
     """The shards in their order.
 
@@ -185,8 +204,7 @@ def _refuse_gaps(ordered: Sequence[Run], kind: _Kind) -> None:
             raise InputError(
                 f"shard {run.share} in {str(run.path)!r} is not finished: give its command again"
             )
-    ids = [int(number) for number in ordered[0].read_table("prompts")["prompt_id"]]
-    size = ordered[0].cut or len(ids)
+    ids, size = _cut_of(ordered[0])
     told: dict[int, list[int]] = {}
     there: dict[str, int] = {}
     for run in ordered:
@@ -209,6 +227,12 @@ def _refuse_gaps(ordered: Sequence[Run], kind: _Kind) -> None:
             f"shard {run.share} in {str(run.path)!r} lacks {len(numbers)} of its batches ({shown}): give "
             "its command again"
         )
+
+
+def _cut_of(run: Run) -> tuple[list[int], int]:
+    """The ``prompt_id`` of all prompts of a run, and how many make a batch."""
+    ids = [int(number) for number in run.read_table("prompts")["prompt_id"]]
+    return ids, run.cut or len(ids)
 
 
 def _batches(
@@ -279,6 +303,12 @@ def _finish_generate(run: Run, judging: Judging, progress: Progress) -> None:
             judged.write(run, judges, progress)
 
 
+def _finish_plans(run: Run, judging: Judging, progress: Progress) -> None:
+    from attnscope.analyses.grid.run import finish
+
+    finish(run)
+
+
 def _finish_maps(run: Run, judging: Judging, progress: Progress) -> None:
     from attnscope.analyses.maps.run import finish
 
@@ -318,6 +348,7 @@ _KINDS: dict[str, _Kind] = {
     "bench": _Kind(lambda run: [], _finish_bench),
     "convergence": _Kind(_convergence, _finish_convergence),
     "generate": _Kind(_parts("images"), _finish_generate),
+    "generate-plans": _Kind(_parts("images"), _finish_plans),
     "maps": _Kind(_parts("attention"), _finish_maps),
 }
 """By command."""

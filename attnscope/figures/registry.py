@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 from attnscope.runs.contents import CONTENTS
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
-    Draw = Callable[[pd.DataFrame], Figure | None]
-    """Takes a table of a run; ``None`` if it has no data for the figure."""
+    Draw = Callable[..., Figure | None]
+    """Takes tables of a run; ``None`` if they have no data for the figure."""
 
 D = TypeVar("D", bound="Draw")
 
@@ -26,13 +25,15 @@ class Registered:
         command: whose runs it is drawn of.
         table: of the run, by its name.
         name: of its files, without their endings.
-        draw: from the table to the figure.
+        draw: from the table, and the others, to the figure.
+        others: further tables, which every finished run has.
     """
 
     command: str
     table: str
     name: str
     draw: Draw
+    others: tuple[str, ...] = ()
 
     @property
     def on_request(self) -> bool:
@@ -43,12 +44,13 @@ class Registered:
 _KNOWN: list[Registered] = []
 
 
-def draws(command: str, table: str, *, name: str = "") -> Callable[[D], D]:
+def draws(command: str, table: str, *others: str, name: str = "") -> Callable[[D], D]:
     """Make a figure one of those that are drawn of a command's runs.
 
     Args:
         command: see :class:`Registered`.
         table: see there.
+        others: see there.
         name: see there; by default the function's.
 
     Returns:
@@ -57,11 +59,14 @@ def draws(command: str, table: str, *, name: str = "") -> Callable[[D], D]:
     Raises:
         ValueError: the command's runs have no such table, or a figure of this name.
     """
-    if command not in CONTENTS or table not in CONTENTS[command].tables:
-        raise ValueError(f"runs of {command!r} have no table {table!r}: say so in runs/contents.py")
+    for wanted in (table, *others):
+        if command not in CONTENTS or wanted not in CONTENTS[command].tables:
+            raise ValueError(
+                f"runs of {command!r} have no table {wanted!r}: say so in runs/contents.py"
+            )
 
     def register(draw: D) -> D:
-        figure = Registered(command, table, name or getattr(draw, "__name__", ""), draw)
+        figure = Registered(command, table, name or getattr(draw, "__name__", ""), draw, others)
         if any((known.command, known.name) == (command, figure.name) for known in _KNOWN):
             raise ValueError(f"there are two figures {figure.name!r} of {command!r}")
         _KNOWN.append(figure)

@@ -138,6 +138,13 @@ class Kept(Through):
             self._opened = self.batch_size, self._opening(self.batch_size)
         return self._opened[1]
 
+    @property
+    def known(self) -> set[int]:
+        """The ``prompt_id`` of what is there of the table; the directory is neither made nor noted in."""
+        from attnscope.runs.folder import Run
+
+        return Run(self._path).known(self._table) if (self._path / "run.json").exists() else set()
+
     def part(self, table: pd.DataFrame) -> None:
         """Write a further part of the table."""
         self.run.write_part(self._table, table)

@@ -5,7 +5,9 @@ import json
 
 import pandas as pd
 import pytest
+import torch
 
+from attnscope.analyses.turns import Batch
 from attnscope.runs.folder import Run
 
 SMALL = ["--steps", 4, "--height", 32, "--width", 32, "--device", "cpu"]
@@ -73,30 +75,26 @@ def test_a_plan_that_changes_nothing_is_the_baseline_to_the_bit(
     assert (row["psnr"], row["ssim"]) == (None, 1.0)
 
 
-def test_a_stopped_run_of_several_plans_goes_on(attnscope, folder, captions, tmp_path, monkeypatch):
-    from attnscope.analyses import grid
+def test_plans_of_a_batch_that_did_not_fit_are_compared_in_its_halves(
+    attnscope, folder, captions, tmp_path, monkeypatch
+):
+    run, make = tmp_path / "run", Batch.make
 
-    run, written, whole = tmp_path / "run", [], grid._write_images
+    def tight(batch):
+        if len(batch.items) > 1:
+            torch.empty(2**55, dtype=torch.uint8)  # memory really runs out
+        return make(batch)
 
-    def stops(*args):
-        written.append(1)
-        if len(written) == 2:
-            raise KeyboardInterrupt
-        return whole(*args)
-
-    monkeypatch.setattr(grid, "_write_images", stops)
-    args = plans(folder, captions, run, "--batch-size", 1)
-    assert attnscope(*args)[0] != 0
-    monkeypatch.setattr(grid, "_write_images", whole)
-    made = []
-    call = grid._Worker.__call__
-    monkeypatch.setattr(grid._Worker, "__call__", lambda self, batch: made.append(batch) or call(self, batch))  # fmt: skip
-    assert attnscope(*args)[0] == 0
-    prompts = Run(run).read_table("prompts")
-    assert len(made) == len(prompts) - 1
-    images = Run(run).read_table("images")
-    assert sorted(images["prompt_id"].unique()) == list(prompts["prompt_id"])
-    assert len(images) == 3 * len(prompts)
+    monkeypatch.setattr(Batch, "make", tight)
+    captions.write_text("a red circle\n" * 5)
+    code, _out, err = attnscope(*plans(folder, captions, run, "--batch-size", 2))
+    assert code == 0, err
+    assert "going on with batches of 1" in err
+    times = Run(run).read_table("times")
+    assert list(times.groupby("batch")["images"].apply(list)) == [[1, 1, 1]] * 5
+    table = Run(run).read_table("plans")
+    assert list(table["images"]) == [5, 5, 5]
+    assert table[["seconds", "speedup", "ssim_low"]].notna().to_numpy().sum() == 8
 
 
 def test_the_image_after_every_step_is_kept_of_the_first_prompts(

@@ -19,6 +19,8 @@ from attnscope.analyses.ablation import run as ablation
 from attnscope.analyses.ablation.arms import AblationSettings, Subject
 from attnscope.analyses.convergence import run as convergence
 from attnscope.analyses.convergence.measure import ConvergenceSettings
+from attnscope.analyses.grid import run as grid
+from attnscope.analyses.grid.settings import GridSettings
 from attnscope.errors import InputError
 from attnscope.metrics.choosing import Quality
 from attnscope.models.chosen import ChosenModel
@@ -97,16 +99,24 @@ def ablate(path, chosen, **more):
     )
 
 
+def plan_by_plan(path, chosen, **more):
+    settings = GridSettings(
+        **settled(chosen, ASKED), captions="five", prompts_digest="",
+        plans=("baseline", "tgate:m=2,k=1,w=2,f=1"), stages=True,
+    )  # fmt: skip
+    return grid.carry_out(path, chosen, settings, PROMPTS, TEXTS, batch_size=1, **more)
+
+
 def files(run):
     """Tables and images, but for times."""
     return {
         path.relative_to(run.path).as_posix(): path.read_bytes()
         for path in sorted(run.path.rglob("*"))
-        if path.suffix in (".parquet", ".png", ".csv") and path.stem != "times"
+        if path.suffix in (".parquet", ".png", ".csv") and path.stem not in ("times", "plans")
     }
 
 
-@pytest.mark.parametrize("made", [generate, converge, ablate])
+@pytest.mark.parametrize("made", [generate, plan_by_plan, converge, ablate])
 def test_two_workers_make_the_tables_and_images_of_one_to_the_byte(chosen, crew, tmp_path, made):
     alone = made(tmp_path / "alone", chosen)
     together = made(tmp_path / "together", chosen, crew=crew)
