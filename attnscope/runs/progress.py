@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 class Progress:
     """Is told how far work has come; this one says nothing. Override what you want to hear."""
 
+    batch_size: int | None = None
+    """Images that are made at once by now, where that is known."""
+
     def stretch(self, label: str, total: int) -> contextlib.AbstractContextManager[None]:
         """A stretch of work begins, and ends with the block.
 
@@ -34,6 +37,14 @@ class Progress:
 
     def part(self, table: pd.DataFrame) -> None:
         """A further part of the table that is measured is there."""
+
+    def keep(self, made: Made, number: int) -> None:
+        """What a batch leaves is there.
+
+        Args:
+            made: by the batch.
+            number: by which its parts of tables are ordered, and told from those of others.
+        """
 
     def halved(self, size: int) -> None:
         """Memory ran out: work goes on with batches of ``size``."""
@@ -84,7 +95,7 @@ class Kept(Progress):
         *,
         cut: int | None = None,
     ) -> None:
-        self.batch_size = batch_size
+        self.batch_size: int = batch_size
         self.cut = cut or batch_size
         self._to, self._path, self._opening, self._table = to, path, opening, table
         self._said: set[str] = set()
@@ -98,6 +109,10 @@ class Kept(Progress):
         ):  # to open it takes milliseconds
             self._opened = self.batch_size, self._opening(self.batch_size)
         return self._opened[1]
+
+    def of(self, table: str) -> Kept:
+        """The same, for parts of another table."""
+        return Kept(self._to, self._path, self._opening, self.batch_size, table, cut=self.cut)
 
     def stretch(self, label: str, total: int) -> contextlib.AbstractContextManager[None]:
         """A stretch of work begins."""
@@ -117,7 +132,7 @@ class Kept(Progress):
 
         Args:
             made: by the batch.
-            number: ``prompt_id`` of its first item, which names its parts.
+            number: which names its parts, such as the ``prompt_id`` of its first item.
         """
         run = self.run
         for name, content in made.files.items():

@@ -19,8 +19,11 @@ from attnscope.analyses.ablation import run as ablation
 from attnscope.analyses.ablation.arms import AblationSettings, Subject
 from attnscope.analyses.convergence import run as convergence
 from attnscope.analyses.convergence.measure import ConvergenceSettings
+from attnscope.analyses.tuning import run as tuning
+from attnscope.cost.counting import count_architecture
 from attnscope.errors import InputError
 from attnscope.metrics.choosing import Quality
+from attnscope.models import architectures
 from attnscope.models.chosen import ChosenModel
 from attnscope.runs.crew import Task
 from attnscope.runs.folder import Run
@@ -97,17 +100,29 @@ def ablate(path, chosen, **more):
     )
 
 
+def search(path, chosen, **more):
+    settings = tuning.TuneSettings(
+        **settled(chosen, ASKED), captions="five", prompts_digest="", budgets=("ssim>=0.2",), speedup=None,
+        calibrated=2, measured=3, most=1, modules=False,
+    )  # fmt: skip
+    counts = count_architecture(architectures.find(chosen.name, offline=True).resized(32, 32))
+    return tuning.carry_out(path, chosen, settings, counts, PROMPTS, TEXTS, batch_size=1, **more)
+
+
 def files(run):
     """Tables and images, but for times."""
     return {
         path.relative_to(run.path).as_posix(): path.read_bytes()
         for path in sorted(run.path.rglob("*"))
-        if path.suffix in (".parquet", ".png", ".csv") and path.stem != "times"
+        if path.suffix in (".parquet", ".png", ".csv", ".json")
+        and path.stem not in ("times", "run")
     }
 
 
-@pytest.mark.parametrize("made", [generate, converge, ablate])
-def test_two_workers_make_the_tables_and_images_of_one_to_the_byte(chosen, crew, tmp_path, made):
+@pytest.mark.parametrize("made", [generate, converge, ablate, search])
+def test_two_workers_make_the_tables_images_and_plans_of_one_to_the_byte(
+    chosen, crew, tmp_path, made
+):
     alone = made(tmp_path / "alone", chosen)
     together = made(tmp_path / "together", chosen, crew=crew)
     assert files(together) == files(alone)
