@@ -118,7 +118,9 @@ def tune(
     count = wanted.calibrate + wanted.measure
     team = crews.team(workers, output)
     progress = team.progress
-    timed = wanted.by == "time" or wanted.prove  # in this process, so that the model is here, too
+    timed = (
+        wanted.by == "time" or wanted.prove > 0
+    )  # in this process, so that the model is here, too
     models = several.Models(output, None if timed else team)
     inputs = reading.Inputs(o.CaptionOptions(**(vars(shown) | {"limit": count})))
 

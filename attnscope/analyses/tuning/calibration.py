@@ -226,6 +226,8 @@ class Calibration:
             self.progress.keep(one.made, part * len(places) + place)
             self.progress.advance(len(one.items))
             tables.append(one.made.parts[TABLE])
+        if not tables:  # of a share that has none
+            return pd.DataFrame(columns=list(COLUMNS))
         return _in_order(pd.concat(tables, ignore_index=True), parts, places)
 
     def count(self, parts: Sequence[Part], first: int = 0) -> int:
