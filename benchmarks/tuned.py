@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 
 from attnscope import plots
-from attnscope.analyses.tuning.calibration import Calibration, measured
+from attnscope.analyses.tuning.calibration import Calibration
 from attnscope.analyses.tuning.modules import carried, fine_groups, outermost
 from attnscope.figures.tuning import stale_modules
 from attnscope.hooks.trace import Trace
@@ -31,6 +31,7 @@ from attnscope.metrics import ssim
 from attnscope.metrics.intervals import bootstrap
 from attnscope.models.architectures import find
 from attnscope.models.building import build
+from attnscope.models.chosen import ChosenModel
 from attnscope.models.loading import load
 from attnscope.models.names import describe
 from attnscope.plans.timetable import Timetable, read
@@ -142,14 +143,15 @@ def modules(model: str, runs: Path, to: Path) -> None:
         settings["calibrated"]
     )
     asked = [Prompt(int(row["prompt_id"]), row["text"]) for row in prompts.to_dict("records")]
-    pipe = load(model, dtype=settings["dtype"], device="cpu")
-    pipe.set_progress_bar_config(disable=True)
-    with torch.inference_mode():
-        texts = [prompt.text for prompt in asked]
-        calibration = Calibration(pipe, sampling, asked, texts, describe(model).options)
-        groups = fine_groups(Denoiser.of(pipe))
-        parts = [part for part in calibration.parts(groups) if part.what == "module"]
-        table = measured(calibration, parts)
+    chosen = ChosenModel(
+        model, scheduler=settings["scheduler"], device="cpu", dtype=settings["dtype"], offline=True,
+        allow_pickle=False,
+    )  # fmt: skip
+    chosen.pipe.set_progress_bar_config(disable=True)
+    calibration = Calibration(chosen, sampling, asked, [prompt.text for prompt in asked])
+    groups = fine_groups(Denoiser.of(chosen.pipe))
+    parts = [part for part in calibration.look().parts(groups) if part.what == "module"]
+    table = calibration.measured(parts)
     table.to_parquet(runs / model / "modules.parquet")
     found = _with_intervals(table)
     found.to_csv(to / "tune-modules.csv", index=False, float_format="%.4g")

@@ -285,6 +285,12 @@ def _ablation(run: Run) -> list[list[tuple[str, set[int]]]]:
     return [[(arm.name, run.known(f"{arm.key}/images")) for arm in arms]]
 
 
+def _tuning(run: Run) -> list[list[tuple[str, set[int]]]]:
+    from attnscope.analyses.tuning.calibration import measured_of
+
+    return [measured_of(run)]
+
+
 def _finish_convergence(run: Run, judging: Judging, progress: Progress) -> None:
     from attnscope.analyses.convergence.run import finish
 
@@ -350,5 +356,6 @@ _KINDS: dict[str, _Kind] = {
     "generate": _Kind(_parts("images"), _finish_generate),
     "generate-plans": _Kind(_parts("images"), _finish_plans),
     "maps": _Kind(_parts("attention"), _finish_maps),
+    "tune": _Kind(_tuning, lambda run, judging, progress: None),  # its command goes on
 }
 """By command."""

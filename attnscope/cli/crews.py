@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -97,3 +98,21 @@ def tell_shards(runs: Sequence[Run], output: OutputOptions) -> None:
             soft_wrap=True,
         )
         show_places(run, [])
+
+
+def tell_joined(run: Run, *, quiet: bool, as_json: bool) -> None:
+    """Print that all shards are there of what of a run can be shared out, and what comes next."""
+    from attnscope.cli.console import results, show_json, show_places
+
+    if as_json:
+        show_json({"run": str(run.path), "finished": False})
+        return
+    if quiet:
+        print(run.path)
+        return
+    results.print(
+        f"all shards are there; the same command with --out {shlex.quote(str(run.path))} and without --shard "
+        "goes on from them",
+        soft_wrap=True,
+    )
+    show_places(run, [])

@@ -237,6 +237,14 @@ class Run:
         """
         return [read_whole(path, self.command) for path in self._parts(name)]
 
+    def numbered_parts(self, name: str) -> dict[int, pd.DataFrame]:
+        """The same, by the number that each was written under.
+
+        Raises:
+            InputError: one of them is damaged.
+        """
+        return {_number(path): read_whole(path, self.command) for path in self._parts(name)}
+
     def known(self, name: str) -> set[int]:
         """The ``prompt_id`` of all rows that :meth:`write_part` kept of a table."""
         parts = [read_whole(path, self.command, ["prompt_id"]) for path in self._parts(name)]
@@ -252,10 +260,15 @@ class Run:
 
     def _parts(self, name: str) -> list[Path]:
         found = (self.path / "parts").glob(f"{name}-*.parquet")
-        return sorted(found, key=lambda path: int(path.stem.rpartition("-")[2]))
+        return sorted(found, key=_number)
 
     def _table(self, name: str) -> Path:
         return self.path / f"{name}.parquet"
+
+
+def _number(part: Path) -> int:
+    """Under which a part was written."""
+    return int(part.stem.rpartition("-")[2])
 
 
 def default_path(command: str, model: str, settings: Any) -> Path:

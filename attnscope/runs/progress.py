@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 class Progress:
     """Is told how far work has come; this one says nothing. Override what you want to hear."""
 
+    batch_size: int | None = None
+    """Images that are made at once by now, where that is known."""
+
     def stretch(self, label: str, total: int) -> contextlib.AbstractContextManager[None]:
         """A stretch of work begins, and ends with the block.
 
@@ -34,6 +37,14 @@ class Progress:
 
     def part(self, table: pd.DataFrame) -> None:
         """A further part of the table that is measured is there."""
+
+    def keep(self, made: Made, number: int) -> None:
+        """What a batch leaves is there.
+
+        Args:
+            made: by the batch.
+            number: by which its parts of tables are ordered, and told from those of others.
+        """
 
     def halved(self, size: int) -> None:
         """Memory ran out: work goes on with batches of ``size``."""
@@ -123,7 +134,7 @@ class Kept(Through):
         *,
         cut: int | None = None,
     ) -> None:
-        self.batch_size = batch_size
+        self.batch_size: int = batch_size
         self.cut = cut or batch_size
         super().__init__(to)
         self._path, self._opening, self._table = path, opening, table
@@ -145,6 +156,10 @@ class Kept(Through):
 
         return Run(self._path).known(self._table) if (self._path / "run.json").exists() else set()
 
+    def of(self, table: str) -> Kept:
+        """The same, for parts of another table."""
+        return Kept(self._to, self._path, self._opening, self.batch_size, table, cut=self.cut)
+
     def part(self, table: pd.DataFrame) -> None:
         """Write a further part of the table."""
         self.run.write_part(self._table, table)
@@ -155,7 +170,7 @@ class Kept(Through):
 
         Args:
             made: by the batch.
-            number: ``prompt_id`` of its first item, which names its parts.
+            number: which names its parts, such as the ``prompt_id`` of its first item.
         """
         run = self.run
         for name, content in made.files.items():

@@ -240,7 +240,7 @@ def test_shards_that_nothing_is_left_for_are_merged_too(attnscope, folder, five,
     [
         (["bench", "--shard", "1/2"], "--shard: for the images of --frontier only"),
         (["bench", "--workers", "2"], "--workers: for the images of --frontier only"),
-        (["tune", "--shard", "1/2"], "--shard: plans are searched one after the other"),
+        (["tune", "--shard", "1/2", "--prove", "2"], "--prove: a shard ends with its part of the"),
         (["generate", "--shard", "3/2"], "shard '3/2' is none"),
         (["generate", "--gpus-per-worker", "0.5"], "is of --workers or --ray"),
         (

@@ -21,8 +21,11 @@ from attnscope.analyses.convergence import run as convergence
 from attnscope.analyses.convergence.measure import ConvergenceSettings
 from attnscope.analyses.grid import run as grid
 from attnscope.analyses.grid.settings import GridSettings
+from attnscope.analyses.tuning import run as tuning
+from attnscope.cost.counting import count_architecture
 from attnscope.errors import InputError
 from attnscope.metrics.choosing import Quality
+from attnscope.models import architectures
 from attnscope.models.chosen import ChosenModel
 from attnscope.runs.crew import Task
 from attnscope.runs.folder import Run
@@ -107,17 +110,29 @@ def plan_by_plan(path, chosen, **more):
     return grid.carry_out(path, chosen, settings, PROMPTS, TEXTS, batch_size=1, **more)
 
 
+def search(path, chosen, **more):
+    settings = tuning.TuneSettings(
+        **settled(chosen, ASKED), captions="five", prompts_digest="", budgets=("ssim>=0.2",), speedup=None,
+        calibrated=2, measured=3, most=1, modules=False,
+    )  # fmt: skip
+    counts = count_architecture(architectures.find(chosen.name, offline=True).resized(32, 32))
+    return tuning.carry_out(path, chosen, settings, counts, PROMPTS, TEXTS, batch_size=1, **more)
+
+
 def files(run):
     """Tables and images, but for times."""
     return {
         path.relative_to(run.path).as_posix(): path.read_bytes()
         for path in sorted(run.path.rglob("*"))
-        if path.suffix in (".parquet", ".png", ".csv") and path.stem not in ("times", "plans")
+        if path.suffix in (".parquet", ".png", ".csv", ".json")
+        and path.stem not in ("times", "run", *(["plans"] if run.command == grid.COMMAND else []))
     }
 
 
-@pytest.mark.parametrize("made", [generate, plan_by_plan, converge, ablate])
-def test_two_workers_make_the_tables_and_images_of_one_to_the_byte(chosen, crew, tmp_path, made):
+@pytest.mark.parametrize("made", [generate, plan_by_plan, converge, ablate, search])
+def test_two_workers_make_the_tables_images_and_plans_of_one_to_the_byte(
+    chosen, crew, tmp_path, made
+):
     alone = made(tmp_path / "alone", chosen)
     together = made(tmp_path / "together", chosen, crew=crew)
     assert files(together) == files(alone)

@@ -8,6 +8,8 @@ from attnscope.cli.reports import reports
 from attnscope.metrics.adjusting import ADJUSTMENTS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from attnscope.runs.folder import Run
@@ -17,12 +19,11 @@ if TYPE_CHECKING:
 def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool) -> None:
     """Draw a tune run's figures and print the plans that were found."""
     from attnscope.cli.console import results, show_json, show_places, show_table
-    from attnscope.figures.saving import save_figures
 
     if as_json:
         show_json(document(run))
         return
-    figures = save_figures(run)
+    figures = _figures(run)
     if quiet:
         print(run.path)
         return
@@ -43,6 +44,16 @@ def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool
             soft_wrap=True,
         )
     show_places(run, figures)
+
+
+def _figures(run: Run) -> list[Path]:
+    """All of the search, and of its proof, which has speed and quality of the plans and of all else."""
+    from attnscope.analyses.tuning.proof import FOLDER
+    from attnscope.figures.saving import save_figures
+    from attnscope.runs.folder import Run
+
+    figures = save_figures(run)
+    return [*figures, *save_figures(Run(run.path / FOLDER))] if run.has_table("proof") else figures
 
 
 def _show_proof(run: Run, adjust: str) -> None:
@@ -96,9 +107,7 @@ def _show_proof(run: Run, adjust: str) -> None:
 
 def document(run: Run) -> dict[str, Any]:
     """The same for machines; the figures are drawn, too."""
-    from attnscope.figures.saving import save_figures
-
-    figures, plans = save_figures(run), run.read_table("plans")
+    figures, plans = _figures(run), run.read_table("plans")
     return {
         "run": run.path,
         "plans": plans,
