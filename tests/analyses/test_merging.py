@@ -55,6 +55,7 @@ def files(run):
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("name", ["convergence", "generate", "ablate", "maps"])
 def test_four_shards_make_what_one_worker_makes_to_the_byte(
     attnscope, folder, five, tmp_path, name
@@ -81,6 +82,7 @@ def test_four_shards_make_what_one_worker_makes_to_the_byte(
     assert (code, type(json.loads(out))) == (0, dict)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_images_of_a_frontier_are_cut_and_its_times_are_taken_in_the_first_shard(
     attnscope, folder, five, tmp_path
 ):
@@ -111,6 +113,7 @@ def change(path, **changes):
     (path / "run.json").write_text(json.dumps(about))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_does_not_belong_together_is_refused_by_name(attnscope, folder, five, two, tmp_path):
     first, second = two
     out = tmp_path / "joined"
@@ -159,6 +162,7 @@ def test_batches_that_are_missing_or_twice_there_are_named(attnscope, two, tmp_p
     assert f"shard 1/2 in '{first}' is not finished: give its command again" in err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_shard_is_no_other_and_no_whole_run(attnscope, folder, five, two, tmp_path):
     first, _ = two
     code, _, err = attnscope(*command("generate", folder, five, first, "--shard", "2/2"))
@@ -198,6 +202,7 @@ def test_what_cannot_be_shared_out_is_refused_in_one_line(attnscope, more, messa
     assert message in err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_goes_on_in_the_batches_it_was_cut_into(attnscope, folder, five, tmp_path):
     from attnscope.runs.crew import Alone
 

@@ -62,6 +62,7 @@ def _pixels(path):
         return image.tobytes()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_plan_that_changes_nothing_is_the_baseline_to_the_bit(
     attnscope, folder, captions, tmp_path
 ):
@@ -72,6 +73,7 @@ def test_a_plan_that_changes_nothing_is_the_baseline_to_the_bit(
     assert (row["psnr"], row["ssim"]) == (None, 1.0)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_stopped_run_of_several_plans_goes_on(attnscope, folder, captions, tmp_path, monkeypatch):
     from attnscope.analyses import grid
 
