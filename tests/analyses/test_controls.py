@@ -16,6 +16,7 @@ from attnscope import plots
 from attnscope.analyses.convergence import controls
 from attnscope.analyses.convergence.interventions import latents_kept, latents_replayed
 from attnscope.analyses.convergence.measure import ConvergenceSettings
+from attnscope.figures import saving
 from attnscope.figures.controls import figure_controls
 from attnscope.models.calling import call
 from attnscope.runs.prompts import Prompt, image_seed
@@ -253,9 +254,11 @@ def test_trained_lines_are_solid_and_random_ones_dashed(sd):
     assert len(solid) == 2
 
 
-def test_the_command_adds_controls_to_a_run(attnscope, folder, captions, tmp_path):
+def test_the_command_adds_controls_to_a_run(attnscope, folder, captions, tmp_path, monkeypatch):
     command = test_cli.convergence(folder, captions, tmp_path / "run")
-    attnscope(*command, "-q")
+    with monkeypatch.context() as patch:
+        patch.setattr(saving, "save_figures", lambda run: [])  # they are drawn with the controls
+        attnscope(*command, "-q")
     records = (tmp_path / "run" / "records.parquet").stat().st_mtime_ns
     code, out, err = attnscope(*command, "--controls")
     assert (code, err) == (0, "")

@@ -59,6 +59,7 @@ def files(run):
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("name", ["convergence", "generate", "generate-plans", "ablate", "maps"])
 def test_four_shards_make_what_one_worker_makes_to_the_byte(
     attnscope, folder, five, tmp_path, name
@@ -118,6 +119,7 @@ def test_whose_turn_a_plan_has_follows_from_the_number_of_the_batch(
     assert [event["batch"] for event in events if event["event"] == "batch"] == [1, 3]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_images_of_a_frontier_are_cut_and_its_times_are_taken_in_the_first_shard(
     attnscope, folder, five, tmp_path
 ):
@@ -149,6 +151,7 @@ def change(path, **changes):
     (path / "run.json").write_text(json.dumps(about))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_does_not_belong_together_is_refused_by_name(attnscope, folder, five, two, tmp_path):
     first, second = two
     out = tmp_path / "joined"
@@ -212,6 +215,7 @@ def test_a_shard_is_listed_as_done_when_it_has_its_own_batches(attnscope, two, t
     assert (code, found) == (0, {"1/2": True, "2/2": False})
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_shard_is_no_other_and_no_whole_run(attnscope, folder, five, two, tmp_path):
     first, _ = two
     code, _, err = attnscope(*command("generate", folder, five, first, "--shard", "2/2"))
@@ -263,6 +267,7 @@ def test_what_cannot_be_shared_out_is_refused_in_one_line(attnscope, more, messa
     assert message in err
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("name", ["generate", "generate-plans"])
 def test_a_run_goes_on_in_the_batches_it_was_cut_into(attnscope, folder, five, tmp_path, name):
     from attnscope.runs.crew import Alone

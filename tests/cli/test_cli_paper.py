@@ -65,6 +65,7 @@ def _pixels(path):
         return image.tobytes()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_plan_that_changes_nothing_is_the_baseline_to_the_bit(
     attnscope, folder, captions, tmp_path
 ):
@@ -75,6 +76,7 @@ def test_a_plan_that_changes_nothing_is_the_baseline_to_the_bit(
     assert (row["psnr"], row["ssim"]) == (None, 1.0)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_plans_of_a_batch_that_did_not_fit_are_compared_in_its_halves(
     attnscope, folder, captions, tmp_path, monkeypatch
 ):
