@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 from attnscope.runs.contents import CONTENTS
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
-    Draw = Callable[[pd.DataFrame], Figure | None]
-    """Takes a table of a run; ``None`` if it has no data for the figure."""
+    Draw = Callable[..., Figure | None]
+    """Takes tables of a run; ``None`` if it has no data for the figure."""
 
 D = TypeVar("D", bound="Draw")
 
@@ -27,12 +26,14 @@ class Registered:
         table: of the run, by its name.
         name: of its files, without their endings.
         draw: from the table to the figure.
+        beside: further tables, which every run of the command has, that are given to it as well.
     """
 
     command: str
     table: str
     name: str
     draw: Draw
+    beside: tuple[str, ...] = ()
 
     @property
     def on_request(self) -> bool:
@@ -43,13 +44,16 @@ class Registered:
 _KNOWN: list[Registered] = []
 
 
-def draws(command: str, table: str, *, name: str = "") -> Callable[[D], D]:
+def draws(
+    command: str, table: str, *, name: str = "", beside: tuple[str, ...] = ()
+) -> Callable[[D], D]:
     """Make a figure one of those that are drawn of a command's runs.
 
     Args:
         command: see :class:`Registered`.
         table: see there.
         name: see there; by default the function's.
+        beside: see there.
 
     Returns:
         A decorator that returns what it is given.
@@ -57,11 +61,14 @@ def draws(command: str, table: str, *, name: str = "") -> Callable[[D], D]:
     Raises:
         ValueError: the command's runs have no such table, or a figure of this name.
     """
-    if command not in CONTENTS or table not in CONTENTS[command].tables:
-        raise ValueError(f"runs of {command!r} have no table {table!r}: say so in runs/contents.py")
+    for asked in (table, *beside):
+        if command not in CONTENTS or asked not in CONTENTS[command].tables:
+            raise ValueError(
+                f"runs of {command!r} have no table {asked!r}: say so in runs/contents.py"
+            )
 
     def register(draw: D) -> D:
-        figure = Registered(command, table, name or getattr(draw, "__name__", ""), draw)
+        figure = Registered(command, table, name or getattr(draw, "__name__", ""), draw, beside)
         if any((known.command, known.name) == (command, figure.name) for known in _KNOWN):
             raise ValueError(f"there are two figures {figure.name!r} of {command!r}")
         _KNOWN.append(figure)

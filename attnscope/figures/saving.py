@@ -36,7 +36,7 @@ def save_figures(run: Run) -> list[Path]:
         for known in figures:
             if known.on_request and not run.has_table(known.table):
                 continue
-            figure = known.draw(_read(run, known.table))
+            figure = known.draw(*(_read(run, name) for name in (known.table, *known.beside)))
             if figure is None:
                 continue
             folder.mkdir(exist_ok=True)

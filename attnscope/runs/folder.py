@@ -149,6 +149,11 @@ class Run:
             return True
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"`out` {str(path)!r} exists and is no run directory: choose another")
+        above = next(parent for parent in path.absolute().parents if parent.exists())
+        if not above.is_dir():
+            raise InputError(
+                f"`out` {str(path)!r} stands in {str(above)!r}, which is a file: choose another"
+            )
         return False
 
     @property
