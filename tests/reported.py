@@ -311,14 +311,20 @@ def maps(path, texts=HOSTILE, steps=3, plan="baseline", more=True, side=4, **opt
                           "encoder": "CLIP", "positions": [place]})  # fmt: skip
             rows += [
                 {"prompt_id": prompt, "branch": "cond", "step": step, "log_snr": step - 4.0, "site": SITES[1][0],
-                 "place": place, "word": word, "mass": 0.1 * (place + 1), "peak": 0.5, "spread": 1.0,
-                 "entropy": 2.0}
+                 "kind": "cross", "block": "down_blocks.0", "place": place, "word": word,
+                 "mass": 0.1 * (place + 1), "peak": 0.5, "spread": 1.0, "entropy": 2.0}
                 for step in range(steps)
             ]  # fmt: skip
+    distances = pd.DataFrame(
+        [{"prompt_id": prompt, "branch": branch, "step": step, "timestep": 9.0 - step, "log_snr": step - 4.0,
+          "site": SITES[1][0], "kind": "cross", "block": "down_blocks.0", "l2": 1.0, "rms": 0.1,
+          "relative": 1 / (step + prompt), "cosine": 0.1}
+         for prompt in range(len(texts)) for branch in ("uncond", "cond") for step in range(1, steps)]
+    )  # fmt: skip
     settings = {"model": "shapes", "plan": plan, "steps": steps}
     others = beside(path, texts, steps, side=side, **options) if more else {}
     return run(path, "maps", settings, attention=pd.DataFrame(rows), pictures=pd.DataFrame(pictures),
-               words=pd.DataFrame(words), prompts=prompts(texts), **others)  # fmt: skip
+               words=pd.DataFrame(words), prompts=prompts(texts), distances=distances, **others)  # fmt: skip
 
 
 MAKERS = {

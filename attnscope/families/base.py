@@ -139,6 +139,14 @@ class Family:
             raise text_not_known(pipe, f"a {kinds[0]}, of whose use nothing is known")
         return (one_tokenizer(pipe, name, called),)
 
+    def adds_text_keys(self, config: Any) -> bool:
+        """Whether the sequence that stands before the image's own as keys alone is the text, and no image.
+
+        Args:
+            config: of the denoiser.
+        """
+        return False
+
     def template(self, pipe: Any, tokenizer: Any, called: Mapping[str, Any]) -> Template | None:
         """What the pipeline puts around a prompt; ``None`` is nothing.
 

@@ -16,6 +16,8 @@ _CONDITIONING = {
     "num_class_embeds": (None,),
 }
 """What else a U-Net may be told, as far as it is known what that is."""
+_OF_IF = 77
+"""Tokens that DeepFloyd IF reads of T5, whatever its tokenizer allows."""
 
 
 class UNet(Family):
@@ -55,13 +57,22 @@ class UNet(Family):
         return made
 
     def text_keys(self, pipe: Any, called: Mapping[str, Any]) -> tuple[TextKeys, ...]:
-        """That of CLIP; in XL those of both side by side, and of its refiner the second's alone."""
+        """That of CLIP; in XL those of both side by side, and of its refiner the second's alone.
+
+        DeepFloyd IF pads T5's to a length of its own.
+        """
         parts = getattr(pipe, "components", {})
         names = ("tokenizer", "tokenizer_2")
         if all(parts.get(name) is not None for name in names):
             length = int(pipe.tokenizer.model_max_length)
             return (TextKeys(length, names, ("prompt", "prompt_2")),)
+        if type(pipe).__name__.startswith("IF"):
+            return (TextKeys(_OF_IF, ("tokenizer",), ("prompt",)),)
         return (one_tokenizer(pipe, only_tokenizer(pipe), called),)
+
+    def adds_text_keys(self, config: Any) -> bool:
+        """In DeepFloyd IF; Kandinsky's has an image there, alone or before the text."""
+        return config.encoder_hid_dim_type in (None, "text_proj")
 
     def pipeline(self, denoiser: Any, parts: Mapping[str, Any], levels: int) -> Any:
         """That of Stable Diffusion, or of XL where the denoiser takes the image's size."""

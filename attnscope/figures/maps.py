@@ -18,14 +18,13 @@ from attnscope.figures.layout import note
 from attnscope.figures.registry import draws
 from attnscope.observers import components, named_maps
 from attnscope.runs.folder import Run
+from attnscope.runs.paid import ALL, TOGETHER, together
 
 _MOST_STEPS = 7
 _MOST_WORDS = 12
 _MOST_LINES = 8
 _MOST_SITES = 8
 _FINAL = -1
-_ALL, _TOGETHER = "<all words>", "all words"
-"""What all words of a prompt are called: in tables where some overlap, and in a figure."""
 _LARGEST = 0.9  # inches that an image is wide
 
 
@@ -137,34 +136,16 @@ def attention_entropy(attention: pd.DataFrame) -> Figure:
     """Attention paid to words of the prompt, to all of them and what was added, and its entropy."""
     figure, axes = plt.subplots(1, 3, figsize=(plots.TEXT_WIDTH, 2.1))
     means = attention.groupby("word", observed=True, sort=False)["mass"].mean()
-    own = [word for word in means.index if word != _ALL and not plots.is_added(word)]
+    own = [word for word in means.index if word != ALL and not plots.is_added(word)]
     most = sorted(own, key=lambda word: -means[word])[:_MOST_LINES]
     plots.attention_entropy(attention, words=[word for word in own if word in most], ax=axes[0])
-    plots.attention_entropy(_summed(attention), ax=axes[1])
+    plots.attention_entropy(together(attention), ax=axes[1])
     plots.attention_entropy(attention, measure="entropy", ax=axes[2])
     for ax in axes[:2]:
         ax.set_ylim(bottom=0)
     if len(most) < len(own):
         note(figure, f"left: the {len(most)} words of {len(own)} that are attended to most")
     return figure
-
-
-def _once(attention: pd.DataFrame) -> pd.DataFrame:
-    """Without the words of prompts in which some overlap: all of them have rows as one there."""
-    prompts = attention["prompt_id"]
-    overlap = set(prompts[attention["word"] == _ALL])
-    apart = [word != _ALL and not plots.is_added(str(word)) for word in attention["word"]]
-    return attention[~(prompts.isin(overlap) & pd.Series(apart, attention.index))]
-
-
-def _summed(attention: pd.DataFrame) -> pd.DataFrame:
-    """With all words of the prompt as one, each token once, beside what the tokenizer added."""
-    attention = _once(attention)
-    words = attention["word"].astype(str)
-    named = words.where(words.map(plots.is_added), _TOGETHER)
-    keys = [name for name in attention if name not in ("place", "word", "mass", "peak", "spread")]
-    by = attention.assign(word=named).groupby(["word", *keys], observed=True, dropna=False)
-    return by["mass"].sum().reset_index()
 
 
 @draws("maps", "attention")
@@ -174,5 +155,5 @@ def head_map(attention: pd.DataFrame) -> Figure | None:
         return None
     sites = attention["site"].nunique()
     figure, ax = plt.subplots(figsize=(plots.COLUMN_WIDTH, max(1.5, 0.7 + 0.13 * sites)))
-    plots.head_map(_summed(attention), words=[_TOGETHER], ax=ax)
+    plots.head_map(together(attention), words=[TOGETHER], ax=ax)
     return figure

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from attnscope.errors import InputError
-from attnscope.families.base import Family
 from attnscope.sites.attention import Site
+from attnscope.sites.denoiser import Denoiser
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Attention:
         scale: of the scores.
         image: the queries that are of the image.
         text: the keys that are of the text.
+        image_keys: the keys that are of the image; none where it is looked at from elsewhere alone.
         rows: how many rows of the pipeline's batch are in it, the first ones; ``None`` is all. Perturbed
             attention is the identity, and computed apart.
     """
@@ -43,12 +44,18 @@ class Attention:
     scale: float
     image: slice
     text: slice
+    image_keys: slice
     rows: int | None = None
 
     @property
     def is_joint(self) -> bool:
         """Whether text and image are one sequence, so that the text looks at the image as well."""
         return self.image != slice(0, self.query.shape[2])
+
+    @property
+    def looks_at_itself(self) -> bool:
+        """Whether the image has keys of its own, beside those of the text or alone."""
+        return self.image_keys.start < self.image_keys.stop
 
 
 _KERNEL = torch._C._nn.scaled_dot_product_attention
@@ -102,7 +109,7 @@ def attention_of(
     scale: float,
     *,
     site: Site,
-    family: Family,
+    denoiser: Denoiser,
     text: int | None,
 ) -> Attention:
     """What a kernel gets, with the ranges of image and text.
@@ -113,31 +120,36 @@ def attention_of(
         mask: likewise.
         scale: likewise.
         site: whose attention it is.
-        family: of the denoiser.
-        text: tokens of the text in a joint sequence.
+        denoiser: that it is a part of.
+        text: tokens of the text in a joint sequence, or that stand beside the image's as keys alone.
 
     Raises:
         InputError: where text stands in a joint sequence is not known.
     """
     queries, keys = query.shape[2], key.shape[2]
-    image, words = slice(0, queries), slice(0, keys)
-    if site.kind == "cross" and family.starts_from_images:
-        raise InputError(
-            f"this model has no text: {site.name} looks at the image that it starts from, so there are "
-            "no words to watch or to scale (self-attention has maps of points: PointAttention)"
-        )
-    if site.kind == "joint":
-        if family.text_leads is None or text is None or not 0 < text < keys or queries != keys:
+    whole, none = slice(0, queries), slice(0, 0)
+    if site.kind == "self":
+        return Attention(query, key, mask, scale, whole, none, slice(0, keys))
+    if site.kind == "cross":
+        if denoiser.family.starts_from_images:
             raise InputError(
-                f"where the text stands in the sequence of {site.name} is not known for this model: "
-                "attention to words is known of cross-attention, and of joint attention in Stable "
-                "Diffusion 3, Flux and their like"
+                f"this model has no text: {site.name} looks at the image that it starts from, so there "
+                "are no words to watch or to scale (self-attention has maps of points: PointAttention)"
             )
-        if family.text_leads:
-            image, words = slice(text, keys), slice(0, text)
-        else:
+        return Attention(query, key, mask, scale, whole, slice(0, keys), none)
+    if text is not None and 0 < text < keys:
+        words, image = slice(0, text), slice(text, keys)
+        if denoiser.family.text_leads is False:
             image, words = slice(0, keys - text), slice(keys - text, keys)
-    return Attention(query, key, mask, scale, image, words)
+        if queries == keys and denoiser.family.text_leads is not None:
+            return Attention(query, key, mask, scale, image, words, image)
+        if queries == keys - text and denoiser.family.adds_text_keys(denoiser.module.config):
+            return Attention(query, key, mask, scale, whole, words, image)
+    raise InputError(
+        f"where the text stands in the sequence of {site.name} is not known for this model: attention to "
+        "words is known of cross-attention, of joint attention in Stable Diffusion 3, Flux and their "
+        "like, and of DeepFloyd IF"
+    )
 
 
 def rows_of_kernel(module: torch.nn.Module, rows: int) -> int | None:
@@ -164,8 +176,19 @@ def check_heard(site: Site, module: torch.nn.Module, listening: Listening) -> No
         return
     processor = type(getattr(module, "processor", module)).__name__
     raise InputError(
-        f"{site.name} computes its attention to the text by {processor}, not by a call of torch's "
-        "scaled_dot_product_attention of its own, so it cannot be seen: for this run, give the "
-        "denoiser diffusers' AttnProcessor2_0 by set_attn_processor, or call "
-        "set_attention_backend('native'), and leave attention slicing and xformers off"
+        f"{site.name} computes its attention by {processor}, not by a call of torch's "
+        "scaled_dot_product_attention of its own, so it cannot be seen: for this run, give it diffusers' "
+        f"{_usual_processor(module)} by set_attn_processor, or call set_attention_backend('native'), and "
+        "leave attention slicing and xformers off"
     )
+
+
+def _usual_processor(module: torch.nn.Module) -> str:
+    """The processor of diffusers that ends in the call of torch, for a module of its kind."""
+    known = getattr(type(module), "_default_processor_cls", None)
+    if known is not None:
+        return str(known.__name__)
+    if getattr(module, "added_kv_proj_dim", None) is None:
+        return "AttnProcessor2_0"
+    text_is_a_stream = getattr(module, "context_pre_only", None) is not None
+    return "JointAttnProcessor2_0" if text_is_a_stream else "AttnAddedKVProcessor2_0"

@@ -8,6 +8,9 @@ from typing import Any
 
 from torch import nn
 
+_PREPARE = ("prepare_latents", "prepare_intermediate_images")
+"""What pipelines prepare latents by; the second is DeepFloyd IF's, whose latents are pixels."""
+
 
 @contextlib.contextmanager
 def put_on(owner: Any, name: str, method: Callable[..., Any]) -> Iterator[None]:
@@ -54,18 +57,19 @@ def latents_heard(pipe: Any, hear: Callable[[Any], None]) -> Iterator[None]:
     """Hear the latents that a pipeline prepares, which tell how many images it makes.
 
     Args:
-        pipe: a pipeline; one without ``prepare_latents`` has nothing to hear.
-        hear: called with what ``prepare_latents`` returned.
+        pipe: a pipeline; one with none of :data:`_PREPARE` has nothing to hear.
+        hear: called with what it returned.
     """
-    original = getattr(pipe, "prepare_latents", None)
-    if original is None:
+    name = next((name for name in _PREPARE if hasattr(pipe, name)), None)
+    if name is None:
         yield
         return
+    original = getattr(pipe, name)
 
-    def prepare_latents(*args: Any, **kwargs: Any) -> Any:
+    def prepare(*args: Any, **kwargs: Any) -> Any:
         latents = original(*args, **kwargs)
         hear(latents)
         return latents
 
-    with put_on(pipe, "prepare_latents", prepare_latents):
+    with put_on(pipe, name, prepare):
         yield

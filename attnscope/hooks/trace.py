@@ -205,9 +205,7 @@ class Trace:
         length = run.layout.text if text is None else text.shape[1]
 
         def heard(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor | None:
-            made = attention_of(
-                query, key, mask, scale, site=site, family=self._of.family, text=length
-            )
+            made = attention_of(query, key, mask, scale, site=site, denoiser=self._of, text=length)
             made = replace(made, rows=rows_of_kernel(module, moment.rows))
             changed = None
             if weights and self._weighting is not None:

@@ -110,7 +110,8 @@ class Weighting:
                     there = self._of_word(word)[sample // each]
                     at = torch.tensor(there, dtype=torch.int64) + attention.text.start
                     made[row, 0, 0, at] += math.log(factor) if factor else -math.inf
-            if torch.isinf(made[..., attention.text]).all(-1).any() and not attention.is_joint:
+            nothing = torch.isinf(made[..., attention.text]).all(-1).any()
+            if nothing and not attention.looks_at_itself:
                 raise InputError(
                     f"nothing is left to attend to without {', '.join(weights)}: leave some words in"
                 )

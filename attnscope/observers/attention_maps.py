@@ -106,7 +106,35 @@ class AttentionMaps(MapObserver):
         Raises:
             InputError: the layout of the denoiser is not known.
         """
-        return batch * words * self._bytes(pipe, steps, height, width)
+        return batch * words * self._bytes(pipe, steps, height, width).device
+
+    def host_nbytes(
+        self,
+        pipe: Any,
+        *,
+        steps: int,
+        words: int,
+        batch: int = 1,
+        height: int | None = None,
+        width: int | None = None,
+    ) -> int:
+        """Bytes of what :meth:`maps` returns of a run, known before it.
+
+        All sites have the resolution of the largest there, and as many heads as the one with most, so with
+        ``each="head"`` it is several times what the device holds.
+
+        Args:
+            pipe: the pipeline, of images.
+            steps: of the run; those that are looked at, where they were chosen.
+            words: with maps, of the prompt with most, or tokens of the text where none are given.
+            batch: images that are made at once.
+            height: of an image in pixels; ``None`` is the pipeline's default.
+            width: of an image in pixels; ``None`` is the pipeline's default.
+
+        Raises:
+            InputError: the layout of the denoiser is not known.
+        """
+        return batch * words * self._bytes(pipe, steps, height, width).host
 
     def engage(self, sites: Sequence[Site]) -> None:
         """A ``Trace`` over these sites begins.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,18 @@ from attnscope.tables import concatenate
 
 NUMBERS = ("mass", "peak", "spread", "entropy")
 Branch = Literal["cond", "uncond", "perturbed"]
+
+
+class Taken(NamedTuple):
+    """Bytes that maps of a run take.
+
+    Args:
+        device: of what is summed up while it goes on, each site at its own resolution.
+        host: of what :meth:`MapObserver.maps` returns, all at that of the largest.
+    """
+
+    device: int
+    host: int
 
 
 class MapObserver(SiteObserver):
@@ -115,20 +127,25 @@ class MapObserver(SiteObserver):
         """Bytes of maps that are on the device now."""
         return self._sums.nbytes
 
-    def _bytes(self, pipe: Any, steps: int, height: int | None, width: int | None) -> int:
-        """Bytes that a run will hold of one word or point of one image."""
+    def _bytes(self, pipe: Any, steps: int, height: int | None, width: int | None) -> Taken:
+        """What a run takes of one word or point of one image."""
         denoiser = Denoiser.of(pipe)
         chosen = self.choose(denoiser.sites)
         tokens = tokens_of(pipe, denoiser, chosen, height=height, width=width)
         heads = {site.name: int(getattr(denoiser.submodule(site), "heads", 1)) for site in chosen}
+        largest = max(tokens.values())
         if self.each == "model":
-            cells = sum({*tokens.values()})
+            cells, whole = sum({*tokens.values()}), largest
         else:
-            each = self.each == "head"
-            cells = sum(count * (heads[name] if each else 1) for name, count in tokens.items())
-        looked_at = steps if self.steps is None else len(self.steps)
-        buckets = 1 if self.every is None else -(-looked_at // self.every)
-        return 4 * buckets * cells
+            each = heads if self.each == "head" else dict.fromkeys(heads, 1)
+            cells = sum(count * each[name] for name, count in tokens.items())
+            whole = len(chosen) * max(each.values()) * largest
+        if self.steps is not None:
+            looked_at: Iterable[int] = self.steps
+        else:
+            looked_at = range(steps)
+        buckets = 1 if self.every is None else len({step // self.every for step in looked_at})
+        return Taken(4 * buckets * cells, 4 * buckets * whole)
 
     def start(self, run: Denoising, scheduler: Any) -> None:
         """A run begins.

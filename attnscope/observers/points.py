@@ -95,7 +95,30 @@ class PointAttention(MapObserver):
         Raises:
             InputError: the layout of the denoiser is not known.
         """
-        return batch * len(self.points) * self._bytes(pipe, steps, height, width)
+        return batch * len(self.points) * self._bytes(pipe, steps, height, width).device
+
+    def host_nbytes(
+        self,
+        pipe: Any,
+        *,
+        steps: int,
+        batch: int = 1,
+        height: int | None = None,
+        width: int | None = None,
+    ) -> int:
+        """Bytes of what :meth:`maps` returns of a run, known before it; all sites as large as the largest.
+
+        Args:
+            pipe: the pipeline, of images.
+            steps: of the run; those that are looked at, where they were chosen.
+            batch: images that are made at once.
+            height: of an image in pixels; ``None`` is the pipeline's default.
+            width: of an image in pixels; ``None`` is the pipeline's default.
+
+        Raises:
+            InputError: the layout of the denoiser is not known.
+        """
+        return batch * len(self.points) * self._bytes(pipe, steps, height, width).host
 
     def engage(self, sites: Sequence[Site]) -> None:
         """A ``Trace`` over these sites begins.
@@ -119,13 +142,13 @@ class PointAttention(MapObserver):
         within: slice,
         apart: int,
     ) -> Reduced | None:
-        queries, keys = attention.query.shape[2], attention.key.shape[2]
-        if queries != keys:
+        tokens = attention.image.stop - attention.image.start
+        keys = attention.image_keys.stop - attention.image_keys.start
+        if tokens != keys:
             raise InputError(
-                f"{site.name} looks from {queries} positions at {keys}, and where these lie in the "
+                f"{site.name} looks from {tokens} positions at {keys}, and where these lie in the "
                 "image is not known: leave it out by sites"
             )
-        tokens = attention.image.stop - attention.image.start
         if not run.layout.is_over_the_image(tokens, apart, site.name):
             return None
         key = tokens, attention.query.device

@@ -5,7 +5,7 @@ The softmax of a whole image over a whole text is never held: heads and queries 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -53,10 +53,10 @@ def reduced(
         of_text: what the text pays to positions of the image, averaged over the tokens of a word, in the
             place of what positions pay to the text, summed over them.
     """
-    found = [
+    found = (
         _of_heads(attention, rows, part, groups, of_text=of_text)
         for part in _head_chunks(attention, rows, attention.query.shape[2])
-    ]
+    )
     return _merged(found, attention.query.shape[1], heads=heads)
 
 
@@ -70,22 +70,35 @@ def looking_from(attention: Attention, rows: slice, points: Tensor, *, heads: bo
         heads: whether every head has a map of its own.
     """
     at = points + attention.image.start
-    found = []
-    for part in _head_chunks(attention, rows, len(points)):
+
+    def looked(part: slice) -> Reduced:
         paid = _probabilities(attention, rows, part, at)
-        whole = paid[..., attention.image]
-        found.append(Reduced(whole, whole.sum(-1), *_shape_of(whole), _entropy(paid)))
+        whole = paid[..., attention.image_keys]
+        return Reduced(whole, whole.sum(-1), *_shape_of(whole), _entropy(paid))
+
+    found = map(looked, _head_chunks(attention, rows, len(points)))
     return _merged(found, attention.query.shape[1], heads=heads)
 
 
-def _merged(found: Sequence[Reduced], count: int, *, heads: bool) -> Reduced:
-    """That of all heads, of which there are so many, from that of some at a time."""
-    numbers = [torch.cat([part[place] for part in found], dim=1) for place in range(1, 5)]
-    if heads:
-        return Reduced(torch.cat([part.maps for part in found], dim=1), *numbers)
-    total = sum(part.maps.sum(1, keepdim=True) for part in found)
-    assert isinstance(total, Tensor), "there is a head"
-    return Reduced(total / count, *numbers)
+def _merged(found: Iterable[Reduced], count: int, *, heads: bool) -> Reduced:
+    """That of all heads, of which there are so many, from that of some at a time.
+
+    Where heads are averaged, the maps of those before are not kept: without words they are a softmax.
+    """
+    maps: list[Tensor] = []
+    numbers: list[tuple[Tensor, ...]] = []
+    for part in found:
+        numbers.append(part[1:])
+        if heads:
+            maps.append(part.maps)
+        elif maps:
+            maps[0] += part.maps.sum(1, keepdim=True)
+        else:
+            maps.append(part.maps.sum(1, keepdim=True))
+        del part
+    whole = torch.cat(maps, dim=1) if heads else maps[0] / count
+    joined = [torch.cat(parts, dim=1) for parts in zip(*numbers, strict=True)]
+    return Reduced(whole, *joined)
 
 
 def _shape_of(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,13 +124,16 @@ def _of_heads(
         entropies.append(_entropy(found).sum(-1, keepdim=True))
         if not of_text:
             words = found[..., attention.text]
-            maps.append((words if groups is None else words @ _columns(groups)).transpose(-1, -2))
+            words = words.contiguous() if groups is None else words @ _columns(groups)
+            maps.append(words.transpose(-1, -2))
         elif groups is None:
-            maps.append(found[..., attention.image])
+            maps.append(
+                found[..., attention.image_keys].contiguous()
+            )  # no view of all keys is kept
         else:
             place = slice(queries.start - asking.start, queries.stop - asking.start)
             means = groups / groups.sum(-1, keepdim=True).clamp_min(1)
-            part = means[:, None, :, place] @ found[..., attention.image]
+            part = means[:, None, :, place] @ found[..., attention.image_keys]
             mixed = part if mixed is None else mixed + part
     whole = mixed if mixed is not None else torch.cat(maps, dim=-2 if of_text else -1)
     total = whole.sum(-1)

@@ -40,10 +40,12 @@ class Word:
     Args:
         text: of it.
         layers: the names of those that are shown while it is chosen; without any it cannot be.
+        first: whether it is chosen at first, before others that could be.
     """
 
     text: str
     layers: Sequence[str] = ()
+    first: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Chooser:
 
     Args:
         label: what they are.
-        words: the names. The first that has layers is chosen at first.
+        words: the names. The first that has layers is chosen at first, if none says that it is.
     """
 
     label: str
@@ -61,7 +63,8 @@ class Chooser:
     @property
     def chosen(self) -> Word | None:
         """The word that is chosen at first."""
-        return next((word for word in self.words if word.layers), None)
+        able = [word for word in self.words if word.layers]
+        return next((word for word in able if word.first), able[0] if able else None)
 
 
 @dataclass(frozen=True)

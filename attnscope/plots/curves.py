@@ -18,6 +18,7 @@ from attnscope.plots.style import (
     KIND_COLORS,
     KIND_MARKERS,
     KIND_NAMES,
+    LEVEL,
     LINE_COLORS,
     SMALLEST_TEXT,
     label_steps,
@@ -62,6 +63,7 @@ def convergence(
     *,
     metric: str = "l2",
     hue: str = "kind",
+    x: str = "step",
     errorbar: ErrorBar = "sd",
     palette: Palette = None,
     ax: Axes | None = None,
@@ -76,6 +78,7 @@ def convergence(
         table: from ``attnscope convergence`` (``records.parquet``) or ``Trace.records()``.
         metric: ``l2``, ``rms``, ``relative`` or ``cosine``.
         hue: column that gets a line each: ``kind``, ``block``, ``branch``, ``site``, ...
+        x: ``step``, or ``log_snr`` where the table has it (``distances.parquet`` of ``attnscope maps``).
         errorbar: what the band is, as in seaborn: ``"sd"``, ``("pi", 80)``, ``("ci", 95)``, ``None``.
         palette: colours, as in seaborn.
         ax: where to draw; ``None`` is the current axes.
@@ -83,14 +86,16 @@ def convergence(
     Raises:
         ValueError: the table lacks a column or rows, or mixes what is not to be averaged.
     """
-    require(table, metric, hue, "step")
+    require(table, metric, hue, "step", x)
     require_numbers(table, metric)
     require_one_run(table, metric, [hue])
     ax = ax or plt.gca()
-    keys = list(dict.fromkeys([*units(table), hue, "step"]))
+    keys = list(dict.fromkeys([*units(table), hue, x]))
     curves = table.groupby(keys, observed=True, dropna=False)[metric].mean().reset_index()
-    lines(curves, metric, hue, ax, errorbar=errorbar, palette=palette)
+    lines(curves, metric, hue, ax, x=x, errorbar=errorbar, palette=palette)
     label_steps(ax, METRIC_LABELS.get(metric, metric))
+    if x == "log_snr":
+        ax.set_xlabel(LEVEL)
     ax.legend(*once(ax))
     return ax
 
@@ -255,6 +260,7 @@ def lines(
     hue: str,
     ax: Axes,
     *,
+    x: str = "step",
     errorbar: ErrorBar = "sd",
     palette: Palette = None,
     style: str | None = None,
@@ -266,6 +272,7 @@ def lines(
         value: the column to draw.
         hue: column that gets a line each.
         ax: where to draw.
+        x: column that is across.
         errorbar: what the bands are, as in seaborn.
         palette: colours, as in seaborn; ``None`` keeps those that kinds and branches have.
         style: column that gets dashes each.
@@ -287,7 +294,7 @@ def lines(
                 continue
             look = given[name] | ({"ls": dash} if style is not None else {})
             label = KIND_NAMES.get(name, str(name)) if hue == "kind" else str(name)
-            _draw(chosen, value, look, label, errorbar, ax)
+            _draw(chosen, x, value, look, label, errorbar, ax)
 
 
 def line_looks(hue: str, names: list[Any]) -> Mapping[Any, dict[str, Any]]:
@@ -339,10 +346,16 @@ def _recolored(
 
 
 def _draw(
-    chosen: pd.DataFrame, value: str, look: dict[str, Any], label: str, errorbar: ErrorBar, ax: Axes
+    chosen: pd.DataFrame,
+    x: str,
+    value: str,
+    look: dict[str, Any],
+    label: str,
+    errorbar: ErrorBar,
+    ax: Axes,
 ) -> None:
-    every = max(1, chosen["step"].nunique() // 6)
+    every = max(1, chosen[x].nunique() // 6)
     sns.lineplot(
-        chosen, x="step", y=value, errorbar=errorbar, err_kws={"alpha": 0.2, "lw": 0},
+        chosen, x=x, y=value, errorbar=errorbar, err_kws={"alpha": 0.2, "lw": 0},
         label=label, legend=False, markevery=every, ms=2.8, mew=0, ax=ax, seed=0, **look,
     )  # fmt: skip

@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from attnscope.plots.sheets import ESTIMATE, Picture, Sheet, as_pictures, enlarged
-from attnscope.plots.style import SMALLEST_TEXT, legend_above, looks, plain, replacing
+from attnscope.plots.style import LEVEL, SMALLEST_TEXT, legend_above, looks, plain, replacing
 from attnscope.plots.tidy import require, require_numbers
+from attnscope.runs.paid import ADDED, added_to
 from attnscope.sites.names import short_site
 
 MEASURE_LABELS = {
@@ -23,24 +24,18 @@ MEASURE_LABELS = {
     "spread": "Entropy over positions (nats)",
     "entropy": "Entropy over tokens (nats)",
 }
-_ADDED_DASHES = {"<start>": "-", "<end>": "--", "<padding>": ":"}
-"""What the tokenizer adds to a prompt; the encoder may be named behind it."""
+_ADDED_DASHES = dict(zip(ADDED, ("-", "--", ":"), strict=True))
 _MAP_COLORS = "inferno"
 _GRAY = 0.75  # of what is not attended to, so that the image is seen under its map
-_LEVEL = "log-SNR of $x_t$ (nats)"
 
 
 def is_added(word: str) -> bool:
     """Whether a word of a table stands for what the tokenizer adds: start, end and padding."""
-    return _added_to(word) is not None
-
-
-def _added_to(word: str) -> str | None:
-    return next((name for name in _ADDED_DASHES if word.startswith(name)), None)
+    return added_to(word) is not None
 
 
 def _dash(word: str) -> str:
-    return _ADDED_DASHES[_added_to(word) or "<start>"]
+    return _ADDED_DASHES[added_to(word) or ADDED[0]]
 
 
 def word_maps(
@@ -167,7 +162,7 @@ def attention_entropy(
             curve = table[table["word"] == name].groupby(x, observed=True)[measure].mean()
             ax.plot(curve.index, curve, label=plain(name), **look)
         legend_above(ax, columns=2 if len(names) < 7 else 3)
-    ax.set_xlabel("Denoising step" if x == "step" else _LEVEL)
+    ax.set_xlabel("Denoising step" if x == "step" else LEVEL)
     ax.set_ylabel(MEASURE_LABELS.get(measure, measure))
     return ax
 

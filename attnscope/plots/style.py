@@ -24,6 +24,8 @@ TEXT_WIDTH = 6.8
 """Width of the text of a paper, in inches."""
 SMALLEST_TEXT = 6.0
 """In points: no text of a figure is smaller where the figure stands in one column."""
+LEVEL = "log-SNR of $x_t$ (nats)"
+"""What an axis of noise levels is called."""
 KIND_COLORS = {
     "cross": "#0173b2",
     "self": "#de8f05",

@@ -11,10 +11,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
-from attnscope.plots.style import LINE_COLORS, SMALLEST_TEXT, legend_above, paper_style, replacing
+from attnscope.plots.style import (
+    LEVEL,
+    LINE_COLORS,
+    SMALLEST_TEXT,
+    legend_above,
+    paper_style,
+    replacing,
+)
 from attnscope.plots.tidy import require
 
-LEVEL = "log-SNR of $x_t$ (nats)"
 DAMAGE = r"$|x' - x|^2 / |x|^2$"
 _CURVES: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("window", "."): ("one step stale, repeated", {"color": LINE_COLORS[1], "marker": "o"}),

@@ -134,6 +134,11 @@ class Run:
                 )
             return True
         refuse_what_is_no_run(path)
+        above = next(parent for parent in path.absolute().parents if parent.exists())
+        if not above.is_dir():
+            raise InputError(
+                f"`out` {str(path)!r} stands in {str(above)!r}, which is a file: choose another"
+            )
         return False
 
     @property

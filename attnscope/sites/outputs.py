@@ -82,7 +82,7 @@ def latent_size(
     config: Any = denoiser.module.config
     size = getattr(config, "sample_size", None)
     rows, columns = (size, size) if size is None or isinstance(size, int) else size
-    scale: int = pipe.vae_scale_factor
+    scale = int(getattr(pipe, "vae_scale_factor", 1))  # DeepFloyd IF denoises pixels
     rows, columns = height // scale if height else rows, width // scale if width else columns
     if rows is None or columns is None:
         raise InputError(f"{denoiser.class_name} has no default size: give height and width")

@@ -7,8 +7,9 @@ import pytest
 
 import attnscope
 from attnscope.analyses.maps import pointing
-from attnscope.analyses.maps.words import ALL, OTHERS, groups_of
+from attnscope.analyses.maps.words import groups_of
 from attnscope.errors import InputError
+from attnscope.runs.paid import ALL, OTHERS
 from attnscope.shapes.scenes import caption, generate, render, scene_of
 
 TEXT = "a large red circle left of a small blue star on a beige background"

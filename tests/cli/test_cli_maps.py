@@ -1,6 +1,7 @@
 """``attnscope maps`` on an embedded model."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -39,9 +40,15 @@ def test_maps_leaves_a_run_with_its_tables_maps_and_figures(attnscope, tmp_path)
     assert code == 0
     assert "maps of an image: 3 step x 17 word x 16 height x 16 width" in err
     assert "attention paid to words" in out
+    assert re.search(r"^all words together: most at step \d, half of that until", out, re.M)
+    last = (
+        r"^the word looked at last: \S+, most at step \d, half of that until step \d(, the last)?$"
+    )
+    assert re.search(last, out, re.M)
     assert files(run) == TABLES | {"maps/00000.safetensors"}
     figures = {path.name for path in (run / "figures").iterdir()}
-    assert figures == {f"{name}.{suffix}" for name in ("word_maps", "attention_entropy")
+    assert figures == {f"{name}.{suffix}"
+                       for name in ("word_maps", "attention_entropy", "attention_and_change")
                        for suffix in ("png", "pdf")}  # fmt: skip
     assert (run / "images" / "00000.png").exists()
     assert len(list((run / "estimates").iterdir())) == 3
@@ -68,7 +75,10 @@ def test_words_and_phrases_have_maps_and_the_rest_is_told_apart(attnscope, tmp_p
     assert [row["word"] for row in document["words"]] == names
     assert document["maps"] == ["maps/00000.safetensors"]
     assert document["plan"] == "baseline"
-    assert len(document["figures"]) == 2
+    assert len(document["figures"]) == 3
+    assert document["all_words"]["word"] == "all words"
+    assert document["looked_at_last"] in document["words"]
+    assert document["looked_at_last"]["word"] in ("red circle", "star")
     assert {"features", "points"}.isdisjoint(document)
     found, _ = named_maps.read(run / "maps" / "00000.safetensors")
     assert found.steps == (0, 2)
@@ -89,7 +99,8 @@ def test_features_and_points_add_tables_files_and_figures(attnscope, tmp_path):
            "points/00000.safetensors"}  # fmt: skip
     assert files(run) == TABLES | {"maps/00000.safetensors"} | own
     figures = {path.stem for path in (run / "figures").iterdir()}
-    assert figures == {"word_maps", "attention_entropy", "feature_maps", "point_maps"}
+    own = {"feature_maps", "point_maps"}
+    assert figures == {"word_maps", "attention_entropy", "attention_and_change"} | own
     features = pd.read_parquet(run / "features.parquet")
     assert set(features["path"]) == {"features/00000.safetensors"}
     assert set(features["kind"]) == {"self", "cross"}
@@ -249,6 +260,20 @@ def test_maps_refuses_in_one_line(attnscope, tmp_path, options, message):
     assert err.count("\n") == 1
     assert message in err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_place_within_a_file_is_refused_before_anything_runs(attnscope, tmp_path):
+    (tmp_path / "file").write_text("x")
+    code, out, err = attnscope(*maps(tmp_path / "file" / "deep" / "run", PROMPT))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"stands in '{tmp_path / 'file'}', which is a file: choose another" in err
+
+
+@pytest.mark.parametrize("words", ["", ",,", " , "])
+def test_no_words_at_all_are_refused(attnscope, tmp_path, words):
+    code, out, err = attnscope(*maps(tmp_path / "run", PROMPT, "--words", words))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "--words" in err
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -81,7 +81,7 @@ def test_in_a_joint_sequence_the_image_alone_looks_elsewhere():
     weighting._run, weighting._words, weighting._made = run, [()], {}
     weighting._positions = {"red": [[1, 2]]}
     query = torch.randn(2, 3, 10, 4)
-    attention = Attention(query, query, None, 0.5, slice(0, 6), slice(6, 10))
+    attention = Attention(query, query, None, 0.5, slice(0, 6), slice(6, 10), slice(0, 6))
     mask = weighting.mask(attention, Moment(0, 0, 2, 2), {"red": 0.0})
     assert mask is not None
     assert mask.shape == (2, 1, 10, 10)
@@ -163,7 +163,7 @@ def test_a_call_of_the_unconditional_branch_alone_stays_what_it_is():
     weighting._run, weighting._words, weighting._made = run, [()], {}
     weighting._positions = {"red": [[1]]}
     query, key = torch.randn(1, 2, 9, 4), torch.randn(1, 2, 5, 4)
-    attention = Attention(query, key, None, 0.5, slice(0, 9), slice(0, 5))
+    attention = Attention(query, key, None, 0.5, slice(0, 9), slice(0, 5), slice(0, 0))
     assert weighting.mask(attention, Moment(1, 1, 1, 1), {"red": 0.0}) is None
     masked = weighting.mask(attention, Moment(1, 0, 1, 1), {"red": 0.0})
     assert masked is not None

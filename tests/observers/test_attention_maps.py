@@ -157,7 +157,7 @@ def test_in_half_precision_maps_are_those_of_the_same_queries_and_keys(model, mo
     name, pipe, call, tokens, branches = model
     pipe.to(torch.bfloat16)
     materialised = Materialised(pipe, monkeypatch)
-    call(pipe, **WIDE)
+    plain = call(pipe, **WIDE)
     expected = _expected(
         materialised.of_text(tokens, leads=name == "flux"),
         slice(2, 4) if branches == 2 else slice(0, 2),
@@ -165,7 +165,7 @@ def test_in_half_precision_maps_are_those_of_the_same_queries_and_keys(model, mo
     )
     observer = AttentionMaps()
     with attnscope.Trace(pipe, observers=[observer]):
-        call(pipe, **WIDE)
+        assert torch.equal(call(pipe, **WIDE), plain)
     np.testing.assert_allclose(observer.maps().values, expected.transpose(1, 0, 2, 3, 4), atol=1e-2)
 
 
@@ -333,7 +333,7 @@ def test_a_query_that_everything_is_hidden_from_pays_nothing():
     query = torch.randn(1, 1, 4, 3)
     mask = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
     mask[:, :, 1:] = True  # the first token of the text is padding
-    attention = Attention(query, query, mask, 1.0, slice(2, 4), slice(0, 2))
+    attention = Attention(query, query, mask, 1.0, slice(2, 4), slice(0, 2), slice(2, 4))
     groups = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
     found = probabilities.reduced(attention, slice(0, 1), groups, heads=False, of_text=True)
     assert not any(part.isnan().any() for part in found)

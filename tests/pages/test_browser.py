@@ -114,7 +114,7 @@ def test_text_stands_out_from_the_paper_in_light_and_in_dark(show, made, scheme)
       const paper = light(getComputedStyle(document.body).backgroundColor);
       const ratio = color => { const [a, b] = [light(color), paper].sort((x, y) => y - x); return (a + 0.05) / (b + 0.05); };
       const found = [];
-      for (const element of document.querySelectorAll("p, td, th button, dt, dd, h1, h3, h4, summary, svg text, label")) {
+      for (const element of document.querySelectorAll("p, td, th button, dt, dd, h1, h2, h3, h4, summary, svg text, label")) {
         const look = getComputedStyle(element);
         const color = element.closest("svg") ? look.fill : look.color;
         if (element.getClientRects().length && ratio(color) < 4.5) found.push([element.tagName, element.className, color]);
@@ -125,6 +125,34 @@ def test_text_stands_out_from_the_paper_in_light_and_in_dark(show, made, scheme)
       return found;
     }""")
     assert low == []
+
+
+@pytest.mark.parametrize("width", [1200, 360])
+def test_axe_finds_nothing_that_keeps_anybody_out(show, made, width):
+    """Names, roles, contrast, headings, keyboard: what the rules of axe-core can tell."""
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe is not installed"
+    )
+    page = show(made, width=width, reduced_motion="reduce")
+    for details in page.locator("summary").all():
+        details.click()
+    found = axe.Axe().run(page).response
+    wrong = [
+        (rule["id"], node["html"][:120]) for rule in found["violations"] for node in rule["nodes"]
+    ]
+    assert wrong == []
+    assert {"color-contrast", "heading-order", "label"} & {rule["id"] for rule in found["passes"]}
+
+
+def test_on_a_page_of_several_runs_their_tables_have_names_of_their_own(show, tmp_path):
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe is not installed"
+    )
+    page = show(report([reported.convergence(tmp_path / name) for name in ("a", "b")]))
+    for details in page.locator("summary").all():
+        details.click()
+    found = axe.Axe().run(page).response
+    assert [rule["id"] for rule in found["violations"]] == []
 
 
 def test_captions_that_want_to_be_more_than_text_are_text(show, tmp_path):
@@ -242,7 +270,8 @@ def test_a_point_is_chosen_by_itself_and_one_slider_moves_words_points_and_featu
         return pixels(places.nth(place).locator(".stack"))
 
     assert places.count() == 5
-    assert [shown(1)[1], shown(2)[1]] == ["1. start", "from a (0.25, 0.5)"]
+    assert shown(1)[1] in ("2. red", f"3. {reported.HOSTILE[0]}")  # whichever is attended to most
+    assert shown(2)[1] == "from a (0.25, 0.5)"
     page.get_by_role("group", name="Point of the image").get_by_role("button").nth(1).click()
     page.get_by_role("button", name="red", exact=True).click()
     assert [shown(1)[1], shown(2)[1]] == ["2. red", "from b (0.9, 0.1)"]
@@ -264,7 +293,7 @@ def test_a_point_is_chosen_by_itself_and_one_slider_moves_words_points_and_featu
 def test_a_prompt_is_chosen_among_filmstrips(show, tmp_path):
     page = show(report([reported.ablate(tmp_path / "a")]))
     page.locator("[data-choose]").select_option("1")
-    assert page.locator(".option:visible h4").all_inner_texts() == [reported.HOSTILE[1]]
+    assert page.locator(".option:visible .title").all_inner_texts() == [reported.HOSTILE[1]]
     page.locator(".option:visible [data-along]").fill("2")
     assert color(page, ".option:not([hidden]) .stack") in [(130, 130, 130), (129, 129, 129), (131, 131, 131)]  # fmt: skip
 
@@ -282,6 +311,25 @@ def test_a_point_on_a_curve_leads_to_the_row_of_its_site_and_back(show, tmp_path
     page.locator(f"tr[data-key='{other}'] td").first.click()
     assert page.locator(".thin.picked").get_attribute("data-key") == other
     assert page.locator("tr.picked").count() == 1
+
+
+def test_rows_are_gone_through_by_keyboard_and_lead_to_their_points(show, tmp_path):
+    page = show(report([reported.convergence(tmp_path / "a")]), reduced_motion="reduce")
+    rows = page.locator("tr[data-key]")
+    assert [row.get_attribute("tabindex") for row in rows.all()] == ["0", "-1", "-1", "-1"]
+    rows.first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
+    site = reported.SITES[1][0]
+    assert page.evaluate("document.activeElement.dataset.key") == site
+    assert [row.get_attribute("tabindex") for row in rows.all()] == ["-1", "0", "-1", "-1"]
+    page.keyboard.press("Enter")
+    assert page.locator(".thin.picked").get_attribute("data-key") == site
+    focused = "document.activeElement"
+    assert page.evaluate(
+        f"{focused}.matches('.drawing') && {focused}.querySelector('.picked') !== null"
+    )
 
 
 def test_a_chart_is_read_by_keyboard(show, tmp_path):
@@ -327,6 +375,37 @@ def test_a_chart_is_saved_as_svg_and_as_png(show, tmp_path, scheme):
         corner = sum(saved.convert("RGB").getpixel((2, 2)))
         assert corner > 700 if scheme == "light" else corner < 100
         assert len(saved.convert("RGB").getcolors(1 << 24)) > 50  # something is drawn
+
+
+def test_what_a_filmstrip_shows_is_saved_as_svg_and_as_png(show, tmp_path):
+    from PIL import Image
+
+    page = show(film())
+    page.locator("[data-along]").fill("4")
+    place = page.locator(".place").first
+    seen = np.array(pixels(place.locator(".stack")))
+    for ending in ("svg", "png"):
+        with page.expect_download() as waited:
+            place.locator(f"[data-save={ending}]").click()
+        assert waited.value.suggested_filename == f"image.{ending}"
+        waited.value.save_as(tmp_path / f"a.{ending}")
+    text = (tmp_path / "a.svg").read_text("utf-8")
+    assert text.count("<image") == 2  # the image, and the word that is chosen upon it
+    assert "data:image/png" in text
+    with Image.open(tmp_path / "a.png") as saved:
+        assert saved.size == (1440, 1440)
+        middle = saved.convert("RGB").getpixel((720, 720))
+    assert np.abs(seen[0] - middle).max() < 8
+    page.get_by_role("button", name="circle").click()
+    with page.expect_download() as waited:
+        page.locator(".place").nth(1).locator("[data-save=svg]").click()
+    assert waited.value.suggested_filename == "features.svg"
+
+
+def test_a_gallery_has_no_buttons_that_do_nothing(show, tmp_path):
+    page = show(report([reported.generate(tmp_path / "a", compare=False)]))
+    assert page.locator(".arms.alone .thumb img").count() == len(reported.HOSTILE)
+    assert page.locator(".arms.alone button").count() == 0
 
 
 def test_a_page_without_its_script_shows_all_the_same(show, tmp_path):

@@ -37,6 +37,22 @@ def test_every_step_has_a_name_and_every_layer_as_many_frames(tmp_path):
     ]
 
 
+def test_the_word_of_the_prompt_that_is_attended_to_most_is_chosen_at_first(tmp_path):
+    run, _ = made(tmp_path / "a", steps=3)
+    path = run.path / "maps/00000.safetensors"
+    maps, about = named_maps.read(path)
+    for place in (1, 2):
+        maps.values[0, 1, place, 2, 3] = 5.0  # brighter than all others
+        maps.values[0, 1, 0, 0, 0] = 9.0  # but for what the tokenizer added
+        named_maps.write(path, maps, prompt=TEXT, kinds=about["kinds"])
+        film = strip(run, 0, TEXT, run.read_table("pictures"), {})
+        assert film.choosers[0].chosen is film.words[place]
+        assert not film.hidden(
+            next(la for la in film.layers if la.name == film.words[place].layers[0])
+        )
+        maps.values[0, 1, place, 2, 3] = 0.0
+
+
 def test_the_map_of_a_point_is_bright_where_it_looks_most_and_has_a_ring_where_it_is(tmp_path):
     run, film = made(tmp_path / "a", steps=3)
     maps, _ = named_maps.read(run.path / "points/00000.safetensors")

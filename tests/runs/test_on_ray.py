@@ -25,8 +25,8 @@ from attnscope.analyses.convergence.measure import ConvergenceSettings
 from attnscope.analyses.grid import run as grid
 from attnscope.analyses.grid.settings import GridSettings
 from attnscope.analyses.tuning import run as tuning
-from attnscope.cost.counting import count_architecture
 from attnscope.cli import console
+from attnscope.cost.counting import count_architecture
 from attnscope.errors import InputError
 from attnscope.metrics.choosing import Quality
 from attnscope.models import architectures

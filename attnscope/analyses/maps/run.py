@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from attnscope.analyses.maps.beside import BESIDE, Beside, asked_for
+from attnscope.analyses.maps.memory import foreseen
 from attnscope.analyses.maps.words import Group, groups_of
 from attnscope.analyses.opening import make_left, open_for, scheduler_of
 from attnscope.errors import InputError
 from attnscope.images import as_png
-from attnscope.models.calling import frames
+from attnscope.models.calling import default_batch_size, frames
 from attnscope.models.schedulers import levels_of
 from attnscope.observers import named_maps
 from attnscope.plans.text_form import parse
@@ -100,7 +101,7 @@ def carry_out(
 
     Raises:
         InputError: the directory holds another run, the model has no attention to text or none of the
-            sites, or a word is not in a prompt.
+            sites, a word is not in a prompt, or there is not the memory for the maps of an image.
     """
     from attnscope.analyses.checks import check_plan, check_sites, check_steps
     from attnscope.observers.attention_maps import TEXT_KINDS
@@ -117,8 +118,13 @@ def carry_out(
     if beyond := [step for step in settings.looked_at or () if not 0 <= step < steps]:
         raise InputError(f"steps {beyond} are not of this run: choose 0 to {steps - 1}")
     groups = [groups_of(pipe, prompt.text, settings.words, **options) for prompt in prompts]
+    memory = foreseen(pipe, settings, groups, steps)
+    size = batch_size
+    if memory is not None:
+        progress.say(memory.told)
+        size = size or memory.batch(default_batch_size(pipe, chosen.device))
     kept = open_for(
-        "maps", path, settings, chosen, prompts, batch_size, progress, table="attention",
+        "maps", path, settings, chosen, prompts, size, progress, table="attention",
         about=scheduler_of(chosen), crew=crew,
     )  # fmt: skip
     asked = list(zip(prompts, given, groups, strict=True))
@@ -278,9 +284,9 @@ def _words(prompts: Sequence[Prompt], groups: Sequence[Sequence[Group]]) -> pd.D
 
 
 def _told(maps: named_maps.Maps) -> str:
-    """How large the maps of an image are."""
+    """What the axes of the maps of an image are."""
     own = maps.values[0]
     sizes = " x ".join(
         f"{size} {axis}" for size, axis in zip(own.shape, maps.axes[1:], strict=True)
     )
-    return f"maps of an image: {sizes}, {own.size * 2 / 2**20:.3g} MiB in half precision"
+    return f"maps of an image: {sizes}, in half precision"

@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnscope.models.text_tokens import Word, named, words_of
+from attnscope.runs.paid import ALL, OTHERS
 
-OTHERS = "other words"
-"""All words that were not asked for, as one group."""
-ALL = "<all words>"
-"""All words of a prompt, each token once, where some are in several groups."""
 ADDED = ("special", "padding")
 """Kinds of what the tokenizer adds to the prompt."""
 
@@ -21,8 +18,8 @@ class Group:
     """Tokens that have one map.
 
     Args:
-        name: a word, a phrase, ``<start>``, ``<end>``, ``<padding>``, :data:`OTHERS` or :data:`ALL`; with
-            its encoder where the model reads the prompt by several.
+        name: a word, a phrase, ``<start>``, ``<end>``, ``<padding>``, or
+            :data:`attnscope.runs.paid.OTHERS` or ``ALL``; with its encoder where the model reads the prompt by several.
         kind: ``word``, ``punctuation``, ``special`` or ``padding``.
         encoder: that reads it.
         positions: of its tokens in the text that the denoiser reads.

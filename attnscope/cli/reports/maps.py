@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from attnscope.cli.reports import reports
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
 
     from attnscope.runs.folder import Run
@@ -25,12 +27,15 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     if quiet:
         print(run.path)
         return
-    prompts, table = run.read_table("prompts"), _by_word(run)
+    prompts, (table, every, last) = run.read_table("prompts"), _of_words(run)
     settings = run.settings
     what = str(prompts["text"].iloc[0]) if len(prompts) == 1 else f"{len(prompts)} prompts"
     title = f"{settings['model']}, {settings['plan']}, {what}: attention paid to words"
     formats = dict.fromkeys(("first step", "last step", "highest"), ".3f")
     show_table(table, title, formats)
+    steps = int(run.read_table("attention")["step"].max()) + 1
+    for line in _told_of_words(every, last, steps):
+        results.print(line, soft_wrap=True)
     if run.has_table("features"):
         shares = dict.fromkeys(("first", "second", "third", "together"), ".0%")
         show_table(_by_site(run), "variance that principal components explain", shares)
@@ -48,11 +53,14 @@ def document(run: Run) -> dict[str, Any]:
     from attnscope.figures.saving import save_figures
 
     figures = save_figures(run)
+    table, every, last = _of_words(run)
     return {
         "run": run.path,
         "plan": run.settings["plan"],
         "prompts": run.read_table("prompts"),
-        "words": _by_word(run),
+        "words": table,
+        "all_words": every or None,
+        "looked_at_last": last,
         "maps": sorted({*run.read_table("pictures")["maps"]}),
         **{name: _listed(run, name) for name in ("features", "points") if run.has_table(name)},
         "figures": figures,
@@ -94,23 +102,25 @@ def _by_point(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _by_word(run: Run) -> pd.DataFrame:
-    """A row a word: the attention that positions of the image pay to it, averaged over them and sites."""
-    import pandas as pd
+def _of_words(run: Run) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any] | None]:
+    """When words are looked at, all of them together, and that of the prompt which is looked at last."""
+    from attnscope.runs.paid import ALL, OTHERS, TOGETHER, last_of, looked_at, together
 
-    attention = run.read_table("attention")
-    curves = attention.groupby(["word", "step"], observed=True, sort=False)["mass"].mean()
-    rows = []
-    for word in dict.fromkeys(attention["word"]):
-        curve = curves[word].sort_index()
-        rows.append(
-            {
-                "word": word,
-                "first step": curve.iloc[0],
-                "last step": curve.iloc[-1],
-                "highest": curve.max(),
-                "at step": int(curve.idxmax()),
-                "half of it until": int(curve.index[curve >= curve.max() / 2].max()),
-            }
-        )
-    return pd.DataFrame(rows)
+    attention, words = run.read_table("attention"), run.read_table("words")
+    looked, every = looked_at(attention), looked_at(together(attention))
+    own = {*words.loc[words["kind"] == "word", "word"].astype(str)} - {ALL, OTHERS}
+    return looked, last_of(every, [TOGETHER]) or {}, last_of(looked, own)
+
+
+def _told_of_words(every: dict[str, Any], last: dict[str, Any] | None, steps: int) -> Iterator[str]:
+    """When the text is looked at no more, in words."""
+
+    def told(row: dict[str, Any]) -> str:
+        until = row["half of it until"]
+        end = ", the last" if until == steps - 1 else ""
+        return f"most at step {row['at step']}, half of that until step {until}{end}"
+
+    if every:
+        yield f"all words together: {told(every)}"
+    if last:
+        yield f"the word looked at last: {last['word']}, {told(last)}"

@@ -49,7 +49,7 @@ def heat(
             group, y = row.group, y + 16
             found.append(text(left, y - 4, row.group, class_="label"))
         cells = [
-            tag("rect", x=left + n * wide, y=y, width=wide + 0.3, height=tall + 0.2, fill=_color(value, low, high), data_tip=f"step {step}: {number(value)}")
+            tag("rect", x=left + n * wide, y=y, width=wide + 0.3, height=tall + 0.2, fill=_color(value, low, high), data_tip=f"{x_label} {step}: {number(value)}")
             for n, (step, value) in enumerate(zip(columns, row.values, strict=True))
         ]  # fmt: skip
         if named:

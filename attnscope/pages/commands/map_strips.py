@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
@@ -18,6 +18,7 @@ from attnscope.pages.filmstrip import Chooser, Filmstrip, Layer, Word
 from attnscope.pages.pictures import Picture
 from attnscope.plots import feature_colors, letter
 from attnscope.runs.folder import Run
+from attnscope.runs.paid import ALL, OTHERS
 from attnscope.sites.names import short_site
 
 _FINAL = -1
@@ -31,6 +32,8 @@ MOST_POINTS, MOST_SITES = 12, 8
 """Of which a strip has layers: each has a picture a step."""
 _IMAGE, _UNDER = "the image that the step predicts", "where the word is attended to"
 _FROM = "where the image looks from the point"
+_TOGETHER = (ALL, OTHERS)
+"""Several words as one."""
 _NOTHING = np.zeros((1, 1, 4), np.uint8)
 """Is seen through: of a step at which there is no map."""
 
@@ -108,7 +111,10 @@ class _Seen:
 
 
 def _words(run: Run, pictures: pd.DataFrame) -> _Seen:
-    """A layer a word; its values are on one scale over all steps."""
+    """A layer a word; its values are on one scale over all steps.
+
+    At first that of the prompt is chosen which is attended to most in any place.
+    """
     maps, about = named_maps.read(run.path / str(pictures["maps"].iloc[0]))
     values = maps.mean("site", "head", "frame").values[0]  # [step, word, height, width]
     layers, choices = [], []
@@ -119,6 +125,14 @@ def _words(run: Run, pictures: pd.DataFrame) -> _Seen:
         layers.append(_moving(key, frames, f"where {name!r} is attended to"))
         shown = re.sub(r"#\d+$", "", name)  # which of several it is, its place says
         choices.append(Word(name if kind in added else shown, (key,)))
+    own = [
+        n
+        for n, kind in enumerate(about["kinds"])
+        if kind == "word" and maps.words[0][n] not in _TOGETHER
+    ]
+    if own:
+        most = max(own, key=lambda place: float(np.nan_to_num(values[:, place]).max()))
+        choices[most] = replace(choices[most], first=True)
     return _Seen(maps.steps, layers, choices)
 
 

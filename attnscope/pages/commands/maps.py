@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from attnscope.pages.charts import Curve, lines
+from attnscope.pages.commands.map_numbers import beside_change, by_head, by_site, when_looked_at
 from attnscope.pages.commands.map_strips import MOST_POINTS, MOST_SITES, point_name, strip
 from attnscope.pages.commands.shared import schedule_of
 from attnscope.pages.parts import Chart, Choice, Note, Part, Section, Table
@@ -35,7 +36,18 @@ def sections(run: Run) -> Iterator[Section]:
     attention, words = run.read_table("attention"), run.read_table("words")
     yield Section(_title(run), list(_strips(run, attention)), _lead(run))
     charts: list[Part] = [_curves(attention, name) for name in _MEASURES]
-    yield Section("How much", [*charts, _entropy(attention)])
+    yield Section("How much", [*charts, _entropy(attention), when_looked_at(attention)])
+    if beside := list(beside_change(attention, run.read_table("distances"))):
+        yield Section(
+            "Beside when attention changes", beside,
+            "Above how much the words are looked at, below how far what the same sites return moved since the "
+            "step before, over the steps and over the noise that is left.",
+        )  # fmt: skip
+    if of_sites := [*by_site(attention), *by_head(attention)]:
+        yield Section(
+            "Which sites look at words", of_sites,
+            "Attention paid to all words together. A point leads to the row of its site.",
+        )  # fmt: skip
     tables = [Table("Words", words.drop(columns="positions")), _means(attention)]
     if run.has_table("points"):
         points = run.read_table("points")

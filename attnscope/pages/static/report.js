@@ -53,9 +53,19 @@ function pick(element) {
   const there = same.find(other => other.matches("tr") !== isRow && !other.closest("details"));
   if (!there) return;
   there.scrollIntoView({ block: "center" });
-  if (!isRow) there.focus({ preventScroll: true });
+  (isRow ? there.closest(".drawing") : there).focus({ preventScroll: true });
 }
 on("click", "[data-key]", (element, e) => { if (!e.target.closest("a, button")) pick(element); });
+on("keydown", "tr[data-key]", (row, e) => {
+  if (e.key === "Enter") return pick(row);
+  const to = { ArrowDown: row.nextElementSibling, ArrowUp: row.previousElementSibling }[e.key];
+  if (!to) return;
+  e.preventDefault();
+  to.focus();
+});
+on("focusin", "tr[data-key]", row => {  // one row at a time is reached by Tab
+  all("tr[data-key]", row.parentNode).forEach(other => { other.tabIndex = other === row ? 0 : -1; });
+});
 
 // --- tables are sorted by whichever column is asked ---------------------------------------------
 on("click", ".sort", button => {
@@ -151,6 +161,24 @@ function alone(drawing) {
   copy.setAttribute("height", height + 20);
   return { text: new XMLSerializer().serializeToString(copy), width: width + 20, height: height + 20 };
 }
+function stacked(place) {  // what is seen of a filmstrip: one frame of each layer, as an image of its own
+  const film = place.closest(".film"), { columns, rows } = film.dataset;
+  const [column, row] = ["--column", "--row"].map(name => Number(film.style.getPropertyValue(name)));
+  const whole = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const { width, height } = place.querySelector(".stack").getBoundingClientRect();
+  const sizes = { width: 480, height: Math.round(480 * height / width) };
+  const set = (element, values) => Object.entries(values).forEach(([name, value]) => element.setAttribute(name, value));
+  set(whole, { ...sizes, viewBox: `0 0 ${sizes.width} ${sizes.height}` });
+  all(".reel:not([hidden]) img", place).forEach(sheet => {
+    const frame = document.createElement("canvas"), image = document.createElementNS(whole.namespaceURI, "image");
+    [frame.width, frame.height] = [sheet.naturalWidth / columns, sheet.naturalHeight / rows];
+    frame.getContext("2d").drawImage(sheet, -column * frame.width, -row * frame.height);
+    const cells = sheet.parentNode.matches(".pixels") ? "pixelated" : "auto";
+    set(image, { ...sizes, href: frame.toDataURL(), style: `image-rendering: ${cells}` });
+    whole.append(image);
+  });
+  return { text: new XMLSerializer().serializeToString(whole), ...sizes };
+}
 function download(blob, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
@@ -161,7 +189,7 @@ function download(blob, name) {
 on("click", "[data-save]", button => {
   const figure = button.closest("figure");
   const name = figure.dataset.title.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").toLowerCase() || "chart";
-  const { text, width, height } = alone(figure.querySelector(".drawing"));
+  const { text, width, height } = figure.matches(".place") ? stacked(figure) : alone(figure.querySelector(".drawing"));
   const svg = new Blob([text], { type: "image/svg+xml" });
   if (button.dataset.save === "svg") return download(svg, `${name}.svg`);
   const image = new Image(), canvas = document.createElement("canvas");
