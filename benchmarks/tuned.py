@@ -28,7 +28,7 @@ from attnscope.analyses.tuning.modules import carried, fine_groups, outermost
 from attnscope.figures.tuning import stale_modules
 from attnscope.hooks.trace import Trace
 from attnscope.metrics import ssim
-from attnscope.metrics.intervals import bootstrap
+from attnscope.metrics.intervals import bootstrap, paired
 from attnscope.models.architectures import find
 from attnscope.models.building import build
 from attnscope.models.chosen import ChosenModel
@@ -47,7 +47,8 @@ FOUND = f"tune --budget {BUDGETS} --most 24 --features reader"
 PROVEN = f"{FOUND} --prove 300 --repeats 7 --rivals deepcache,cache-dit,tgate+deepcache"
 CARRIED = "generate --compare --seed 1000 --limit 24 --steps 15,25,50 --schedulers dpm,euler,ddim"
 STABLE = "tune --budget ssim>=0.985 --most 12 --features none --prove 100 --repeats 3 --rivals none"
-AS_SLOW = {"shapes-dit": (2.2, "cache-dit")}
+SEARCHED = "--budget ssim>=0.99 --most 24"
+AS_SLOW = {"shapes-dit": (1.9, "cache-dit")}
 """Packages that keep nearer to S than the plans, being slower, and the ideal speed-up of a plan that is as slow."""
 SEEDS = (0, 1, 2)
 FEW, FEW_SEED = 12, 5000
@@ -223,7 +224,7 @@ def as_slow(model: str, runs: Path, to: Path) -> None:
     speedup, rival = AS_SLOW[model]
     out = runs / model / "as-slow"
     run(
-        ["tune", "--speedup", str(speedup), "--most", "16", "--prove", "300", "--repeats", "9",
+        ["tune", "--speedup", str(speedup), "--most", "16", "--prove", "100", "--repeats", "9",
          "--rivals", rival, "--features", "reader", "--model", model, "--out", str(out)]
     )  # fmt: skip
     told(out).to_csv(to / "tune-as-slow.csv", index=False, float_format="%.6g")
@@ -246,6 +247,44 @@ def true_size(model: str, runs: Path, to: Path) -> None:
         arms = pd.read_csv(out / "arms.csv")
         rows.append(arms.assign(model=name, size=size, steps=steps, rounds=rounds))
     pd.concat(rows).to_csv(to / "tune-true-size.csv", index=False)
+
+
+def by_time(model: str, runs: Path, to: Path) -> None:
+    """Whether a search by the time of modules finds a faster plan than one by multiply-accumulates."""
+    plans = {}
+    for by in ("macs", "time"):
+        out = runs / f"by{by}" / model
+        way = ["--by", "time"] if by == "time" else []
+        run(["tune", *shlex.split(SEARCHED), *way, "--model", model, "--out", str(out)])
+        plans[by] = out / "plan.json"
+    out = runs / "compare" / model
+    run(
+        ["bench", "--model", model, "--plan", str(plans["macs"]), "--against", str(plans["time"]), "--rivals", "none",
+         "--repeats", "9", "--frontier", "--limit", "100", "--seed", "777", "--features", "none", "--out", str(out)]
+    )  # fmt: skip
+    arms, images = pd.read_csv(out / "arms.csv"), pd.read_parquet(out / "images.parquet")
+    rounds = pd.read_parquet(out / "repetitions.parquet").pivot(
+        index="repetition", columns="arm", values="seconds"
+    )
+    name = {by: next(arm for arm in arms["arm"] if arm.startswith(str(plans[by]))) for by in plans}
+    alike = {
+        by: images[images["arm"] == arm].set_index("prompt_id")["ssim"] for by, arm in name.items()
+    }
+    less, faster = paired(alike["time"], alike["macs"]), rounds[name["macs"]] / rounds[name["time"]]
+    rows = []
+    for by, arm in name.items():
+        found, ssims = arms[arms["arm"] == arm].iloc[0], bootstrap(alike[by])
+        row = {"by": by, "images": ssims.n, "ideal": found["ideal"], "ssim": ssims.value, "ssim_low": ssims.low, "ssim_high": ssims.high}  # fmt: skip
+        row |= {key: found[key] for key in ("speedup", "speedup_low", "speedup_high")}
+        if by == "time":
+            row |= {"ssim_by": less.value, "ssim_by_low": less.low, "ssim_by_high": less.high}
+            row |= {
+                "faster": faster.median(),
+                "faster_low": faster.min(),
+                "faster_high": faster.max(),
+            }
+        rows.append(row)
+    pd.DataFrame(rows).to_csv(to / "tune-by-time.csv", index=False, float_format="%.6g")
 
 
 def second(model: str, runs: Path, to: Path) -> None:
@@ -302,6 +341,7 @@ STUDIES = {
     "repeat": repeat,
     "true-size": true_size,
     "second": second,
+    "by-time": by_time,
 }
 
 
