@@ -105,7 +105,9 @@ def timed(chosen: ChosenModel, crew: RayCrew, images: int, batch: int, steps: in
         )  # fmt: skip
         seconds = time.perf_counter() - start
     if len(costs.workers) != crew.count:
-        raise RuntimeError(f"{crew.count} workers were asked for, {len(costs.workers)} made batches")
+        raise RuntimeError(
+            f"{crew.count} workers were asked for, {len(costs.workers)} made batches"
+        )
     return seconds
 
 
