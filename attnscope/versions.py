@@ -58,18 +58,17 @@ def weights_as(dtype: Any, package: str = "diffusers") -> dict[str, Any]:
     return {"dtype" if release(package) >= first else "torch_dtype": dtype}
 
 
-def left_out_of_graphs(reason: str, *, recursive: bool) -> Any:
-    """A decorator that keeps compilers out of a function.
+def between_graphs(reason: str) -> Any:
+    """A decorator that keeps compilers out of a function, but not of what it calls.
 
     Args:
         reason: what torch says where a whole graph was asked for, as far as it can.
-        recursive: whether to keep them out of what it calls, too.
     """
     import torch
 
     told = inspect.signature(torch.compiler.disable).parameters.keys() & {"reason"}
     return torch.compiler.disable(  # type: ignore[no-untyped-call]
-        recursive=recursive, **dict.fromkeys(told, reason)
+        recursive=False, **dict.fromkeys(told, reason)
     )
 
 

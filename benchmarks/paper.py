@@ -16,7 +16,6 @@ from pathlib import Path
 
 from attnscope.analyses.paper.items import items
 from attnscope.analyses.paper.page import keep, page
-from attnscope.analyses.paper.parts import stood_in
 from attnscope.runs.contents import is_finished
 from attnscope.runs.folder import Run
 
@@ -43,7 +42,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="captions of each")
     parser.add_argument("--page", action="store_true", help="make nothing: write the page alone")
     asked = parser.parse_args()
-    names = asked.names or [name for name, item in items().items() if stood_in(item.parts)]
+    names = asked.names or [name for name, item in items().items() if item.parts]
     for name in names:
         if not asked.page:
             made(name, asked.runs, asked.limit)

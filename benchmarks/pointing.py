@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 import attnscope
 from attnscope import plots
@@ -314,6 +315,7 @@ def drawn(where: pd.DataFrame, without: pd.DataFrame) -> Figure:
         axes[0].plot(own["step"], own["hit_shuffled"], color=_COLORS[kind], ls=":", lw=1)
     axes[0].plot([], [], color="black", ls=":", lw=1, label="another word")
     axes[0].set(xlabel="Denoising step", ylabel="Map's maximum on the thing", ylim=(0, 1.02))
+    axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     first = without[without["thing"] == 1]
     for place, kind in enumerate(("fill", "color", "shape")):
         own = first[first["attribute"] == kind].set_index("removed").loc[list(_REMOVED)]

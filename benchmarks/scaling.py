@@ -10,6 +10,7 @@ files as large as those of SDXL: images of 1024 x 1024 pixels, drawn by the work
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import statistics
 import tempfile
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import ray
 from PIL import Image
 
 from attnscope.analyses.generation import GenerationSettings, carry_out
@@ -39,12 +41,14 @@ class Costs(Progress):
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self.bytes: list[int] = []
+        self.workers: set[int] = set()
 
     def happened(self, what: str, **about: Any) -> None:
         """Take it down."""
         if what == "batch":
             self.seconds.append(about["driver_seconds"])
             self.bytes.append(about["bytes"])
+            self.workers.add(about["worker"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,12 +96,19 @@ def timed(chosen: ChosenModel, crew: RayCrew, images: int, batch: int, steps: in
         **settled(chosen, asked), captions="scaling", prompts_digest=digest_of(prompts, given),
         plan="baseline", compare=False,
     )  # fmt: skip
+    costs = Costs()
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         carry_out(
-            Path(folder) / "run", chosen, settings, prompts, given, batch_size=batch, crew=crew
+            Path(folder) / "run", chosen, settings, prompts, given, batch_size=batch,
+            progress=costs, crew=crew,
+        )  # fmt: skip
+        seconds = time.perf_counter() - start
+    if len(costs.workers) != crew.count:
+        raise RuntimeError(
+            f"{crew.count} workers were asked for, {len(costs.workers)} made batches"
         )
-        return time.perf_counter() - start
+    return seconds
 
 
 def driver_costs(chosen: ChosenModel, crew: RayCrew, batches: int, batch: int) -> Costs:
@@ -131,11 +142,12 @@ def main() -> None:
     chosen = ChosenModel(
         "shapes", scheduler=None, device="cpu", dtype="auto", offline=True, allow_pickle=False
     )
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)  # with room for all of them
     one, two = RayCrew(1), RayCrew(2)
-    two._connect()  # with room for all of them
     rows: list[dict[str, Any]] = []
-    for crew in (one, two):  # loads the model
-        timed(chosen, crew, 2 * asked.batch, asked.batch, 2)
+    for crew in (one, two):  # loads the model, and one worker may be there before the other
+        with contextlib.suppress(RuntimeError):
+            timed(chosen, crew, 16 * asked.batch, asked.batch, 2)
     for number in range(asked.rounds):
         order = [(1, one), (2, two)] if number % 2 == 0 else [(2, two), (1, one)]
         seconds = {
@@ -153,7 +165,9 @@ def main() -> None:
             {"measure": "driver, ms a batch of 8", "round": number, "value": seconds_of * 1e3}
         )
         rows.append({"measure": "MB a batch of 8", "round": number, "value": size / 1e6})
-    two.close()
+    for crew in (one, two):
+        crew.close()
+    ray.shutdown()
     table = pd.DataFrame(rows)
     for name, group in table.groupby("measure", sort=False):
         low, high = group["value"].min(), group["value"].max()

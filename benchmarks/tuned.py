@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 
 from attnscope import plots
-from attnscope.analyses.tuning.calibration import Calibration, measured
+from attnscope.analyses.tuning.calibration import Calibration
 from attnscope.analyses.tuning.modules import carried, fine_groups, outermost
 from attnscope.figures.tuning import stale_modules
 from attnscope.hooks.trace import Trace
@@ -31,6 +31,7 @@ from attnscope.metrics import ssim
 from attnscope.metrics.intervals import bootstrap
 from attnscope.models.architectures import find
 from attnscope.models.building import build
+from attnscope.models.chosen import ChosenModel
 from attnscope.models.loading import load
 from attnscope.models.names import describe
 from attnscope.plans.timetable import Timetable, read
@@ -51,8 +52,11 @@ AS_SLOW = {"shapes-dit": (2.2, "cache-dit")}
 SEEDS = (0, 1, 2)
 FEW, FEW_SEED = 12, 5000
 """Captions that first and second differences are compared on, of a seed that no search had."""
-TRUE_SIZES = {"shapes": [("sd15", 256, 10)], "shapes-dit": [("pixart", 256, 10)]}
-"""True architectures that a plan is carried onto: size in pixels and steps that a CPU has time for."""
+TRUE_SIZES = {
+    "shapes": [("sd15", 256, 25, 3, "m=10,k=5"), ("sd15", 512, 25, 2, None)],
+    "shapes-dit": [("pixart", 256, 10, 3, "m=4,k=5")],
+}
+"""True architectures that a plan is carried onto: pixels, steps and rounds that a CPU has time for, and a rival."""
 
 
 def run(arguments: list[str]) -> None:
@@ -139,14 +143,15 @@ def modules(model: str, runs: Path, to: Path) -> None:
         settings["calibrated"]
     )
     asked = [Prompt(int(row["prompt_id"]), row["text"]) for row in prompts.to_dict("records")]
-    pipe = load(model, dtype=settings["dtype"], device="cpu")
-    pipe.set_progress_bar_config(disable=True)
-    with torch.inference_mode():
-        texts = [prompt.text for prompt in asked]
-        calibration = Calibration(pipe, sampling, asked, texts, describe(model).options)
-        groups = fine_groups(Denoiser.of(pipe))
-        parts = [part for part in calibration.parts(groups) if part.what == "module"]
-        table = measured(calibration, parts)
+    chosen = ChosenModel(
+        model, scheduler=settings["scheduler"], device="cpu", dtype=settings["dtype"], offline=True,
+        allow_pickle=False,
+    )  # fmt: skip
+    chosen.pipe.set_progress_bar_config(disable=True)
+    calibration = Calibration(chosen, sampling, asked, [prompt.text for prompt in asked])
+    groups = fine_groups(Denoiser.of(chosen.pipe))
+    parts = [part for part in calibration.look().parts(groups) if part.what == "module"]
+    table = calibration.measured(parts)
     table.to_parquet(runs / model / "modules.parquet")
     found = _with_intervals(table)
     found.to_csv(to / "tune-modules.csv", index=False, float_format="%.4g")
@@ -226,21 +231,20 @@ def as_slow(model: str, runs: Path, to: Path) -> None:
 
 def true_size(model: str, runs: Path, to: Path) -> None:
     """What the first plan saves of the time of a true architecture with random weights."""
-    tuned = runs / model / "tune"
-    plan = read(tuned / pd.read_csv(tuned / "plans.csv")["file"].iloc[0])
+    plan = read(to / pd.read_csv(to / "tune-plans.csv")["file"].iloc[0])
     rows = []
-    for name, size, steps in TRUE_SIZES[model]:
-        denoiser = Denoiser(build(find(name)))
+    for name, size, steps, rounds, rival in TRUE_SIZES[model]:
         file = runs / model / f"plan-{name}.json"
-        carried(plan, outermost(denoiser)).write(file)
-        out = runs / model / f"true-{name}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        carried(plan, outermost(Denoiser(build(find(name))))).write(file)
+        out = runs / model / f"true-{name}-{size}"
         run(
             ["bench", "--model", name, "--random-weights", "--height", str(size), "--steps", str(steps),
-             "--plan", str(file), "--rivals", "none", "--repeats", "3", "--dtype", "bfloat16",
-             "--against", f"m={round(0.4 * steps)},k=5", "--out", str(out)]
+             "--plan", str(file), "--rivals", "none", "--repeats", str(rounds), "--dtype", "float32",
+             *(["--against", rival] if rival else []), "--out", str(out)]
         )  # fmt: skip
         arms = pd.read_csv(out / "arms.csv")
-        rows.append(arms.assign(model=name, size=size, steps=steps))
+        rows.append(arms.assign(model=name, size=size, steps=steps, rounds=rounds))
     pd.concat(rows).to_csv(to / "tune-true-size.csv", index=False)
 
 

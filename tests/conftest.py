@@ -13,6 +13,7 @@ import torch
 import toys
 
 from attnscope.cli import app
+from attnscope.figures import saving
 
 pytest_plugins = ["older"]
 
@@ -59,6 +60,15 @@ def captions(tmp_path):
     path = tmp_path / "captions.txt"
     path.write_text(CAPTIONS)
     return path
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Commands leave their figures out: drawing is most of what a small run takes.
+
+    For tests that look at no figure, of commands whose figures other tests draw of such a run.
+    """
+    monkeypatch.setattr(saving, "save_figures", lambda run: [])
 
 
 @pytest.fixture

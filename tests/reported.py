@@ -267,16 +267,15 @@ def beside(path, texts, steps, points_until=None, sites=2, side=4):
         (path / of_sites).parent.mkdir(parents=True, exist_ok=True)
         axes = ("sample", "step", "point", "height", "width")
         values = random.random((1, len(seen), len(POINTS), side, side))
-        named_maps.write(
-            path / of_points, named_maps.Maps(values, axes, seen, (), (), POINTS), prompt=text
-        )
+        looked = named_maps.Maps(values, axes, seen, (), (), POINTS)
+        (path / of_points).write_bytes(named_maps.packed(looked, prompt=text))
         axes = ("step", "component", "height", "width")
         found = [
             components.Components(site, random.normal(size=(steps, 3, side, side)).astype(np.float32), axes,
                                   tuple(range(steps)), (0.5, 0.25, 0.125))
             for site, _ in SITES[:sites]
         ]  # fmt: skip
-        components.write(path / of_sites, found, prompt=text)
+        (path / of_sites).write_bytes(components.packed(found, prompt=text))
         rows += [
             {"prompt_id": prompt, "branch": "cond", "step": step, "timestep": 9.0 - step, "log_snr": step - 4.0,
              "site": SITES[0][0], "kind": "self", "block": "down_blocks.0", "point": place, "x": x, "y": y,
@@ -300,7 +299,8 @@ def maps(path, texts=HOSTILE, steps=3, plan="baseline", more=True, side=4, **opt
         (path / "maps").mkdir(parents=True, exist_ok=True)
         kinds = ["special", *["word"] * (len(WORDS) - 1)]
         made = named_maps.Maps(values, axes, tuple(range(steps)), (), (WORDS,))
-        named_maps.write(path / f"maps/{number}.safetensors", made, prompt=text, kinds=kinds)
+        packed = named_maps.packed(made, prompt=text, kinds=kinds)
+        (path / f"maps/{number}.safetensors").write_bytes(packed)
         for step in (*range(steps), -1):
             file = f"images/{number}-{step}.png"
             image(path / file, [40 + 60 * step] * 3)

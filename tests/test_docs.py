@@ -343,9 +343,7 @@ def carried(model, steps):
     return values
 
 
-POINTED = [
-    model for model in ("shapes", "shapes-dit") if (ROOT / FINDINGS(model, "pointing")).exists()
-]
+POINTED = ("shapes", "shapes-dit")
 _REMOVED = ["size", "fill", "color", "shape", "phrase", "added", "both"]
 
 
@@ -449,6 +447,13 @@ bad, killed, lived = (
 )
 
 
+def scaled(index):
+    """Median and range of what was measured of workers, in the order of the measures."""
+    table = read("docs/findings/scaling.csv")
+    values = table[table["measure"] == table["measure"].unique()[index]]["value"]
+    return [values.median(), values.min(), values.max()]
+
+
 def first_cell(index, cells):
     return cells[0].strip("`")
 
@@ -468,6 +473,7 @@ TABLES = [
         "MB, early": lived("mb_early"), "MB, late": lived("mb_late"),
         "objects, early": lived("objects_early"), "objects, late": lived("objects_late"),
     }),
+    Table("docs/scaling.md", "| | median (range) |", lambda index, cells: index, {"median (range)": lambda index: scaled(index)}),
     Table("docs/questions.md", "| `shapes` | DPG score |", in_order(asked_arms), {
         "DPG score": told("questions-arms", "dpg"),
         "difference to S": told("questions-arms", "dpg", *_DIFFERENCE),
@@ -511,7 +517,11 @@ TABLES = [
         name: removed(model, *what) for name, what in {
             "its fill": ("fill", 1), "its colour": ("color", 1), "its shape": ("shape", 1),
             "the other thing's colour": ("color", 2), "places": ("relation", 0)}.items()
-    }) for model in POINTED),
+    }) for model in (*POINTED, "shapes-lcm")),
+    Table("docs/findings.md", "| `shapes-lcm`, map of the word for, at step |", lambda index, cells: cells[0], {
+        "on its thing": pointed("shapes-lcm", *ends("hit")), "another word": pointed("shapes-lcm", "hit_shuffled"),
+        "IoU": pointed("shapes-lcm", "overlap"),
+    }),
     Table("docs/findings.md", "| the claim |", in_order(claims),
           {f"`{model}`": claimed(model) for model in MODELS}, label=2),
     Table("docs/findings.md", "| | all as asked ↑ | difference to S | SSIM", in_order(of_cross), {

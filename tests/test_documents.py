@@ -12,6 +12,7 @@ from PIL import Image
 import attnscope as package
 from attnscope import documents
 from attnscope.cli import app
+from attnscope.figures import saving
 from attnscope.runs.folder import Run, default_path
 
 
@@ -158,7 +159,9 @@ def test_every_command_that_prints_json_is_here():
     ("name", "options"),
     [(name, options) for name, variants in _COMMANDS.items() for options in variants],
 )
-def test_json_of_every_command_is_json(attnscope, folder, captions, tmp_path, name, options):
+def test_json_of_every_command_is_json(
+    attnscope, folder, captions, tmp_path, monkeypatch, name, options
+):
     run = tmp_path / "run"
     places = {"{folder}": folder, "{captions}": captions, "{run}": run}
     options = [places.get(option, option) for option in options]
@@ -170,6 +173,9 @@ def test_json_of_every_command_is_json(attnscope, folder, captions, tmp_path, na
         assert '": null' in out  # a PSNR that has no number
     if run in options:
         assert strictly((run / "run.json").read_text())["settings"]
+        figures = [Path(path) for path in printed.get("figures", ())]
+        assert all(path.is_file() for path in figures)
+        monkeypatch.setattr(saving, "save_figures", lambda run: figures)  # they were drawn
         code, drawn, err = attnscope("plot", run, "--json")
         assert (code, strictly(drawn)) == (0, printed), err
     for path in run.rglob("*.json"):

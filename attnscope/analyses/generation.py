@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import time
-import warnings
-import weakref
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from PIL.Image import Image
 
 from attnscope.analyses import judged
 from attnscope.analyses.judged import BASELINE, PLANNED
-from attnscope.analyses.opening import make, open_for, scheduler_of
+from attnscope.analyses.opening import make_left, open_for, scheduler_of
+from attnscope.analyses.pictures import distances, pictures_of
+from attnscope.analyses.turns import COMPARED_BATCHES, Batch, in_turns
 from attnscope.models.calling import frames
 from attnscope.plans.base import Baseline, Plan
-from attnscope.plans.guidance import GuidanceCutoff
 from attnscope.plans.text_form import parse
-from attnscope.runs.crew import ALONE, Crew, Made, Task
-from attnscope.runs.cut import batches_left, count_of
+from attnscope.runs.crew import ALONE, Crew, Made
 from attnscope.runs.folder import Run, plain_settings
 from attnscope.runs.progress import SILENT, Progress
-from attnscope.runs.prompts import Prompt, image_seed, table_of
+from attnscope.runs.prompts import Prompt, table_of
 from attnscope.runs.sampling import Sampling
 from attnscope.videos import gifs_of
 
@@ -32,13 +29,6 @@ if TYPE_CHECKING:
     from attnscope.hooks.trace import Trace
     from attnscope.metrics.choosing import Quality
     from attnscope.models.chosen import ChosenModel
-
-WARM_UP_STEPS = 2
-COMPARED_BATCHES = 4
-"""As many, if there are prompts for them, so that what is compared can take turns."""
-"""So that the arms can take turns in going first."""
-_WARM: weakref.WeakKeyDictionary[Any, set[GenerationSettings]] = weakref.WeakKeyDictionary()
-"""By pipeline, the runs that it was warmed up for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +82,19 @@ class Drawing:
             run = trace.runs[-1]
             about = {"seconds": seconds, "steps": run.steps_done, "guided_steps": run.guided_steps}
             times.append({"batch": number, "arm": arm, "images": len(items), **about})
+            told = plain_settings(self.settings) | ({} if arm == PLANNED else {"plan": BASELINE})
             for index, (prompt, _) in enumerate(items):
-                drawn = frames(made[index])
-                own = [_Picture(self.settings, arm, prompt, *one) for one in enumerate(drawn)]
-                files |= {one.path: one.as_png(scheduler) for one in own}
-                references = frames(done[BASELINE][0][index]) if self.settings.compare else None
-                rows += _image_rows(own, references)
+                own = pictures_of(prompt, made[index])
+                paths = [f"{'images' if arm == PLANNED else arm}/{one.file}" for one in own]
+                files |= {
+                    path: one.as_png(told, scheduler) for path, one in zip(paths, own, strict=True)
+                }
+                new = [{"arm": arm} | one.row(path) for path, one in zip(paths, own, strict=True)]
+                if arm == PLANNED and self.settings.compare:
+                    references = frames(done[BASELINE][0][index])
+                    far = distances([one.image for one in own], references)
+                    new = [row | values for row, values in zip(new, far, strict=True)]
+                rows += new
         parts = {"calls": done[PLANNED][1].calls(), "times": pd.DataFrame(times)}
         return Made(files, parts | {"images": pd.DataFrame(rows)})
 
@@ -105,96 +102,20 @@ class Drawing:
         self, pipe: Any, items: Sequence[tuple[Prompt, Any]], number: int
     ) -> dict[str, tuple[Any, Trace, float]]:
         """What the pipeline made by every arm, its trace, and how long it took in seconds."""
-        arms: dict[str, Plan] = {PLANNED: parse(self.settings.plan)}
-        if self.settings.compare:
-            self._warm_up(pipe, items, arms[PLANNED])
-            arms[BASELINE] = Baseline()
-        done = {}
-        for arm in list(arms) if number % 2 == 0 else list(reversed(arms)):
-            start = time.perf_counter()
-            made, trace = self._call(pipe, items, arms[arm], self.settings)
-            done[arm] = made, trace, time.perf_counter() - start
-        return done
-
-    def _warm_up(self, pipe: Any, items: Sequence[tuple[Prompt, Any]], plan: Plan) -> None:
-        """A few steps, unless it was done: the first call of a process, or with one branch, is slower."""
-        warm = _WARM.setdefault(pipe, set())
-        if self.settings in warm:
-            return
-        short = replace(self.settings, steps=WARM_UP_STEPS)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            drops = plan.ever_drops()
-            self._call(pipe, items, GuidanceCutoff(1) if drops else Baseline(), short)
-        warm.add(self.settings)
-
-    def _call(
-        self, pipe: Any, items: Sequence[tuple[Prompt, Any]], plan: Plan, use: Sampling
-    ) -> tuple[Any, Trace]:
         from attnscope.hooks.trace import Trace
 
-        ids = [prompt.prompt_id for prompt, _ in items]
-        with Trace(pipe, plan=plan) as trace:
-            given = [item for _, item in items]
-            made = use.call(pipe, given, ids, **self.model.described.options)
-        return made, trace
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """An image, which becomes a PNG with its settings inside."""
-
-    settings: GenerationSettings
-    arm: str
-    prompt: Prompt
-    frame: int
-    image: Image
-
-    @property
-    def path(self) -> str:
-        """In the run directory."""
-        number = f"{self.prompt.prompt_id:05d}" + (f"-{self.frame:03d}" if self.frame else "")
-        return f"{'images' if self.arm == PLANNED else self.arm}/{number}.png"
-
-    def as_png(self, scheduler: str) -> bytes:
-        """The file; ``scheduler`` is the class of the pipeline's."""
-        plan = self.settings.plan if self.arm == PLANNED else "baseline"
-        settings = plain_settings(self.settings) | {"plan": plan}
-        return told_png(self.image, settings, self.prompt, self.frame, scheduler)
-
-
-def told_png(
-    image: Image, settings: Mapping[str, Any], prompt: Prompt, frame: int, scheduler: str
-) -> bytes:
-    """An image as the bytes of a PNG that says how it was made.
-
-    Args:
-        image: to be written.
-        settings: of the run, with the ``plan`` that made it.
-        prompt: that it is of.
-        frame: of a video.
-        scheduler: class of the pipeline's.
-    """
-    from PIL.PngImagePlugin import PngInfo
-
-    from attnscope import __version__, documents
-    from attnscope.images import as_png
-
-    about = {
-        "prompt": prompt.text,
-        "prompt_id": prompt.prompt_id,
-        "image_seed": image_seed(settings["seed"], prompt.prompt_id),
-        "frame": frame,
-        **settings,
-        "height": image.height,
-        "width": image.width,
-        "scheduler_class": scheduler,
-    }
-    info = PngInfo()
-    info.add_itxt("Description", prompt.text)
-    info.add_text("Software", f"attnscope {__version__}")
-    info.add_itxt("attnscope", documents.text(about, indent=None))
-    return as_png(image, info)
+        plans: dict[str, Plan] = {PLANNED: parse(self.settings.plan)}
+        batch = Batch(pipe, items, self.settings, self.model.described.options)
+        if self.settings.compare:
+            plans[BASELINE] = Baseline()
+            batch.warm_up(plans.values())
+        done = {}
+        for arm in in_turns(list(plans), number):
+            start = time.perf_counter()
+            with Trace(pipe, plan=plans[arm]) as trace:
+                made = batch.make()
+            done[arm] = made, trace, time.perf_counter() - start
+        return done
 
 
 def speed_up(times: pd.DataFrame) -> pd.Series[float]:
@@ -204,31 +125,6 @@ def speed_up(times: pd.DataFrame) -> pd.Series[float]:
         return pd.Series(dtype=float)
     ratio: pd.Series[float] = (seconds[BASELINE] / seconds[PLANNED]).dropna()
     return ratio
-
-
-def _image_rows(
-    pictures: Sequence[_Picture], references: Sequence[Image] | None
-) -> list[dict[str, Any]]:
-    from attnscope.metrics import psnr, ssim
-
-    rows: list[dict[str, Any]] = [
-        {
-            "arm": one.arm,
-            "prompt_id": one.prompt.prompt_id,
-            "frame": one.frame,
-            "text": one.prompt.text,
-            "path": one.path,
-            "height": one.image.height,
-            "width": one.image.width,
-        }
-        for one in pictures
-    ]
-    if pictures[0].arm == PLANNED and references is not None:
-        frames = [one.image for one in pictures]
-        values = zip(rows, psnr(frames, references), ssim(frames, references), strict=True)
-        for row, decibels, similarity in values:
-            row |= {"psnr": decibels, "ssim": similarity}
-    return rows
 
 
 def carry_out(
@@ -302,12 +198,7 @@ def _make(
         about=scheduler_of(chosen), least=COMPARED_BATCHES if settings.compare else 1, crew=crew,
     )  # fmt: skip
     pairs = list(zip(prompts, given, strict=True))
-    known = Run(path).known("images") if (path / "run.json").exists() else set()
-    left = batches_left(pairs, kept.cut, known, crew.share)
-    work = Drawing(chosen, settings)
-    with kept.stretch(f"{chosen.name}: images", count_of(pairs, kept.cut, crew.share)):
-        kept.advance(len(known))
-        make(kept, crew, (Task(number, batch, work) for number, batch in left))
+    make_left(kept, crew, pairs, Drawing(chosen, settings), f"{chosen.name}: images")
     kept.run.write_table("prompts", table_of(prompts))
     if crew.share.is_whole:
         finish(kept.run)

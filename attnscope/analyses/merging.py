@@ -14,7 +14,7 @@ from attnscope.errors import InputError
 from attnscope.files import write_whole
 from attnscope.runs.contents import is_finished
 from attnscope.runs.cut import cut
-from attnscope.runs.folder import Run, refuse_difference
+from attnscope.runs.folder import Run, refuse_difference, refuse_what_is_no_run
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
 
@@ -97,8 +97,8 @@ def merge(
             raise InputError(f"`out` {str(out)!r} holds a run that was not merged: choose another")
         if known.about.get("finished") and is_finished(known):
             return known
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"`out` {str(out)!r} exists and is no run directory: choose another")
+    else:
+        refuse_what_is_no_run(out)
     out.mkdir(parents=True, exist_ok=True)
     with progress.stretch("shards", len(ordered)):
         for run in ordered:
@@ -106,10 +106,28 @@ def merge(
             progress.advance()
     merged = Run.joined(out, ordered)
     kind.finish(merged, judging or Judging(), progress)
-    merged.note(
-        "finished", True
-    )  # a main table alone may be of a merge that was stopped while it judged
+    # A main table alone may be of a merge that was stopped while it judged.
+    merged.note("finished", True)
     return merged
+
+
+def is_done(shard: Run) -> bool:
+    """Whether a shard has all of its batches, so that it waits for the others alone.
+
+    Args:
+        shard: of a run.
+    """
+    kind = _KINDS.get(shard.command)
+    if kind is None or not shard.has_table("prompts"):
+        return False
+    counted = kind.counted(shard)
+    if not counted:  # its images are files, and it says at its end what they are of
+        return "pictured" in shard.about
+    return all(
+        wanted <= known
+        for number, _, wanted, known in _batches(counted, *_cut_of(shard))
+        if shard.share.has(number)
+    )
 
 
 def _checked(runs: Sequence[Run]) -> list[Run]:
@@ -186,8 +204,7 @@ def _refuse_gaps(ordered: Sequence[Run], kind: _Kind) -> None:
             raise InputError(
                 f"shard {run.share} in {str(run.path)!r} is not finished: give its command again"
             )
-    ids = [int(number) for number in ordered[0].read_table("prompts")["prompt_id"]]
-    size = ordered[0].cut or len(ids)
+    ids, size = _cut_of(ordered[0])
     told: dict[int, list[int]] = {}
     there: dict[str, int] = {}
     for run in ordered:
@@ -210,6 +227,12 @@ def _refuse_gaps(ordered: Sequence[Run], kind: _Kind) -> None:
             f"shard {run.share} in {str(run.path)!r} lacks {len(numbers)} of its batches ({shown}): give "
             "its command again"
         )
+
+
+def _cut_of(run: Run) -> tuple[list[int], int]:
+    """The ``prompt_id`` of all prompts of a run, and how many make a batch."""
+    ids = [int(number) for number in run.read_table("prompts")["prompt_id"]]
+    return ids, run.cut or len(ids)
 
 
 def _batches(
@@ -262,6 +285,12 @@ def _ablation(run: Run) -> list[list[tuple[str, set[int]]]]:
     return [[(arm.name, run.known(f"{arm.key}/images")) for arm in arms]]
 
 
+def _tuning(run: Run) -> list[list[tuple[str, set[int]]]]:
+    from attnscope.analyses.tuning.calibration import measured_of
+
+    return [measured_of(run)]
+
+
 def _finish_convergence(run: Run, judging: Judging, progress: Progress) -> None:
     from attnscope.analyses.convergence.run import finish
 
@@ -278,6 +307,12 @@ def _finish_generate(run: Run, judging: Judging, progress: Progress) -> None:
         judges = quality.judges()
         with quality.judging(run.path):
             judged.write(run, judges, progress)
+
+
+def _finish_plans(run: Run, judging: Judging, progress: Progress) -> None:
+    from attnscope.analyses.grid.run import finish
+
+    finish(run)
 
 
 def _finish_maps(run: Run, judging: Judging, progress: Progress) -> None:
@@ -319,6 +354,8 @@ _KINDS: dict[str, _Kind] = {
     "bench": _Kind(lambda run: [], _finish_bench),
     "convergence": _Kind(_convergence, _finish_convergence),
     "generate": _Kind(_parts("images"), _finish_generate),
+    "generate-plans": _Kind(_parts("images"), _finish_plans),
     "maps": _Kind(_parts("attention"), _finish_maps),
+    "tune": _Kind(_tuning, lambda run, judging, progress: None),  # its command goes on
 }
 """By command."""

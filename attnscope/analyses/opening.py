@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnscope.models.calling import default_batch_size
-from attnscope.runs.crew import ALONE, Crew, Task
+from attnscope.runs.crew import ALONE, Crew, Task, Work
+from attnscope.runs.cut import batches_left, count_of
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import Kept, Progress
 from attnscope.runs.prompts import Prompt
@@ -59,6 +60,26 @@ def open_for(
         return Run.open(path, command, settings, share=crew.share, cut=cut, batch_size=now, **known)
 
     return Kept(progress, path, opening, min(size, cut), table, cut=cut)
+
+
+def make_left(
+    kept: Kept, crew: Crew, items: Sequence[tuple[Any, ...]], work: Work, label: str
+) -> None:
+    """Make the batches of a run's share of which something is missing, and keep what comes of them.
+
+    Args:
+        kept: where it is kept, and who is told.
+        crew: who makes them, and which.
+        items: all of the run's, each a prompt and what goes with it.
+        work: what is made of a batch.
+        label: what is done, and in what it is counted.
+    """
+    known = kept.known
+    left = batches_left(items, kept.cut, known, crew.share)
+    with kept.stretch(label, count_of(items, kept.cut, crew.share)):
+        if known:
+            kept.advance(len(known))
+        make(kept, crew, (Task(number, batch, work) for number, batch in left))
 
 
 def make(kept: Kept, crew: Crew, tasks: Iterable[Task]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from attnscope import documents
+from attnscope.analyses.merging import is_done
 from attnscope.cost.counts import CONVENTIONS, counted
 from attnscope.errors import InputError
 from attnscope.metrics.clusters import clusters_of
@@ -18,7 +19,8 @@ from attnscope.metrics.measures import MEASURES
 from attnscope.notices import warn
 from attnscope.runs.columns import CELL
 from attnscope.runs.contents import is_finished
-from attnscope.runs.folder import Run, telling
+from attnscope.runs.folder import Run
+from attnscope.runs.reading import telling
 
 COLUMNS = ("run", "what", "measure", "value", "low", "high", "n")
 """Of :func:`outcomes`."""
@@ -28,8 +30,9 @@ def listed(folder: Path) -> pd.DataFrame:
     """The run directories in a folder, the newest first; what cannot be read is warned of.
 
     Returns:
-        Columns ``run`` (its path), ``command``, ``model``, ``limit`` (prompts), ``steps``,
-        ``created`` and ``finished``; missing where a run has no such setting.
+        Columns ``run`` (its path), ``command``, ``model``, ``limit`` (prompts), ``steps``, ``created``,
+        ``shard`` (such as ``2/4``; missing of a whole run) and ``finished`` (of a shard, whether it has all of
+        its batches); missing where a run has no such setting.
 
     Raises:
         InputError: there is no such folder.
@@ -43,7 +46,7 @@ def listed(folder: Path) -> pd.DataFrame:
                 rows.append(_row(Run(about.parent)))
         except InputError as error:
             warn(str(error))
-    columns = ["run", "command", "model", "limit", "steps", "created", "finished"]
+    columns = ["run", "command", "model", "limit", "steps", "created", "shard", "finished"]
     table = pd.DataFrame(rows, columns=columns).astype({"limit": "Int64"})
     return table.sort_values("created", ascending=False, ignore_index=True)
 
@@ -53,6 +56,7 @@ def _row(run: Run) -> dict[str, Any]:
     subjects = run.settings.get("subjects") or [run.settings]
     model = ", ".join(dict.fromkeys(str(subject.get("model", "-")) for subject in subjects))
     steps, limit = subjects[0].get("steps"), run.settings.get("limit")
+    whole = run.share.is_whole
     return {
         "run": run.path,
         "command": run.command,
@@ -60,7 +64,8 @@ def _row(run: Run) -> dict[str, Any]:
         "limit": None if limit is None else np.int64(limit),
         "steps": ", ".join(map(str, steps)) if isinstance(steps, list) else steps,
         "created": run.about.get("created"),
-        "finished": is_finished(run),
+        "shard": None if whole else str(run.share),
+        "finished": is_finished(run) or (not whole and is_done(run)),
     }
 
 

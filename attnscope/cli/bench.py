@@ -79,7 +79,7 @@ def bench(
 
     listed = _listed(plans, planned, against)
     others = listed or (tuple(against.split()) if against else None)
-    wanted = chosen_rivals("none" if listed and rivals == "all" else rivals)
+    wanted = parsing.chosen_rivals("none" if listed and rivals == "all" else rivals)
     chosen_plans: Mapping[str, Plan | None] = several.chosen_plans(planned)
     if listed:
         chosen_plans = {"": Baseline()}
@@ -158,24 +158,6 @@ def _listed(plans: str | None, planned: o.PlanOptions, against: str | None) -> t
         return ()
     check_alone(planned, against=against)
     return tuple(name for name in map(str, plan_list(plans)) if name != "baseline")
-
-
-def chosen_rivals(text: str) -> tuple[tuple[str, str | None], ...]:
-    """What ``--rivals`` says, with the version of each.
-
-    Raises:
-        InputError: there is no such rival.
-    """
-    from attnscope.cli.parsing import names
-    from attnscope.errors import InputError
-
-    chosen: Sequence[str] = ()
-    if text != "none":
-        chosen = list(RIVALS) if text == "all" else names("--rivals", text)
-    unknown = [name for name in chosen if name not in RIVALS]
-    if unknown:
-        raise InputError(f"no such rival: {unknown[0]!r} (choose all, none, {', '.join(RIVALS)})")
-    return tuple((name, RIVALS[name].version()) for name in chosen)
 
 
 def _check_options(

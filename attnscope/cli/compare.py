@@ -28,7 +28,8 @@ def compare(
     from attnscope.analyses.side_by_side import differing_settings, outcomes
     from attnscope.cli.console import show_json
     from attnscope.errors import InputError
-    from attnscope.runs.folder import Run, telling
+    from attnscope.runs.folder import Run
+    from attnscope.runs.reading import telling
 
     o.check_adjust(adjust)
     if len(paths) < 2:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,9 @@ from attnscope.cli.flags import as_typed
 from attnscope.cli.rates import Rates
 from attnscope.plain import printable
 from attnscope.runs.progress import Progress
+
+if TYPE_CHECKING:
+    from attnscope.runs.folder import Run
 
 
 class _Plain(Console):
@@ -163,6 +167,13 @@ def show_table(table: pd.DataFrame, title: str, formats: dict[str, str] | None =
 def show_json(value: Any) -> None:
     """Print one JSON document for machines; see :mod:`attnscope.documents`."""
     print(documents.text(value))
+
+
+def show_places(run: Run, figures: Sequence[Path], more: str = "") -> None:
+    """Print where a run is, and its figures; ``more`` says what else is there."""
+    results.print(f"run directory: {run.path}{more}", soft_wrap=True)
+    for figure in figures:
+        results.print(f"figure: {figure} and .pdf", soft_wrap=True)
 
 
 def _cell(value: Any, spec: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -82,7 +83,7 @@ def placed(path: Path, crew: Crew) -> Path:
 
 def tell_shards(runs: Sequence[Run], output: OutputOptions) -> None:
     """Print that a shard of every run is there, and what comes next."""
-    from attnscope.cli.console import results, show_json
+    from attnscope.cli.console import results, show_json, show_places
 
     if output.as_json:
         documents = [{"run": str(run.path), "shard": str(run.share)} for run in runs]
@@ -96,4 +97,22 @@ def tell_shards(runs: Sequence[Run], output: OutputOptions) -> None:
             f"shard {run.share} is there; when all are: attnscope merge RUN… --out DIR",
             soft_wrap=True,
         )
-        results.print(f"run directory: {run.path}", soft_wrap=True)
+        show_places(run, [])
+
+
+def tell_joined(run: Run, *, quiet: bool, as_json: bool) -> None:
+    """Print that all shards are there of what of a run can be shared out, and what comes next."""
+    from attnscope.cli.console import results, show_json, show_places
+
+    if as_json:
+        show_json({"run": str(run.path), "finished": False})
+        return
+    if quiet:
+        print(run.path)
+        return
+    results.print(
+        f"all shards are there; the same command with --out {shlex.quote(str(run.path))} and without --shard "
+        "goes on from them",
+        soft_wrap=True,
+    )
+    show_places(run, [])

@@ -56,15 +56,15 @@ def generate(
     if plans is not None or each_step:
         from attnscope.cli.grids import generate_plans
 
-        if judge:
+        if judge or judged.given():
+            asked = " and ".join(map(flag, [*(["judge"] if judge else []), *judged.given()]))
             raise InputError(
-                "--judge is of one plan: 'attnscope bench --plans … --frontier' judges several"
+                f"{asked}: images of one plan are judged here; 'attnscope bench --plans … --frontier' judges "
+                "those of several"
             )
-        if given := workers.given():
-            raise InputError(
-                f"{' and '.join(map(flag, given))}: the images of --plans are made by one process, leave it out"
-            )
-        generate_plans(plans, planned, compare, each_step, sampling, shown, output, typed or ())
+        generate_plans(
+            plans, planned, compare, each_step, sampling, shown, output, workers, typed or ()
+        )
         return
     chosen_plans = several.chosen_plans(planned)
     if compare and {*chosen_plans.values()} <= {None, Baseline()}:

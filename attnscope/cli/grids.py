@@ -20,6 +20,7 @@ def generate_plans(
     sampling: o.SeveralBatchedRuns,
     shown: o.CaptionOptions,
     output: o.OutputOptions,
+    workers: o.WorkerOptions,
     typed: Sequence[str],
 ) -> None:
     """Make the same images by every plan, and say what each costs.
@@ -30,7 +31,8 @@ def generate_plans(
         InputError: the options do not go together, or a plan does not fit the model.
     """
     from attnscope.analyses.checks import check_plan_ahead
-    from attnscope.analyses.grid import COMMAND, GridSettings, carry_out
+    from attnscope.analyses.grid.run import carry_out
+    from attnscope.analyses.grid.settings import COMMAND, GridSettings
     from attnscope.cli import crews, parsing, reading, several
     from attnscope.cli.console import quiet_libraries
     from attnscope.cli.plan_lists import check_alone, plan_list
@@ -48,7 +50,7 @@ def generate_plans(
     parsing.check_sampling(sampling)
     size = parsing.batch_size(sampling.batch_size)
     ways = several.ways(sampling)
-    team = crews.team(o.WorkerOptions(), output)  # this process: plans take turns, for their times
+    team = crews.team(workers, output)
     models, inputs = several.Models(output, team), reading.Inputs(shown, typed)
 
     def job(way: Way) -> Job:
@@ -65,7 +67,7 @@ def generate_plans(
             check_plan_ahead(chosen, plan, settings.steps)
         start = partial(
             carry_out, chosen=chosen, settings=settings, prompts=prompts, given=given,
-            batch_size=size, progress=team.progress,
+            batch_size=size, crew=team.crew, progress=team.progress,
         )  # fmt: skip
         return several.Job(COMMAND, way, chosen, settings, start)
 

@@ -23,13 +23,16 @@ def merge(
     """Join the shards of a run, made by --shard, to the run that one worker would have made.
 
     Shards of other settings or versions are refused, and so are those of which some are missing, twice
-    there or not finished. The shards are left as they are.
+    there or not finished. The shards are left as they are. Of tune they are the calibration, after which
+    its command goes on.
     """
     from attnscope.analyses.merging import Judging
     from attnscope.analyses.merging import merge as merged
     from attnscope.cli.console import Bars, quiet_libraries
+    from attnscope.cli.crews import tell_joined
     from attnscope.cli.reports import report_of
     from attnscope.models.loading import choose_device
+    from attnscope.runs.contents import is_finished
     from attnscope.runs.folder import Run
 
     with quiet_libraries():
@@ -37,4 +40,7 @@ def merge(
             [Run(path) for path in runs], out, judging=Judging(choose_device(device), offline),
             progress=Bars(quiet=quiet or as_json),
         )  # fmt: skip
-    report_of(run)(run, quiet=quiet, as_json=as_json)
+    if is_finished(run):
+        report_of(run)(run, quiet=quiet, as_json=as_json)
+    else:
+        tell_joined(run, quiet=quiet, as_json=as_json)

@@ -226,7 +226,7 @@ class QualityOptions(Group):
     reference: Annotated[Path | None, typer.Option(help="Folder of images, or statistics (.npz), for FID and KID; shapes renders its own.")] = None
     clip: Annotated[str | None, typer.Option(help="A CLIP for the CLIP score: hub id or folder.")] = None
     lpips: Annotated[bool, typer.Option("--lpips", help="Also LPIPS to the images of S, the baseline.")] = False
-    questions: Annotated[str | None, typer.Option(help="Questions about the images: scenes, noun-phrases, or a file of DPG-Bench's (.csv) or GenEval 2's (.jsonl), whose captions are drawn if no others are.", autocompletion=one_of("scenes", "noun-phrases"))] = None
+    questions: Annotated[str | None, typer.Option(help="Questions about the images: scenes, compbench, noun-phrases, a file of DPG-Bench's (.csv) or GenEval 2's (.jsonl), or T2I-CompBench's folder, whose captions are drawn if no others are.", autocompletion=one_of("scenes", "compbench", "noun-phrases"))] = None
     vqa: Annotated[str | None, typer.Option(help="Who answers --questions: reader on the embedded world, or a model as hub id or folder.", metavar="<name>", autocompletion=one_of("reader"))] = None
     adjust: Adjust = ADJUSTMENTS[0]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -10,7 +11,7 @@ import typer
 
 from attnscope.cli import options as o
 from attnscope.cli.choices import choice, one_of
-from attnscope.cli.grouping import CAPTIONS, MEASURE, MODEL, OUTPUT, Group, grouped
+from attnscope.cli.grouping import CAPTIONS, MEASURE, MODEL, OUTPUT, QUALITY, Group, grouped
 from attnscope.metrics.networks import FEATURES
 from attnscope.models.loading import DTYPES
 from attnscope.models.names import MODELS
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from attnscope.analyses.paper.items import Item
     from attnscope.analyses.paper.parts import Data
     from attnscope.analyses.paper.run import Recipe
-
-_WITH_MODELS = ("ablate", "bench", "convergence", "generate", "maps")
 
 # fmt: off
 
@@ -37,8 +36,12 @@ class _Made(Group):
     coco: Annotated[Path | None, typer.Option(help="MS-COCO, unpacked: annotations/captions_val2014.json and val2014/.", rich_help_panel=CAPTIONS)] = None
     captions: Annotated[Path | None, typer.Option(help="Another file of captions, for the paper's models.", rich_help_panel=CAPTIONS)] = None
     reference: Annotated[Path | None, typer.Option(help="Another folder of images to compare with.", rich_help_panel=CAPTIONS)] = None
+    images: Annotated[Path | None, typer.Option(help="Folder of images that svd is to make videos of.", rich_help_panel=CAPTIONS)] = None
     limit: Annotated[int | None, typer.Option(min=1, help="Captions.", show_default="the paper's, or a few", rich_help_panel=CAPTIONS)] = None
-    features: Annotated[str, typer.Option(help=f"For FID on the paper's models: {', '.join(FEATURES)}.", autocompletion=one_of(*FEATURES), rich_help_panel=CAPTIONS)] = "inception"
+    features: Annotated[str | None, typer.Option(help=f"For FID and KID: {', '.join(FEATURES)}.", show_default="inception, or the box's own", autocompletion=one_of(*FEATURES), rich_help_panel=QUALITY)] = None
+    clip: Annotated[str | None, typer.Option(help="A CLIP for the CLIP score: hub id or folder.", rich_help_panel=QUALITY)] = None
+    questions: Annotated[str | None, typer.Option(help="For tableA9 and tableA10: DPG-Bench's .csv, or T2I-CompBench's folder.", show_default="made of the scenes in the box", rich_help_panel=QUALITY)] = None
+    vqa: Annotated[str | None, typer.Option(help="Who answers --questions: reader on the embedded world, or a model as hub id or folder.", metavar="<name>", rich_help_panel=QUALITY)] = None
 
 
 @grouped
@@ -63,7 +66,7 @@ def paper(
 
     if quiet and as_json:
         raise InputError("--quiet prints the run directory only and --json the result: give one")
-    if made.features not in FEATURES:
+    if made.features not in (None, *FEATURES):
         raise InputError(f"--features {made.features!r} is none of {', '.join(FEATURES)}")
     if name is None:
         extra = [*made.given(), *(["out"] if out else [])]
@@ -72,6 +75,7 @@ def paper(
         show_list(as_json=as_json)
         return
     item, data = find(name), _data(made)
+    _check_judged(item, made)
     if not item.parts:
         show_prompts(item, as_json=as_json)
     elif gpu_plan:
@@ -87,24 +91,48 @@ def _data(made: _Made) -> Data:
 
     if made.coco is not None and (made.captions is not None or made.reference is not None):
         raise InputError("--coco says where captions and images are: leave --captions and --reference out")
-    if made.coco is not None:
-        return Data.coco(made.coco)
     if made.reference is not None and made.captions is None:
         raise InputError("--reference is of captions: give --captions, too")
-    return Data(made.captions, made.reference)
+    if made.questions is not None and made.vqa is None:
+        raise InputError("--questions needs somebody who answers: give --vqa MODEL")
+    if made.vqa is not None and made.questions is None:
+        raise InputError("--vqa answers questions: give --questions, too")
+    where = Data(made.captions, made.reference) if made.coco is None else Data.coco(made.coco)
+    return replace(
+        where, images=made.images, questions=made.questions, vqa=made.vqa, clip=made.clip,
+        features=made.features,
+    )  # fmt: skip
+
+
+def _check_judged(item: Item, made: _Made) -> None:
+    """Refuse what an item is not judged by."""
+    from attnscope.errors import InputError
+
+    judging = [name for name in ("features", "clip") if getattr(made, name) is not None]
+    if judging and not item.judges:
+        raise InputError(f"--{judging[0]}: {item.title} judges no images, leave it out")
+    if made.questions is not None and not item.asks:
+        raise InputError(
+            f"--questions: {item.title} asks nothing about its images (tableA9 and tableA10 do), leave it out"
+        )
 
 
 def _make(
     item: Item, made: _Made, data: Data, out: Path | None, *, offline: bool, quiet: bool, as_json: bool
 ) -> None:
     """Make what is missing of it, and tell what came out."""
+    from contextlib import nullcontext
+
     from attnscope.analyses.paper.run import carry_out
+    from attnscope.cli.console import quiet_libraries
     from attnscope.cli.reports.paper import report
     from attnscope.runs.folder import default_path
 
     chosen = _chosen(item, made, data, offline)
     path = out or default_path("paper", item.name, chosen.settings)
-    run = carry_out(path, chosen, _Carrier(len(chosen.settings.lines), silent=quiet or as_json))
+    carrier = _Carrier(len(chosen.settings.lines), silent=quiet or as_json)
+    with quiet_libraries() if item.models else nullcontext():
+        run = carry_out(path, chosen, carrier)
     report(run, quiet=quiet, as_json=as_json)
 
 
@@ -112,45 +140,109 @@ def _chosen(item: Item, made: _Made, data: Data, offline: bool) -> Recipe:
     """The models and commands; of the paper's models, once they can be run."""
     from attnscope.analyses.paper.here import missing_models
     from attnscope.analyses.paper.run import recipe
-    from attnscope.cli.console import messages
     from attnscope.errors import InputError
 
     missing = missing_models(item.parts)
-    own = made.model is None and (made.own or not missing)
+    own = made.model is None and (made.own or not set(missing) & set(MODELS))
     if made.own and made.model is not None:
         raise InputError("--own takes the paper's models and --model another one: give one")
     if made.own and missing and offline:
         raise InputError(f"not on this machine: {', '.join(missing)}; leave --offline or --own out")
-    sets = {part.dataset for part in item.parts if part.dataset}
-    if own and sets and data.captions is None:
+    _check_data(item, made.model, data, missing, own=own)
+    if own and data.images is None:
+        item = _without_videos_of_images(item)
+    extra = [] if made.dtype == "auto" else ["--dtype", made.dtype]
+    extra += ["--offline"] if offline else []
+    found = recipe(
+        item, model=made.model, own=own, limit=made.limit, data=data, extra=extra,
+    )  # fmt: skip
+    if found.settings.own:
+        _tell_without_clip(item, data)
+    else:
+        _tell_stand_ins(item, found)
+    return found
+
+
+def _tell_without_clip(item: Item, data: Data) -> None:
+    """Say whose CLIP score will be missing."""
+    from attnscope.analyses.paper.published import models_of
+    from attnscope.cli.console import messages
+
+    clipped = [name for name in models_of(item.name, "clip") if name in item.models]
+    if clipped and data.clip is None:
+        messages.print(
+            f"note: the CLIP score of {' and '.join(clipped)} is left out: --clip MODEL takes it",
+            soft_wrap=True,
+        )
+
+
+def _tell_stand_ins(item: Item, found: Recipe) -> None:
+    """Say on what an item is made, and of which of its models nothing can be said."""
+    from attnscope.analyses.paper.stand_ins import RANDOM
+    from attnscope.cli.console import messages
+
+    if not item.models:
+        return
+    stands = f"on {found.settings.model} for {', '.join(item.models)}"
+    messages.print(f"note: {item.title} {stands}", soft_wrap=True)
+    if random := [name for name in item.models if found.models[name] in RANDOM]:
+        messages.print(
+            f"note: images of random weights say nothing of quality: of {' and '.join(random)} times, "
+            "multiply-accumulates and memory alone are tested",
+            soft_wrap=True,
+        )
+
+
+def _check_data(
+    item: Item, model: str | None, data: Data, missing: Sequence[str], *, own: bool
+) -> None:
+    """Refuse captions and questions that fit no model that is run, and models without any."""
+    from attnscope.errors import InputError
+    from attnscope.metrics.questions.choosing import OF_CAPTIONS
+    from attnscope.models.names import describe, is_of_shapes
+
+    boxed = not own and model is None
+    unasked = item.asks and data.questions is None and not boxed
+    if unasked and (own or not is_of_shapes(describe(str(model)))):
+        raise InputError(
+            f"{item.title} is made of answers to questions: give --questions FILE and --vqa MODEL"
+        )
+    captioned = any(
+        part.dataset and part.model in MODELS and not (part.asks or part.begins_with_images)
+        for part in item.parts
+    )
+    if own and captioned and data.captions is None:
         raise InputError(
             f"{item.title} is made of captions: give --coco FOLDER, or --captions FILE (and --reference "
             "FOLDER for FID)"
         )
-    if not own and made.model is None and data.captions is not None:
+    if data.images is not None and model is not None:
+        raise InputError("--images is for svd of the paper's models, not for --model: leave one out")
+    given = {
+        "--coco and --captions": data.captions is not None,
+        "--questions of a file": data.questions is not None and data.questions not in OF_CAPTIONS,
+        "--images": data.images is not None,
+    }
+    if boxed and any(given.values()):
         raise InputError(
-            "--coco and --captions are for the paper's models, of which "
-            f"{', '.join(missing) or 'none was chosen'} {'are' if len(missing) > 1 else 'is'} not here: "
+            f"{', '.join(name for name, is_given in given.items() if is_given)}: for the paper's models, of "
+            f"which {', '.join(missing) or 'none was chosen'} {'are' if len(missing) > 1 else 'is'} not here: "
             "add --own to fetch them, --model for another one, or leave them out"
         )
-    extra = [] if made.dtype == "auto" else ["--dtype", made.dtype]
-    extra += ["--offline"] if offline else []
-    found = recipe(
-        item, model=made.model, own=own, limit=made.limit, data=data, features=made.features,
-        extra=extra,
-    )  # fmt: skip
-    if not found.settings.lines:
-        raise InputError(
-            f"{item.title} needs {' and '.join(missing)}, which are not here, and no model in the box "
-            f"makes videos: 'attnscope paper {item.name} --gpu-plan' prints what to run elsewhere"
-        )
-    if not found.settings.own:
-        left = [name for name in item.models if name not in found.models]
-        stands = f"on {found.settings.model} for {', '.join(n for n in item.models if n in found.models)}"
-        if item.models:
-            messages.print(f"note: {item.title} {stands}" + (
-                f"; without {', '.join(left)}" if left else ""), soft_wrap=True)  # fmt: skip
-    return found
+
+
+def _without_videos_of_images(item: Item) -> Item:
+    """What of it is not made of images to begin with, where there are none; said in a line."""
+    from attnscope.cli.console import messages
+    from attnscope.errors import InputError
+
+    left = tuple(part for part in item.parts if not part.begins_with_images)
+    if len(left) == len(item.parts):
+        return item
+    if not any(part.model in MODELS for part in left):
+        raise InputError(f"{item.title} is made of images to begin with: give --images FOLDER")
+    messages.print(f"note: {item.title} without svd, which takes --images FOLDER", soft_wrap=True)
+    return replace(item, parts=left)
 
 
 class _Carrier:

@@ -164,6 +164,23 @@ def chosen_model(
     )  # fmt: skip
 
 
+def chosen_rivals(text: str) -> tuple[tuple[str, str | None], ...]:
+    """What ``--rivals`` says, with the version of each.
+
+    Raises:
+        InputError: there is no such rival.
+    """
+    from attnscope.analyses.bench.rivals import RIVALS
+
+    chosen: Sequence[str] = ()
+    if text != "none":
+        chosen = list(RIVALS) if text == "all" else names("--rivals", text)
+    unknown = [name for name in chosen if name not in RIVALS]
+    if unknown:
+        raise InputError(f"no such rival: {unknown[0]!r} (choose all, none, {', '.join(RIVALS)})")
+    return tuple((name, RIVALS[name].version()) for name in chosen)
+
+
 def chosen_questions(judged: o.QualityOptions) -> Questions | None:
     """The questions of ``--questions``; ``None`` if there are none.
 

@@ -26,7 +26,8 @@ def plot(
     """Draw all figures of a run again, from its tables alone. Needs no model and no torch."""
     from attnscope.cli.reports import report_of
     from attnscope.errors import InputError
-    from attnscope.runs.folder import Run, telling
+    from attnscope.runs.folder import Run
+    from attnscope.runs.reading import telling
 
     opened = Run(run)
     report = report_of(opened)

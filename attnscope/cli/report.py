@@ -46,7 +46,8 @@ def _page(paths: list[Path], out: Path | None, *, quiet: bool, as_json: bool) ->
     from attnscope.analyses.side_by_side import names_of
     from attnscope.cli.console import results, show_json
     from attnscope.errors import InputError
-    from attnscope.runs.folder import Run, telling
+    from attnscope.runs.folder import Run
+    from attnscope.runs.reading import telling
 
     if not paths:
         raise InputError("report takes a run directory or more: 'attnscope runs' lists them")

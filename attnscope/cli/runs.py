@@ -38,4 +38,13 @@ def runs(
     else:
         created = [created[:16].replace("T", " ") for created in table["created"].fillna("-")]
         names = [path.relative_to(folder).as_posix() for path in table["run"]]
-        show_table(table.assign(run=names, created=created), f"Runs in {folder}, times in UTC")
+        finished = [_said(*row) for row in zip(table["shard"], table["finished"], strict=True)]
+        shown = table.assign(run=names, created=created, finished=finished).drop(columns="shard")
+        show_table(shown, f"Runs in {folder}, times in UTC")
+
+
+def _said(shard: object, finished: bool) -> str:
+    """Whether a run came to its end, or a shard of one."""
+    if isinstance(shard, str):
+        return f"shard {shard}, {'done' if finished else 'not done'}"
+    return "yes" if finished else "no"

@@ -32,6 +32,15 @@ class _Captions(o.CaptionOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Workers(o.WorkerOptions):
+    """Who measures; a shard is one of the calibration, since plans are searched one after the other."""
+
+    # fmt: off
+    shard: Annotated[str | None, typer.Option(help="Of the calibration make every n-th batch only, from the i-th on; attnscope merge joins the runs, and the command goes on.", metavar="<i/n>", show_default="all")] = None
+    # fmt: on
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Wanted(Group):
     """What the plan is to keep to, and how long it is looked for."""
 
@@ -58,7 +67,7 @@ def tune(
     wanted: _Wanted,
     shown: _Captions,
     judged: o.QualityOptions,
-    workers: o.WorkerOptions,
+    workers: _Workers,
     output: o.OutputOptions,
 ) -> None:
     """Find the plan that saves most within a budget of quality, or the best one at a speed.
@@ -71,7 +80,6 @@ def tune(
     from attnscope.analyses.tuning.budget import parse
     from attnscope.analyses.tuning.run import FRONTIER, TuneSettings, carry_out
     from attnscope.cli import crews, parsing, reading, several
-    from attnscope.cli.bench import chosen_rivals
     from attnscope.cli.console import quiet_libraries
     from attnscope.cli.flags import flag
     from attnscope.cost.counting import count_architecture
@@ -80,10 +88,10 @@ def tune(
     from attnscope.runs.prompts import digest_of
     from attnscope.runs.sampling import settled
 
-    if asked := [name for name in workers.given() if name != "events"]:
+    if workers.shard is not None and wanted.prove:
         raise InputError(
-            f"{flag(asked[0])}: plans are searched one after the other, each by what the ones before did, so "
-            "tune has one worker; leave it out"
+            "--prove: a shard ends with its part of the calibration; leave it out, and say it when the "
+            "shards are joined"
         )
     said = [wanted.budget is not None, wanted.speedup is not None, wanted.frontier]
     if wanted.by not in WAYS:
@@ -104,11 +112,15 @@ def tune(
     parsing.chosen_questions(judged)  # refuses what cannot be read, before the search
     parsing.check_sampling(sampling)
     size = parsing.batch_size(sampling.batch_size)
-    rivals = chosen_rivals(wanted.rivals)
+    rivals = parsing.chosen_rivals(wanted.rivals)
     ways = several.ways(sampling)
     count = wanted.calibrate + wanted.measure
     team = crews.team(workers, output)
-    models, progress = several.Models(output), team.progress
+    progress = team.progress
+    timed = (
+        wanted.by == "time" or wanted.prove > 0
+    )  # in this process, so that the model is here, too
+    models = several.Models(output, None if timed else team)
     inputs = reading.Inputs(o.CaptionOptions(**(vars(shown) | {"limit": count})))
 
     def job(way: Way) -> Job:
@@ -140,7 +152,7 @@ def tune(
         def start(path: Path) -> Run:
             run = carry_out(
                 path, chosen, settings, count_architecture(found), prompts, given,
-                batch_size=size, progress=progress,
+                batch_size=size, crew=team.crew, progress=progress,
             )  # fmt: skip
             if unseen is not None:
                 sides = found.height, found.width
@@ -153,13 +165,16 @@ def tune(
                     rivals=rivals, repeats=wanted.repeats,
                 )  # fmt: skip
                 proof.prove(
-                    run, chosen, found, asked, unseen, quality, batch_size=size, progress=progress
-                )
+                    run, chosen, found, asked, unseen, quality, batch_size=size, crew=team.crew,
+                    progress=progress,
+                )  # fmt: skip
             return run
 
         return several.Job("tune", way, chosen, settings, start)
 
     with quiet_libraries():
+        if timed and team.crew.elsewhere:
+            team.device(sampling.device)  # so that workers have GPUs if this process does
         runs = several.carry_out([job(way) for way in ways], output.out, team)
     several.tell(
         runs, output, partial(report, adjust=judged.adjust), document, adjust=judged.adjust

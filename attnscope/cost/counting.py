@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from attnscope.cost.counts import Counts, PartCost, SiteCost
-from attnscope.errors import InputError
+from attnscope.errors import InputError, reason
 from attnscope.sites.attention import confirmed_kind
 from attnscope.sites.denoiser import Denoiser
 
@@ -80,9 +80,9 @@ def count_architecture(architecture: Architecture) -> Counts:
     except InputError as error:
         raise InputError(f"{architecture.name}: {error}") from error
     except (TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
         raise InputError(
-            f"{architecture.name}: a call of this {architecture.class_name} cannot be counted: {reason}"
+            f"{architecture.name}: a call of this {architecture.class_name} cannot be counted: "
+            f"{reason(error)}"
         ) from error
 
 

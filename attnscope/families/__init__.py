@@ -10,10 +10,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from attnscope.families.base import (
-    CallSizes,
     Family,
-    Stream,
-    TextKeys,
     denoiser_named,
     known,
     never_batched,
@@ -22,6 +19,7 @@ from attnscope.families.base import (
     pipeline_named,
     stream_of_block,
 )
+from attnscope.families.values import CallSizes, Stream, TextKeys
 
 __all__ = [
     "CallSizes",

@@ -7,85 +7,14 @@ one's own is of the family of its base.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 from attnscope.errors import InputError
-
-Noise = Callable[..., Any]
-"""Takes the sizes of one row and returns random values ``[rows, *sizes]``."""
-
-
-class Stream(NamedTuple):
-    """Where a module has the image's stream: its argument, and the place in what it returns."""
-
-    argument: str = "hidden_states"
-    place: int = 0
-
-
-NO_LIMIT = 10**6
-"""Positions from which on a tokenizer's length is none: transformers writes 1e30."""
-TEXT_FIRST = Stream(place=1)
-"""Of a block that returns the text's stream, then the image's."""
-
-
-@dataclass(frozen=True)
-class CallSizes:
-    """What a denoiser without weights is called on.
-
-    Args:
-        rows: of the latents.
-        columns: of the latents.
-        tokens: of the text, or of the image that a video begins with.
-        frames: of the latents of a video; 1 for images.
-    """
-
-    rows: int
-    columns: int
-    tokens: int
-    frames: int = 1
-
-
-@dataclass(frozen=True)
-class TextKeys:
-    """A stretch of the text that a denoiser attends to: ``length`` positions one after another.
-
-    Args:
-        length: positions.
-        tokenizers: components of the pipeline whose text stands at them; that of several lies
-            side by side along the channels. With none there are zeros.
-        prompts: keyword of the pipeline's call that each of them reads; where it is not given it
-            is ``prompt``.
-    """
-
-    length: int
-    tokenizers: tuple[str, ...] = ()
-    prompts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Template:
-    """What a pipeline puts around a prompt before its tokenizer reads it, and which tokens come of it.
-
-    Args:
-        before: text before the prompt.
-        after: text after it.
-        length: tokens that are read at most.
-        kept: of these, the ones that the denoiser is given, in order; those that are not there do not
-            count.
-        is_padded: whether all texts are padded to that length; else a text has its own tokens alone.
-        side: where padding stands, ``left`` or ``right``; ``None`` is as the tokenizer has it.
-    """
-
-    before: str
-    after: str
-    length: int
-    kept: tuple[int, ...]
-    is_padded: bool = True
-    side: str | None = None
+from attnscope.families.tokenizers import one_tokenizer, only_tokenizer, text_not_known
+from attnscope.families.values import CallSizes, Noise, Stream, Template, TextKeys
 
 
 class Family:
@@ -377,55 +306,6 @@ def stream_of_block(kind: type[Any]) -> Stream | None:
 def never_batched() -> frozenset[str]:
     """Arguments of a call whose first dimension is not the batch, in any family."""
     return _ANY.never_batched.union(*(family.never_batched for family in _FAMILIES))
-
-
-def one_tokenizer(
-    pipe: Any, name: str, called: Mapping[str, Any], prompt: str = "prompt"
-) -> TextKeys:
-    """The positions of one tokenizer, padded to the length of the call or else to its own.
-
-    Args:
-        pipe: whose component it is.
-        name: of the component.
-        called: what the pipeline's call is given or takes by itself.
-        prompt: keyword of the pipeline's call that it reads.
-
-    Raises:
-        InputError: neither of them has a length.
-    """
-    own = int(getattr(pipe, name).model_max_length)
-    length = called.get("max_sequence_length") or own
-    if length >= NO_LIMIT:
-        raise text_not_known(pipe, f"a {name} without a longest text: give `max_sequence_length`")
-    return TextKeys(int(length), (name,), (prompt,))
-
-
-def only_tokenizer(pipe: Any) -> str:
-    """The name of a pipeline's tokenizer.
-
-    Raises:
-        InputError: it has none, or several, of which this family does not say what they read.
-    """
-    parts = getattr(pipe, "components", {})
-    has: list[str] = [name for name, part in parts.items() if part is not None]
-    names = [name for name in has if name.startswith("tokenizer")]
-    if len(names) != 1:
-        raise text_not_known(pipe, " and ".join(names) or "no tokenizer")
-    return str(names[0])
-
-
-def text_not_known(pipe: Any, has: str) -> InputError:
-    """The error of a pipeline of which it is not known what text its denoiser attends to.
-
-    Args:
-        pipe: the pipeline.
-        has: its tokenizers, in words.
-    """
-    return InputError(
-        f"which words {type(pipe).__name__} has at which positions of its text is not known here "
-        f"(it has {has}): name the positions themselves with "
-        "attnscope.models.text_tokens.positions_only(length)"
-    )
 
 
 def inputs_not_known(what: str, more: str = "") -> InputError:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from attnscope.families.base import TEXT_FIRST
 from attnscope.families.flux import Patched
+from attnscope.families.values import TEXT_FIRST
 
 
 class Chroma(Patched):

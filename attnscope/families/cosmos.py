@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from attnscope.families.base import Family, Stream
+from attnscope.families.base import Family
+from attnscope.families.values import Stream
 
 
 class Cosmos3(Family):

@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attnscope.families.base import (
-    TEXT_FIRST,
-    CallSizes,
-    Family,
-    Noise,
-    Template,
-    TextKeys,
-    one_tokenizer,
-    text_not_known,
-)
+from attnscope.families.base import Family
+from attnscope.families.tokenizers import one_tokenizer, text_not_known
+from attnscope.families.values import TEXT_FIRST, CallSizes, Noise, Template, TextKeys
 
 _PROMPT = "a prompt of which nothing is known"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attnscope.families.base import CallSizes, Family, Noise, TextKeys
+from attnscope.families.base import Family
+from attnscope.families.values import CallSizes, Noise, TextKeys
 
 
 class Latte(Family):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from attnscope.families.base import TEXT_FIRST, Family
+from attnscope.families.base import Family
+from attnscope.families.values import TEXT_FIRST
 
 
 class LongCatImage(Family):

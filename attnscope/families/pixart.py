@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from attnscope.errors import InputError
-from attnscope.families.base import CallSizes, Family, Noise
+from attnscope.families.base import Family
+from attnscope.families.values import CallSizes, Noise
 
 _ALPHA = "PixArtAlphaPipeline"
 

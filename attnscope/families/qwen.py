@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attnscope.families.base import Family, Template, TextKeys, text_not_known
+from attnscope.families.base import Family
+from attnscope.families.tokenizers import text_not_known
+from attnscope.families.values import Template, TextKeys
 
 _FROM_TEXT = frozenset(
     {

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from attnscope import versions
-from attnscope.families.base import CallSizes, Family, Noise, TextKeys
+from attnscope.families.base import Family
+from attnscope.families.values import CallSizes, Noise, TextKeys
 
 
 class StableDiffusion3(Family):

@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attnscope.families.base import (
-    CallSizes,
-    Family,
-    Noise,
-    TextKeys,
-    inputs_not_known,
-    one_tokenizer,
-    only_tokenizer,
-)
+from attnscope.families.base import Family, inputs_not_known
+from attnscope.families.tokenizers import one_tokenizer, only_tokenizer
+from attnscope.families.values import CallSizes, Noise, TextKeys
 
 _CONDITIONING = {
     "addition_embed_type": (None, "text", "text_time"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attnscope.families.base import TEXT_FIRST, CallSizes, Family, Noise
+from attnscope.families.base import Family
+from attnscope.families.values import TEXT_FIRST, CallSizes, Noise
 
 
 class Wan(Family):

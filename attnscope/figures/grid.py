@@ -20,19 +20,22 @@ _BASELINE = "baseline"
 _USUAL = ("k=1", "w=2", "f=1")
 
 
-@draws("generate-plans", "images")
-def plans(images: pd.DataFrame) -> Figure:
-    """A row per plan, the slowest first, with its seconds an image; a column per prompt."""
-    first = images[images["frame"] == 0].sort_values(
-        ["seconds", "prompt_id"], ascending=[False, True], kind="stable"
-    )
+@draws("generate-plans", "images", "plans")
+def plans(images: pd.DataFrame, by_plan: pd.DataFrame) -> Figure:
+    """A row per plan, the slowest first, with its seconds an image; a column per prompt.
+
+    Args:
+        images: a row per image: ``plan``, ``prompt_id``, ``frame``, ``text`` and ``path``.
+        by_plan: a row per plan, the slowest first: ``plan`` and ``seconds``.
+    """
+    first = images[images["frame"] == 0].sort_values("prompt_id", kind="stable")
     chosen = list(first["prompt_id"].drop_duplicates())[:MOST_COLUMNS]
     shown = first[first["prompt_id"].isin(chosen)]
     made = {
-        _row(str(plan), float(of_plan["seconds"].iloc[0])): [
-            read_image(path) for path in of_plan["path"]
+        _row(str(plan), float(seconds)): [
+            read_image(path) for path in shown.loc[shown["plan"] == plan, "path"]
         ]
-        for plan, of_plan in shown.groupby("plan", sort=False)
+        for plan, seconds in zip(by_plan["plan"], by_plan["seconds"], strict=True)
     }
     captions = shown.drop_duplicates("prompt_id")["text"]
     figure = rows(made, list(captions))

@@ -12,7 +12,7 @@ from attnscope.figures.registry import draws
 from attnscope.runs.paid import together
 
 
-@draws("maps", "attention", beside=("distances",))
+@draws("maps", "attention", "distances")
 def attention_and_change(attention: pd.DataFrame, distances: pd.DataFrame) -> Figure | None:
     """Above the attention that is paid to words, below how far outputs of the same sites moved.
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     Draw = Callable[..., Figure | None]
-    """Takes tables of a run; ``None`` if it has no data for the figure."""
+    """Takes tables of a run; ``None`` if they have no data for the figure."""
 
 D = TypeVar("D", bound="Draw")
 
@@ -25,15 +25,15 @@ class Registered:
         command: whose runs it is drawn of.
         table: of the run, by its name.
         name: of its files, without their endings.
-        draw: from the table to the figure.
-        beside: further tables, which every run of the command has, that are given to it as well.
+        draw: from the table, and the others, to the figure.
+        others: further tables, which every finished run has.
     """
 
     command: str
     table: str
     name: str
     draw: Draw
-    beside: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
     @property
     def on_request(self) -> bool:
@@ -44,16 +44,14 @@ class Registered:
 _KNOWN: list[Registered] = []
 
 
-def draws(
-    command: str, table: str, *, name: str = "", beside: tuple[str, ...] = ()
-) -> Callable[[D], D]:
+def draws(command: str, table: str, *others: str, name: str = "") -> Callable[[D], D]:
     """Make a figure one of those that are drawn of a command's runs.
 
     Args:
         command: see :class:`Registered`.
         table: see there.
+        others: see there.
         name: see there; by default the function's.
-        beside: see there.
 
     Returns:
         A decorator that returns what it is given.
@@ -61,14 +59,14 @@ def draws(
     Raises:
         ValueError: the command's runs have no such table, or a figure of this name.
     """
-    for asked in (table, *beside):
-        if command not in CONTENTS or asked not in CONTENTS[command].tables:
+    for wanted in (table, *others):
+        if command not in CONTENTS or wanted not in CONTENTS[command].tables:
             raise ValueError(
-                f"runs of {command!r} have no table {asked!r}: say so in runs/contents.py"
+                f"runs of {command!r} have no table {wanted!r}: say so in runs/contents.py"
             )
 
     def register(draw: D) -> D:
-        figure = Registered(command, table, name or getattr(draw, "__name__", ""), draw, beside)
+        figure = Registered(command, table, name or getattr(draw, "__name__", ""), draw, others)
         if any((known.command, known.name) == (command, figure.name) for known in _KNOWN):
             raise ValueError(f"there are two figures {figure.name!r} of {command!r}")
         _KNOWN.append(figure)

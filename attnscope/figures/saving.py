@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib as mpl
@@ -36,7 +38,7 @@ def save_figures(run: Run) -> list[Path]:
         for known in figures:
             if known.on_request and not run.has_table(known.table):
                 continue
-            figure = known.draw(*(_read(run, name) for name in (known.table, *known.beside)))
+            figure = known.draw(*(_read(run, name) for name in (known.table, *known.others)))
             if figure is None:
                 continue
             folder.mkdir(exist_ok=True)
@@ -54,9 +56,28 @@ def save(draw: Callable[[], Figure], *paths: Path) -> None:
 
 
 def _write(figure: Figure, *paths: Path) -> None:
-    for path in paths:
-        write_whole(path, figure.savefig)
+    with _undated_fonts():
+        for path in paths:
+            write_whole(path, figure.savefig)
     plt.close(figure)
+
+
+@contextlib.contextmanager
+def _undated_fonts() -> Iterator[None]:
+    """Let fonts say no date: matplotlib's Computer Modern has none, and primes of mathematics come from it.
+
+    fontTools, which cuts out of fonts what a PDF needs, warns of it on stderr, twice at every one.
+    """
+    heads = logging.getLogger("fontTools.ttLib.tables._h_e_a_d")
+    heads.addFilter(_of_another_matter)
+    try:
+        yield
+    finally:
+        heads.removeFilter(_of_another_matter)
+
+
+def _of_another_matter(record: logging.LogRecord) -> bool:
+    return "timestamp seems very low" not in record.getMessage()
 
 
 def _read(run: Run, name: str) -> pd.DataFrame:

@@ -19,10 +19,13 @@ def of_arms(images: pd.DataFrame) -> Figure | None:
     return sheet(images, "arm")
 
 
-@draws("generate-plans", "images", name="frames")
-def of_plans(images: pd.DataFrame) -> Figure | None:
-    """Plan by plan, the slowest first; ``None`` of images."""
-    return sheet(images.sort_values("seconds", ascending=False, kind="stable"), "plan")
+@draws("generate-plans", "images", "plans", name="frames")
+def of_plans(images: pd.DataFrame, by_plan: pd.DataFrame) -> Figure | None:
+    """Plan by plan, the slowest first, as ``by_plan`` has them; ``None`` of images."""
+    place = {plan: number for number, plan in enumerate(by_plan["plan"])}
+    return sheet(
+        images.sort_values("plan", key=lambda plan: plan.map(place), kind="stable"), "plan"
+    )
 
 
 def sheet(images: pd.DataFrame, by: str) -> Figure | None:

@@ -12,6 +12,7 @@ The device is never read to learn the step. Timesteps are kept as they come and 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
@@ -27,6 +28,7 @@ from torch import Tensor
 from attnscope.families import of_pipeline
 from attnscope.hooks.callers import Caller, Owner, who_calls
 from attnscope.hooks.habits import halves_of, thirds_of
+from attnscope.hooks.listening import put_on
 from attnscope.hooks.moments import Denoising, Moment
 
 _REMEDY = "make other calls of the denoiser outside of the Trace, or by a pipeline with a scheduler of its own"
@@ -57,6 +59,7 @@ class Clock:
         self._pipe, self._scheduler = pipe, pipe.scheduler
         self._on_start, self._on_step, self._on_finish = on_start, on_step, on_finish
         self._on_announce = on_announce
+        self._taps = contextlib.ExitStack()
         self._announced: Owner | None = None  # of the run whose first call is to come
         self._call, self._rows_in_step = 0, 0
         self._shape: tuple[int, ...] = ()
@@ -80,23 +83,17 @@ class Clock:
                 "scheduler of its own, by scheduler.from_config(scheduler.config)"
             )
         self._step_signature = inspect.signature(scheduler.step)
-        self._owners = [
-            (scheduler, "set_timesteps", self._set_timesteps),
-            (scheduler, "step", self._step),
-        ]
+        self._wrap(scheduler, "set_timesteps", self._set_timesteps)
+        self._wrap(scheduler, "step", self._step)
         if hasattr(self._pipe, "maybe_free_model_hooks"):
-            self._owners.append((self._pipe, "maybe_free_model_hooks", self._returned))
-        self._own = [vars(owner).get(name) for owner, name, _ in self._owners]
-        for owner, name, wrapper in self._owners:
-            vars(owner)[name] = _Tap(owner, getattr(owner, name), wrapper)
+            self._wrap(self._pipe, "maybe_free_model_hooks", self._returned)
+
+    def _wrap(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
+        self._taps.enter_context(put_on(owner, name, _Tap(owner, getattr(owner, name), wrapper)))
 
     def detach(self) -> None:
         """Give the methods back and finish the run."""
-        for (owner, name, _), own in zip(self._owners, self._own, strict=True):
-            if own is None:
-                del vars(owner)[name]
-            else:
-                vars(owner)[name] = own
+        self._taps.close()
         self.finish()
 
     def enter_context(self, name: str | None) -> None:

@@ -36,7 +36,6 @@ class Observer(ABC):
     step if :attr:`watches_noise`, and :meth:`release` once at the end.
     """
 
-    watches_sites = False
     watches_noise = False
     watches_attention = False
     _engaged = False
@@ -64,7 +63,7 @@ class Observer(ABC):
         """A chosen site returned ``output``: ``[moment.rows * positions, ...]``, branch-major."""
 
     def attend(self, site: Site, moment: Moment, attention: Attention) -> None:  # noqa: B027
-        """A chosen site is about to attend to text, and here is what by."""
+        """A chosen site is about to attend, and here is what by."""
 
     def end_step(  # noqa: B027
         self,
@@ -142,8 +141,8 @@ class SiteObserver(Observer):
     """An observer of sites of some kinds, their names matching a pattern.
 
     Args:
-        kinds: any of ``cross``, ``self``, ``joint``, and, to compare attention with, of ``block``,
-            ``feed-forward`` and ``latent`` (:mod:`attnscope.sites.around`).
+        kinds: any of ``cross``, ``self``, ``joint``, and, to compare attention with, of what stands around
+            it, such as ``block`` (:mod:`attnscope.sites.around`).
         sites: shell-style pattern of site names, or several; ``None`` is all.
     """
 
@@ -151,8 +150,6 @@ class SiteObserver(Observer):
         self, kinds: Sequence[str] = ("cross", "self"), sites: str | Sequence[str] | None = None
     ) -> None:
         self.kinds, self.sites = tuple(kinds), sites
-
-    watches_sites = True
 
     def choose(self, sites: Sequence[Site]) -> tuple[Site, ...]:
         """The sites of the observer's kinds that match its pattern.

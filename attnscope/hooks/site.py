@@ -45,7 +45,7 @@ def left_out_of_graphs(function: AnyFunction) -> AnyFunction:
 
 def _between_graphs(function: AnyFunction) -> AnyFunction:
     """Keep compilers out of a function, but not of what it calls."""
-    between: AnyFunction = versions.left_out_of_graphs(_COMPILED_WHOLE, recursive=False)(function)
+    between: AnyFunction = versions.between_graphs(_COMPILED_WHOLE)(function)
     return between
 
 

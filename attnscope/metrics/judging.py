@@ -25,6 +25,7 @@ from attnscope.metrics.questions.asking import forget
 from attnscope.runs.columns import OF_ABLATION, Comparison
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Progress
+from attnscope.runs.reading import reading
 
 if TYPE_CHECKING:
     from attnscope.metrics.feature_sets import FeatureSet, Statistics
@@ -135,7 +136,7 @@ def judge(
         (:mod:`attnscope.metrics.questions.asking`).
 
     Raises:
-        InputError: an image is gone or damaged, or a question cannot be answered.
+        InputError: an image is gone or damaged, kept features or answers are damaged, or a question cannot be answered.
     """
     forget(run)
     tables, features = [], {}
@@ -164,7 +165,9 @@ def _features(
 
     path = run.path / "features" / extractor.name / f"{key}.npy"
     if path.exists():
-        return FeatureSet(np.load(path), extractor.name, extractor.protocol)
+        with reading(path, run.command):
+            kept = np.load(path)
+        return FeatureSet(kept, extractor.name, extractor.protocol)
     features = extractor.extract([run.path / name for name in table["path"]], device=device)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda partial: np.save(partial, features.values))
@@ -196,7 +199,7 @@ def _measured(
         captions = [texts[number] for number in part["prompt_id"]]
         own = None
         if judges.asking is not None:
-            own = judges.asking.answers(run.path, part, images, captions)
+            own = judges.asking.answers(run, part, images, captions)
             answers.append(own)
         seen = Seen(images, captions, judges, references, own)
         parts.append(_measured_part(seen, part))

@@ -125,9 +125,8 @@ def _best_of_images(arms: Mapping[str, pd.DataFrame]) -> dict[str, str | None]:
     for name in MEASURES:
         tables = {key: t for key, t in arms.items() if name in t and t[name].notna().any()}
         values = {key: _values(table, name) for key, table in tables.items()}
-        if MEASURES[
-            name
-        ].decibels:  # by its mean squared error, which counts images that are S's, too
+        # By its mean squared error, which counts images that are S's, too.
+        if MEASURES[name].decibels:
             values = {key: -(10 ** (-of_arm / 10)) for key, of_arm in values.items()}
         if values:
             means = {key: (float(np.nanmean(of_arm)), of_arm) for key, of_arm in values.items()}

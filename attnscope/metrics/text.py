@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from attnscope.errors import InputError
+from attnscope.errors import InputError, reason
 from attnscope.images import to_rgb
 from attnscope.notices import warn
 
@@ -75,7 +75,10 @@ def _load(model: str, offline: bool) -> tuple[Any, Any]:
     from transformers import AutoConfig, CLIPModel, CLIPProcessor
 
     try:
-        kind = AutoConfig.from_pretrained(model, local_files_only=offline).model_type
+        config = AutoConfig.from_pretrained(
+            model, local_files_only=offline, trust_remote_code=False
+        )
+        kind = config.model_type
         if kind != "clip":
             raise InputError(f"{model!r} is no CLIP but a {kind!r}")
         clip = CLIPModel.from_pretrained(model, local_files_only=offline).eval()
@@ -90,7 +93,7 @@ def _load(model: str, offline: bool) -> tuple[Any, Any]:
             ) from error
         raise InputError(
             f"no CLIP at {model!r}: give a hub id such as openai/clip-vit-base-patch16, or a "
-            f"folder ({str(error).splitlines()[0]})"
+            f"folder ({reason(error)})"
         ) from error
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from attnscope.errors import InputError
 from attnscope.families import CallSizes, Family, denoiser_named
-from attnscope.families.base import NO_LIMIT
+from attnscope.families.tokenizers import NO_LIMIT
 from attnscope.files import is_folder
 from attnscope.models import hub
 from attnscope.models.image_sizes import check_multiple, square

@@ -1,12 +1,14 @@
 """A model's folder is data: what in it would run code, lead elsewhere or fill the memory is refused.
 
-Only small JSON files are read, and no library is asked, so nothing of the folder has run by then.
+Only small JSON files are read, and no library is given the folder, so nothing of it has run by then.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +16,11 @@ from typing import Any
 from attnscope.errors import InputError
 
 _LIBRARIES = ("diffusers", "transformers")
+_CODE = {
+    **dict.fromkeys(("diffusers.py", "transformers.py"), "code in the place of a library"),
+    "custom_generate/generate.py": "code in the place of a model's own generate",
+}
+"""Files in the folder of a part that some releases of the libraries run without being asked to."""
 _MOST_STEPS = 1_000_000
 """Training steps of a scheduler; it makes tables of as many."""
 _MOST_LAYERS = 1_000
@@ -24,8 +31,17 @@ _NO_NAMES = ("_class_name", "_diffusers_version", "_name_or_path")
 def check_folder(folder: Path) -> None:
     """Refuse a folder that is more than data; see :func:`check_index` for what it may name.
 
+    Links within the folder are followed, from a snapshot in the hub's cache those to its blobs, and from
+    anywhere those of ``*.safetensors`` to files: many have large weights on another disk or share them, and
+    what is read of such a file are tensors by their names, whatever it is. Configurations and whole parts
+    that lie elsewhere are refused, since a stranger's folder would have them read and shown.
+
+    ``auto_map`` is left alone where a class of the libraries stands for the part, as for the language
+    models of Kolors: that class does not look into it. One that does, such as ``AutoModel``, is refused
+    beside it, and so is a class that the libraries do not have, which the part's own code would have to be.
+
     Args:
-        folder: of a pipeline; a snapshot in the hub's cache may have links to its blobs.
+        folder: of a pipeline.
 
     Raises:
         InputError: with the file, and what it wants.
@@ -37,18 +53,31 @@ def check_folder(folder: Path) -> None:
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if path.is_symlink() and not hidden:  # nobody loads what is hidden, such as .git
             _check_link(folder, path, homes)
-    for (
-        library
-    ) in _LIBRARIES:  # diffusers takes such a file for the library that it is called after
-        for path in sorted(folder.glob(f"*/{library}.py")):
-            where = path.relative_to(folder).as_posix()
-            raise _code(str(folder), where, "code in the place of a library")
+    for part in sorted(path for path in folder.glob("*") if path.is_dir()):
+        check_no_code(part, str(folder), part.name)
+    index = _read(folder / "model_index.json")
     for path in sorted({*folder.glob("*.json"), *folder.glob("*/*.json")}):
         where = path.relative_to(folder).as_posix()
-        if path.name.endswith((".index.json", "config.json")):
+        if path.name.endswith(("index.json", "config.json")):
             said = _read(path)
             if isinstance(said, dict):
-                _check_said(folder, where, said)
+                _check_said(folder, where, said, index if isinstance(index, dict) else {})
+
+
+def check_no_code(part: Path, source: str, where: str = "") -> None:
+    """Refuse the folder of a part with code that the libraries would run.
+
+    Args:
+        part: where its configuration is.
+        source: of the model, for the error.
+        where: the part is in it.
+
+    Raises:
+        InputError: with the file.
+    """
+    for name, what in _CODE.items():
+        if (part / name).exists():
+            raise _code(source, PurePosixPath(where, name).as_posix(), what)
 
 
 def check_index(source: str, index: dict[str, Any]) -> None:
@@ -87,23 +116,42 @@ def _is_known(library: Any) -> bool:
     )
 
 
+def _has_a_class(kind: Any) -> bool:
+    """Whether a library has the class that the index names for a part, and it is what is loaded.
+
+    Classes such as ``AutoModel`` look for another one, in ``auto_map``, too.
+    """
+    if not isinstance(kind, list) or len(kind) != 2 or not all(isinstance(n, str) for n in kind):
+        return False
+    library, name = kind
+    if not _is_known(library) or re.match("Auto[A-Z]", name):
+        return False
+    place = library if library in _LIBRARIES else f"diffusers.pipelines.{library}"
+    try:
+        return hasattr(import_module(place), name)
+    except ImportError:  # of what the class needs, which loading it will name
+        return True
+
+
 def _check_link(folder: Path, link: Path, homes: list[Path]) -> None:
     where = link.relative_to(folder).as_posix()
     try:
         target = link.resolve(strict=True)
     except (OSError, RuntimeError) as error:  # a loop is the one or the other, by version
         raise InputError(f"{where} of {str(folder)!r} is a link to nothing") from error
-    if not any(target.is_relative_to(home) for home in homes):
+    is_weights = link.suffix == ".safetensors" and target.is_file()
+    if not is_weights and not any(target.is_relative_to(home) for home in homes):
         raise InputError(
-            f"{where} of {str(folder)!r} is a link that leaves the folder: copy what it leads to"
+            f"{where} of {str(folder)!r} is a link that leaves the folder: copy what it leads to (weights in "
+            "safetensors may lie elsewhere)"
         )
 
 
-def _check_said(folder: Path, where: str, said: dict[str, Any]) -> None:
+def _check_said(folder: Path, where: str, said: dict[str, Any], index: dict[str, Any]) -> None:
     source = str(folder)
     if where == "model_index.json":
         check_index(source, said)
-    if said.get("auto_map"):
+    if said.get("auto_map") and not _has_a_class(index.get(PurePosixPath(where).parent.name)):
         raise _code(source, where, f"code to be run, auto_map {said['auto_map']!r}")
     if where.endswith(".index.json"):
         files = said.get("weight_map")

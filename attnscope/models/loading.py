@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from attnscope import versions
-from attnscope.errors import InputError
+from attnscope.errors import InputError, reason
 from attnscope.models import hub
 from attnscope.models.folders import check_folder, check_index
 from attnscope.models.memory import check_held
@@ -147,8 +147,7 @@ def choose_device(device: str = "auto") -> str:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {device!r} cannot be used: {reason}") from error
+        raise InputError(f"device {device!r} cannot be used: {reason(error)}") from error
     return device
 
 
@@ -212,9 +211,10 @@ def _loading_explained(model: Model, *, offline: bool, allow_pickle: bool) -> It
 
 def _explanation(model: Model, error: Exception, offline: bool, allow_pickle: bool) -> str:
     from huggingface_hub import errors
+    from safetensors import SafetensorError
 
     causes = list(_causes(error))
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    said = reason(error)
     if any(isinstance(cause, errors.GatedRepoError) for cause in causes):
         return hub.needs_licence(model.source)
     if any(isinstance(cause, errors.RepositoryNotFoundError) for cause in causes):
@@ -228,14 +228,29 @@ def _explanation(model: Model, error: Exception, offline: bool, allow_pickle: bo
             f"{wanted!r} is {hub.out_of_reach(offline, f'hf download {wanted}')}; without any weights "
             "there are 'attnscope cost' and 'attnscope bench' with `random_weights`"
         )
-    if "safetensors" in reason and not allow_pickle:
+    if any(isinstance(cause, SafetensorError) for cause in causes):
+        return f"{model.source!r} cannot be loaded: {_damaged(local_folder(model))}; fetch it again"
+    if "safetensors" in said and not allow_pickle:
         return (
             f"{model.source!r} has no safetensors weights: convert them, or trust the files "
             "and add `allow_pickle=True`"
         )
     if not isinstance(error, OSError | ValueError | ImportError):  # whose texts alone say little
-        reason = f"{type(error).__name__} {reason}"
-    return f"{model.source!r} cannot be loaded: {reason}"
+        said = f"{type(error).__name__} {said}"
+    return f"{model.source!r} cannot be loaded: {said}"
+
+
+def _damaged(folder: Path | None) -> str:
+    """Which file of weights is no safetensors, as far as its head and its length tell."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in [] if folder is None else sorted(folder.glob("*/*.safetensors")):
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except SafetensorError as error:
+            return f"{path.parent.name}/{path.name} is damaged ({reason(error)})"
+    return "a file of its weights is damaged"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,11 +1,14 @@
 """Pipelines around a denoiser of random weights: time and memory do not depend on the values.
 
 The denoiser is of true size; text encoders are left out, and the autoencoder is next to nothing
-and never used, but for Stable Video Diffusion, whose pipeline encodes an image.
+and never used, but for Stable Video Diffusion, whose pipeline encodes an image, and where such a pipeline is
+saved as a folder to be loaded as any other.
 """
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -41,6 +44,30 @@ def build(architecture: Architecture, *, device: str = "cpu", dtype: str = "floa
     pipe = family.pipeline(denoiser, parts, levels)
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device, getattr(torch, dtype))
+
+
+def save(architecture: Architecture, folder: Path, *, seed: int = 0, **components: Any) -> None:
+    """Write such a pipeline, its autoencoder and image encoder of random weights as well, as a folder.
+
+    The same seed gives the same weights. What it makes of a prompt says nothing of quality.
+
+    Args:
+        architecture: of a denoiser, small enough for the CPU.
+        folder: where the pipeline goes; it is there whole or not at all.
+        seed: of all weights.
+        components: in the place of those that :func:`build` leaves out, such as a text encoder.
+
+    Raises:
+        InputError: as of :func:`build`.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        pipe = build(architecture)
+    pipe.register_modules(**components)
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    pipe.save_pretrained(partial)
+    partial.rename(folder)
 
 
 def call_keywords(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from attnscope.errors import InputError
-from attnscope.families.base import Template
+from attnscope.families.values import Template
 
 _SKIN_TONES = {chr(code) for code in range(0x1F3FB, 0x1F400)}
 

@@ -15,6 +15,7 @@ from attnscope.errors import InputError
 from attnscope.hooks.moments import Denoising, Moment
 from attnscope.hooks.observer import Observer
 from attnscope.models.predictions import check_prediction, clean_weights, places
+from attnscope.sites.denoiser import Denoiser
 
 
 class CleanEstimates(Observer):
@@ -94,8 +95,12 @@ class CleanEstimates(Observer):
 
 
 def decodes(pipe: Any) -> bool:
-    """Whether a pipeline's latents are the images of an autoencoder that decodes one at a time."""
-    return type(getattr(pipe, "vae", None)).__name__ in ("AutoencoderKL", "AutoencoderTiny")
+    """Whether a pipeline's latents are the images of an autoencoder that decodes one at a time.
+
+    Those of Latte's videos are not, though its autoencoder is one of images.
+    """
+    of_images = type(getattr(pipe, "vae", None)).__name__ in ("AutoencoderKL", "AutoencoderTiny")
+    return of_images and not Denoiser.of(pipe).family.makes_videos
 
 
 def _decode(pipe: Any, latents: Tensor) -> Image:

@@ -155,11 +155,6 @@ def packed(components: Sequence[Components], **about: Any) -> bytes:
     return tensor_files.packed(tensors, told)
 
 
-def write(path: Path, components: Sequence[Components], **about: Any) -> None:
-    """Write components as safetensors, whole or not at all; see :func:`packed`."""
-    tensor_files.write(path, packed(components, **about))
-
-
 def read(path: Path) -> tuple[tuple[Components, ...], Mapping[str, Any]]:
     """Components of every site, and all that stands in their file.
 

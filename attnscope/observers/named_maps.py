@@ -118,11 +118,6 @@ def packed(maps: Maps, **about: Any) -> bytes:
     return tensor_files.packed({"maps": maps.values.astype(np.float16)}, told)
 
 
-def write(path: Path, maps: Maps, **about: Any) -> None:
-    """Write maps as safetensors, whole or not at all; see :func:`packed`."""
-    tensor_files.write(path, packed(maps, **about))
-
-
 def read(path: Path) -> tuple[Maps, Mapping[str, Any]]:
     """Maps, and all that stands in their file.
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from attnscope import documents
 from attnscope.errors import InputError
-from attnscope.files import write_whole
 
 _LENGTH = 8
 """Bytes that say how long the header is, and to a multiple of which it is filled up."""
@@ -30,11 +29,6 @@ def packed(tensors: Mapping[str, NDArray[Any]], told: Mapping[str, Any]) -> byte
     metadata = {name: documents.text(value, indent=None) for name, value in told.items()}
     whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     return _ordered(save(whole, metadata))
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write what :func:`packed` made to a file, which is whole or not there."""
-    write_whole(path, lambda partial: partial.write_bytes(data))
 
 
 def _ordered(data: bytes) -> bytes:

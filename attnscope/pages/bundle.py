@@ -13,7 +13,8 @@ from attnscope.errors import InputError
 from attnscope.files import write_whole
 from attnscope.pages.page import report, template
 from attnscope.plain import printable
-from attnscope.runs.folder import Run, telling
+from attnscope.runs.folder import Run
+from attnscope.runs.reading import telling
 
 INDEX = "index.html"
 _OURS = '<meta name="generator" content="attnscope'

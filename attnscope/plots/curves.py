@@ -147,8 +147,6 @@ def convergence_heatmap(
     Args:
         table: as for :func:`convergence`.
         metric: ``l2``, ``rms``, ``relative`` or ``cosine``.
-        errorbar: as of :func:`convergence`.
-        palette: as of :func:`convergence`.
         ax: where to draw; ``None`` is the current axes.
 
     Raises:

@@ -20,7 +20,7 @@ PER_IMAGE = ("prompt_id", "frame", "path", "text")
 OWN = "own"
 """Stands for a model's own scheduler."""
 READ = ("size", "fill", "color", "shape", "attributes", "relation", "background", "all")
-"""What the reader of the embedded world sees, image by image (:func:`attnscope.shapes.reader.matches`):
+"""What the reader of the embedded world sees, image by image (:func:`attnscope.shapes.reader.agreement`):
 the part of the asked things that agree in size, fill, colour and shape, and in all four, whichever
 stands where; whether two things stand where the caption puts them; the background; and everything at
 once."""

@@ -53,7 +53,9 @@ CONTENTS: dict[str, Contents] = {
         ("prompts", "calls", "times"),
         on_request=("measured", "quality", "answers", "categories"),
     ),
-    "generate-plans": Contents("plans", ("prompts", "images", "times"), on_request=("stages",)),
+    "generate-plans": Contents(
+        "plans", ("prompts", "images", "times"), on_request=("costs", "stages")
+    ),
     "maps": Contents(
         "attention",
         ("prompts", "words", "pictures", "distances"),

@@ -15,20 +15,16 @@ Each has ``event`` and ``time`` (UTC), and beside them
 
 from __future__ import annotations
 
-import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attnscope import documents
 from attnscope.errors import InputError
-from attnscope.runs.progress import Progress
-
-if TYPE_CHECKING:
-    import pandas as pd
+from attnscope.runs.progress import Progress, Through
 
 
-class Events(Progress):
+class Events(Through):
     """Hands on to another one, and writes what happens to a file as it happens.
 
     Args:
@@ -40,7 +36,8 @@ class Events(Progress):
     """
 
     def __init__(self, to: Progress, path: Path) -> None:
-        self._to, self._path = to, path
+        super().__init__(to)
+        self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._add("")
@@ -53,33 +50,13 @@ class Events(Progress):
         """Write a line."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._add(documents.text({"event": what, "time": now, **about}, indent=None) + "\n")
-        self._to.happened(what, **about)
+        super().happened(what, **about)
 
     def _add(self, text: str) -> None:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(text)
 
-    def stretch(self, label: str, total: int) -> contextlib.AbstractContextManager[None]:
-        """A stretch of work begins."""
-        return self._to.stretch(label, total)
-
-    def advance(self, count: int = 1) -> None:
-        """So many more are there."""
-        self._to.advance(count)
-
-    def part(self, table: pd.DataFrame) -> None:
-        """A further part of a table is there."""
-        self._to.part(table)
-
     def halved(self, size: int) -> None:
         """Write it."""
         self.happened("halved", size=size)
-        self._to.halved(size)
-
-    def failed(self, name: str, reason: str) -> None:
-        """An arm makes no images."""
-        self._to.failed(name, reason)
-
-    def say(self, line: str) -> None:
-        """Something the user should know."""
-        self._to.say(line)
+        super().halved(size)

@@ -10,11 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
-import platform
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from importlib import metadata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +20,13 @@ from attnscope import documents
 from attnscope.errors import InputError
 from attnscope.files import is_folder, write_whole
 from attnscope.html_tables import as_table
+from attnscope.runs.about import now, read_about, this_machine, write_about
 from attnscope.runs.columns import of_the_old_reading
 from attnscope.runs.cut import WHOLE, Share
+from attnscope.runs.reading import read_whole
 
-_SURPRISES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)
-"""What code raises at a table that lacks a column or has another kind of values in it."""
 _LONGEST_NAME = 120
 """Bytes of a model's name in that of its run; systems allow 255 in all."""
-_FILES = {"path", "maps", "file"}
-"""Columns that name files of the run, by their place in it."""
-_PACKAGES = ("attnscope", "torch", "diffusers", "transformers", "numpy", "pandas")
 _OF_A_SHARD = ("shard", "machine", "created", "later")
 
 
@@ -49,16 +42,9 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            said = json.loads((path / "run.json").read_text("utf-8"))
-            _check_about(said)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise InputError(f"{str(path)!r} is no run directory: it has no run.json") from error
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"{str(path / 'run.json')!r} cannot be read: {error}") from error
-        self.about: dict[str, Any] = said
-        self.command: str = said["command"]
-        self.settings: dict[str, Any] = said["settings"]
+        self.about = read_about(path)
+        self.command: str = self.about["command"]
+        self.settings: dict[str, Any] = self.about["settings"]
 
     @classmethod
     def open(
@@ -88,21 +74,21 @@ class Run:
             InputError: the directory holds a run of other settings or another share of it, or is a file
                 or not empty.
         """
-        now = {**_machine(), **machine}
+        here = {**this_machine(), **machine}
         if cls.check(path, command, settings, share):
             run = cls(path)
-            run._note(now)
+            run._note(here)
             return run
         path.mkdir(parents=True, exist_ok=True)
         about = {
             "command": command,
             "settings": plain_settings(settings),
-            "machine": now,
-            "created": _time(),
+            "machine": here,
+            "created": now(),
         }
         about |= {} if cut is None else {"cut": {"batch_size": cut}}
         about |= {} if share.is_whole else {"shard": {"number": share.number, "of": share.of}}
-        _write_about(path, about)
+        write_about(path, about)
         return cls(path)
 
     @classmethod
@@ -118,7 +104,7 @@ class Run:
             {name: shard.about[name] for name in _OF_A_SHARD if name in shard.about}
             for shard in shards
         ]
-        _write_about(path, about)
+        write_about(path, about)
         return cls(path)
 
     def _note(self, machine: dict[str, Any]) -> None:
@@ -128,8 +114,8 @@ class Run:
             known |= change["machine"]
         changed = {name: value for name, value in machine.items() if known.get(name) != value}
         if changed:
-            self.about.setdefault("later", []).append({"machine": changed, "since": _time()})
-            _write_about(self.path, self.about)
+            self.about.setdefault("later", []).append({"machine": changed, "since": now()})
+            write_about(self.path, self.about)
 
     @classmethod
     def check(cls, path: Path, command: str, settings: Any, share: Share = WHOLE) -> bool:
@@ -147,8 +133,7 @@ class Run:
                     f"`out` {str(path)!r} holds {_shown(run.share)} and not {_shown(share)}: choose another"
                 )
             return True
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InputError(f"`out` {str(path)!r} exists and is no run directory: choose another")
+        refuse_what_is_no_run(path)
         above = next(parent for parent in path.absolute().parents if parent.exists())
         if not above.is_dir():
             raise InputError(
@@ -180,7 +165,7 @@ class Run:
         value = documents.plain(value)
         if self.about.get(name) != value:
             self.about[name] = value
-            _write_about(self.path, self.about)
+            write_about(self.path, self.about)
 
     def note_cut(self, size: int) -> int:
         """Cut a run that was not cut yet; returns :attr:`cut`."""
@@ -257,6 +242,14 @@ class Run:
         """
         return [read_whole(path, self.command) for path in self._parts(name)]
 
+    def numbered_parts(self, name: str) -> dict[int, pd.DataFrame]:
+        """The same, by the number that each was written under.
+
+        Raises:
+            InputError: one of them is damaged.
+        """
+        return {_number(path): read_whole(path, self.command) for path in self._parts(name)}
+
     def known(self, name: str) -> set[int]:
         """The ``prompt_id`` of all rows that :meth:`write_part` kept of a table."""
         parts = [read_whole(path, self.command, ["prompt_id"]) for path in self._parts(name)]
@@ -272,60 +265,15 @@ class Run:
 
     def _parts(self, name: str) -> list[Path]:
         found = (self.path / "parts").glob(f"{name}-*.parquet")
-        return sorted(found, key=lambda path: int(path.stem.rpartition("-")[2]))
+        return sorted(found, key=_number)
 
     def _table(self, name: str) -> Path:
         return self.path / f"{name}.parquet"
 
 
-def read_whole(path: Path, command: str, columns: list[str] | None = None) -> pd.DataFrame:
-    """A table of a run.
-
-    Args:
-        path: of the file, which was written whole, so what cannot be read was damaged since.
-        command: that writes it.
-        columns: that are read; ``None`` is all.
-
-    Raises:
-        InputError: it is damaged, or names files that are not the run's.
-    """
-    try:
-        table = pd.read_parquet(path, columns=columns)
-    except (OSError, ValueError, MemoryError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"{str(path)!r} is damaged ({reason}): restore it, or remove it and give the same "
-            f"'{command}' command again"
-        ) from error
-    for column in _FILES & {*map(str, table.columns)}:
-        for name in table[column].dropna().unique():
-            if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts:
-                raise InputError(f"{str(path)!r} names {name!r}, which is no file of the run")
-    return table
-
-
-@contextlib.contextmanager
-def telling(*paths: Path) -> Iterator[None]:
-    """What goes wrong while runs are told or drawn from their tables lies in these.
-
-    They are another version's, or somebody changed them: every one of them was written whole.
-
-    Args:
-        paths: of the runs.
-
-    Raises:
-        InputError: a column is missing, or has values of another kind.
-    """
-    try:
-        yield
-    except InputError:
-        raise
-    except _SURPRISES as error:
-        names = " or ".join(repr(str(path)) for path in paths)
-        raise InputError(
-            f"the tables of {names} are not as this attnscope writes them ({type(error).__name__} "
-            f"{error}): restore them, or make the run anew (attnscope --debug … shows what was missed)"
-        ) from error
+def _number(part: Path) -> int:
+    """Under which a part was written."""
+    return int(part.stem.rpartition("-")[2])
 
 
 def default_path(command: str, model: str, settings: Any) -> Path:
@@ -335,32 +283,6 @@ def default_path(command: str, model: str, settings: Any) -> Path:
     name = Path(model).resolve().name if is_folder(model) else model.replace("/", "--")
     name = name.encode()[:_LONGEST_NAME].decode(errors="ignore")
     return Path("runs") / f"{command}-{name}-{digest}"
-
-
-def _check_about(said: Any) -> None:
-    """Refuse a ``run.json`` of other kinds of values than :meth:`Run.open` writes."""
-    if not isinstance(said, dict):
-        raise ValueError(f"it holds no JSON object, but a {type(said).__name__}")
-    optional = {"machine": dict, "created": str, "later": list}
-    for name, kind in {"command": str, "settings": dict, **optional}.items():
-        if name not in said and name not in optional:
-            raise ValueError(f"it has no {name!r}")
-        if name in said and not isinstance(said[name], kind):
-            raise ValueError(
-                f"its {name!r} is no {kind.__name__}, but a {type(said[name]).__name__}"
-            )
-    for change in said.get("later", []):
-        if not isinstance(change, dict) or not isinstance(change.get("machine"), dict):
-            raise ValueError(f"its 'later' has {change!r}, which tells no machine")
-
-
-def _write_about(path: Path, about: dict[str, Any]) -> None:
-    text = documents.text(about) + "\n"
-    write_whole(path / "run.json", lambda partial: partial.write_text(text, "utf-8"))
-
-
-def _time() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def plain_settings(settings: Any) -> dict[str, Any]:
@@ -392,15 +314,15 @@ def refuse_difference(path: Path, run: Run, command: str, wanted: dict[str, Any]
         raise InputError(f"`out` {str(path)!r} holds a run of other settings: {differences}")
 
 
+def refuse_what_is_no_run(path: Path) -> None:
+    """Refuse to make a run where something else is; an empty directory is nothing.
+
+    Raises:
+        InputError: it is.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"`out` {str(path)!r} exists and is no run directory: choose another")
+
+
 def _shown(share: Share) -> str:
     return "all of the batches" if share.is_whole else f"shard {share}"
-
-
-def _machine() -> dict[str, Any]:
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return {"python": platform.python_version(), "platform": platform.platform(), **versions}

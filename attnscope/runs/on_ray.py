@@ -1,105 +1,33 @@
 """Batches made by workers of Ray, here or on a cluster.
 
-A worker is an actor that loads the model once and is given one batch after the other; the driver, which is
-the process that opened the run, hands out batches, fetches what came of them and writes it. A worker that
-dies costs its batch, which another one makes again. Ray is imported when the first batch is to be made.
+A worker is an actor (:mod:`attnscope.runs.ray_hand`) that loads the model once and is given one batch after
+the other; the driver, which is the process that opened the run, hands out batches, fetches what came of them
+and writes it. A worker that dies costs its batch, which another one makes again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
-import platform
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
-from attnscope.errors import InputError
-from attnscope.runs.batches import Fitting
-from attnscope.runs.crew import Crew, Done, Made, Task
+from attnscope.errors import InputError, in_a_line
+from attnscope.runs.about import versions
+from attnscope.runs.crew import Crew, Done, Task
 from attnscope.runs.cut import WHOLE, Share
 from attnscope.runs.progress import Progress
+from attnscope.runs.ray_cluster import Cluster
+from attnscope.runs.ray_hand import Hand
 
-_VERSIONS = ("attnscope", "torch", "diffusers", "transformers", "numpy")
-_OWN_RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
-"""Of a Ray that is started here: it tells nobody, and workers do not give way to all others (nice 15)."""
 _DEATHS = 3
 """Workers that one batch may take with it, and that may die in a row before any is ready."""
-_ANSWER = 5
-"""Seconds that a cluster has to answer."""
 _PATIENCE = 60
 """Seconds after which it is said that nobody makes anything."""
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What a worker says of a batch: pieces of it with how long each took, or why there are none."""
-
-    pieces: Sequence[tuple[int, int, Made, float]] = ()
-    halved: int | None = None
-    refused: str = ""
-    unexpected: str = ""
-
-
-class _Hand:
-    """What a worker does; it lives in another process."""
-
-    def __init__(self, threads: int, folder: str, places: Sequence[str]) -> None:
-        import torch
-
-        with contextlib.suppress(OSError):  # on another machine there may be no such folder
-            os.chdir(folder)
-        sys.path += [place for place in places if place not in sys.path]
-        torch.set_num_threads(threads)
-        self._model: Any = None
-        self._key: Any = None
-        self._fits: int | None = None
-
-    def hello(self) -> dict[str, Any]:
-        """Who it is, and by which versions it computes."""
-        return {"pid": os.getpid(), "node": platform.node(), "versions": _versions()}
-
-    def make(self, task: Task, size: int | None) -> _Answer:
-        """Make a batch; what does not fit is made in halves, and so is all that follows."""
-        try:
-            model = self._held(task.work.model)
-            pipe = model.pipe
-        except Exception as error:
-            reason = str(error) if isinstance(error, InputError) else _line(error)
-            name = task.work.model.name
-            return _Answer(refused=f"on {platform.node()} {name!r} cannot be loaded: {reason}")
-        work = dataclasses.replace(task.work, model=model)  # type: ignore[type-var]  # they all are
-        most = min(filter(None, (size, self._fits)), default=None)
-        fitting, pieces, at = Fitting(most), [], 0
-        start = time.perf_counter()
-        try:
-            for items, made in fitting.through(
-                task.items, lambda items: work(pipe, items, task.number)
-            ):
-                pieces.append((at, len(items), made, time.perf_counter() - start))
-                at, start = at + len(items), time.perf_counter()
-        except InputError as error:
-            return _Answer(refused=str(error))
-        except Exception as error:
-            return _Answer(unexpected=_line(error))
-        if fitting.size == most:
-            return _Answer(pieces)
-        self._fits = fitting.size
-        return _Answer(pieces, halved=self._fits)
-
-    def _held(self, model: Any) -> Any:
-        """The model, of which only the last one is kept."""
-        if self._model is None or self._key != model.key:
-            if self._model is not None:
-                self._model.forget()
-            self._model, self._key = model, model.key
-            model.check_weights()
-        return self._model
 
 
 @dataclass
@@ -137,11 +65,11 @@ class RayCrew(Crew):
         share: Share = WHOLE,
     ) -> None:
         super().__init__(share)
-        self._asked, self._address, self._gpus = workers, address, gpus
+        self._asked, self._gpus = workers, gpus
+        self._cluster = Cluster(address, cpus=workers)
+        self._ray = self._cluster.ray
         self._workers: list[_Worker] = []
         self._made = 0
-        self._started = False
-        self._ray = _imported()
         self._device = "cpu"
 
     def device(self, asked: str) -> str:
@@ -152,8 +80,7 @@ class RayCrew(Crew):
         """
         if asked.startswith("cuda:"):
             raise InputError(f"device {asked!r} is one GPU, and workers have one each: say 'cuda'")
-        self._connect()
-        has_gpus = self._ray.cluster_resources().get("GPU", 0) > 0
+        has_gpus = self._cluster.resources.get("GPU", 0) > 0
         self._device = ("cuda" if has_gpus else "cpu") if asked == "auto" else asked
         return self._device
 
@@ -162,8 +89,7 @@ class RayCrew(Crew):
         """How many workers there are to be."""
         if self._asked is not None:
             return self._asked
-        self._connect()
-        found = self._ray.cluster_resources()
+        found = self._cluster.resources
         on_gpus = int(found.get("GPU", 0) / self._gpus_each) if self._gpus_each else 0
         return max(1, on_gpus or int(found.get("CPU", 1)))
 
@@ -172,7 +98,7 @@ class RayCrew(Crew):
         """Of the CPU, of each worker: on this machine they share its cores, elsewhere each has one."""
         import torch
 
-        if self._address is not None:
+        if self._cluster.address is not None:
             return 1
         return min(torch.get_num_threads(), max(1, _cores() // self.count))
 
@@ -180,54 +106,19 @@ class RayCrew(Crew):
     def _gpus_each(self) -> float:
         return (1.0 if self._gpus is None else self._gpus) if self._device == "cuda" else 0.0
 
-    def _connect(self) -> None:
-        """Start Ray, or find the cluster; what runs already in this process is used, and left."""
-        if self._ray.is_initialized():
-            return
-        for name, value in _OWN_RAY.items():
-            os.environ.setdefault(name, value)
-        quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": "error"}
-        with _unheard():
-            if self._address is not None:
-                _check_reached(self._address)
-                try:
-                    self._ray.init(address=self._address, **quiet)
-                except (ConnectionError, ValueError, RuntimeError) as error:
-                    raise InputError(
-                        f"there is no Ray at {self._address!r}: {_line(error)}; start one by 'ray start "
-                        "--head', or leave `ray` out to use this machine"
-                    ) from error
-            else:
-                self._ray.init(
-                    address="local", num_cpus=self._asked or os.cpu_count(),
-                    include_dashboard=False, **quiet,
-                )  # fmt: skip
-        self._started = True
-        self._let_raylet_speak(False)
-
-    def _let_raylet_speak(self, speaks: bool) -> None:
-        """What it says of a dead worker goes to stdout, among results, whatever ``log_to_driver`` is."""
-        worker: Any = getattr(getattr(self._ray, "_private", None), "worker", None)
-        if hasattr(worker, "_worker_logs_enabled"):
-            worker._worker_logs_enabled = speaks
-
     def close(self) -> None:
         """Let go of the workers, and stop Ray if it was started here."""
         for worker in self._workers:
             with contextlib.suppress(Exception):
                 self._ray.kill(worker.actor)
         self._workers = []
-        if self._started:
-            self._started = False
-            with _unheard():
-                self._ray.shutdown()
-            self._let_raylet_speak(True)
+        self._cluster.close()
 
     def _hire(self) -> None:
         """Start one more worker."""
         self._made += 1
         kind = self._ray.remote(num_cpus=0 if self._gpus_each else 1, num_gpus=self._gpus_each)
-        actor = kind(_Hand).remote(self.threads, os.getcwd(), [p for p in sys.path if p])
+        actor = kind(Hand).remote(self.threads, os.getcwd(), [p for p in sys.path if p])
         self._workers.append(_Worker(self._made, actor, actor.hello.remote()))
 
     def _check_room(self) -> None:
@@ -236,8 +127,8 @@ class RayCrew(Crew):
         Raises:
             InputError: there are too few.
         """
-        there = self._ray.cluster_resources().get("GPU", 0)
-        if self._address is None and self._gpus_each * self.count > there:
+        there = self._cluster.resources.get("GPU", 0)
+        if self._cluster.address is None and self._gpus_each * self.count > there:
             raise InputError(
                 f"{self.count} workers of {self._gpus_each:g} GPUs each, and there are {there:g}: choose "
                 "fewer `workers`, or a part of a GPU for each such as `gpus_per_worker=0.5`"
@@ -248,7 +139,7 @@ class RayCrew(Crew):
         queue, deaths = _Queue(tasks), Counter[int]()
         if queue.is_empty:
             return
-        self._connect()
+        self._cluster.connect()
         self._check_room()
         while len(self._workers) < self.count:
             self._hire()
@@ -300,7 +191,7 @@ class RayCrew(Crew):
         try:
             answer = self._ray.get(worker.asked)
         except self._ray.exceptions.RayTaskError as error:
-            raise RuntimeError(f"worker {worker.number}: {_line(error)}") from error
+            raise RuntimeError(f"worker {worker.number}: {in_a_line(error)}") from error
         except self._ray.exceptions.RayError as error:
             self._lose(worker, error, queue, deaths, progress)
             return
@@ -328,7 +219,7 @@ class RayCrew(Crew):
         Raises:
             InputError: it computes by other versions.
         """
-        own = _versions()
+        own = versions()
         if other := [name for name in own if own[name] != hello["versions"].get(name)]:
             told = ", ".join(
                 f"{name} {hello['versions'].get(name)} there and {own[name]} here" for name in other
@@ -353,7 +244,7 @@ class RayCrew(Crew):
             InputError: the batch took several with it, or several died before they were ready.
         """
         self._workers.remove(worker)
-        task, reason = worker.task, _line(error)
+        task, reason = worker.task, in_a_line(error)
         number = -1 if task is None else task.number
         progress.happened(
             "lost", worker=worker.number, pid=worker.pid, reason=reason,
@@ -399,66 +290,7 @@ class _Queue:
         self._again.append(task)
 
 
-def _imported() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise InputError(
-            "workers need Ray, which is not installed: pip install 'attnscope[ray]', or cut the run by "
-            "hand with `shard`"
-        ) from error
-    return ray
-
-
-def _check_reached(address: str) -> None:
-    """Refuse an address at which nobody answers, which Ray itself tries for a quarter of an hour.
-
-    Raises:
-        InputError: nobody does.
-    """
-    import socket
-
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or "/" in host or not port.isdigit():
-        return  # auto, or a client's ray://, which Ray finds out about by itself
-    try:
-        socket.create_connection((host, int(port)), timeout=_ANSWER).close()
-    except (OSError, OverflowError) as error:
-        raise InputError(
-            f"there is no Ray at {address!r}: {_line(error)}; start one by 'ray start --head', or leave `ray` "
-            "out to use this machine"
-        ) from error
-
-
 def _cores() -> int:
     """Of the CPU, that this process may use."""
     allowed = getattr(os, "sched_getaffinity", None)  # Linux alone
     return len(allowed(0)) if allowed else os.cpu_count() or 1
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _VERSIONS:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
-
-
-def _line(error: BaseException) -> str:
-    """An error in one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}"
-
-
-@contextlib.contextmanager
-def _unheard() -> Iterator[None]:
-    """Ray tells of itself on stderr while it starts and stops, whatever it is told."""
-    import logging
-
-    logger = logging.getLogger("ray")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 class Progress:
     """Is told how far work has come; this one says nothing. Override what you want to hear."""
 
+    batch_size: int | None = None
+    """Images that are made at once by now, where that is known."""
+
     def stretch(self, label: str, total: int) -> contextlib.AbstractContextManager[None]:
         """A stretch of work begins, and ends with the block.
 
@@ -35,6 +38,14 @@ class Progress:
     def part(self, table: pd.DataFrame) -> None:
         """A further part of the table that is measured is there."""
 
+    def keep(self, made: Made, number: int) -> None:
+        """What a batch leaves is there.
+
+        Args:
+            made: by the batch.
+            number: by which its parts of tables are ordered, and told from those of others.
+        """
+
     def halved(self, size: int) -> None:
         """Memory ran out: work goes on with batches of ``size``."""
 
@@ -48,8 +59,8 @@ class Progress:
         """Something that machines may want to know.
 
         Args:
-            what: ``start``, ``worker``, ``begun``, ``batch``, ``halved``, ``lost`` or ``end``; see
-                :mod:`attnscope.runs.events`.
+            what: ``start``, ``worker``, ``begun``, ``batch``, ``halved``, ``lost``, ``failed`` or ``end``;
+                see :mod:`attnscope.runs.events`.
             about: plain values.
         """
 
@@ -58,7 +69,46 @@ SILENT = Progress()
 """For those who do not want to hear anything."""
 
 
-class Kept(Progress):
+class Through(Progress):
+    """Hands on to another one what it hears.
+
+    Args:
+        to: who is told.
+    """
+
+    def __init__(self, to: Progress) -> None:
+        self._to = to
+
+    def stretch(self, label: str, total: int) -> contextlib.AbstractContextManager[None]:
+        """A stretch of work begins."""
+        return self._to.stretch(label, total)
+
+    def advance(self, count: int = 1) -> None:
+        """So many more are there."""
+        self._to.advance(count)
+
+    def part(self, table: pd.DataFrame) -> None:
+        """A further part of a table is there."""
+        self._to.part(table)
+
+    def halved(self, size: int) -> None:
+        """Memory ran out."""
+        self._to.halved(size)
+
+    def failed(self, name: str, reason: str) -> None:
+        """An arm makes no images."""
+        self._to.failed(name, reason)
+
+    def say(self, line: str) -> None:
+        """Something the user should know."""
+        self._to.say(line)
+
+    def happened(self, what: str, **about: Any) -> None:
+        """Something that machines may want to know."""
+        self._to.happened(what, **about)
+
+
+class Kept(Through):
     """Hands on to another one, and keeps in a run directory what has to outlive the process.
 
     Parts of tables are written as they come, and a batch that was halved is noted in ``run.json``.
@@ -84,28 +134,31 @@ class Kept(Progress):
         *,
         cut: int | None = None,
     ) -> None:
-        self.batch_size = batch_size
+        self.batch_size: int = batch_size
         self.cut = cut or batch_size
-        self._to, self._path, self._opening, self._table = to, path, opening, table
+        super().__init__(to)
+        self._path, self._opening, self._table = path, opening, table
         self._said: set[str] = set()
         self._opened: tuple[int, Run] | None = None
 
     @property
     def run(self) -> Run:
         """The run directory, which is made if it is not there."""
-        if (
-            self._opened is None or self._opened[0] != self.batch_size
-        ):  # to open it takes milliseconds
+        # To open it takes milliseconds.
+        if self._opened is None or self._opened[0] != self.batch_size:
             self._opened = self.batch_size, self._opening(self.batch_size)
         return self._opened[1]
 
-    def stretch(self, label: str, total: int) -> contextlib.AbstractContextManager[None]:
-        """A stretch of work begins."""
-        return self._to.stretch(label, total)
+    @property
+    def known(self) -> set[int]:
+        """The ``prompt_id`` of what is there of the table; the directory is neither made nor noted in."""
+        from attnscope.runs.folder import Run
 
-    def advance(self, count: int = 1) -> None:
-        """So many more are there."""
-        self._to.advance(count)
+        return Run(self._path).known(self._table) if (self._path / "run.json").exists() else set()
+
+    def of(self, table: str) -> Kept:
+        """The same, for parts of another table."""
+        return Kept(self._to, self._path, self._opening, self.batch_size, table, cut=self.cut)
 
     def part(self, table: pd.DataFrame) -> None:
         """Write a further part of the table."""
@@ -117,7 +170,7 @@ class Kept(Progress):
 
         Args:
             made: by the batch.
-            number: ``prompt_id`` of its first item, which names its parts.
+            number: which names its parts, such as the ``prompt_id`` of its first item.
         """
         run = self.run
         for name, content in made.files.items():
@@ -139,15 +192,3 @@ class Kept(Progress):
         self._to.halved(size)
         if (self._path / "run.json").exists():
             _ = self.run
-
-    def failed(self, name: str, reason: str) -> None:
-        """An arm makes no images."""
-        self._to.failed(name, reason)
-
-    def say(self, line: str) -> None:
-        """Something the user should know."""
-        self._to.say(line)
-
-    def happened(self, what: str, **about: Any) -> None:
-        """Something that machines may want to know."""
-        self._to.happened(what, **about)

@@ -14,17 +14,7 @@ import pandas as pd
 
 from attnscope import captions
 from attnscope.errors import InputError
-from attnscope.images import ENDINGS, image_files, open_image
-
-__all__ = [
-    "Prompt",
-    "count_too_long",
-    "image_seed",
-    "open_image",
-    "read_captions",
-    "read_images",
-    "sample_prompts",
-]
+from attnscope.images import ENDINGS, image_files
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class DenoisingObjective(Objective):
         latents: float16 ``[scenes, 4, 16, 16]``.
         captions: of the same scenes.
         tokenizer: of the captions.
-        noise_shift: of the schedule, see :func:`architecture.shifted_betas`.
+        noise_shift: of the schedule, see :func:`attnscope.shapes.architecture.shifted_betas`.
         dropout: part of the captions that is replaced by "".
         emphasis: what is seen more often than it occurs.
         telling: weight of the auxiliary loss.

@@ -51,7 +51,7 @@ class Denoiser:
 
     @cached_property
     def around(self) -> tuple[Site, ...]:
-        """Blocks with attention, their feed-forwards, and the latents."""
+        """Blocks with attention, their feed-forwards, the other parts of a U-Net, and the latents."""
         return find_around(self.module, self.sites)
 
     @cached_property

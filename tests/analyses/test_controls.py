@@ -2,6 +2,7 @@
 
 import json
 
+import converging
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from attnscope import plots
 from attnscope.analyses.convergence import controls
 from attnscope.analyses.convergence.interventions import latents_kept, latents_replayed
 from attnscope.analyses.convergence.measure import ConvergenceSettings
-from attnscope.analyses.convergence.measure import measure as measure_curves
+from attnscope.figures import saving
 from attnscope.figures.controls import figure_controls
 from attnscope.models.calling import call
 from attnscope.runs.prompts import Prompt, image_seed
@@ -41,7 +42,7 @@ def settings(**changes):
 
 
 def measure(pipe, batch_size=3, options=None, inputs=CAPTIONS, **changes):
-    return controls.measure(
+    return converging.controlled(
         pipe, settings(**changes), PROMPTS[: len(inputs)], inputs, batch_size=batch_size,
         **(options or {}),
     )  # fmt: skip
@@ -87,7 +88,7 @@ def test_other_families_have_controls_too(pipe, family):
 
 def test_the_steps_of_the_trained_model_are_those_of_the_paper_s_figure(sd):
     keys = ["prompt_id", "branch", "step", "site"]
-    records = measure_curves(sd, settings(), PROMPTS, CAPTIONS, batch_size=3)
+    records = converging.curves(sd, settings(), PROMPTS, CAPTIONS, batch_size=3)
     table = measure(sd).query("arm == 'trained' and measure == 'step'")
     table = table[table["kind"].isin(["cross", "self"])]
     one, two = (
@@ -195,7 +196,7 @@ def test_a_scheduler_without_noise_levels_is_refused_before_the_run(sd):
 
 
 def made(prompts=3, steps=10):
-    """A table as ``measure`` returns it, with known values."""
+    """A table as a run has it, with known values."""
     rows = []
     arms = {"step": 1.0, "final": 2.0, "caption": 4.0, "branches": 8.0}
     for arm, factor in (("trained", 1.0), ("random-replayed", 0.5)):
@@ -253,9 +254,11 @@ def test_trained_lines_are_solid_and_random_ones_dashed(sd):
     assert len(solid) == 2
 
 
-def test_the_command_adds_controls_to_a_run(attnscope, folder, captions, tmp_path):
+def test_the_command_adds_controls_to_a_run(attnscope, folder, captions, tmp_path, monkeypatch):
     command = test_cli.convergence(folder, captions, tmp_path / "run")
-    attnscope(*command, "-q")
+    with monkeypatch.context() as patch:
+        patch.setattr(saving, "save_figures", lambda run: [])  # they are drawn with the controls
+        attnscope(*command, "-q")
     records = (tmp_path / "run" / "records.parquet").stat().st_mtime_ns
     code, out, err = attnscope(*command, "--controls")
     assert (code, err) == (0, "")

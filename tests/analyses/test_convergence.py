@@ -1,3 +1,4 @@
+import converging
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +9,6 @@ from hearing import Hearing
 from attnscope.analyses.convergence.measure import (
     ConvergenceSettings,
     converged_steps,
-    measure,
     unchanging,
 )
 from attnscope.runs.prompts import Prompt, image_seed
@@ -32,7 +32,7 @@ def settings(**changes):
 
 def run(pipe, batch_size=2, **options):
     prompts = [Prompt(10 + index, text) for index, text in enumerate(CAPTIONS)]
-    return measure(pipe, settings(), prompts, CAPTIONS, batch_size=batch_size, **options)
+    return converging.curves(pipe, settings(), prompts, CAPTIONS, batch_size=batch_size, **options)
 
 
 def test_rows_carry_prompt_image_and_seed(sd):
@@ -74,12 +74,6 @@ def test_out_of_memory_with_one_image_says_what_helps(sd):
 
     with pytest.raises(ValueError, match="choose `dtype='float16'`"):
         run(sd, 2, callback_on_step_end=refuse)
-
-
-def test_progress_counts_every_prompt_once(sd):
-    told = Hearing()
-    run(sd, 2, progress=told)
-    assert told.counts == [2, 1]
 
 
 def curves(**by_site):

@@ -1,6 +1,7 @@
 """Shards of a run, joined: the same tables to the byte, and what does not belong together is refused."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -8,7 +9,8 @@ import pandas as pd
 import pytest
 
 from attnscope.analyses import merging
-from attnscope.analyses.merging import merge
+from attnscope.analyses.grid.making import PlanByPlan
+from attnscope.analyses.merging import is_done, merge
 from attnscope.errors import InputError
 from attnscope.runs.folder import Run
 
@@ -30,8 +32,10 @@ def command(name, folder, captions, out, *more):
         "convergence": ["--controls"],
         "generate": ["--tgate", "m=2", "--compare"],
         "maps": ["--at", "0,3", "--point", "0.5,0.5"],
+        "generate-plans": ["--plans", "baseline;m=2;m=1,k=2", "--each-step", "--batch-size", 1],
     }[name]  # fmt: skip
-    return [name, "--model", folder, "--captions", captions, "--steps", 4, "--height", 32, "--device",
+    typed = name.partition("-")[0]
+    return [typed, "--model", folder, "--captions", captions, "--steps", 4, "--height", 32, "--device",
             "cpu", "--batch-size", 2, "--out", out, "-q", *own, *more]  # fmt: skip
 
 
@@ -46,7 +50,7 @@ def shards(attnscope, name, folder, captions, tmp_path, count):
 
 def files(run):
     """What is bitwise the same whoever made it: neither times, nor what is drawn of them."""
-    timed = ("times", "repetitions", "arms.tex", "attribution", "run", "frontier")
+    timed = ("times", "plans", "repetitions", "arms.tex", "attribution", "run", "frontier")
     return {
         path.relative_to(run): path.read_bytes()
         for path in sorted(run.rglob("*"))
@@ -55,12 +59,14 @@ def files(run):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["convergence", "generate", "ablate", "maps"])
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("name", ["convergence", "generate", "generate-plans", "ablate", "maps"])
 def test_four_shards_make_what_one_worker_makes_to_the_byte(
     attnscope, folder, five, tmp_path, name
 ):
     assert attnscope(*command(name, folder, five, tmp_path / "whole"))[0] == 0
     paths = shards(attnscope, name, folder, five, tmp_path, 4)
+    assert all(is_done(Run(path)) for path in paths)
     before = {path: path.read_bytes() for one in paths for path in one.rglob("*") if path.is_file()}
     code, out, err = attnscope("merge", *reversed(paths), "--out", tmp_path / "joined", "-q")
     assert (code, out) == (0, f"{tmp_path / 'joined'}\n"), err
@@ -69,11 +75,21 @@ def test_four_shards_make_what_one_worker_makes_to_the_byte(
     assert joined.keys() == whole.keys()
     assert [name for name in whole if joined[name] != whole[name]] == []
     assert {path: path.read_bytes() for path in before} == before
-    if name == "generate":
+    if name.startswith("generate"):
         times = [pd.read_parquet(tmp_path / one / "times.parquet") for one in ("whole", "joined")]
         pd.testing.assert_frame_equal(
-            *(table.drop(columns="seconds") for table in times)
+            *(table.drop(columns=["seconds", "peak_mb"], errors="ignore") for table in times)
         )  # the arms went first in turns, as they would have in one place
+    if name == "generate-plans":
+        plans = [pd.read_csv(tmp_path / one / "plans.csv") for one in ("whole", "joined")]
+        same = ["plan", "key", "steps", "guided_steps", "macs", "paper_macs", "kept_mb", "images",
+                "psnr", "ssim", "ssim_low", "ssim_high"]  # fmt: skip
+        pd.testing.assert_frame_equal(
+            *(table.sort_values("plan", ignore_index=True)[same] for table in plans)
+        )
+        assert plans[0]["macs"].notna().all()
+        stages = pd.read_parquet(tmp_path / "joined" / "stages.parquet")
+        assert list(stages.groupby(["plan", "prompt_id"], sort=False).size()) == [4] * 6
     about = Run(tmp_path / "joined").about
     assert "shard" not in about
     assert [one["shard"]["number"] for one in about["merged"]] == [1, 2, 3, 4]
@@ -81,12 +97,36 @@ def test_four_shards_make_what_one_worker_makes_to_the_byte(
     assert (code, type(json.loads(out))) == (0, dict)
 
 
+def test_whose_turn_a_plan_has_follows_from_the_number_of_the_batch(
+    attnscope, folder, five, tmp_path, monkeypatch
+):
+    gone, by = [], PlanByPlan._by
+
+    def noted(work, plan, *more):
+        gone.append(str(plan))
+        return by(work, plan, *more)
+
+    monkeypatch.setattr(PlanByPlan, "_by", noted)
+    assert attnscope(*command("generate-plans", folder, five, tmp_path / "whole"))[0] == 0
+    whole = [gone[start : start + 3] for start in range(0, 15, 3)]
+    assert [order[0] for order in whole] == [*whole[0], *whole[0][:2]]
+    gone.clear()
+    more = ["--shard", "2/2", "--events", tmp_path / "events"]
+    code, _, err = attnscope(*command("generate-plans", folder, five, tmp_path / "second", *more))
+    assert code == 0, err
+    assert [gone[:3], gone[3:]] == [whole[1], whole[3]]
+    events = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
+    assert [event["batch"] for event in events if event["event"] == "batch"] == [1, 3]
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_images_of_a_frontier_are_cut_and_its_times_are_taken_in_the_first_shard(
     attnscope, folder, five, tmp_path
 ):
     assert attnscope(*command("bench", folder, five, tmp_path / "whole"))[0] == 0
     paths = shards(attnscope, "bench", folder, five, tmp_path, 2)
     assert [Run(path).has_table("arms") for path in paths] == [True, False]
+    assert all(is_done(Run(path)) for path in paths)
     code, _, err = attnscope("merge", *paths, "--out", tmp_path / "joined", "-q")
     assert code == 0, err
     whole, joined = files(tmp_path / "whole"), files(tmp_path / "joined")
@@ -111,6 +151,7 @@ def change(path, **changes):
     (path / "run.json").write_text(json.dumps(about))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_does_not_belong_together_is_refused_by_name(attnscope, folder, five, two, tmp_path):
     first, second = two
     out = tmp_path / "joined"
@@ -159,6 +200,22 @@ def test_batches_that_are_missing_or_twice_there_are_named(attnscope, two, tmp_p
     assert f"shard 1/2 in '{first}' is not finished: give its command again" in err
 
 
+def test_a_shard_is_listed_as_done_when_it_has_its_own_batches(attnscope, two, tmp_path):
+    def told():
+        code, out, err = attnscope("runs", tmp_path)
+        assert (code, err) == (0, "")
+        return sorted(re.findall(r"shard ./2, (?:not )?done", out))
+
+    assert told() == ["shard 1/2, done", "shard 2/2, done"]
+    (part,) = (two[1] / "parts").glob("images-*.parquet")
+    part.unlink()
+    assert told() == ["shard 1/2, done", "shard 2/2, not done"]
+    code, out, _ = attnscope("runs", tmp_path, "--json")
+    found = {row["shard"]: row["finished"] for row in json.loads(out)}
+    assert (code, found) == (0, {"1/2": True, "2/2": False})
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_shard_is_no_other_and_no_whole_run(attnscope, folder, five, two, tmp_path):
     first, _ = two
     code, _, err = attnscope(*command("generate", folder, five, first, "--shard", "2/2"))
@@ -187,9 +244,21 @@ def test_shards_that_nothing_is_left_for_are_merged_too(attnscope, folder, five,
     [
         (["bench", "--shard", "1/2"], "--shard: for the images of --frontier only"),
         (["bench", "--workers", "2"], "--workers: for the images of --frontier only"),
-        (["tune", "--shard", "1/2"], "--shard: plans are searched one after the other"),
+        (["tune", "--shard", "1/2", "--prove", "2"], "--prove: a shard ends with its part of the"),
         (["generate", "--shard", "3/2"], "shard '3/2' is none"),
         (["generate", "--gpus-per-worker", "0.5"], "is of --workers or --ray"),
+        (
+            ["generate", "--plans", "baseline;m=2", "--gpus-per-worker", "1"],
+            "is of --workers or --ray",
+        ),
+        (
+            ["generate", "--plans", "baseline;m=2", "--judge"],
+            "--judge: images of one plan are judged here",
+        ),
+        (
+            ["generate", "--plans", "baseline;m=2", "--lpips"],
+            "--lpips: images of one plan are judged here",
+        ),
     ],
 )
 def test_what_cannot_be_shared_out_is_refused_in_one_line(attnscope, more, message):
@@ -198,11 +267,14 @@ def test_what_cannot_be_shared_out_is_refused_in_one_line(attnscope, more, messa
     assert message in err
 
 
-def test_a_run_goes_on_in_the_batches_it_was_cut_into(attnscope, folder, five, tmp_path):
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("name", ["generate", "generate-plans"])
+def test_a_run_goes_on_in_the_batches_it_was_cut_into(attnscope, folder, five, tmp_path, name):
     from attnscope.runs.crew import Alone
 
+    asked = ["--batch-size", 2]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    assert attnscope(*command("generate", folder, five, whole))[0] == 0
+    assert attnscope(*command(name, folder, five, whole, *asked))[0] == 0
     made, each = [], Alone._each
 
     def first_only(crew, tasks, size, progress):
@@ -212,7 +284,7 @@ def test_a_run_goes_on_in_the_batches_it_was_cut_into(attnscope, folder, five, t
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Alone, "_each", first_only)
-        code, _, err = attnscope(*command("generate", folder, five, stopped))
+        code, _, err = attnscope(*command(name, folder, five, stopped, *asked))
     line = "stopped: the batches that were made are kept, and the same command goes on after them"
     assert (code, err) == (130, f"{line}\n")
 
@@ -223,11 +295,10 @@ def test_a_run_goes_on_in_the_batches_it_was_cut_into(attnscope, folder, five, t
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Alone, "_each", noted)
-        assert attnscope(*command("generate", folder, five, stopped, "--batch-size", 5))[0] == 0
+        assert attnscope(*command(name, folder, five, stopped, "--batch-size", 5))[0] == 0
     assert made == [(1, 2), (2, 1)]  # in twos, as the run records it, and not in fives
     assert Run(stopped).cut == 2
-    images = [pd.read_parquet(one / "images.parquet") for one in (whole, stopped)]
-    pd.testing.assert_frame_equal(*images)
+    assert files(stopped) == files(whole)
 
 
 def test_a_merge_that_was_stopped_behind_its_main_table_is_finished_by_the_next(

@@ -14,8 +14,15 @@ import typer
 from attnscope.analyses.paper import beside, claims, page, published
 from attnscope.analyses.paper.estimate import gpu_plan
 from attnscope.analyses.paper.items import find, items
-from attnscope.analyses.paper.parts import STAND_INS, Data, Part, for_the_papers_models, stood_in
+from attnscope.analyses.paper.parts import (
+    Data,
+    Part,
+    for_a_stand_in,
+    for_the_papers_models,
+    stood_in,
+)
 from attnscope.analyses.paper.run import recipe
+from attnscope.analyses.paper.stand_ins import LATTE, RANDOM, STAND_INS, SVD, placed, prepare, shown
 from attnscope.cli.app import app
 from attnscope.cli.plan_lists import plan_list
 from attnscope.cost import published as costs
@@ -63,8 +70,8 @@ def test_every_command_of_an_item_can_be_read_by_the_parser(name, own):
 def test_what_makes_nothing_is_told_apart():
     without = [name for name in NAMES if not find(name).parts]
     assert without == ["tableA14"]
-    videos = [name for name in NAMES if find(name).parts and not stood_in(find(name).parts)]
-    assert videos == ["figureA8", "tableA12"]
+    random = [name for name in NAMES if {m for _, m in stood_in(find(name).parts)} & RANDOM]
+    assert random == ["figureA8", "table1", "table2", "tableA12"]
 
 
 def test_parts_that_come_to_one_command_on_a_stand_in_are_one_with_all_their_plans():
@@ -78,8 +85,10 @@ def test_parts_that_come_to_one_command_on_a_stand_in_are_one_with_all_their_pla
 
 
 def test_stand_ins_are_models_in_the_box_and_stand_for_models_with_a_name():
-    assert set(STAND_INS) <= set(MODELS)
-    assert {*STAND_INS.values()} == {"shapes", "shapes-dit", "shapes-lcm"}
+    assert set(STAND_INS) - {"opensora"} <= set(MODELS)
+    assert {*STAND_INS.values()} == {"shapes", "shapes-dit", "shapes-lcm", SVD, LATTE}
+    videos = {part.model for item in items().values() for part in item.parts if part.dataset in ("images", "opensora")}  # fmt: skip
+    assert {name for name, model in STAND_INS.items() if model in RANDOM} == videos
 
 
 def test_published_costs_have_a_row_of_the_same_name():
@@ -174,19 +183,132 @@ def test_a_published_row_is_set_beside_what_its_arm_measured(tmp_path):
     assert table.loc["SD-1.5", "fid"]["verdict"] == ""  # of a baseline nothing is claimed
 
 
-def test_a_table_of_alignment_is_not_taken_for_one_that_was_read_otherwise(tmp_path):
-    """Tables with relation and no attributes are refused by the run directory: A10 prints just these."""
-    table = beside.beside("tableA10", beside.facts([]), {})
-    assert "relation" in set(table["quantity"])
-    run = reported.paper(tmp_path / "run", "tableA10")
-    run.write_table("beside", table)
-    assert len(run.read_table("beside")) == len(table)
+def _told(line):
+    return dict(itertools.pairwise(line))
+
+
+@pytest.mark.parametrize(("name", "asked"), [("tableA9", "scenes"), ("tableA10", "compbench")])
+def test_tables_of_alignment_ask_questions_the_embedded_world_as_the_papers_models(name, asked):
+    for part in find(name).parts:
+        told = _told(for_a_stand_in(part, STAND_INS[part.model], None))
+        assert (told["--questions"], told["--vqa"]) == (asked, "reader")
+        data = Data(questions="q.csv", vqa="a/vqa")
+        told = _told(for_the_papers_models(part, data, None))
+        assert (told["--questions"], told["--vqa"]) == ("q.csv", "a/vqa")
+        assert told["--limit"] == str(part.images)  # of the captions that questions bring
+        assert "--captions" not in told
+        told = _told(for_a_stand_in(part, "of/my/own", 3, data))
+        assert (told["--questions"], told["--limit"]) == ("q.csv", "3")
+    assert not {"--questions", "--vqa"} & {
+        word for item in items().values() if not item.asks for part in item.parts
+        for word in for_the_papers_models(part, COCO, None)
+    }  # fmt: skip
+
+
+def test_every_published_value_of_alignment_is_set_beside_the_measure_that_its_benchmark_has(
+    tmp_path,
+):
+    run = _bench(tmp_path / "run")
+    rows = [
+        {"arm": arm, "measure": measure, "value": value, "low": value - 1, "high": value + 1, "n": 40,
+         "difference": value - 90, "difference_low": value - 91, "difference_high": value - 89}
+        for arm, value in (("baseline", 90.0), ("tgate:m=10,k=1,w=2,f=1", 80.0))
+        for measure in ("compbench_color", "compbench_shape", "compbench_texture", "compbench_spatial", "all", "color")
+    ]  # fmt: skip
+    run.write_table("frontier", pd.DataFrame(rows))
+    arms = run.read_table("arms")
+    run.write_table("arms", arms.assign(arm=["baseline", "tgate:m=10,k=1,w=2,f=1"]))
+    table = beside.beside("tableA10", beside.facts([run]), {"sd21": "shapes"})
+    own = table[table["row"] == "SD-2.1 m=10"].set_index("quantity")
+    for measure in ("compbench_color", "compbench_shape", "compbench_texture", "compbench_spatial"):
+        assert own.loc[measure, "here_measure"] == measure
+        assert own.loc[measure, ["here", "change", "low", "high"]].to_list() == [80, -10, -11, -9]
+        assert own.loc[measure, "verdict"] == beside.HOLDS  # it falls in the paper, too
+    for measure in ("compbench_non_spatial", "compbench_complex"):  # what no questions answer
+        assert own.loc[measure, "verdict"] == beside.UNTESTED
+        assert own.loc[measure, ["here"]].isna().all()
+    kinds = set(published.values_of("tableA9")["measure"])
+    assert kinds == {"dpg", *(f"dpg_{c}" for c in ("global", "entity", "attribute", "relation", "other"))}  # fmt: skip
+
+
+def test_of_the_images_of_random_weights_nothing_is_tested(tmp_path):
+    found = beside.facts([_bench(tmp_path / "run")])
+    table = beside.beside("table2", found, {"sd15": "shapes"}, {"sd15"}).set_index(["row", "quantity"])  # fmt: skip
+    assert table.loc["SD-1.5 m=5", "latency"]["verdict"] == beside.HOLDS
+    assert table.loc["SD-1.5 m=5", "macs"]["verdict"] == beside.HOLDS
+    row = table.loc["SD-1.5 m=5", "fid"]
+    assert (row["change"], row["verdict"]) == (0.2, beside.UNTESTED)
+
+
+def test_stand_ins_of_random_weights_are_pipelines_in_the_run_directory(tmp_path):
+    from attnscope.models.names import describe, fingerprint
+
+    prepare(frozenset({SVD, LATTE, "$RUN/images", "$RUN/captions.txt"}), tmp_path)
+    kinds = {SVD: "image", LATTE: "text"}
+    for model, task in kinds.items():
+        folder = Path(placed(model, tmp_path))
+        assert folder.parent == tmp_path
+        assert describe(str(folder)).task == task
+    assert (shown(SVD), shown(LATTE), shown("shapes")) == (
+        "svd of random weights", "latte of random weights", "shapes",
+    )  # fmt: skip
+    assert len(list((tmp_path / "images").glob("*.png"))) == 8
+    assert len((tmp_path / "captions.txt").read_text().splitlines()) == 8
+    again = tmp_path / "again"
+    prepare(frozenset({SVD}), again)  # the same weights wherever it is made
+    assert fingerprint(describe(placed(SVD, again))) == fingerprint(describe(placed(SVD, tmp_path)))
+    before = (tmp_path / "svd-random" / "model_index.json").stat().st_mtime_ns
+    prepare(frozenset({SVD}), tmp_path)
+    assert (tmp_path / "svd-random" / "model_index.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_what_judges_is_said_once_and_reaches_every_command_that_judges(own):
+    data = Data(features="efficientnet-lite0", clip="a/clip")
+    for name, item in items().items():
+        for line in recipe(item, model=None, own=own, limit=None, data=data).settings.lines:
+            judges = line[0] == "ablate" or "--frontier" in line
+            videos = "svd" in line or not RANDOM.isdisjoint(line)
+            told = _told(line)
+            assert (told.get("--features") == "efficientnet-lite0") == (judges and not videos), name
+            assert (told.get("--clip") == "a/clip") == (judges and RANDOM.isdisjoint(line)), name
+
+
+def test_a_video_is_made_of_images_and_not_of_captions():
+    (part,) = (part for part in find("table2").parts if part.model == "svd")
+    line = for_the_papers_models(part, COCO, None)
+    assert not {"--captions", "--images", "--limit", "--reference"} & set(line)
+    told = _told(for_the_papers_models(part, Data(images=Path("sdxl")), 5))
+    assert (told["--images"], told["--limit"]) == ("sdxl", "5")
+    table = gpu_plan(find("table2"), COCO, None)
+    assert '--images "$IMAGES"' in table["line"].iloc[-1]
+    # of which the table prints a CLIP score, and of the others it does not
+    assert ['--clip "$CLIP"' in line for line in table["line"]] == [False, False, False, True]
 
 
 def test_times_of_a_single_round_have_no_range_to_test(tmp_path):
     found = beside.facts([_bench(tmp_path / "run", repeats=1)])
     table = beside.beside("table2", found, {"sd15": "shapes"}).set_index(["row", "quantity"])
     assert table.loc["SD-1.5 m=5", "latency"]["verdict"] == beside.UNTESTED
+
+
+def test_several_seeds_are_columns_of_one_table(tmp_path):
+    runs = [_bench(tmp_path / str(seed), seed=seed) for seed in (0, 2)]
+    table = beside.beside("tableA7", beside.facts(runs), {"sdxl": "shapes"})
+    wide = beside.seeds_as_columns(table).set_index("row")
+    assert len(wide) == len(table) / 3
+    assert wide.loc["SDXL", ["paper, seed 1", "paper, seed 3"]].to_list() == [24.628, 24.661]
+    assert wide.loc["SDXL", "here, seed 3"] == 1.0
+    assert np.isnan(wide.loc["SDXL", "here, seed 2"])  # nobody ran it
+    assert beside.seeds_as_columns(beside.beside("table2", beside.facts(runs), {})) is None
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    table.to_csv(kept / "tableA7-beside.csv", index=False)
+    text = page.page(kept)
+    assert (
+        "| row | measure | paper, seed 1 | paper, seed 2 | paper, seed 3 | here, seed 1 |" in text
+    )
+    assert "| SDXL | FID, here KID | 24.63 | 24.16 | 24.66 | 1 |  | 1 |" in text
 
 
 def test_rows_of_other_schedulers_and_seeds_are_told_apart(tmp_path):
@@ -229,6 +351,36 @@ def test_convergence_is_told_by_what_is_left_of_the_first_change(tmp_path):
     assert found["verdict"].item() == beside.HOLDS
     short = reported.convergence(tmp_path / "short", steps=6)
     assert claims.tested("figure2", [short]).empty  # it has no step 10
+
+
+def _rounds(path, **arms):
+    """A benchmark of three rounds: seconds of every arm."""
+    run = _bench(path)
+    rows = [
+        {"arm": arm, "repetition": number, "seconds": value, "peak_mb": 100.0 + len(arm)}
+        for arm, values in arms.items()
+        for number, value in enumerate(values)
+    ]
+    run.write_table("repetitions", pd.DataFrame(rows))
+    return run
+
+
+def test_the_order_of_a_table_is_tested_round_by_round(tmp_path):
+    ours, cutoff = "tgate:m=5,k=1,w=2,f=1", "guidance-cutoff:m=10,keep=cond"
+    run = _rounds(tmp_path / "a", **{"baseline": [9, 9, 9], ours: [2, 4, 6], "tgate:m=8": [1, 2, 3], cutoff: [3, 6, 9]})  # fmt: skip
+    found = claims.tested("table4", [run])
+    assert found[["value", "low", "high", "n"]].to_numpy().tolist() == [[0.5, 0.5, 0.5, 3]]
+    assert found["verdict"].item() == beside.HOLDS
+    run = _rounds(tmp_path / "b", **{"baseline": [9, 9], ours: [2, 4], "DeepCache": [1, 5], "T-GATE with DeepCache": [1.1, 6]})  # fmt: skip
+    faster, both = claims.tested("table5", [run]).to_dict("records")
+    assert [faster["low"], faster["high"]] == pytest.approx([-0.2, 1])
+    assert faster["verdict"] == beside.UNTOLD
+    assert (round(both["high"], 6), both["verdict"]) == (round(1 / 1.1 - 1, 6), beside.NOT)
+    alone = _rounds(tmp_path / "c", **{"baseline": [9, 9], ours: [2, 4]})
+    assert claims.tested("table5", [alone]).empty  # the rival is not installed
+    (memory,) = claims.tested("tableA13", [run]).to_dict("records")
+    assert memory["value"] == pytest.approx(0.01 - ((100 + len(ours)) / 108 - 1))
+    assert memory["verdict"] == beside.NOT
 
 
 @pytest.mark.parametrize("name", claims.CLAIMS)

@@ -1,4 +1,7 @@
 import itertools
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +12,7 @@ import toys
 from attnscope import Trace
 from attnscope.analyses.tuning import budget, proof, replay, schedules, search
 from attnscope.analyses.tuning import calibration as calibrating
-from attnscope.analyses.tuning.calibration import Calibration, measured
+from attnscope.analyses.tuning.calibration import Calibration
 from attnscope.analyses.tuning.modules import (
     carried,
     fine_groups,
@@ -26,14 +29,28 @@ STEPS = 6
 PROMPTS = [Prompt(0, "a circle"), Prompt(1, "a large blue star")]
 
 
+@dataclass(frozen=True)
+class Model:
+    """A model whose pipeline is there."""
+
+    pipe: Any
+    name: str = "toy"
+    device: str = "cpu"
+    described: Any = field(default_factory=lambda: SimpleNamespace(options={}))
+
+
 def settings(**options):
     return Sampling(model="toy", weights=None, dtype="float32", guidance=5.0, height=32, width=32,
                     **{"steps": STEPS, "scheduler": None, "seed": 0, **options})  # fmt: skip
 
 
-def calibration(pipe, batch_size=2):
+def calibration(pipe, cut=2):
     texts = [prompt.text for prompt in PROMPTS]
-    return Calibration(pipe, settings(), PROMPTS, texts, batch_size=batch_size)
+    return Calibration(Model(pipe), settings(), PROMPTS, texts, cut)
+
+
+def levels_in(pipe):
+    return calibration(pipe).look().levels
 
 
 def groups_in(pipe):
@@ -96,59 +113,85 @@ def test_fine_groups_say_of_every_kind_what_it_is_worth(sd):
 def test_what_is_measured_without_computing_it_all_is_what_a_whole_run_shows(sd, what):
     """Without replay: the plan of a part carried out from the first step to the last."""
     found = calibration(sd)
-    groups = groups_in(sd)
-    parts = [*found.parts(groups), *found.windows("all", groups)]
+    groups, steps = groups_in(sd), found.look()
+    whole = replay.Trajectory()
+    with Trace(sd, observers=[whole]):
+        before = [latents(sd)]
+    before = [*whole.seen, *before]
+    parts = [*steps.parts(groups), *steps.windows("all", groups)]
     parts = [part for part in parts if part.what == what]
     for part in parts[:: max(1, len(parts) // 4)]:
-        table = found.measure(part).groupby("length")["damage"].mean()
+        table = found.measured([part]).groupby("length")["damage"].mean()
         seen = replay.Trajectory()
         with Trace(sd, plan=part.plan, observers=[seen]):
             final = settings().call(
                 sd, ["a circle", "a large blue star"], [0, 1], output_type="latent"
             )
-        ((_, batch),) = found._batches
-        after, before = [*seen.seen, final], batch.before
+        after = [*seen.seen, final]
         for length, damage in table.items():
             step = STEPS if length == 0 else part.step + length
-            whole = replay.relative_error(after[step], before[step]).mean()
-            assert damage == pytest.approx(float(whole), rel=1e-4), (part.key, length)
+            expected = replay.relative_error(after[step], before[step]).mean()
+            assert damage == pytest.approx(float(expected), rel=1e-4), (part.key, length)
 
 
 def test_batches_change_nothing_in_what_is_measured(sd):
-    whole, single = calibration(sd), calibration(sd, batch_size=1)
-    parts = list(whole.parts(groups_in(sd)))[::9]
-    columns = ["what", "group", "letter", "step", "length", "prompt_id"]
-    first, second = (
-        measured(found, parts).sort_values(columns, ignore_index=True) for found in (whole, single)
-    )
+    whole, single = calibration(sd), calibration(sd, cut=1)
+    parts = list(whole.look().parts(groups_in(sd)))[::9]
+    first, second = (found.measured(parts) for found in (whole, single))
     pd.testing.assert_frame_equal(first, second, rtol=1e-3, atol=1e-9)
 
 
 def test_a_scheduler_that_does_not_tell_its_noise_levels_is_refused(sd, monkeypatch):
     monkeypatch.setattr(calibrating, "levels_of", lambda scheduler: None)
     with pytest.raises(InputError, match="does not tell the noise levels"):
-        calibration(sd)
+        calibration(sd).look()
 
 
 def test_what_was_measured_before_is_not_measured_again(counting):
     pipe, calls = counting
     found = calibration(pipe)
-    parts = list(found.parts(groups_in(pipe)))[:6]
-    first = measured(found, parts[:4])
+    parts = list(found.look().parts(groups_in(pipe)))[:6]
+    first = found.measured(parts[:4])
     calls.clear()
-    whole = measured(found, parts, done=[first])
+    whole = found.measured(parts, done=[first])
     assert len(calls) == sum(len(part.computed) for part in parts[4:])
-    pd.testing.assert_frame_equal(whole, measured(found, parts))
+    pd.testing.assert_frame_equal(whole, found.measured(parts))
+
+
+def test_rows_stand_in_the_order_of_parts_and_prompts_whoever_was_first(sd):
+    found = calibration(sd, cut=1)
+    parts = list(found.look().parts(groups_in(sd)))[-4:]
+    whole = found.measured(parts)
+    halves = [whole[whole["prompt_id"] == number] for number in (1, 0)]
+    last = found.measured(parts[2:])
+    assert found.measured(parts, done=[halves[0], halves[1].iloc[1:3]]).equals(whole)
+    again = found.measured(parts[:2], done=[last])
+    assert again.equals(pd.concat([last, whole[: len(whole) - len(last)]], ignore_index=True))
+    assert found.measured(parts[2:], done=[again]).equals(whole)
+
+
+def test_a_whole_run_is_made_once_and_only_what_is_wanted_of_it_is_held(counting):
+    pipe, calls = counting
+    pairs = list(zip(PROMPTS, ("a circle", "a large blue star"), strict=True))
+    work = calibrating.Looking(Model(pipe), settings())
+    for items, made in [(pairs, 1), (pairs, 0), (pairs[:1], 1), (pairs[:1], 0), (pairs[1:], 1),
+                        (pairs[:1], 0), (pairs, 1), (pairs[1:], 1)]:  # fmt: skip
+        calls.clear()
+        work(pipe, items, 0)
+        assert len(calls) == made * STEPS, items
+    calls.clear()
+    calibrating.Looking(Model(pipe), settings(seed=1))(pipe, pairs, 0)
+    work(pipe, pairs[1:], 0)
+    assert len(calls) == 2 * STEPS
 
 
 @pytest.fixture(scope="module")
 def damages(tokenizer_folder):
     pipe = toys.stable_diffusion(tokenizer_folder)
-    found = calibration(pipe)
-    groups = groups_in(pipe)
-    parts = [*found.parts(groups, stride=1), *found.windows("all", groups)]
-    table = measured(found, parts)
-    return search.Damages(table, found.levels)
+    found, groups = calibration(pipe), groups_in(pipe)
+    steps = found.look()
+    parts = [*steps.parts(groups, stride=1), *steps.windows("all", groups)]
+    return search.Damages(found.measured(parts), steps.levels)
 
 
 def test_dynamic_programming_finds_what_trying_all_finds(damages):
@@ -211,7 +254,7 @@ def test_moves_cost_less_and_shifts_the_same(damages):
 
 def test_a_schedule_is_carried_out_as_it_is_written(sd):
     groups = groups_in(sd)
-    levels = calibration(sd).levels
+    levels = levels_in(sd)
     plan = timetable(groups, levels, "##.#..", guidance="bbbccc")
     with Trace(sd, plan=plan) as trace:
         settings().call(sd, ["a circle"], [0], output_type="latent")
@@ -253,7 +296,7 @@ def test_the_distance_of_latents_is_relative_and_by_sample():
 
 
 def test_a_plan_is_carried_onto_a_larger_model_by_kind_and_place(sd, tokenizer_folder):
-    groups, levels = groups_in(sd), calibration(sd).levels
+    groups, levels = groups_in(sd), levels_in(sd)
     letters = [
         f"#{'#' * (place % 2)}{'.' * (STEPS - 1 - place % 2)}" for place in range(len(groups))
     ]
@@ -274,7 +317,7 @@ def test_a_plan_is_carried_onto_a_larger_model_by_kind_and_place(sd, tokenizer_f
 
 
 def test_a_plan_is_not_carried_onto_a_model_without_its_kinds(sd, tokenizer_folder):
-    plan = timetable(groups_in(sd), calibration(sd).levels, "#.....")
+    plan = timetable(groups_in(sd), levels_in(sd), "#.....")
     blocks = outermost(Denoiser.of(toys.pixart(tokenizer_folder)))
     with pytest.raises(InputError, match="of which this model has none"):
         carried(plan, blocks)

@@ -3,16 +3,16 @@
 import pandas as pd
 import pytest
 import torch
-from test_tuning import STEPS, calibration, groups_in, settings
+from test_tuning import STEPS, Model, groups_in, levels_in, settings
 
 from attnscope.analyses.tuning import schedules, search
-from attnscope.analyses.tuning.calibration import Calibration, measured
+from attnscope.analyses.tuning.calibration import Calibration
 from attnscope.analyses.tuning.candidates import Candidates
 from attnscope.analyses.tuning.worth import ByMacs
 from attnscope.cost.counts import Counts, PartCost
 from attnscope.errors import InputError
 from attnscope.hooks.site import SiteHook
-from attnscope.runs.batches import Batches, in_batches
+from attnscope.runs.batches import in_batches
 from attnscope.runs.progress import Progress
 from attnscope.runs.prompts import Prompt
 
@@ -44,24 +44,25 @@ def little_memory(monkeypatch):
     return most
 
 
-def calibrated(pipe, batch_size, progress):
-    return Calibration(pipe, settings(), PROMPTS, TEXTS, batch_size=batch_size, progress=progress)
+def calibrated(pipe, cut, progress):
+    return Calibration(Model(pipe), settings(), PROMPTS, TEXTS, cut, progress=progress)
 
 
 def test_calibration_halves_its_batches_and_measures_what_the_smaller_ones_do(sd, little_memory):
     told = Halved()
     found, small = calibrated(sd, 4, told), calibrated(sd, 2, Halved())
-    parts = [part for part in found.parts(groups_in(sd)) if part.what in ("final", "module")][::7]
-    first = measured(found, parts[:1])
+    steps = found.look()
+    parts = [part for part in steps.parts(groups_in(sd)) if part.what in ("final", "module")][::7]
+    first = found.measured(parts[:1])
     assert not told.sizes
     little_memory[0] = 2
-    table = measured(found, parts, done=[first])
+    table = found.measured(parts, done=[first])
     assert told.sizes == [2]
     assert table.head(len(first)).equals(first)  # what was measured before stays
     rest = table.iloc[len(first) :].reset_index(drop=True)
-    expected = measured(small, parts[1:])
+    expected = small.measured(parts[1:])
     pd.testing.assert_frame_equal(rest, expected)
-    assert found.guided
+    assert steps.guided
 
 
 def counts_of(groups):
@@ -75,7 +76,7 @@ def counts_of(groups):
 def test_plans_are_measured_in_smaller_batches_where_what_they_store_does_not_fit(
     sd, little_memory
 ):
-    groups, levels = groups_in(sd), calibration(sd).levels
+    groups, levels = groups_in(sd), levels_in(sd)
     told = Halved()
 
     def candidates(batch_size, progress):
@@ -85,7 +86,7 @@ def test_plans_are_measured_in_smaller_batches_where_what_they_store_does_not_fi
             levels,
         )  # fmt: skip
         return Candidates(
-            sd, settings(), PROMPTS, TEXTS, groups, levels, ByMacs(counts_of(groups), groups, True),
+            Model(sd), settings(), PROMPTS, TEXTS, groups, levels, ByMacs(counts_of(groups), groups, True),
             True, batch_size, damages, progress=progress,
         )  # fmt: skip
 
@@ -97,46 +98,21 @@ def test_plans_are_measured_in_smaller_batches_where_what_they_store_does_not_fi
     found.measure(other)
     assert told.sizes == [2, 1]
     assert found.measure(one) == before
-    assert [pairs for pairs, _ in found._reference] == [
-        [pair] for pair in zip(PROMPTS, TEXTS, strict=True)
-    ]
     assert found.measure(other) == small.measure(other)
 
 
 def test_one_image_that_does_not_fit_is_said_in_one_line(sd, little_memory):
     found = calibrated(sd, 1, Halved())
+    parts = list(found.look().parts(groups_in(sd)))[:1]
     little_memory[0] = 0
     with pytest.raises(InputError, match="out of memory with one image"):
-        measured(found, list(found.parts(groups_in(sd)))[:1])
-
-
-def test_every_item_is_worked_on_once_and_those_before_the_halved_batch_are_not_made_anew():
-    made, told = [], Halved()
-
-    def make(items):
-        made.append(tuple(items))
-        return sum(items)
-
-    found = Batches(range(10), 4, make, progress=told)
-    assert [made_of for _, made_of in found] == [6, 22, 17]
-
-    def work(items, total):
-        assert total == sum(items)
-        if 5 in items and len(items) > 1:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
-        return list(items)
-
-    assert list(found.each(work)) == [[0, 1, 2, 3], [4], [5], [6], [7], [8], [9]]
-    assert told.sizes == [2, 1]
-    assert made[3:] == [(4, 5), (6, 7), (8, 9), (4,), (5,), (6,), (7,), (8,), (9,)]
-    assert list(found.each(work)) == [[0, 1, 2, 3], [4], [5], [6], [7], [8], [9]]
-    assert found.first == (range(4), 6)
+        found.measured(parts)
 
 
 def test_what_is_no_lack_of_memory_is_not_hidden():
-    def work(items, total):
+    def work(items):
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
-        list(Batches([1, 2], 2, sum).each(work))
+        list(in_batches([1, 2], 2, work))
     assert list(in_batches([1, 2, 3], 2, sum)) == [([1, 2], 3), ([3], 3)]

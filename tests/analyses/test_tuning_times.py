@@ -149,7 +149,9 @@ def test_every_group_is_timed_with_one_branch_and_two_computed_and_stale(sd, tic
     groups, found = groups_in(sd), calibration(sd)
     rows = []
     sd.unet.conv_in.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
-    measured = times.measure_times(found, groups, stopwatch=ticking)
+    steps = found.look()
+    rows.clear()
+    measured = times.measure_times(found, steps, groups, stopwatch=ticking)
     assert set(rows) == {1, 2}
     assert sum(measured[measured["group"] == WHOLE]["calls"]) == len(rows) - STEPS  # to warm up
     wide = measured.set_index(["group", "branches", "state"])["median"] / 1000
@@ -167,7 +169,8 @@ def test_every_group_is_timed_with_one_branch_and_two_computed_and_stale(sd, tic
 
 
 def test_groups_take_no_longer_than_the_call_that_they_are_part_of(sd):
-    measured = times.measure_times(calibration(sd), groups_in(sd), stopwatch=Stopwatch())
+    found = calibration(sd)
+    measured = times.measure_times(found, found.look(), groups_in(sd), stopwatch=Stopwatch())
     assert (measured["low"] <= measured["median"]).all()
     assert (measured["median"] <= measured["high"]).all()
     for _, rows in measured.groupby(["branches", "state"]):
@@ -178,8 +181,9 @@ def test_groups_take_no_longer_than_the_call_that_they_are_part_of(sd):
 def test_without_guidance_there_is_one_branch(ticking, tokenizer_folder):
     pipe = toys.lcm_sdxl(tokenizer_folder)
     found, groups = calibration(pipe), groups_in(pipe)
-    assert not found.guided
-    measured = times.measure_times(found, groups, stopwatch=ticking)
+    steps = found.look()
+    assert not steps.guided
+    measured = times.measure_times(found, steps, groups, stopwatch=ticking)
     assert set(measured["branches"]) == {1}
     assert set(measured["state"]) == {COMPUTED, STALE}
     price = ByTime(measured, groups, False).price(())

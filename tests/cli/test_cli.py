@@ -48,6 +48,7 @@ def test_the_same_command_again_measures_nothing_twice(attnscope, folder, captio
     assert len(json.loads(first[1])["sites"]) == 8
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("more", "table"), [([], "records"), (["--controls"], "controls")])
 def test_a_run_that_is_stopped_goes_on_to_the_same_table(
     attnscope, folder, captions, tmp_path, monkeypatch, more, table
@@ -76,6 +77,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_table(
     pd.testing.assert_frame_equal(made, whole)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_other_settings_in_the_same_place_are_refused(attnscope, folder, captions, tmp_path):
     attnscope(*convergence(folder, captions, tmp_path / "run", "-q"))
     code, _, err = attnscope(*convergence(folder, captions, tmp_path / "run", "--seed", 1))
@@ -337,6 +339,7 @@ def test_debug_shows_the_traceback(attnscope):
     assert "Traceback" in err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_captions_that_are_cut_are_counted(attnscope, folder, tmp_path):
     (tmp_path / "long.txt").write_text("zebra " * 40 + "\na small red circle\n")
     command = convergence(folder, tmp_path / "long.txt", tmp_path / "run")
@@ -345,6 +348,7 @@ def test_captions_that_are_cut_are_counted(attnscope, folder, tmp_path):
     assert "warning: 1 of 2 captions have more than 24 tokens" in err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_that_failed_can_be_given_again_with_other_settings(
     attnscope, folder, captions, tmp_path, monkeypatch
 ):
@@ -364,6 +368,7 @@ def test_a_run_that_failed_can_be_given_again_with_other_settings(
     assert attnscope(*command, "--dtype", "bfloat16")[0] == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_other_weights_in_the_same_place_are_refused(attnscope, sd, folder, captions, tmp_path):
     command = convergence(folder, captions, tmp_path / "run", "-q")
     assert attnscope(*command)[0] == 0
@@ -374,6 +379,7 @@ def test_other_weights_in_the_same_place_are_refused(attnscope, sd, folder, capt
     assert "weights is" in err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_brackets_in_a_path_are_printed_as_they_are(attnscope, folder, captions, tmp_path):
     _, out, _ = attnscope(*convergence(folder, captions, tmp_path / "exp[b]"))
     assert f"run directory: {tmp_path / 'exp[b]'}" in out

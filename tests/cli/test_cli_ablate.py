@@ -64,6 +64,7 @@ def test_self_attention_is_ablated_alone_and_gated(attnscope, folder, captions, 
     }
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_arms_that_would_be_s_are_left_out_and_named(attnscope, folder, captions, tmp_path):
     code, _, err = attnscope(
         *ablate(folder, captions, tmp_path / "run"), "--attention", "self", "--gates", "2",
@@ -75,6 +76,7 @@ def test_arms_that_would_be_s_are_left_out_and_named(attnscope, folder, captions
     ]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_models_schedulers_and_steps_stand_in_one_table(attnscope, sd, folder, captions, tmp_path):
     sd.save_pretrained(tmp_path / "other")
     code, out, _ = attnscope(
@@ -93,6 +95,7 @@ def test_models_schedulers_and_steps_stand_in_one_table(attnscope, sd, folder, c
     assert set(together["prompts"]) == {2}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_gates_count_the_steps_that_heun_makes(attnscope, folder, captions, tmp_path):
     code, _, _ = attnscope(
         *ablate(folder, captions, tmp_path / "run"), "--steps", "3", "--schedulers", "heun",
@@ -128,6 +131,7 @@ def test_an_ablation_is_drawn_again_without_torch(attnscope, folder, captions, t
     assert (tmp_path / "run" / "figures" / "arms.pdf").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_is_judged_again_by_other_measures(
     attnscope, folder, captions, references, tmp_path, monkeypatch
 ):
@@ -140,6 +144,7 @@ def test_a_run_is_judged_again_by_other_measures(
     assert "KID ↓" in out
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_distances_name_their_features(attnscope, folder, captions, references, tmp_path):
     pytest.importorskip("efficientnet_lite_pytorch")
     captions.write_text("a circle\n" * 4)
@@ -201,6 +206,7 @@ def test_captions_that_cannot_be_read_are_refused(
     assert message in err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_captions_that_are_cut_are_counted(attnscope, folder, captions, tmp_path):
     captions.write_text("a circle\n" + "a circle " * 40 + "\n")
     code, _, err = attnscope(*ablate(folder, captions, tmp_path / "run"))
@@ -226,6 +232,7 @@ def test_references_that_cannot_be_used_are_refused_before_any_image(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_another_reference_of_the_same_name_is_measured_anew(
     attnscope, folder, captions, references, tmp_path
 ):
@@ -244,6 +251,7 @@ def test_another_reference_of_the_same_name_is_measured_anew(
     assert values[0] != values[1]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_judgement_that_was_cut_short_is_taken_again(
     attnscope, folder, captions, references, tmp_path, monkeypatch
 ):
@@ -271,6 +279,7 @@ def of_before(run):
     (run / "judged.json").write_text(json.dumps(about | {"version": 1}, indent=2) + "\n")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_that_was_read_in_the_old_way_is_refused_or_judged_anew(
     attnscope, tmp_path, monkeypatch
 ):
@@ -298,6 +307,7 @@ def test_a_run_that_was_read_in_the_old_way_is_refused_or_judged_anew(
     assert attnscope("plot", run)[0] == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_other_settings_in_the_same_place_are_refused(attnscope, folder, captions, tmp_path):
     attnscope(*ablate(folder, captions, tmp_path / "run"))
     code, _, err = attnscope(*ablate(folder, captions, tmp_path / "run"), "--gate", "3")
@@ -305,6 +315,7 @@ def test_other_settings_in_the_same_place_are_refused(attnscope, folder, caption
     assert "gates is ['2'] there and ['3'] here" in err
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_run_that_is_killed_goes_on_to_the_same_table(attnscope, folder, captions, tmp_path):
     """Three times at moments that nobody chose; half a picture is never taken for a whole one."""
@@ -377,6 +388,7 @@ def test_other_families_run_to_their_end(attnscope, tokenizer_folder, captions, 
     assert set(pd.read_parquet(run / "noise.parquet")["branch"]) == {"uncond", "cond", "guided"}
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.filterwarnings("always")
 def test_a_warning_of_every_arm_is_said_once(attnscope, tmp_path):
     options = [

@@ -72,6 +72,7 @@ def test_the_frontier_sets_speed_beside_quality(attnscope, folder, captions, tmp
     assert (run / "figures" / "frontier.pdf").is_file()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_batch_of_the_frontier_s_images_changes_nothing(
     attnscope, folder, captions, tmp_path, monkeypatch
 ):
@@ -120,6 +121,7 @@ def _copied(run, to):
     return to
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_images_of_other_captions_are_other_images(attnscope, folder, captions, tmp_path):
     run, other = tmp_path / "run", tmp_path / "other.txt"
     other.write_text("a tiny green square on a blue background\n")
@@ -132,6 +134,7 @@ def test_images_of_other_captions_are_other_images(attnscope, folder, captions, 
     assert len(list(run.rglob("images/**/*.png"))) == 3 * len(OURS)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_rival_that_makes_no_images_stops_nobody(
     attnscope, folder, captions, tmp_path, monkeypatch
 ):
@@ -154,6 +157,7 @@ def test_a_rival_that_makes_no_images_stops_nobody(
     assert "fickle" in set(pd.read_csv(tmp_path / "run" / "arms.csv")["arm"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_rounds_of_other_arms_are_not_mixed(attnscope, folder, tmp_path):
     command = bench(folder, tmp_path / "run", "--random-weights")
     attnscope(*command)
@@ -165,6 +169,7 @@ def test_rounds_of_other_arms_are_not_mixed(attnscope, folder, tmp_path):
     assert "holds rounds of other arms: choose another --out" in err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_gates_count_the_steps_that_a_scheduler_makes(attnscope, folder, tmp_path):
     """Heun makes 7 steps of 4, so that guidance ends with the sixth."""
     command = bench(folder, tmp_path / "run", "--scheduler", "heun", "--latents")
@@ -203,6 +208,7 @@ def test_a_benchmark_is_not_run_twice_and_drawn_again_without_torch(
     assert (tmp_path / "run" / "figures" / "breakdown.pdf").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_rounds_outlive_a_benchmark_that_is_stopped(attnscope, folder, tmp_path, monkeypatch):
     run, measured, numbers = tmp_path / "run", rounds.measure_rounds, []
 
@@ -227,6 +233,7 @@ def test_rounds_outlive_a_benchmark_that_is_stopped(attnscope, folder, tmp_path,
     pd.testing.assert_frame_equal(after[after["repetition"] == 0], before)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_other_measures_judge_the_same_images_again(attnscope, folder, captions, tmp_path):
     run = tmp_path / "run"
     command = bench(folder, run, "--frontier", "--captions", captions)
@@ -244,6 +251,7 @@ def test_other_measures_judge_the_same_images_again(attnscope, folder, captions,
     assert (run / "arms.csv").read_text() == speeds
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_frontier_that_was_read_in_the_old_way_is_refused_or_judged_anew(attnscope, tmp_path):
     """``relation`` then meant "one beside the other", whichever stood where."""
     run = tmp_path / "run"

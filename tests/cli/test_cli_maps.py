@@ -177,6 +177,7 @@ def test_two_prompts_have_their_own_maps(attnscope, tmp_path):
         assert set(pd.read_parquet(run / f"{name}.parquet")["prompt_id"]) == {0, 1}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_under_a_plan_maps_end_where_attention_is_reused(attnscope, tmp_path):
     run = tmp_path / "run"
     code, out, err = attnscope(*maps(run, PROMPT, "--tgate", "m=2,k=1", *BOTH))
@@ -189,6 +190,7 @@ def test_under_a_plan_maps_end_where_attention_is_reused(attnscope, tmp_path):
     assert found.steps == (0, 1)  # then the branch that reads the prompt is dropped
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_that_is_killed_goes_on_to_the_same_tables_and_bytes(
     attnscope, tmp_path, monkeypatch
 ):
@@ -274,6 +276,7 @@ def test_no_words_at_all_are_refused(attnscope, tmp_path, words):
     assert "--words" in err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_model_without_self_attention_has_no_points(attnscope, tokenizer_folder, tmp_path):
     alone = {"only_cross_attention": True, "mid_block_type": None}
     toys.stable_diffusion(tokenizer_folder, **alone).save_pretrained(tmp_path / "toy")
@@ -284,6 +287,7 @@ def test_a_model_without_self_attention_has_no_points(attnscope, tokenizer_folde
     assert attnscope(*maps(tmp_path / "run", "a red circle", *model, "-q"))[0] == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_other_points_in_the_same_place_are_refused(attnscope, tmp_path):
     attnscope(*maps(tmp_path / "run", PROMPT, "-q"))
     code, _, err = attnscope(*maps(tmp_path / "run", PROMPT, "--point", "0.3,0.5"))
@@ -291,6 +295,7 @@ def test_other_points_in_the_same_place_are_refused(attnscope, tmp_path):
     assert "points is None there and [[0.3, 0.5]] here" in err
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("words", ["red circle,circle", "red circle,circle left"])
 def test_words_that_overlap_count_once_among_all_words(attnscope, tmp_path, words):
     from attnscope.figures.maps import attention_entropy, head_map

@@ -1,10 +1,13 @@
 """``attnscope paper``, and several plans in one run."""
 
+import dataclasses
 import json
 
 import pandas as pd
 import pytest
+import torch
 
+from attnscope.analyses.turns import Batch
 from attnscope.runs.folder import Run
 
 SMALL = ["--steps", 4, "--height", 32, "--width", 32, "--device", "cpu"]
@@ -62,6 +65,7 @@ def _pixels(path):
         return image.tobytes()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_plan_that_changes_nothing_is_the_baseline_to_the_bit(
     attnscope, folder, captions, tmp_path
 ):
@@ -72,30 +76,27 @@ def test_a_plan_that_changes_nothing_is_the_baseline_to_the_bit(
     assert (row["psnr"], row["ssim"]) == (None, 1.0)
 
 
-def test_a_stopped_run_of_several_plans_goes_on(attnscope, folder, captions, tmp_path, monkeypatch):
-    from attnscope.analyses import grid
+@pytest.mark.usefixtures("undrawn")
+def test_plans_of_a_batch_that_did_not_fit_are_compared_in_its_halves(
+    attnscope, folder, captions, tmp_path, monkeypatch
+):
+    run, make = tmp_path / "run", Batch.make
 
-    run, written, whole = tmp_path / "run", [], grid._write_images
+    def tight(batch):
+        if len(batch.items) > 1:
+            torch.empty(2**55, dtype=torch.uint8)  # memory really runs out
+        return make(batch)
 
-    def stops(*args):
-        written.append(1)
-        if len(written) == 2:
-            raise KeyboardInterrupt
-        return whole(*args)
-
-    monkeypatch.setattr(grid, "_write_images", stops)
-    args = plans(folder, captions, run, "--batch-size", 1)
-    assert attnscope(*args)[0] != 0
-    monkeypatch.setattr(grid, "_write_images", whole)
-    made = []
-    call = grid._Worker.__call__
-    monkeypatch.setattr(grid._Worker, "__call__", lambda self, batch: made.append(batch) or call(self, batch))  # fmt: skip
-    assert attnscope(*args)[0] == 0
-    prompts = Run(run).read_table("prompts")
-    assert len(made) == len(prompts) - 1
-    images = Run(run).read_table("images")
-    assert sorted(images["prompt_id"].unique()) == list(prompts["prompt_id"])
-    assert len(images) == 3 * len(prompts)
+    monkeypatch.setattr(Batch, "make", tight)
+    captions.write_text("a red circle\n" * 5)
+    code, _out, err = attnscope(*plans(folder, captions, run, "--batch-size", 2))
+    assert code == 0, err
+    assert "going on with batches of 1" in err
+    times = Run(run).read_table("times")
+    assert list(times.groupby("batch")["images"].apply(list)) == [[1, 1, 1]] * 5
+    table = Run(run).read_table("plans")
+    assert list(table["images"]) == [5, 5, 5]
+    assert table[["seconds", "speedup", "ssim_low"]].notna().to_numpy().sum() == 8
 
 
 def test_the_image_after_every_step_is_kept_of_the_first_prompts(
@@ -203,6 +204,95 @@ def test_a_figure_is_made_on_a_model_of_ones_own_and_found_again(
     assert (code, again.strip()) == (0, str(run))
 
 
+def _only(monkeypatch, name, *parts):
+    """An item that is quickly made, with the values that the paper prints of more steps."""
+    from attnscope.analyses.paper import beside, items
+
+    item = dataclasses.replace(items.items()[name], parts=parts)
+    monkeypatch.setattr(items, "items", lambda: {name: item})
+    fewer = {"m=10": "m=2", "m=100": "m=2", "tgate-spatial:m=10,k=5": "tgate-spatial:m=2,k=2"}
+    values_of = beside.values_of
+    monkeypatch.setattr(
+        beside, "values_of",
+        lambda name: values_of(name).assign(steps=3, plan=values_of(name)["plan"].replace(fewer)),
+    )  # fmt: skip
+
+
+_JUDGED = ("--frontier", "--rivals", "none", "--repeats", "1", "--steps", "3")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "asks", "told"),
+    [
+        ("tableA9", "scenes", {"DPG global", "DPG entity", "DPG attribute", "DPG relation", "DPG other", "DPG score"}),
+        ("tableA10", "compbench", {f"CompBench {c}" for c in ("color", "shape", "texture", "spatial")}),
+    ],
+)  # fmt: skip
+def test_a_table_of_alignment_is_made_of_answers_in_the_box(
+    attnscope, tmp_path, monkeypatch, name, asks, told
+):
+    from attnscope.analyses.paper.parts import Part
+
+    model = "sdxl" if name == "tableA9" else "sd21"
+    plans = ("baseline", "m=2")
+    _only(monkeypatch, name, Part("bench", model, (*_JUDGED, "--features", "none"), plans=plans, limit=2, asks=asks))  # fmt: skip
+    run = tmp_path / "run"
+    code, out, err = attnscope("paper", name, "--out", run)
+    assert code == 0, err
+    assert f"--questions {asks} --vqa reader" in err
+    table = pd.read_csv(run / "beside.csv").dropna(subset=["here"])
+    own = table[table["row"].isin(["SDXL m=10", "SD-2.1 m=10"])]
+    answers = Run(run / "1-bench").read_table("answers")
+    assert answers["prompt_id"].nunique() == 2
+    frontier = Run(run / "1-bench").read_table("frontier").set_index(["arm", "measure"])["value"]
+    assert len(own) == len(told)
+    for row in own.to_dict("records"):
+        assert row["quantity"] == row["here_measure"]
+        assert row["here"] == pytest.approx(frontier[row["arm"], row["here_measure"]])
+    assert all(label in out for label in told)
+
+
+@pytest.mark.slow
+def test_a_table_of_videos_is_made_by_random_weights_and_says_so(attnscope, tmp_path, monkeypatch):
+    from attnscope.analyses.paper.parts import Part
+    from attnscope.analyses.paper.stand_ins import SMALL
+
+    plans = ("baseline", "m=2")
+    parts = [
+        Part("bench", model, _JUDGED, embedded=SMALL, plans=plans, images=10, dataset=dataset, limit=1)
+        for model, dataset in (("opensora", "opensora"), ("svd", "images"))
+    ]  # fmt: skip
+    _only(monkeypatch, "tableA12", *parts)
+    run = tmp_path / "run"
+    code, out, err = attnscope("paper", "tableA12", "--out", run)
+    assert code == 0, err
+    assert "images of random weights say nothing of quality" in err
+    assert "latte of random weights, svd of random weights in their place" in out
+    table = pd.read_csv(run / "beside.csv").set_index("row")
+    for row in ("OpenSora", "SVD"):
+        steady = Run(run / f"{1 + (row == 'SVD')}-bench").read_table("frontier")
+        steady = steady[steady["measure"] == "frames"].set_index("arm")["value"]
+        assert table.loc[row, "here"] == pytest.approx(steady["baseline"])
+        assert table.loc[row, "here"] > 0
+    assert (table.loc["SVD m=10", "here_measure"], table.loc["SVD m=10", "verdict"]) == ("frames", "not tested")  # fmt: skip
+    lines = json.loads((run / "run.json").read_text())["settings"]["lines"]
+    assert lines[1][:3] == ["bench", "--model", "$RUN/svd-random"]  # wherever the run is
+    code, again, err = attnscope("paper", "tableA12", "--out", run, "--quiet")
+    assert (code, again.strip()) == (0, str(run))
+
+
+def test_features_reach_the_stand_ins(attnscope, tmp_path, monkeypatch):
+    from attnscope.analyses.paper.parts import Part
+
+    _only(monkeypatch, "table4", Part("bench", "sdxl", _JUDGED, plans=("baseline", "m=2"), limit=4))
+    code, _out, err = attnscope("paper", "table4", "--features", "none", "--out", tmp_path / "run")
+    assert code == 0, err
+    measures = Run(tmp_path / "run" / "1-bench").read_table("frontier")["measure"]
+    assert "ssim" in set(measures)
+    assert not {"fid", "kid"} & set(measures)
+
+
 def test_the_list_names_everything_and_says_what_is_not_here(attnscope):
     code, out, err = attnscope("paper", "--json")
     assert (code, err) == (0, "")
@@ -210,7 +300,7 @@ def test_the_list_names_everything_and_says_what_is_not_here(attnscope):
     assert len(rows) == 39
     row = rows["table2"]
     assert {"what": "weights of sdxl", "here": False} in row["needs"]
-    assert row["made_here_by"] == "shapes (in part)"
+    assert row["made_here_by"] == "shapes, svd of random weights"
     assert row["commands"][0][:3] == ["bench", "--model", "shapes"]
     assert {line[2] for line in row["commands_own"]} == {"sd15", "sd21", "sdxl", "svd"}
     assert {r["row"]: r for r in row["published"]}["SDXL m=5"]["macs"] == 84.438
@@ -220,7 +310,37 @@ def test_the_list_names_everything_and_says_what_is_not_here(attnscope):
     ("more", "told"),
     [
         (["tabel2"], "did you mean table2"),
-        (["tableA12"], "no model in the box makes videos"),
+        (
+            ["tableA12", "--model", "shapes"],
+            "'shapes' cannot stand for opensora, which makes videos",
+        ),
+        (["tableA12", "--own"], "Table A12 is made of images to begin with: give --images FOLDER"),
+        (
+            ["tableA12", "--images", "sdxl"],
+            "--images: for the paper's models, of which opensora, svd are not here",
+        ),
+        (["table2", "--model", "shapes", "--images", "sdxl"], "not for --model"),
+        (
+            ["figure1a", "--features", "reader"],
+            "--features: Figure 1a judges no images, leave it out",
+        ),
+        (["figure5", "--clip", "a/b"], "--clip: Figure 5 judges no images"),
+        (["table2", "--features", "resnet"], "--features 'resnet' is none of auto, none"),
+        (
+            ["table2", "--questions", "scenes", "--vqa", "reader"],
+            "--questions: Table 2 asks nothing about its images",
+        ),
+        (["tableA9", "--questions", "dpg.csv"], "give --vqa MODEL"),
+        (["tableA9", "--vqa", "reader"], "give --questions, too"),
+        (
+            ["tableA9", "--questions", "dpg.csv", "--vqa", "a/b"],
+            "--questions of a file: for the paper's models",
+        ),
+        (
+            ["tableA9", "--own"],
+            "Table A9 is made of answers to questions: give --questions FILE and --vqa MODEL",
+        ),
+        (["tableA10", "--model", "sd21"], "give --questions FILE and --vqa MODEL"),
         (["table2", "--own", "--offline"], "not on this machine: sd15, sd21, sdxl"),
         (["table2", "--own", "--model", "shapes"], "give one"),
         (["table2", "--coco", "nowhere"], "has no annotations/captions_val2014.json"),

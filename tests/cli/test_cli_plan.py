@@ -240,6 +240,7 @@ def test_cost_counts_a_plan_at_its_own_steps_or_at_the_levels_of_a_model_here(at
         assert saved.loc["all", "speedup"] > 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_images_are_made_by_files_and_noise_levels(attnscope, written):
     written(alike("shapes", "#.........", "resnet"), "bbbbbccccc")
     small = ["--limit", 1, "--steps", 5, "--device", "cpu", "-q"]
@@ -264,6 +265,7 @@ def test_a_benchmark_times_a_file(attnscope, written):
     assert (Run(Path("run")).path / "figures" / "breakdown.png").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_ablation_takes_a_gate_in_nats(attnscope, written, levels):
     code, _, err = attnscope(
         "ablate", "--gate", "-1nat,9", "--steps", STEPS, "--limit", 1, "--device", "cpu",

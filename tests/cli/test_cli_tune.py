@@ -46,6 +46,7 @@ def test_tune_leaves_a_plan_that_generate_carries_out(attnscope, folder, four, t
     assert calls["reused"].sum() > 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_same_command_finds_the_same_plan_and_goes_on_where_it_was_killed(
     attnscope, folder, four, tmp_path, monkeypatch
 ):
@@ -76,6 +77,7 @@ def test_the_same_command_finds_the_same_plan_and_goes_on_where_it_was_killed(
     assert (parts / "plan.json").read_text() == (whole / "plan.json").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_search_by_time_measures_it_once_and_goes_on_by_the_same(
     attnscope, folder, four, tmp_path, monkeypatch
 ):
@@ -134,6 +136,7 @@ def test_what_cannot_be_tuned_is_said_in_one_line(attnscope, folder, four, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_speed_is_reached_and_several_budgets_have_a_plan_each(attnscope, folder, four, tmp_path):
     run = tmp_path / "fast"
     code, out, err = attnscope(*tune(folder, four, run, "--speedup", "1.8", "--json"))
@@ -148,6 +151,7 @@ def test_a_speed_is_reached_and_several_budgets_have_a_plan_each(attnscope, fold
     assert all((run / name).exists() for name in files)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_of_several_budgets_those_that_cannot_be_kept_are_told(attnscope, folder, four, tmp_path):
     run = tmp_path / "run"
     code, _, err = attnscope(*tune(folder, four, run, "--budget", "damage<=1e-30,damage<=0.9"))

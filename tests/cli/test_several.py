@@ -69,6 +69,7 @@ def test_a_gate_that_nothing_takes_is_refused(said, message):
         several.chosen_plans(PlanOptions(**said, gates="3"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_lists_leave_the_runs_that_their_values_would_leave_alone(
     attnscope, folder, captions, tmp_path, monkeypatch
 ):
@@ -117,6 +118,7 @@ def test_a_folder_holds_the_runs_by_what_tells_them_apart(attnscope, folder, tmp
     assert len(json.loads(out)) == 2
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_json_of_several_runs_is_a_list_and_quiet_a_line_for_each(attnscope, folder, tmp_path):
     command = generate(folder, "--seeds", "0,1", "--out", tmp_path / "runs")
     code, out, err = attnscope(*command, "--json")
@@ -134,6 +136,7 @@ def test_json_of_several_runs_is_a_list_and_quiet_a_line_for_each(attnscope, fol
     assert json.loads(out) == first  # one run is no list
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_many_runs_stand_side_by_side_without_intervals(attnscope, folder, tmp_path):
     command = generate(folder, "a square", "--tgate", "m=1", "--compare", "--out", tmp_path / "0")
     assert attnscope(*command)[0] == 0

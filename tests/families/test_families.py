@@ -23,6 +23,7 @@ from attnscope import families
 from attnscope.analyses.bench.rivals import RIVALS, Task
 from attnscope.errors import InputError
 from attnscope.families import Family, Stream, base
+from attnscope.families.values import TEXT_FIRST
 from attnscope.hooks.branches import narrowed
 from attnscope.hooks.refusals import model_keeps
 from attnscope.models import building
@@ -238,12 +239,16 @@ def test_frames_are_those_a_denoiser_is_made_for_or_else_its_pipelines(own, call
 def test_where_nothing_is_known_any_number_of_frames_will_do_and_guidance_has_its_usual_name():
     assert GENERAL.frames_allowed({"num_frames": 3}) is None
     assert GENERAL.guidance_keywords(3.0) == {"guidance_scale": 3.0}
-    assert GENERAL.pipeline_keywords(base.CallSizes(1, 1, 1), 2, "cpu") == {}
-    assert (GENERAL.guidance, GENERAL.keeps, base.CallSizes(1, 1, 1).frames) == (7.5, "uncond", 1)
+    assert GENERAL.pipeline_keywords(families.CallSizes(1, 1, 1), 2, "cpu") == {}
+    assert (GENERAL.guidance, GENERAL.keeps, families.CallSizes(1, 1, 1).frames) == (
+        7.5,
+        "uncond",
+        1,
+    )
     with pytest.raises(InputError, match="no pipeline here for a Linear of random weights"):
         GENERAL.pipeline(nn.Linear(1, 1), {}, 1)
 
 
 def test_a_stream_is_the_first_that_a_block_returns_but_where_the_text_comes_first():
     assert Stream() == ("hidden_states", 0)
-    assert base.TEXT_FIRST == ("hidden_states", 1)
+    assert TEXT_FIRST == ("hidden_states", 1)

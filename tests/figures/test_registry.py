@@ -65,29 +65,30 @@ def test_a_figure_that_is_registered_is_drawn_of_the_runs_that_have_its_table(
     assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".png", ".pdf"}
 
 
-def test_a_figure_of_no_table_and_two_of_one_name_are_mistakes():
-    with pytest.raises(ValueError, match="runs of 'bench' have no table 'records'"):
-        draws("bench", "records")
-    with pytest.raises(ValueError, match="runs of 'bench' have no table 'records'"):
-        draws("bench", "arms", beside=("records",))
-    with pytest.raises(ValueError, match="two figures 'breakdown' of 'bench'"):
-        draws("bench", "parts", name="breakdown")(lambda table: None)
-
-
-def test_a_figure_is_given_the_tables_that_stand_beside_its_own(tmp_path, monkeypatch):
+def test_a_figure_of_two_tables_is_given_both(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "_KNOWN", [])
     given = []
 
-    @draws("bench", "arms", beside=("parts", "repetitions"))
-    def three(*tables):
-        given.extend(list(table.columns) for table in tables)
+    @draws("generate-plans", "images", "plans")
+    def both(*tables):
+        given.extend(tables)
 
-    (tmp_path / "run.json").write_text('{"command": "bench", "settings": {}}')
+    (tmp_path / "run.json").write_text('{"command": "generate-plans", "settings": {}}')
     run = Run(tmp_path)
-    for name in ("arms", "parts", "repetitions"):
-        run.write_table(name, pd.DataFrame({name: [1.0]}))
+    run.write_table("images", pd.DataFrame({"path": ["a.png"]}))
+    run.write_table("plans", pd.DataFrame({"seconds": [1.0]}))
     assert saving.save_figures(run) == []
-    assert given == [["arms"], ["parts"], ["repetitions"]]
+    assert list(given[0]["path"]) == [str(tmp_path / "a.png")]
+    assert list(given[1]["seconds"]) == [1.0]
+    with pytest.raises(ValueError, match="runs of 'bench' have no table 'records'"):
+        draws("bench", "parts", "records")
+
+
+def test_a_figure_of_no_table_and_two_of_one_name_are_mistakes():
+    with pytest.raises(ValueError, match="runs of 'bench' have no table 'records'"):
+        draws("bench", "records")
+    with pytest.raises(ValueError, match="two figures 'breakdown' of 'bench'"):
+        draws("bench", "parts", name="breakdown")(lambda table: None)
 
 
 def test_a_run_of_a_command_without_figures_has_none(tmp_path):

@@ -1,5 +1,6 @@
 """Asking about the images of a run: tables, what is kept, what is asked again."""
 
+import dataclasses
 from pathlib import Path
 
 import answering
@@ -11,6 +12,7 @@ from PIL import Image
 from attnscope.errors import InputError
 from attnscope.metrics import judging
 from attnscope.metrics.choosing import Quality
+from attnscope.metrics.features import Extractor
 from attnscope.metrics.judging import Judges, judge
 from attnscope.metrics.questions.choosing import choose
 from attnscope.metrics.questions.vqa.reader import WorldReader
@@ -125,6 +127,27 @@ def test_answers_are_kept_and_asked_once(run, monkeypatch):
     judge(run, table, texts, Judges())
     assert not run.has_table("answers")
     assert not run.has_table("categories")
+
+
+@pytest.mark.parametrize("kept", ["answers/*/*.parquet", "features/reader/*.npy"])
+def test_what_was_kept_and_is_cut_off_is_named_and_left(run, kept):
+    run, table, texts = run
+    table, texts = table[table["prompt_id"] < 4], {n: texts[n] for n in range(4)}
+    given = dataclasses.replace(quality(texts).judges(), extractor=Extractor("reader"))
+    judge(run, table, texts, given)
+    path = min(run.path.glob(kept))
+    for content in (path.read_bytes()[:-20], b""):
+        path.write_bytes(content)
+        with pytest.raises(
+            InputError, match=r"is damaged .* remove it and give the same 'ablate'"
+        ) as told:
+            judge(run, table, texts, given)
+        assert path.name in str(told.value)
+        assert "\n" not in str(told.value)
+        assert path.read_bytes() == content
+    path.unlink()
+    judge(run, table, texts, given)
+    assert path.is_file()
 
 
 def test_a_model_answers_about_the_same_images(run, tmp_path):

@@ -47,6 +47,7 @@ HIGHER |= dict.fromkeys(
     [f"tifa_{part}" for part in ("gm", "am", "object", "attribute", "count", "position", "verb")],
     True,
 )
+HIGHER |= {f"compbench_{part}": True for part in ("color", "shape", "texture", "spatial")}
 HIGHER |= {"blip_vqa": True}  # all of them are right answers
 HIGHER |= {"frames": False}  # how far adjacent frames are apart
 
@@ -98,13 +99,16 @@ def test_a_difference_larger_than_chance_is_called_what_it_is(measure, differenc
 
 
 def test_what_leads_is_drawn_unless_another_measure_stands_for_it():
-    assert LEADING == (
+    bound = [f"compbench_{category}" for category in ("color", "shape", "texture", "spatial")]
+    assert (
         "kid", "fid", "clip", "all", "attributes", "relation", "psnr", "ssim", "frames",
-        "dpg", "blip_vqa", "tifa_gm", "tifa_am",
-    )  # fmt: skip
+        "dpg", "blip_vqa", "tifa_gm", "tifa_am", *bound,
+    ) == LEADING  # fmt: skip
     asked = ("dpg", "blip_vqa", "tifa_gm")
-    assert ("kid", "fid", "clip", "all", "psnr", "ssim", "frames", *asked, "tifa_am") == DRAWN
-    assert ("all", "kid", "clip", "ssim", "fid", *asked) == PANELS
+    assert (
+        "kid", "fid", "clip", "all", "psnr", "ssim", "frames", *asked, "tifa_am", *bound,
+    ) == DRAWN  # fmt: skip
+    assert ("all", "kid", "clip", "ssim", "fid", *asked, "compbench_color") == PANELS
     for name, measure in MEASURES.items():
         assert measure.part_of is None or measure.part_of in MEASURES, name
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from attnscope.errors import InputError
-from attnscope.metrics.questions import compbench, dpg, geneval2, world
+from attnscope.metrics.questions import bindings, compbench, dpg, geneval2, world
 from attnscope.metrics.questions.base import Item, Question
 from attnscope.metrics.questions.choosing import choose
 from attnscope.metrics.questions.vqa.base import Asked
@@ -216,6 +216,97 @@ def test_noun_phrases_of_scenes_need_no_parser_and_those_of_other_captions_say_w
             choose("noun-phrases").of(["a dog on a chair"])
 
 
+def bound(scene):
+    return {(q.category, q.text) for q in bindings.questions(scene)}
+
+
+def test_a_scene_is_of_every_category_that_t2i_compbench_asks_for():
+    assert bound(TWO) == {
+        ("color", "a red circle?"), ("color", "a blue square?"),
+        ("shape", "a circle?"), ("shape", "a square?"),
+        ("texture", "a striped circle?"), ("texture", "a plain square?"),
+        ("spatial", "Is the circle above the square?"),
+    }  # fmt: skip
+    alone = Scene(TWO.things[:1], None, "gray")
+    assert {category for category, _ in bound(alone)} == {"color", "shape", "texture"}
+    alike = dataclasses.replace(
+        TWO, things=(TWO.things[0], dataclasses.replace(TWO.things[1], shape="circle"))
+    )
+    assert [text for category, text in sorted(bound(alike)) if category == "shape"] == ["a circle?"]
+
+
+def test_all_that_is_asked_of_a_scene_by_category_is_so_in_it():
+    for scene in islice(generate("test", 5), 100):
+        assert all(world.is_so(world.meaning(text), scene) for _, text in bound(scene))
+
+
+def test_a_category_is_the_product_over_its_phrases_in_percent():
+    item = choose("compbench").of([caption(TWO)]).items[caption(TWO)]
+    assert [q.category for q in item.questions] == ["color"] * 2 + ["shape"] * 2 + ["texture"] * 2 + ["spatial"]  # fmt: skip
+    p = np.array([0.5, 0.8, 1.0, 0.9, 0.1, 0.2, 0.7])
+    scores = bindings.CompBench().score(item, p, p > 0.5)
+    assert scores == {
+        "compbench_color": pytest.approx(40), "compbench_shape": pytest.approx(90),
+        "compbench_texture": pytest.approx(2), "compbench_spatial": pytest.approx(70),
+    }  # fmt: skip
+    one = Item(tuple(q for q in item.questions if q.category == "color"))
+    assert np.isnan(bindings.CompBench().score(one, p[:2], p[:2] > 0.5)["compbench_spatial"])
+    table = pd.DataFrame({"prompt_id": [0, 0, 1], "frame": 0, "category": "color", "probability": [0.5, 0.8, 1.0]})  # fmt: skip
+    assert bindings.CompBench().printed(table) == {"color": pytest.approx(100 * (0.4 + 1) / 2)}
+
+
+def test_a_wrong_colour_is_wrong_in_its_category_alone(reader):
+    image = Image.fromarray(render(changed(0, color="green"), np.random.default_rng(0)))
+    asked = bindings.questions(TWO)
+    ask = bindings.CompBench().ask
+    found = reader.answer([image], [Asked(0, ask(question)) for question in asked])
+    wrong = [q.text for q, right in zip(asked, found.right, strict=True) if not right]
+    assert wrong == ["a red circle?"]
+
+
+def test_t2i_compbench_is_read_as_its_repository_has_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(compbench, "noun_chunks", lambda text: text.split(" and "))
+    written(tmp_path / "color_val.txt", "a green bench and a red car", "", "a blue dog")
+    written(tmp_path / "texture_val.txt", "a wooden floor and the left")
+    found = choose(str(tmp_path))
+    assert found.texts == (
+        "a green bench and a red car",
+        "a blue dog",
+        "a wooden floor and the left",
+    )
+    asked = found.of(found.texts).items
+    assert [(q.category, q.text) for item in asked.values() for q in item.questions] == [
+        ("color", "a green bench?"), ("color", "a red car?"), ("color", "a blue dog?"),
+        ("texture", "a wooden floor?"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"spatial_val.txt": ["a dog on a cat"]}, "has none of color_val.txt, shape_val.txt, texture_val.txt"),
+        ({"color_val.txt": [""]}, "holds no captions"),
+        ({"color_val.txt": ["a dog"], "shape_val.txt": ["a dog"]}, "'a dog' stands in color and in shape"),
+        ({"color_val.txt": ["the left"]}, "'the left' has no noun phrase to ask for"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_t2i_compbench_is_told(tmp_path, monkeypatch, files, told):
+    monkeypatch.setattr(compbench, "noun_chunks", lambda text: [text])
+    for name, texts in files.items():
+        written(tmp_path / name, *texts)
+    with pytest.raises(InputError) as refused:
+        choose(str(tmp_path))
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_captions_of_other_worlds_are_not_asked_by_category():
+    with pytest.raises(
+        InputError, match=r"captions of the embedded world: .*give the folder with color_val"
+    ):
+        choose("compbench").of(["a dog"])
+
+
 @pytest.mark.parametrize(
     ("name", "lines", "told"),
     [
@@ -239,7 +330,7 @@ def test_a_caption_without_questions_is_refused_and_not_left_out(tmp_path):
     assert chosen.texts == ("A red car, parked.", "A foggy day")
     with pytest.raises(InputError, match=r"none for 1 of 2 captions, such as 'A bus'"):
         chosen.of(["A foggy day", "A bus"])
-    with pytest.raises(InputError, match="is no file and none of scenes, noun-phrases"):
+    with pytest.raises(InputError, match="is no file and none of scenes, compbench, noun-phrases"):
         choose("elsewhere.csv")
 
 

@@ -1,6 +1,7 @@
 """Models that answer: the real loading code, on tiny ones with random weights."""
 
 import json
+import shutil
 
 import answering
 import numpy as np
@@ -22,6 +23,7 @@ from attnscope.metrics.questions.geneval2 import SoftTifa
 from attnscope.metrics.questions.vqa import base, models
 from attnscope.metrics.questions.vqa.base import Asked, FirstTokens
 from attnscope.metrics.questions.vqa.vilt import Labels
+from attnscope.metrics.text import clip_score
 
 MAKERS = {"blip": answering.blip, "vilt": answering.vilt, "talking": answering.talking,
           "untemplated": answering.untemplated}  # fmt: skip
@@ -93,6 +95,28 @@ def test_blip_is_asked_as_t2i_compbench_asks_it(folders):
     )
     mass = models.of_name(folder).answer(IMAGES, [Asked(1, COUNT)]).probability[0]
     assert mass == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_model_that_needs_code_of_its_own_is_refused_and_nobody_is_asked(
+    folders, tmp_path, monkeypatch
+):
+    marker = tmp_path / "it-ran"
+    folder = tmp_path / "mine"
+    shutil.copytree(folders["talking"], folder)
+    (folder / "mine.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Mine"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("builtins.input", lambda text: "y")
+    with pytest.raises(InputError, match=r"no model at .* contains custom code"):
+        models.of_name(str(folder))
+    with pytest.raises(InputError, match="no CLIP at"):
+        clip_score(IMAGES[:1], TEXTS[:1], str(folder))
+    (folder / "custom_generate").mkdir()
+    (folder / "custom_generate" / "generate.py").write_text("")
+    with pytest.raises(InputError, match=r"custom_generate/generate.py of .* code in the place of"):
+        models.of_name(str(folder))
+    assert not marker.exists()
 
 
 @torch.inference_mode()

@@ -8,14 +8,15 @@ import torch
 
 import attnscope
 from attnscope.errors import InputError
-from attnscope.models import architectures, memory, random_weights
+from attnscope.models import architectures, folders, memory, random_weights
 from attnscope.models.names import describe
 
 
 def say(folder, name, **more):
     """Let a JSON file of a model say something else."""
     path = folder / name
-    path.write_text(json.dumps(json.loads(path.read_text()) | more))
+    said = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(said | more))
 
 
 @pytest.mark.parametrize(
@@ -25,8 +26,8 @@ def say(folder, name, **more):
         ("model_index.json", {"unet": ["my_unet", "MyUNet"]}, "is or names unet of 'my_unet'"),
         ("model_index.json", {"unet": ["os", "system"]}, "is or names unet of 'os'"),
         ("model_index.json", {"../unet": ["diffusers", "UNet2DConditionModel"]}, "no name of a part but a path"),
-        ("text_encoder/config.json", {"auto_map": {"AutoModel": "mine.Model"}}, "code to be run, auto_map"),
-        ("unet/config.json", {"auto_map": {"AutoModel": "org/name--mine.Model"}}, "code to be run, auto_map"),
+        ("model_index.json", {"auto_map": {"ModularPipeline": "mine.Pipeline"}}, "code to be run, auto_map"),
+        ("config.json", {"auto_map": {"AutoModel": "org/name--mine.Model"}}, "code to be run, auto_map"),
         ("text_encoder/config.json", {"num_hidden_layers": 10**6}, "no model has more than 1000"),
         ("unet/config.json", {"layers_per_block": [1, 10**9]}, "no model has more than 1000"),
         ("scheduler/scheduler_config.json", {"num_train_timesteps": 10**11}, "no model has more than 1000000"),
@@ -58,15 +59,66 @@ def test_code_beside_the_weights_never_runs(folder):
     for name in ("pipeline.py", "unet/unet.py", "text_encoder/modeling.py"):
         (folder / name).write_text(script)
     assert attnscope.load(str(folder), offline=True).unet is not None
+    (folder / "text_encoder" / "custom_generate").mkdir()
     for name in (
         "unet/diffusers.py",
         "text_encoder/transformers.py",
+        "text_encoder/custom_generate/generate.py",
     ):  # some versions would run them
         (folder / name).write_text(script)
-        with pytest.raises(InputError, match=f"{name} of .* code in the place of a library"):
+        with pytest.raises(InputError, match=f"{name} of .* code in the place of a "):
             attnscope.load(str(folder), offline=True)
         (folder / name).unlink()
     assert not marker.exists()
+
+
+def with_code_of_its_own(folder):
+    """A part's own code, and configurations that name it for every class that could look for it."""
+    marker = folder.parent / "it-ran"
+    named = {f"Auto{what}": "mine.Mine" for what in ("Config", "Model", "Tokenizer", "Processor")}
+    for part, name in (
+        ("text_encoder", "config"),
+        ("tokenizer", "tokenizer_config"),
+        ("unet", "config"),
+    ):
+        (folder / part / "mine.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
+        say(folder, f"{part}/{name}.json", auto_map=named)
+    return marker
+
+
+def test_code_that_is_named_beside_a_class_of_the_libraries_is_left_alone(folder, monkeypatch):
+    """As the language models of Kolors have it: their class is in diffusers by now."""
+    marker = with_code_of_its_own(folder)
+    monkeypatch.setattr("builtins.input", lambda text: pytest.fail(f"it asks {text}"))
+    pipe = attnscope.load(str(folder), offline=True)
+    assert type(pipe.text_encoder).__name__ == "CLIPTextModel"
+    assert not marker.exists()
+    for kind in (["kolors", "ChatGLMModel"], ["transformers", "T5TokenizerFast"]):
+        said = {"auto_map": {"AutoModel": "mine.Mine"}}
+        folders._check_said(folder, "text/config.json", said, {"text": kind})
+
+
+@pytest.mark.parametrize(
+    "kind", [["transformers", "AutoModel"], ["transformers", "MineModel"], ["diffusers", "AutoModel"],
+             ["kolors", "MineModel"], [None, None], ["transformers"], "transformers"],
+)  # fmt: skip
+def test_code_is_refused_where_it_would_be_looked_for_or_nothing_else_is_there(folder, kind):
+    marker = with_code_of_its_own(folder)
+    say(folder, "model_index.json", text_encoder=kind)
+    with pytest.raises(
+        InputError, match=r"text_encoder/config.json of .* code to be run, auto_map"
+    ):
+        describe(str(folder))
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "more", [{"unet": ["my_unet", "MyUNet"]}, {"num_inference_layers": 10**6}], ids=str
+)
+def test_the_index_of_a_folder_is_looked_at_before_it_is_known_what_is_asked_of_it(folder, more):
+    say(folder, "model_index.json", **more)
+    with pytest.raises(InputError, match=r"model_index.json of "):
+        describe(str(folder))
 
 
 class _Bomb:
@@ -98,6 +150,38 @@ def test_a_link_that_leaves_the_folder_is_refused(folder, place):
         InputError, match=r"extra of .* is a link (that leaves the folder|to nothing)"
     ):
         attnscope.load(str(folder), offline=True)
+
+
+def test_weights_may_lie_elsewhere(folder):
+    (weights,) = (folder / "unet").glob("*.safetensors")
+    elsewhere = folder.parent / "elsewhere" / "0001"
+    elsewhere.parent.mkdir()
+    weights.rename(elsewhere)
+    weights.symlink_to(elsewhere)
+    assert attnscope.load(str(folder), offline=True).unet is not None
+    weights.unlink()
+    weights.symlink_to(elsewhere.parent)  # a folder, of who knows what
+    with pytest.raises(InputError, match="is a link that leaves the folder"):
+        attnscope.load(str(folder), offline=True)
+    weights.unlink()
+    (folder.parent / "secret").write_text("not a tensor")
+    weights.symlink_to(folder.parent / "secret")
+    with pytest.raises(
+        InputError, match=r"unet/.*safetensors is damaged \(.*\); fetch it again"
+    ) as told:
+        attnscope.load(str(folder), offline=True)
+    assert "not a tensor" not in str(told.value)
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder"])
+def test_weights_that_were_cut_off_are_named_and_no_pickle_is_advised(folder, part):
+    (weights,) = (folder / part).glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(InputError) as told:
+        attnscope.load(str(folder), offline=True)
+    assert f"{part}/{weights.name} is damaged (" in str(told.value)
+    assert "pickle" not in str(told.value)
+    assert "\n" not in str(told.value)
 
 
 def test_links_within_a_folder_and_to_the_hubs_blobs_are_followed(folder, tmp_path):

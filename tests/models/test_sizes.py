@@ -5,6 +5,7 @@ import io
 import json
 from types import SimpleNamespace
 
+import converging
 import numpy as np
 import pytest
 import toys
@@ -13,7 +14,7 @@ from PIL import Image
 
 from attnscope.analyses import generation
 from attnscope.analyses.ablation import arms
-from attnscope.analyses.convergence import measure
+from attnscope.analyses.convergence.measure import ConvergenceSettings
 from attnscope.errors import InputError
 from attnscope.models import architectures, calling, image_sizes
 from attnscope.runs.folder import Run
@@ -57,13 +58,8 @@ def test_one_side_alone_means_a_square_in_every_analysis(sd, asked, made, tmp_pa
     seen = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sd.unet, "forward", _spying(sd.unet.forward, seen))
-        measure.measure(
-            sd,
-            settings_of(measure.ConvergenceSettings, **asked),
-            [PROMPT],
-            [PROMPT.text],
-            batch_size=1,
-        )
+        settings = settings_of(ConvergenceSettings, **asked)
+        converging.curves(sd, settings, [PROMPT], [PROMPT.text], batch_size=1)
     assert set(seen) == {tuple(side // sd.vae_scale_factor for side in made)}
 
 

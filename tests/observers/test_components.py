@@ -139,7 +139,8 @@ def test_components_are_read_as_they_were_written(tmp_path):
     made = {step: values.reshape(1, 5, 6, 6) for step, values in enumerate(outputs())}
     found = components_of("up_blocks.0.attn1", made)
     path = tmp_path / "00000.safetensors"
-    components.write(path, [found], prompt="a circle", timesteps=[float("nan"), 1.0, 2.0, 3.0])
+    timesteps = [float("nan"), 1.0, 2.0, 3.0]
+    path.write_bytes(components.packed([found], prompt="a circle", timesteps=timesteps))
     (again,), about = components.read(path)
     assert (again.site, again.axes, again.steps) == (found.site, found.axes, found.steps)
     assert again.explained == pytest.approx(found.explained)

@@ -21,8 +21,9 @@ def _maps():
 def test_a_file_holds_the_maps_and_what_was_told(tmp_path):
     own = _maps().of(1)
     assert own.values.shape == (1, 3, 2, 4, 3, 6, 7)
-    named_maps.write(tmp_path / "m.safetensors", own, prompt="<b>\n\x1b[1m", kinds=["word"] * 3)
-    read, about = named_maps.read(tmp_path / "m.safetensors")
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(named_maps.packed(own, prompt="<b>\n\x1b[1m", kinds=["word"] * 3))
+    read, about = named_maps.read(path)
     np.testing.assert_allclose(read.values, own.values, atol=1e-3)
     assert (read.axes, read.steps, read.sites, read.words) == (
         AXES, (0, 4, 9), ("a.attn2", "b.attn2"), (tuple("abc"),),

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import reported
 
+from attnscope.pages.filmstrip import Filmstrip, Layer, Word
 from attnscope.pages.page import Block, rendered, report
-from attnscope.pages.parts import Filmstrip, Layer, Section, Word
+from attnscope.pages.parts import Section
 from attnscope.pages.pictures import Picture
 
 pytestmark = pytest.mark.browser

@@ -18,8 +18,9 @@ from attnscope.models.chosen import ChosenModel
 from attnscope.runs.crew import ALONE, Alone, Made, Task
 from attnscope.runs.events import Events
 from attnscope.runs.folder import Run
-from attnscope.runs.on_ray import RayCrew, _check_reached, _Queue
+from attnscope.runs.on_ray import RayCrew, _Queue
 from attnscope.runs.progress import Kept
+from attnscope.runs.ray_cluster import _check_reached
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,31 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 
 import pytest
 from faulty import Counting, Killing
 from hearing import Hearing
+from test_merging import command
+from test_merging import files as bytes_of
 
 from attnscope.analyses import generation
 from attnscope.analyses.ablation import run as ablation
 from attnscope.analyses.ablation.arms import AblationSettings, Subject
 from attnscope.analyses.convergence import run as convergence
 from attnscope.analyses.convergence.measure import ConvergenceSettings
+from attnscope.analyses.grid import run as grid
+from attnscope.analyses.grid.settings import GridSettings
+from attnscope.analyses.tuning import run as tuning
+from attnscope.cli import console
+from attnscope.cost.counting import count_architecture
 from attnscope.errors import InputError
 from attnscope.metrics.choosing import Quality
+from attnscope.models import architectures
 from attnscope.models.chosen import ChosenModel
+from attnscope.runs import on_ray
 from attnscope.runs.crew import Task
 from attnscope.runs.folder import Run
 from attnscope.runs.on_ray import RayCrew
@@ -52,6 +62,15 @@ def crew():
     made = RayCrew(2)
     yield made
     made.close()
+
+
+@pytest.fixture
+def typed(crew, undrawn, monkeypatch):
+    """Workers of a command that is typed in this process: those of this file, which stay."""
+    hired = []
+    monkeypatch.setattr(on_ray, "RayCrew", lambda *asked: hired.append(asked) or crew)
+    monkeypatch.setattr(crew, "close", lambda: None)
+    return hired
 
 
 @pytest.fixture
@@ -97,22 +116,64 @@ def ablate(path, chosen, **more):
     )
 
 
+def plan_by_plan(path, chosen, **more):
+    settings = GridSettings(
+        **settled(chosen, ASKED), captions="five", prompts_digest="",
+        plans=("baseline", "tgate:m=2,k=1,w=2,f=1"), stages=True,
+    )  # fmt: skip
+    return grid.carry_out(path, chosen, settings, PROMPTS, TEXTS, batch_size=1, **more)
+
+
+def search(path, chosen, **more):
+    settings = tuning.TuneSettings(
+        **settled(chosen, ASKED), captions="five", prompts_digest="", budgets=("ssim>=0.2",), speedup=None,
+        calibrated=2, measured=3, most=1, modules=False,
+    )  # fmt: skip
+    counts = count_architecture(architectures.find(chosen.name, offline=True).resized(32, 32))
+    return tuning.carry_out(path, chosen, settings, counts, PROMPTS, TEXTS, batch_size=1, **more)
+
+
 def files(run):
     """Tables and images, but for times."""
     return {
         path.relative_to(run.path).as_posix(): path.read_bytes()
         for path in sorted(run.path.rglob("*"))
-        if path.suffix in (".parquet", ".png", ".csv") and path.stem != "times"
+        if path.suffix in (".parquet", ".png", ".csv", ".json")
+        and path.stem not in ("times", "run", *(["plans"] if run.command == grid.COMMAND else []))
     }
 
 
-@pytest.mark.parametrize("made", [generate, converge, ablate])
-def test_two_workers_make_the_tables_and_images_of_one_to_the_byte(chosen, crew, tmp_path, made):
+@pytest.mark.parametrize("made", [generate, plan_by_plan, converge, ablate, search])
+def test_two_workers_make_the_tables_images_and_plans_of_one_to_the_byte(
+    chosen, crew, tmp_path, made
+):
     alone = made(tmp_path / "alone", chosen)
     together = made(tmp_path / "together", chosen, crew=crew)
     assert files(together) == files(alone)
     assert len(files(alone)) > 1
     assert not list((together.path / "parts").glob("*.parquet"))
+
+
+@pytest.mark.parametrize("name", ["maps", "bench"])
+def test_what_is_typed_with_two_workers_leaves_what_one_leaves_to_the_byte(
+    attnscope, folder, typed, tmp_path, name
+):
+    (tmp_path / "captions.txt").write_text("".join(f"{text}\n" for text in TEXTS))
+    runs = {"alone": [], "together": ["--workers", 2]}
+    for where, more in runs.items():
+        asked = command(name, folder, tmp_path / "captions.txt", tmp_path / where)
+        code, _, err = attnscope(*asked, *more)
+        assert code == 0, err
+    assert [asked[0] for asked in typed] == [2]
+    alone, together = (bytes_of(tmp_path / where) for where in runs)
+    if name == "bench":  # the tables hold times, but for that of the images
+        alone, together = (
+            {path: made for path, made in files.items() if path.suffix == ".png" or path.stem == "images"}
+            for files in (alone, together)
+        )  # fmt: skip
+    assert len(alone) > 10
+    assert alone.keys() == together.keys()
+    assert [path for path in alone if alone[path] != together[path]] == []
 
 
 def test_memory_that_runs_out_in_a_worker_halves_its_batch_there(chosen, crew):
@@ -194,12 +255,11 @@ class Driver:
     events: object
 
     @classmethod
-    def of(cls, tmp_path, *more):
+    def of(cls, tmp_path):
         events = tmp_path / f"events-{len(list(tmp_path.glob('events-*')))}.jsonl"
         command = [
-            sys.executable, "-c", _MAIN, "convergence", "--model", "shapes", "--limit", "6",
-            "--steps", "6", "--batch-size", "1", "--out", str(tmp_path / "run"), "-q",
-            "--workers", "2", "--events", str(events), *more,
+            sys.executable, "-c", _MAIN, *SIX, "--out", str(tmp_path / "run"), "--workers", "2",
+            "--events", str(events),
         ]  # fmt: skip
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
@@ -235,43 +295,70 @@ def is_alive(pid):
         return False
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory):
-    """The table that one worker makes of what a :class:`Driver` makes."""
-    path = tmp_path_factory.mktemp("alone")
-    code = subprocess.run(
-        [sys.executable, "-m", "attnscope", "convergence", "--model", "shapes", "--limit", "6", "--steps",
-         "6", "--batch-size", "1", "--out", str(path / "run"), "-q"],
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False, stdout=subprocess.DEVNULL,
-    ).returncode  # fmt: skip
-    assert code == 0
-    return (path / "run" / "records.parquet").read_bytes()
+SIX = [
+    "convergence",
+    "--model",
+    "shapes",
+    "--limit",
+    "6",
+    "--steps",
+    "6",
+    "--batch-size",
+    "1",
+    "-q",
+]
 
 
-def test_a_worker_that_is_killed_in_mid_batch_costs_nothing_but_time(tmp_path, records):
-    driver = Driver.of(tmp_path)
-    worker = driver.wait_for(lambda event: event["event"] == "worker")
-    begun = driver.wait_for(
-        lambda event: event["event"] == "begun" and event["worker"] == worker["worker"]
-    )
-    os.kill(worker["pid"], signal.SIGKILL)
-    lost = driver.wait_for(lambda event: event["event"] == "lost")
-    assert (lost["worker"], lost["pid"]) == (worker["worker"], worker["pid"])
-    code, out, err = driver.end()
+@pytest.fixture
+def records(attnscope, undrawn, tmp_path):
+    """The table that one worker makes of these."""
+    code, _, err = attnscope(*SIX, "--out", tmp_path / "alone")
+    assert code == 0, err
+    return (tmp_path / "alone" / "records.parquet").read_bytes()
+
+
+class Fatal(Hearing):
+    """Kills a worker while it makes the second batch that it is given, or one after that."""
+
+    def __init__(self, crew):
+        super().__init__()
+        self.crew, self.happening, self.killed = crew, [], None
+
+    def happened(self, what, **about):
+        self.happening.append({"event": what, **about})
+        number = about.get("worker")
+        begun = [
+            one for one in self.happening if one["event"] == "begun" and one["worker"] == number
+        ]
+        if what == "begun" and len(begun) == 2 and self.killed is None:
+            (pid,) = [worker.pid for worker in self.crew._workers if worker.number == number]
+            self.killed = (number, pid)
+            threading.Timer(0.1, os.kill, (pid, signal.SIGKILL)).start()
+
+
+def test_a_worker_that_is_killed_in_mid_batch_costs_nothing_but_time(
+    attnscope, typed, crew, tmp_path, monkeypatch, records
+):
+    heard = Fatal(crew)
+    monkeypatch.setattr(console, "Bars", lambda **_: heard)
+    code, out, err = attnscope(*SIX, "--out", tmp_path / "run", "--workers", 2)
     assert (code, out) == (0, f"{tmp_path / 'run'}\n"), err
-    assert f"worker {lost['worker']} was lost: another one takes its place" in err
-    events = driver.read()
-    batches = [event["batch"] for event in events if event["event"] == "batch"]
-    assert sorted(batches) == list(range(6))
+    (lost,) = [one for one in heard.happening if one["event"] == "lost"]
+    assert (lost["worker"], lost["pid"]) == heard.killed
+    assert f"worker {lost['worker']} was lost: another one takes its place" in heard.lines[0]
+    made = [one["batch"] for one in heard.happening if one["event"] == "batch"]
+    assert sorted(made) == list(range(6))
     again = [
-        event for event in events if event["event"] == "begun" and event["batch"] == lost["batch"]
-    ]
-    assert [one["worker"] != worker["worker"] for one in again] == [False, True]
-    assert begun["batch"] <= lost["batch"]
+        one["worker"] for one in heard.happening
+        if one["event"] == "begun" and one["batch"] == lost["batch"]
+    ]  # fmt: skip
+    assert [number != lost["worker"] for number in again] == [False, True]
     assert (tmp_path / "run" / "records.parquet").read_bytes() == records
 
 
-def test_a_driver_that_is_stopped_and_killed_goes_on_to_the_same_table(tmp_path, records):
+def test_a_driver_that_is_stopped_and_killed_goes_on_to_the_same_table(
+    attnscope, typed, tmp_path, records
+):
     driver = Driver.of(tmp_path)
     driver.wait_for(lambda event: event["event"] == "batch")
     pids = [event["pid"] for event in driver.read() if event["event"] == "worker"]
@@ -293,6 +380,6 @@ def test_a_driver_that_is_stopped_and_killed_goes_on_to_the_same_table(tmp_path,
     assert len(Run(tmp_path / "run").known("records")) > first
     assert not (tmp_path / "run" / "records.parquet").exists()
 
-    code, _, err = Driver.of(tmp_path).end()
+    code, _, err = attnscope(*SIX, "--out", tmp_path / "run", "--workers", 2)
     assert code == 0, err
     assert (tmp_path / "run" / "records.parquet").read_bytes() == records

@@ -6,11 +6,11 @@ import pytest
 from PIL import Image
 
 from attnscope.errors import InputError
+from attnscope.images import open_image
 from attnscope.runs.prompts import (
     Prompt,
     count_too_long,
     image_seed,
-    open_image,
     read_captions,
     read_images,
     sample_prompts,

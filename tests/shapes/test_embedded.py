@@ -51,17 +51,19 @@ def test_there_are_the_three_architectures_of_the_paper():
     }
 
 
-def test_plain_diffusers_loads_it_without_attnscope(name):
+def test_plain_diffusers_loads_all_of_them_without_attnscope():
     script = (
         "import sys; from diffusers import AutoencoderKL, DiffusionPipeline\n"
-        "vae = AutoencoderKL.from_pretrained(sys.argv[2], subfolder='vae')\n"
-        "pipe = DiffusionPipeline.from_pretrained(sys.argv[1], vae=vae)\n"
-        "options = {'use_resolution_binning': False} if hasattr(pipe, 'transformer') else {}\n"
-        "image = pipe('a large red circle on a white background', num_inference_steps=2,\n"
-        "             **options).images[0]\n"
-        "assert image.size == (64, 64) and 'attnscope' not in sys.modules"
+        "vae = AutoencoderKL.from_pretrained(sys.argv[1], subfolder='vae')\n"
+        "for folder in sys.argv[2:]:\n"
+        "    pipe = DiffusionPipeline.from_pretrained(folder, vae=vae)\n"
+        "    options = {'use_resolution_binning': False} if hasattr(pipe, 'transformer') else {}\n"
+        "    image = pipe('a large red circle on a white background', num_inference_steps=2,\n"
+        "                 **options).images[0]\n"
+        "    assert image.size == (64, 64) and 'attnscope' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", script, MODELS[name].source, SHAPES_FOLDER], check=True)
+    sources = [MODELS[name].source for name in BOX]
+    subprocess.run([sys.executable, "-c", script, SHAPES_FOLDER, *sources], check=True)
 
 
 def test_weights_are_safetensors_and_what_is_shared_stands_once():

@@ -17,7 +17,7 @@ from torch import nn
 
 from attnscope.errors import InputError
 from attnscope.models.names import SHAPES_FOLDER
-from attnscope.shapes import architecture, reader, t5
+from attnscope.shapes import architecture, fitting, reader, t5
 from attnscope.shapes.captions import Captions
 from attnscope.shapes.denoising import Emphasis, UNetDenoising
 from attnscope.shapes.exporting import Start, write_state
@@ -269,38 +269,37 @@ def test_from_nothing_to_a_u_net_with_a_t5_and_a_state_to_go_on_from(tmp_path):
     assert pd.read_csv(tmp_path / "on" / "log.csv")["stage"].tolist() == ["denoiser"]
 
 
-SCRIPT = """
+_TEXT = Schedule(steps=2, batch=4, learning_rate=1e-3, warmup=2)
+SHALLOW = TransformerRecipe(
+    scenes=12, samples=4, depth=1, width=96, text=_TEXT, layout=_TEXT,
+    denoiser=Schedule(steps=12, batch=4, learning_rate=1e-3, warmup=2, evaluate_every=12),
+)  # fmt: skip
+KILLED = """
 import sys
 from pathlib import Path
-from attnscope.shapes import fitting
-from attnscope.shapes.fitting import Schedule
-from attnscope.shapes.recipes.dit import TransformerRecipe
-from attnscope.shapes.train import train
+sys.path.insert(0, sys.argv[1])
+from test_shapes_recipes import SHALLOW, fitting, train
 
 fitting.CHECKPOINT_SECONDS = 0.0
-text = Schedule(steps=2, batch=4, learning_rate=1e-3, warmup=2)
-denoiser = Schedule(steps=12, batch=4, learning_rate=1e-3, warmup=2, evaluate_every=12)
-recipe = TransformerRecipe(scenes=12, samples=4, depth=1, width=96, text=text,
-                           layout=text, denoiser=denoiser)
-train(Path(sys.argv[1]), recipe)
+train(Path(sys.argv[2]), SHALLOW)
 """
 
 
 @pytest.mark.slow
-def test_a_killed_transformer_ends_as_one_that_was_not(tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
-
-    def command(name):
-        return [sys.executable, str(tmp_path / "script.py"), str(tmp_path / name)]
-
-    with subprocess.Popen(command("killed"), start_new_session=True) as doomed:
+def test_a_killed_transformer_ends_as_one_that_was_not(tmp_path, monkeypatch):
+    (tmp_path / "script.py").write_text(KILLED)
+    here = str(Path(__file__).parent)
+    command = [sys.executable, str(tmp_path / "script.py"), here, str(tmp_path / "killed")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, start_new_session=True) as doomed:
         while not (tmp_path / "killed" / "denoiser.checkpoint").exists():
             time.sleep(0.05)
             assert doomed.poll() is None
         os.killpg(doomed.pid, signal.SIGKILL)
     assert not (tmp_path / "killed" / "model").exists()
+    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
     for name in ("killed", "whole"):
-        subprocess.run(command(name), check=True)
+        assert train(tmp_path / name, SHALLOW)
     paths = [tmp_path / name / "model" for name in ("killed", "whole")]
     from diffusers import PixArtAlphaPipeline
 

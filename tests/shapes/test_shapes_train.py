@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,50 +14,53 @@ from attnscope.shapes.fitting import Schedule
 from attnscope.shapes.recipes.unet import UNetRecipe
 from attnscope.shapes.train import train
 
-SCRIPT = """
-import sys
-from pathlib import Path
-from attnscope.shapes.fitting import Schedule
-from attnscope.shapes.recipes.unet import UNetRecipe
-from attnscope.shapes.train import train
 
 def short(steps, every=0):
-    return Schedule(steps=steps, batch=8, learning_rate=1e-3, warmup=2, evaluate_every=every)
+    return Schedule(steps=steps, batch=4, learning_rate=1e-3, warmup=2, evaluate_every=every)
+
+
+RECIPE = UNetRecipe(
+    scenes=12, samples=4, autoencoder=short(2), reader=short(2), text=short(2),
+    denoiser=short(4, every=4),
+)  # fmt: skip
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_shapes_train import RECIPE
+from attnscope.shapes.train import train
 
 if __name__ == "__main__":
-    recipe = UNetRecipe(scenes=64, samples=12, autoencoder=short(4), reader=short(4),
-                        text=short(4), denoiser=short(4, every=2))
-    minutes = float(sys.argv[2]) if len(sys.argv) > 2 else None
-    sys.exit(0 if train(Path(sys.argv[1]), recipe, workers=2, minutes=minutes) else 3)
+    train(Path(sys.argv[2]), RECIPE, workers=2)
 """
 
 
 @pytest.mark.slow
 def test_training_ends_in_a_folder_that_diffusers_loads(tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
-
-    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "t")]
-    stopped = subprocess.run([*command, "1e-6"], check=False)
-    assert stopped.returncode == 3
-    assert not (tmp_path / "t" / "model").exists()
+    folder = tmp_path / "t"
+    assert not train(folder, RECIPE, workers=2, minutes=1e-6)
+    assert not (folder / "model").exists()
+    (tmp_path / "script.py").write_text(KILLED)
+    here = str(Path(__file__).parent)
+    command = [sys.executable, str(tmp_path / "script.py"), here, str(folder)]
     with subprocess.Popen(command, start_new_session=True) as doomed:
-        while not (tmp_path / "t" / "reader.checkpoint").exists():
-            time.sleep(0.2)
+        while not (folder / "reader.checkpoint").exists():
+            time.sleep(0.05)
             assert doomed.poll() is None
         os.killpg(doomed.pid, signal.SIGKILL)
-    assert not (tmp_path / "t" / "model").exists()
-    subprocess.run(command, check=True)
-    configs = (tmp_path / "t" / "model").rglob("*.json")
+    assert not (folder / "model").exists()
+    assert train(folder, RECIPE, workers=2)
+    configs = (folder / "model").rglob("*.json")
     assert not any(str(tmp_path) in config.read_text() for config in configs)
     from diffusers import StableDiffusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "t" / "model")
+    pipe = StableDiffusionPipeline.from_pretrained(folder / "model")
     assert pipe("a large red circle on a white background", num_inference_steps=2).images
-    log = (tmp_path / "t" / "log.csv").read_text()
+    log = (folder / "log.csv").read_text()
     assert all(
         log.count(f"\n{stage},") > 0 for stage in ("autoencoder", "reader", "text", "denoiser")
     )
-    assert (tmp_path / "t" / "sheet-01.png").exists()
+    assert (folder / "sheet-01.png").exists()
 
 
 def test_a_folder_of_another_recipe_is_refused(tmp_path):

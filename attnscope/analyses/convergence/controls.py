@@ -2,7 +2,7 @@
 
 The paper's section 3.1 concludes from shrinking distances between consecutive steps that
 cross-attention converges. Distances shrink also because a scheduler's steps shrink, in whatever is
-measured. :func:`measure` puts what a critical reader asks for beside them, in one table.
+measured. :class:`Controlling` puts what a critical reader asks for beside them, in one table.
 
 What is measured, the column ``measure``:
 
@@ -48,9 +48,7 @@ import pandas as pd
 from attnscope.analyses.convergence.measure import ConvergenceSettings
 from attnscope.errors import InputError
 from attnscope.runs.crew import Made
-from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
-from attnscope.tables import concatenate
 
 if TYPE_CHECKING:
     from attnscope.models.chosen import ChosenModel
@@ -69,66 +67,19 @@ _COLUMNS = (
 _CATEGORICAL = ("arm", "measure", "branch", "site", "kind", "block")
 
 
-def measure(
-    pipe: Any,
-    settings: ConvergenceSettings,
-    prompts: Sequence[Prompt],
-    inputs: Sequence[Any],
-    *,
-    batch_size: int,
-    done: Sequence[pd.DataFrame] = (),
-    progress: Progress = SILENT,
-    **options: Any,
-) -> pd.DataFrame:
-    """Every control for every prompt; it takes as long as making every image seven times.
+def checked_items(
+    pipe: Any, prompts: Sequence[Prompt], inputs: Sequence[Any]
+) -> list[tuple[Prompt, Any, Any]]:
+    """What is measured on: every prompt with its input and the next one that differs.
 
     Args:
         pipe: the pipeline.
-        settings: of the convergence run; its pattern of sites narrows attention alone.
         prompts: what stands for each input in the table.
         inputs: one per prompt: its text, or an image for a video model.
-        batch_size: images made at once, twice as many where two captions are compared; it changes
-            nothing in the table.
-        done: parts of the table that are there already; their prompts are not run again.
-        progress: given every further part, and told how many prompts were just done, first those of
-            before.
-        options: further keywords of the pipeline.
-
-    Returns:
-        A row per arm, measure, prompt, branch, step and site with the columns ``arm``, ``measure``,
-        ``prompt_id``, ``image``, ``seed``, ``branch`` (``both`` where two are compared, ``guided``
-        for the latents), ``step``, ``timestep``, ``log_snr`` (in nats), ``log_snr_change`` (since
-        the step before; missing where it is 0 or infinite), ``site``, ``kind``, ``block``, ``l2``,
-        ``rms``, ``relative``, ``cosine``, and of the measure ``step`` ``l2_per_nat`` and
-        ``relative_per_nat``.
 
     Raises:
         InputError: log-SNR is not defined for the scheduler, its predictions cannot be converted to
             noise, or there are no two different captions.
-    """
-    from attnscope.runs.batches import in_batches
-
-    items = checked_items(pipe, prompts, inputs)
-    parts = list(done)
-    known = {number for table in parts for number in table["prompt_id"]}
-    left = [item for item in items if item[0].prompt_id not in known]
-    if known:
-        progress.advance(len(known))
-    work = _Batch(pipe, settings, options)
-    for batch, table in in_batches(left, batch_size, work.measure, progress=progress):
-        parts.append(table)
-        progress.part(table)
-        progress.advance(len(batch))
-    return concatenate(parts)
-
-
-def checked_items(
-    pipe: Any, prompts: Sequence[Prompt], inputs: Sequence[Any]
-) -> list[tuple[Prompt, Any, Any]]:
-    """What :func:`measure` measures on: every prompt with its input and the next one that differs.
-
-    Raises:
-        InputError: see :func:`measure`.
     """
     from attnscope.models.predictions import check_noise_levels, check_prediction
 
@@ -141,9 +92,17 @@ def checked_items(
 class Controlling:
     """Makes the rows of a batch; a :class:`attnscope.runs.crew.Work`.
 
+    It takes as long as making every image seven times, and calls the pipeline on twice the batch where
+    two captions are compared. There is a row per arm, measure, prompt, branch, step and site with the
+    columns ``arm``, ``measure``, ``prompt_id``, ``image``, ``seed``, ``branch`` (``both`` where two are
+    compared, ``guided`` for the latents), ``step``, ``timestep``, ``log_snr`` (in nats),
+    ``log_snr_change`` (since the step before; missing where it is 0 or infinite), ``site``, ``kind``,
+    ``block``, ``l2``, ``rms``, ``relative``, ``cosine``, and of the measure ``step`` ``l2_per_nat`` and
+    ``relative_per_nat``.
+
     Args:
         model: that is measured.
-        settings: of the run.
+        settings: of the run; its pattern of sites narrows attention alone.
     """
 
     model: ChosenModel
@@ -329,7 +288,7 @@ def summary(controls: pd.DataFrame) -> pd.DataFrame:
     """Every curve at its first step, at the paper's gate and at its last step.
 
     Args:
-        controls: from :func:`measure`.
+        controls: of a run, from :class:`Controlling`.
 
     Returns:
         One row per ``arm``, ``measure`` (``step`` twice: the second, ``step_per_nat``, is per nat of

@@ -1,24 +1,21 @@
 """When does attention converge? See the paper's section 3.1, Figures 2 and A3.
 
 Runs a model on captions and measures how far every attention site's output moves from one
-denoising step to the next. ``measure`` needs a model; the summaries need its table alone.
+denoising step to the next. :func:`watched` needs a model; the summaries need its table alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from attnscope.runs.crew import Made
-from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
 from attnscope.runs.sampling import Sampling
-from attnscope.tables import concatenate
 
 if TYPE_CHECKING:
     from attnscope.models.chosen import ChosenModel
@@ -46,57 +43,25 @@ class ConvergenceSettings(Sampling):
     sites: str | None
 
 
-def measure(
-    pipe: Any,
-    settings: ConvergenceSettings,
-    prompts: Sequence[Prompt],
-    inputs: Sequence[Any],
-    *,
-    batch_size: int,
-    done: Sequence[pd.DataFrame] = (),
-    progress: Progress = SILENT,
-    **options: Any,
-) -> pd.DataFrame:
-    """Distances between consecutive outputs of every site, for every prompt.
-
-    Args:
-        pipe: the pipeline.
-        settings: of the run.
-        prompts: what stands for each input in the table.
-        inputs: one per prompt: its text, or an image for a video model.
-        batch_size: images made at once; it changes nothing in the table.
-        done: parts of the table that are there already; their prompts are not run again.
-        progress: given every further part, and told how many prompts were just done, first those of
-            before.
-        options: further keywords of the pipeline.
-
-    Returns:
-        The columns of :class:`attnscope.StepDistance`, with ``prompt_id``, ``image`` and ``seed``
-        in the place of ``run`` and ``sample``.
-    """
-    from attnscope.runs.batches import in_batches
-
-    parts = list(done)
-    known = {number for table in parts for number in table["prompt_id"]}
-    pairs = list(zip(prompts, inputs, strict=True))
-    left = [pair for pair in pairs if pair[0].prompt_id not in known]
-    if known:
-        progress.advance(len(known))
-    work = partial(watched, pipe, settings, options)
-    for batch, table in in_batches(left, batch_size, work, progress=progress):
-        parts.append(table)
-        progress.part(table)
-        progress.advance(len(batch))
-    return concatenate(parts)
-
-
 def watched(
     pipe: Any,
     settings: ConvergenceSettings,
     options: Mapping[str, Any],
     batch: Sequence[tuple[Prompt, Any]],
 ) -> pd.DataFrame:
-    """The rows of :func:`measure` for one batch of prompts, each with what stands for it."""
+    """Distances between consecutive outputs of every site, for a batch of prompts.
+
+    Args:
+        pipe: the pipeline.
+        settings: of the run.
+        options: further keywords of the pipeline.
+        batch: every prompt with its input: its text, or an image for a video model. How many there are
+            changes nothing in the rows.
+
+    Returns:
+        The columns of :class:`attnscope.StepDistance`, with ``prompt_id``, ``image`` and ``seed``
+        in the place of ``run`` and ``sample``.
+    """
     from attnscope.hooks.trace import Trace
     from attnscope.observers.steps import StepDistance
 
@@ -135,7 +100,7 @@ def converged_steps(records: pd.DataFrame, threshold: float = THRESHOLD) -> pd.D
     """The step by which every site has converged.
 
     Args:
-        records: from :func:`measure`.
+        records: of a run, from :func:`watched`.
         threshold: part of a site's first relative change that counts as converged.
 
     Returns:

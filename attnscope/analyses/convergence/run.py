@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnscope.analyses.convergence.measure import ConvergenceSettings, Watching
-from attnscope.analyses.opening import make, open_for, scheduler_of
-from attnscope.runs.crew import ALONE, Crew, Task
-from attnscope.runs.cut import batches_left, count_of
+from attnscope.analyses.opening import make_left, open_for, scheduler_of
+from attnscope.runs.crew import ALONE, Crew
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Kept, Progress
 from attnscope.runs.prompts import Prompt, table_of
@@ -95,13 +94,7 @@ def _measure(
         about=scheduler_of(chosen), crew=crew,
     )  # fmt: skip
     pairs = list(zip(prompts, given, strict=True))
-    known = Run(path).known("records") if (path / "run.json").exists() else set()
-    work = Watching(chosen, settings)
-    left = batches_left(pairs, kept.cut, known, crew.share)
-    with kept.stretch(f"{chosen.name}: prompts", count_of(pairs, kept.cut, crew.share)):
-        if known:
-            kept.advance(len(known))
-        make(kept, crew, (Task(number, batch, work) for number, batch in left))
+    make_left(kept, crew, pairs, Watching(chosen, settings), f"{chosen.name}: prompts")
     kept.run.write_table("prompts", table_of(prompts))
     return kept.batch_size
 
@@ -124,9 +117,4 @@ def _measure_controls(
     size = batch_size or default_batch_size(chosen.pipe, chosen.device)
     cut = run.note_cut(size)
     kept = Kept(progress, run.path, lambda now: run, min(size, cut), "controls", cut=cut)
-    work, known = Controlling(chosen, settings), run.known("controls")
-    left = batches_left(items, kept.cut, known, crew.share)
-    with kept.stretch(f"{chosen.name}: controls", count_of(items, kept.cut, crew.share)):
-        if known:
-            kept.advance(len(known))
-        make(kept, crew, (Task(number, batch, work) for number, batch in left))
+    make_left(kept, crew, items, Controlling(chosen, settings), f"{chosen.name}: controls")

@@ -13,15 +13,14 @@ import pandas as pd
 from attnscope.analyses.maps.beside import BESIDE, Beside, asked_for
 from attnscope.analyses.maps.memory import foreseen
 from attnscope.analyses.maps.words import Group, groups_of
-from attnscope.analyses.opening import make, open_for, scheduler_of
+from attnscope.analyses.opening import make_left, open_for, scheduler_of
 from attnscope.errors import InputError
 from attnscope.images import as_png
 from attnscope.models.calling import default_batch_size, frames
 from attnscope.models.schedulers import levels_of
 from attnscope.observers import named_maps
 from attnscope.plans.text_form import parse
-from attnscope.runs.crew import ALONE, Crew, Made, Task
-from attnscope.runs.cut import batches_left, count_of
+from attnscope.runs.crew import ALONE, Crew, Made
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt, table_of
@@ -129,12 +128,8 @@ def carry_out(
         about=scheduler_of(chosen), crew=crew,
     )  # fmt: skip
     asked = list(zip(prompts, given, groups, strict=True))
-    known = Run(path).known("attention") if (path / "run.json").exists() else set()
-    left = batches_left(asked, kept.cut, known, crew.share)
     work = Looking(chosen, settings, steps)
-    with kept.stretch(f"{chosen.name}: maps", count_of(asked, kept.cut, crew.share)):
-        kept.advance(len(known))
-        make(kept, crew, (Task(number, batch, work) for number, batch in left))
+    make_left(kept, crew, asked, work, f"{chosen.name}: maps")
     run = kept.run
     run.write_table("prompts", table_of(prompts))
     run.write_table("words", _words(prompts, groups))

@@ -30,11 +30,6 @@ class Group:
     encoder: str
     positions: tuple[int, ...]
 
-    @property
-    def is_of_the_prompt(self) -> bool:
-        """Whether it was written, and not added by the tokenizer."""
-        return self.kind not in ADDED
-
 
 def groups_of(
     pipe: Any, prompt: str, asked: Sequence[str] | None = None, **options: Any

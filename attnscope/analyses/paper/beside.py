@@ -8,7 +8,7 @@ range over rounds) lies on the same side.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,20 @@ HOLDS, NOT, UNTOLD, UNTESTED = "holds", "does not hold", "cannot tell", "not tes
 """What is said of a claim: the whole interval on its side, on the other, on both; and no interval."""
 STANDING_FOR = {"fid": "kid", "clip": "all"}
 """What is tested where the paper's own measure is not, or is not taken: FID is biased, CLIP needs a CLIP."""
+OF_ANY_WEIGHTS = ("latency", "macs", "memory", "attention")
+"""What does not depend on the weights."""
 COLUMNS = ("row", "model", "arm", "quantity", "published", "published_change", "here_measure", "here",
            "change", "low", "high", "n", "verdict")  # fmt: skip
 """Of :func:`beside`."""
+_NAMES = {
+    "macs": "10¹² MACs",
+    "latency": "s/image",
+    "memory": "MB at the peak",
+    "attention": "s in attention",
+    "clip": "CLIP score",
+    "compbench_non_spatial": "CompBench non-spatial",
+    "compbench_complex": "CompBench complex",
+}
 _ABLATED = ("S", "S^F", "S^L", "gate", "no guidance", "S^F+gate", "S^L+gate")
 _FACTS = ("model", "arm", "steps", "scheduler", "seed", "gate", "interval", "measure", "value", "change", "low", "high", "n")  # fmt: skip
 
@@ -54,7 +65,9 @@ def facts(runs: Iterable[Run]) -> pd.DataFrame:
     )
 
 
-def beside(name: str, found: pd.DataFrame, models: Mapping[str, str]) -> pd.DataFrame:
+def beside(
+    name: str, found: pd.DataFrame, models: Mapping[str, str], blind: Container[str] = ()
+) -> pd.DataFrame:
     """The published values of a table beside those that were measured.
 
     Args:
@@ -62,6 +75,8 @@ def beside(name: str, found: pd.DataFrame, models: Mapping[str, str]) -> pd.Data
         found: from :func:`facts`.
         models: by the paper's short name the model that was measured; those without one have a row
             with what is published alone.
+        blind: those of the paper's models for which random weights stand: what is told of their images is
+            no test of anything.
 
     Returns:
         Columns :data:`COLUMNS`: of a row that was not measured, ``here`` and what follows is missing.
@@ -86,7 +101,9 @@ def beside(name: str, found: pd.DataFrame, models: Mapping[str, str]) -> pd.Data
                 "low": fact["low"],
                 "high": fact["high"],
                 "n": fact["n"],
-                "verdict": _verdict(str(row["measure"]), measure, row["published_change"], fact),
+                "verdict": UNTESTED
+                if row["model"] in blind and row["measure"] not in OF_ANY_WEIGHTS
+                else _verdict(str(row["measure"]), measure, row["published_change"], fact),
             }
         )
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -235,6 +252,38 @@ def _fact(
     measure: str, value: Any, change: float, low: float, high: float, n: int
 ) -> dict[str, Any]:
     return {"measure": measure, "value": value, "change": change, "low": low, "high": high, "n": n}
+
+
+def seeds_as_columns(table: pd.DataFrame) -> pd.DataFrame | None:
+    """The rows of a table that were made with several seeds, each once (the shape of Table A7).
+
+    Args:
+        table: of :func:`beside`.
+
+    Returns:
+        Columns ``row``, ``quantity``, ``here_measure``, and for every seed ``paper, seed 1`` and ``here, seed 1``;
+        ``None`` where rows are of one seed.
+    """
+    told = table["row"].str.extract(r"^(?P<row>.*), (?P<seed>seed \d+)$")
+    if table.empty or told["seed"].isna().any():
+        return None
+    each = table.drop(columns="row").join(told)
+    about = ["row", "quantity", "here_measure"]
+    columns = {"published": "paper", "here": "here"}
+    rows = []
+    for _, own in each.groupby(["row", "quantity"], sort=False):
+        found = dict(own.iloc[0][about])
+        for column, name in columns.items():
+            of_seeds = zip(own["seed"], own[column], strict=True)
+            found |= {f"{name}, {seed}": value for seed, value in of_seeds}
+        rows.append(found)
+    return pd.DataFrame(rows)
+
+
+def named(measure: str) -> str:
+    """What a measure is called behind a value."""
+    known = MEASURES.get(measure)
+    return _NAMES.get(measure) or (measure if known is None else known.label)
 
 
 def summary(table: pd.DataFrame) -> dict[str, int]:

@@ -19,6 +19,8 @@ from attnscope.runs.folder import Run
 
 SETTLED = 0.05
 """Part of the first change that counts as converged."""
+LITTLE = 0.01
+"""Part of the baseline's peak of memory that counts as next to nothing."""
 SETTLED_AT = 10
 """Step by which the paper says that it is."""
 ALIKE = 0.9
@@ -153,12 +155,48 @@ def _share_of_attention(run: Run) -> Interval | None:
     return Interval(share, np.nan, np.nan, 1)
 
 
+def _ours(name: str) -> bool:
+    """Whether an arm is a plan of T-GATE, carried out here."""
+    return name.startswith("tgate:")
+
+
+def _faster(
+    run: Run, arms: Callable[[str], bool], others: Callable[[str], bool]
+) -> Interval | None:
+    """By how much the slowest of some arms is faster than the fastest of others; the range over rounds."""
+    rounds = run.read_table("repetitions").pivot(
+        index="repetition", columns="arm", values="seconds"
+    )
+    rounds = rounds.dropna(axis="columns", how="all")
+    own, against = ([str(name) for name in rounds if of(str(name))] for of in (arms, others))
+    if not own or not against:
+        return None
+    return _over_rounds(rounds[against].min(axis=1) / rounds[own].max(axis=1) - 1)
+
+
+def _keeps_little(run: Run) -> Interval | None:
+    """By how much the peak that T-GATE adds is under the limit, in parts of the baseline's; over rounds."""
+    peaks = run.read_table("repetitions").pivot(index="repetition", columns="arm", values="peak_mb")
+    own = [name for name in peaks if _ours(str(name))]
+    added = peaks[own].max(axis=1) / peaks["baseline"] - 1
+    left = (LITTLE - added).dropna()
+    return None if left.empty else _over_rounds(left)
+
+
+def _over_rounds(values: pd.Series[float]) -> Interval:
+    """The median and the range; of a single round no range."""
+    alone = len(values) == 1
+    low, high = (np.nan, np.nan) if alone else (float(values.min()), float(values.max()))
+    return Interval(float(values.median()), low, high, len(values))
+
+
 def _late_is_dearer(run: Run) -> Interval | None:
     """By how much early reuse, with the gate, leaves images nearer to S's than late reuse does."""
     return _ssim_of(run, "S^L+gate", "S^F+gate")
 
 
 _ALIKE = Claim("images hardly change", f"least SSIM to the baseline's, over {ALIKE}", "generate-plans", _least_alike)  # fmt: skip
+_BOTH = "T-GATE with DeepCache"
 _FASTER = Claim(
     "every plan is faster", "least speed-up, over 1", "generate-plans", _slowest_gain, timed=True
 )
@@ -207,6 +245,20 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     ),
     "figureA9": (_ALIKE,),
     "figureA10": (_ALIKE,),
+    "table4": (
+        Claim("T-GATE is faster than Adaptive Guidance", "speed of the slowest of its plans over it, less 1", "bench",
+              lambda run: _faster(run, _ours, lambda name: name.startswith("guidance-cutoff:")), timed=True),
+    ),
+    "table5": (
+        Claim("DeepCache is faster than T-GATE", "its speed over it, less 1", "bench",
+              lambda run: _faster(run, "DeepCache".__eq__, _ours), timed=True),
+        Claim("both at once are the fastest", "their speed over the next one's, less 1", "bench",
+              lambda run: _faster(run, _BOTH.__eq__, lambda name: name != _BOTH), timed=True),
+    ),
+    "tableA13": (
+        Claim("T-GATE costs next to no memory", f"{LITTLE:.0%} of the baseline's peak less what is added to it",
+              "bench", _keeps_little, timed=True),
+    ),
     "tableA5": (
         Claim("late reuse of self-attention costs more than early reuse", "SSIM to S: S^L+gate less S^F+gate",
               "ablate", _late_is_dearer),

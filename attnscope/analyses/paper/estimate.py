@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ from attnscope.analyses.paper.parts import (
     Part,
     for_the_papers_models,
 )
+from attnscope.analyses.paper.published import models_of
 from attnscope.models.names import MODELS, describe
 
 COLUMNS = ("line", "model", "images", "macs", "note")
@@ -22,10 +24,10 @@ COLUMNS = ("line", "model", "images", "macs", "note")
 _PLACES = {
     "coco": Data(Path("$COCO/annotations/captions_val2014.json"), Path("$COCO/val2014")),
     "mjhq": Data(Path("$MJHQ/captions.txt"), Path("$MJHQ/images")),
-    "images": Data(Path("$IMAGES")),
+    "images": Data(images=Path("$IMAGES")),
     "opensora": Data(Path("$PROMPTS")),
-    "dpg": Data(Path("$PROMPTS")),
-    "compbench": Data(Path("$PROMPTS")),
+    "dpg": Data(questions="$DPG/dpg_bench.csv", vqa="$VQA"),
+    "compbench": Data(questions="$COMPBENCH/examples/dataset", vqa="Salesforce/blip-vqa-base"),
 }
 """Where data are, in a shell, unless it is said."""
 
@@ -42,10 +44,12 @@ def gpu_plan(item: Item, data: Data, limit: int | None) -> pd.DataFrame:
         Columns :data:`COLUMNS`: ``images`` that are made, ``macs`` of all of them (multiply-accumulates, all that
         is computed, the denoiser alone; of an ablation at most), missing where nothing is made or known.
     """
-    rows = []
+    rows, clipped = [], models_of(item.name, "clip")
     for part in item.parts:
         runnable = part.command in MODELLESS or part.model in MODELS
-        told = data if data.captions else _PLACES.get(part.dataset, Data())
+        told = _told(part, data)
+        if data.clip is None and part.model in clipped:
+            told = replace(told, clip="$CLIP")
         line = line_of(for_the_papers_models(part, told, limit)) if runnable else ""
         images, macs = _amount(part, limit)
         note = (
@@ -53,6 +57,19 @@ def gpu_plan(item: Item, data: Data, limit: int | None) -> pd.DataFrame:
         )
         rows.append((line, part.model, images, macs, note))
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"images": "Int64"})
+
+
+def _told(part: Part, data: Data) -> Data:
+    """Where data are: as it is said, or variables of a shell in its place."""
+    place = _PLACES.get(part.dataset, Data())
+    if part.asks:
+        given = data.questions is not None
+        return data if given else replace(data, questions=place.questions, vqa=place.vqa)
+    if part.begins_with_images:
+        return replace(data, images=data.images or place.images)
+    if data.captions is not None:
+        return data
+    return replace(data, captions=place.captions, reference=place.reference)
 
 
 def line_of(words: Sequence[str]) -> str:

@@ -5,10 +5,23 @@ from __future__ import annotations
 from attnscope.analyses.paper.items import Item
 from attnscope.analyses.paper.parts import Part
 from attnscope.analyses.paper.prompts import PROMPTS
+from attnscope.analyses.paper.stand_ins import SMALL
 
 _TIMED = ("--rivals", "none", "--repeats", "3")
 _SAMPLES = 6
 """Captions of a grid of samples on a stand-in."""
+
+_CONVERGENCE = Part(
+    "convergence", "sd21", ("--kinds", "cross"), own=("--scheduler", "dpm"), images=1000, dataset="coco",
+    limit=32,
+)  # fmt: skip
+"""Of cross-attention; Figure 2 draws it for all modules at once, Figure A3 for single ones."""
+
+
+def _ablated(images: int, arms: int, *options: str) -> Part:
+    """An ablation of SD-2.1."""
+    own = ("--scheduler", "dpm")
+    return Part("ablate", "sd21", options, own, images=images, arms=arms, dataset="coco")
 
 
 def _grid(model: str, plans: str, prompts: str = "", *options: str) -> Part:
@@ -39,17 +52,7 @@ FIGURES = (
         "figure2",
         "L2 distance between cross-attention outputs of consecutive steps, SD-2.1, DPM-Solver, 25 steps, mean over 1,000 captions of MS-COCO and all modules.",
         "Cross-attention converges to a fixed point within 5 to 10 steps.",
-        (
-            Part(
-                "convergence",
-                "sd21",
-                ("--kinds", "cross"),
-                own=("--scheduler", "dpm"),
-                images=1000,
-                dataset="coco",
-                limit=32,
-            ),
-        ),
+        (_CONVERGENCE,),
         note="The curve's values are not printed. Whether all else converges as well: docs/controls.md.",
         drawn=("figure2",),
     ),
@@ -57,17 +60,7 @@ FIGURES = (
         "figure3a",
         "Mean of the predicted noise at every step, SD-2.1, of S, S^F and S^L.",
         "Denoising has converged after 25 steps.",
-        (
-            Part(
-                "ablate",
-                "sd21",
-                ("--gate", "10"),
-                own=("--scheduler", "dpm"),
-                images=1,
-                arms=4,
-                dataset="coco",
-            ),
-        ),
+        (_ablated(1, 4, "--gate", "10"),),
         note="The curve's values are not printed.",
         drawn=("noise",),
     ),
@@ -75,17 +68,7 @@ FIGURES = (
         "figure3b",
         "The image that SD-2.1 holds at steps 1 to 25 with text throughout (S), in the first 10 steps (S^F) and after them (S^L).",
         "Without text after step 10 the image stays the same; without it before, it does not.",
-        (
-            Part(
-                "ablate",
-                "sd21",
-                ("--gate", "10"),
-                own=("--scheduler", "dpm"),
-                images=1,
-                arms=4,
-                dataset="coco",
-            ),
-        ),
+        (_ablated(1, 4, "--gate", "10"),),
         note="The paper's prompt is in Table A14; an ablation takes it from a text file of one line.",
         drawn=("pictures",),
     ),
@@ -93,34 +76,14 @@ FIGURES = (
         "figure3c",
         "FID of SD-2.1 on the whole validation set of MS-COCO: S, S^F, S^L, and without guidance.",
         "S^F is no worse than S; S^L is worse than even images without guidance.",
-        (
-            Part(
-                "ablate",
-                "sd21",
-                ("--gate", "10"),
-                own=("--scheduler", "dpm"),
-                images=30000,
-                arms=4,
-                dataset="coco",
-            ),
-        ),
+        (_ablated(30000, 4, "--gate", "10"),),
         drawn=("arms",),
     ),
     Item(
         "figure4",
         "The image that SD-2.1 holds on the way with self-attention computed (S), reused late (S^F) and early (S^L), m=10, k=5.",
         "Reusing self-attention early changes the image little, reusing it late much.",
-        (
-            Part(
-                "ablate",
-                "sd21",
-                ("--attention", "self", "--gate", "10", "--interval", "5"),
-                own=("--scheduler", "dpm"),
-                images=1,
-                arms=6,
-                dataset="coco",
-            ),
-        ),
+        (_ablated(1, 6, "--attention", "self", "--gate", "10", "--interval", "5"),),
         note="The paper's prompt is in Table A14.",
         drawn=("pictures",),
     ),
@@ -160,17 +123,7 @@ FIGURES = (
         "figureA3",
         "The curve of Figure 2 for single modules of SD-2.1: down, middle and up blocks.",
         "Cross-attention converges in every block.",
-        (
-            Part(
-                "convergence",
-                "sd21",
-                ("--kinds", "cross"),
-                own=("--scheduler", "dpm"),
-                images=1000,
-                dataset="coco",
-                limit=32,
-            ),
-        ),
+        (_CONVERGENCE,),
         note="All modules at once are the heat map.",
         drawn=("heatmap", "figureA3"),
     ),
@@ -238,11 +191,14 @@ FIGURES = (
                     "tgate-spatial:m=10,k=3",
                     "tgate-spatial:m=10,k=5",
                 ),
+                embedded=SMALL,
                 images=1,
                 dataset="images",
+                limit=1,
             ),
         ),
-        note="No model of videos is in the box.",
+        note="No model of videos is in the box: a tiny one of random weights stands in, and its frames say nothing.",
+        drawn=("frames",),
     ),
     Item(
         "figureA9",

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attnscope.analyses.paper.items import Item
-from attnscope.analyses.paper.parts import MODELLESS, STAND_INS, Part
+from attnscope.analyses.paper.parts import MODELLESS, Part
+from attnscope.analyses.paper.stand_ins import STAND_INS, shown
 from attnscope.models.names import MODELS, describe, is_local
 
 _DRIVER = Path("/proc/driver/nvidia/version")
@@ -15,8 +16,8 @@ _SETS = {
     "mjhq": "MJHQ-30K (--captions FILE --reference FOLDER)",
     "images": "images to begin with, such as SDXL's (--images FOLDER)",
     "opensora": "the prompts of OpenSora-Sample (--captions FILE)",
-    "dpg": "the prompts of DPG-Bench (--captions FILE)",
-    "compbench": "the prompts of T2I-CompBench (--captions FILE)",
+    "dpg": "DPG-Bench's dpg_bench.csv (--questions FILE)",
+    "compbench": "examples/dataset of T2I-CompBench (--questions FOLDER)",
 }
 
 
@@ -50,7 +51,7 @@ def needs_of(item: Item) -> list[tuple[str, bool | None]]:
 
 
 def runs_on(item: Item) -> str:
-    """What makes it here: the paper's models, stand-ins, some stand-ins, no model at all, or nothing."""
+    """What makes it here: the paper's models, stand-ins, no model at all, or nothing."""
     parts = [part for part in item.parts if part.command not in MODELLESS]
     if not item.parts:
         return "text"
@@ -58,8 +59,4 @@ def runs_on(item: Item) -> str:
         return "no model"
     if not missing_models(parts):
         return "the paper's models"
-    stand_ins = dict.fromkeys(STAND_INS[p.model] for p in parts if p.model in STAND_INS)
-    if not stand_ins:
-        return "nothing: costs alone" if item.name.startswith("table") else "nothing"
-    whole = all(part.model in STAND_INS for part in parts)
-    return ", ".join(stand_ins) + ("" if whole else " (in part)")
+    return ", ".join(dict.fromkeys(shown(STAND_INS[part.model]) for part in parts))

@@ -43,6 +43,16 @@ class Item:
         return f"{'Figure' if self.name.startswith('figure') else 'Table'} {self.number}"
 
     @property
+    def asks(self) -> bool:
+        """Whether questions are asked about its images."""
+        return any(part.asks for part in self.parts)
+
+    @property
+    def judges(self) -> bool:
+        """Whether images are judged."""
+        return any(part.judges for part in self.parts)
+
+    @property
     def models(self) -> tuple[str, ...]:
         """The paper's models that it takes."""
         return tuple(dict.fromkeys(part.model for part in self.parts if part.model))

@@ -27,18 +27,6 @@ _MADE = "made.csv"
 _WIDTH = 470
 _LEFT_OUT = ("--offline",)
 """Options that change nothing in a result."""
-NAMES = {
-    "macs": "10¹² MACs",
-    "latency": "s/image",
-    "memory": "MB at the peak",
-    "attention": "s in attention",
-    "fid": "FID",
-    "kid": "KID",
-    "clip": "CLIP score",
-    "all": "all as asked",
-    "frames": "frame distance",
-}
-"""Measures as they are written behind values."""
 
 
 def keep(run: Run, folder: Path) -> None:
@@ -111,6 +99,10 @@ is whether the 95 % interval of the change (of times the range over rounds) lies
 not tested: KID stands for it. Of fewer than 20 prompts, and of KID fewer than 40, nothing is tested, and *n* says how many
 there were; a processor that was shared with other work makes ranges of times wide.
 
+No model of videos is in the box. For these stand tiny pipelines of **random weights**, which `attnscope paper` writes into its run
+directory (`$RUN`) with rendered scenes to begin with: that the way from command to table runs is all that their images show, and
+nothing is tested of them but times, multiply-accumulates and memory.
+
 Of all rows: {of_rows}. Of the claims in words: {of_claims}."""
 
 
@@ -151,6 +143,7 @@ def _measured(item: Item, folder: Path) -> Iterator[str]:
         head = "| row | paper | change | here | change here | n | as the paper says |"
         rows = [_row(row) for row in table.to_dict("records")]
         yield "\n".join([head, "|---|---|---|---|---|---|---|", *rows]) + "\n"
+        yield from _by_seed(table)
     if claims is not None:
         head = "| the claim | above zero if right | on | value | n | |"
         rows = [
@@ -164,6 +157,26 @@ def _measured(item: Item, folder: Path) -> Iterator[str]:
         yield f'<img src="{folder.name}/{path.name}" width="{_WIDTH}" alt="{item.title}{more}">\n'
 
 
+def _by_seed(table: pd.DataFrame) -> Iterator[str]:
+    """The same with seeds as columns, of a table that has several."""
+    wide = beside.seeds_as_columns(table)
+    if wide is None:
+        return
+    values = [name for name in wide if ", seed " in str(name)]
+    lines = ["| row | measure | " + " | ".join(map(str, values)) + " |"]
+    lines.append("|---" * (2 + len(values)) + "|")
+    for row in wide.to_dict("records"):
+        here = row["here_measure"]
+        names = [
+            row["quantity"],
+            *([here] if isinstance(here, str) and here != row["quantity"] else []),
+        ]
+        told = [f"{row[name]:.4g}" if row[name] == row[name] else "" for name in values]
+        shown = ", here ".join(beside.named(str(name)) for name in names)
+        lines.append(f"| {row['row']} | {shown} | {' | '.join(told)} |".replace("-", "−"))
+    yield "\n".join(lines) + "\n"
+
+
 def _read(folder: Path, name: str, kind: str) -> pd.DataFrame | None:
     path = folder / f"{name}-{kind}.csv"
     return pd.read_csv(path) if path.is_file() else None
@@ -174,10 +187,10 @@ def _row(row: dict[Any, Any]) -> str:
     ours, change, count = "", "", ""
     if here == here:
         name = str(row["here_measure"])
-        ours = f"{here:.4g} {NAMES.get(name, name)}"
+        ours = f"{here:.4g} {beside.named(name)}"
         change = _change(name, row["change"], row["low"], row["high"])
         count = f"{int(row['n'])}"
-    published = f"{row['published']:.5g} {NAMES.get(measure, measure)}"
+    published = f"{row['published']:.5g} {beside.named(measure)}"
     said = row["verdict"] if isinstance(row["verdict"], str) else ""
     verdict = f"**{said}**" if said and said != beside.UNTESTED else said
     theirs = _change(measure, row["published_change"])

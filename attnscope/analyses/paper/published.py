@@ -28,11 +28,6 @@ def source() -> str:
     return str(_data()["notes"]["source"])
 
 
-def units() -> dict[str, str]:
-    """What the published values are in, by measure."""
-    return dict(_data()["notes"]["units"])
-
-
 def note_of(name: str) -> str:
     """What is to be said of the published values of a figure or table; empty if nothing is."""
     return str(_data()["notes"].get(name, ""))
@@ -80,9 +75,10 @@ def values_of(name: str) -> pd.DataFrame:
     return pd.DataFrame(found, columns=[*columns, "measure", "published", "published_change"])
 
 
-def models_of(name: str) -> list[str]:
-    """The models of a table's rows, in their order."""
-    return list(dict.fromkeys(str(row["model"]) for row in rows_of(name)))
+def models_of(name: str, measure: str | None = None) -> list[str]:
+    """The models of a table's rows, in their order; with a measure those of which it is printed."""
+    rows = [row for row in rows_of(name) if measure is None or measure in row]
+    return list(dict.fromkeys(str(row["model"]) for row in rows))
 
 
 def plans_of(name: str, model: str) -> tuple[str, ...]:

@@ -10,13 +10,13 @@ from attnscope.analyses.paper import beside, claims
 from attnscope.analyses.paper.items import Item
 from attnscope.analyses.paper.parts import (
     MODELLESS,
-    STAND_INS,
     Data,
     Part,
     for_a_stand_in,
     for_the_papers_models,
     stood_in,
 )
+from attnscope.analyses.paper.stand_ins import RANDOM, STAND_INS, placed, prepare, shown
 from attnscope.errors import InputError
 from attnscope.models.names import MODELS
 from attnscope.runs.folder import Run
@@ -64,7 +64,6 @@ def recipe(
     own: bool,
     limit: int | None,
     data: Data,
-    features: str = "inception",
     extra: Sequence[str] = (),
 ) -> Recipe:
     """Choose the models and the commands.
@@ -74,8 +73,7 @@ def recipe(
         model: stands for all of the paper's; ``None`` takes these, or the stand-ins in the box.
         own: whether the paper's are to be taken.
         limit: captions; ``None`` is the paper's number, or the stand-ins' own.
-        data: captions and images, for the paper's models.
-        features: for FID, on the paper's models.
+        data: captions and images, for the paper's models, and what judges.
         extra: options that every command with a model gets, such as a dtype.
 
     Raises:
@@ -94,15 +92,15 @@ def recipe(
         models = {name: name for name in item.models}
     else:
         made = stood_in(item.parts)
-        models = {name: STAND_INS[name] for name in item.models if name in STAND_INS}
+        models = {name: STAND_INS[name] for name in item.models}
     lines = []
     for part, name in made:
         if own and model is None:
-            line = for_the_papers_models(part, data, limit, features)
+            line = for_the_papers_models(part, data, limit)
         else:
-            line = for_a_stand_in(part, name, limit, data, features)
+            line = for_a_stand_in(part, name, limit, data)
         lines.append(line if part.command in MODELLESS else (*line, *extra))
-    named = model or ", ".join(dict.fromkeys(name for _, name in made if name)) or "-"
+    named = model or ", ".join(dict.fromkeys(shown(name) for _, name in made if name)) or "-"
     settings = PaperSettings(
         name=item.name, model=named, own=own and model is None, lines=tuple(lines)
     )
@@ -111,7 +109,7 @@ def recipe(
 
 def _as(part: Part, model: str) -> Part:
     """A part whose stand-in is a model of one's own: all of them come to the same."""
-    if part.command in MODELLESS or part.model in STAND_INS:
+    if part.command in MODELLESS or STAND_INS[part.model] not in RANDOM:
         return part
     raise InputError(
         f"{model!r} cannot stand for {part.model}, which makes videos: leave --model out, or choose "
@@ -135,14 +133,18 @@ def carry_out(path: Path, what: Recipe, carry: Callable[[tuple[str, ...], Path],
         InputError: the directory holds another run, or a command refuses what it is asked for.
     """
     run = Run.open(path, "paper", what.settings)
+    here = path.resolve()
+    prepare(frozenset(word for line in what.settings.lines for word in line), here)
     for number, line in enumerate(what.settings.lines, 1):
-        carry(line, path / f"{number}-{line[0]}")
+        carry(tuple(placed(word, here) for word in line), path / f"{number}-{line[0]}")
     runs = [found for found in beside.runs_in(path) if found.path != path]
     counted = [found for found in runs if found.command == "cost paper"]
     if counted:
         table = beside.of_costs(counted[0], what.item.number)
     else:
-        table = beside.beside(what.item.name, beside.facts(runs), what.models)
+        models = {name: placed(model, here) for name, model in what.models.items()}
+        blind = {name for name, model in what.models.items() if model in RANDOM}
+        table = beside.beside(what.item.name, beside.facts(runs), models, blind)
     tested = claims.tested(what.item.name, runs)
     for name, made in {"claims": tested, "beside": table}.items():
         run.write_csv(name, made)

@@ -1,17 +1,22 @@
-"""What plans make of images: every promising one is measured against S on prompts of its own."""
+"""What plans make of images: every promising one is measured against S on prompts of its own.
+
+One plan is measured after the other, since each is chosen by what the ones before did; the batches of
+prompts that it is measured on are tasks of a :class:`attnscope.runs.crew.Crew`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from attnscope.analyses.tuning.budget import Budget
+from attnscope.analyses.tuning.held import HELD
 from attnscope.analyses.tuning.modules import Group, timetable
 from attnscope.analyses.tuning.replay import relative_error
 from attnscope.analyses.tuning.schedules import Schedule, as_row
@@ -21,15 +26,61 @@ from attnscope.hooks.trace import Trace
 from attnscope.models.decoding import decoded
 from attnscope.plans.base import Plan
 from attnscope.plans.timetable import COMPUTE, Timetable
-from attnscope.runs.batches import Batches
+from attnscope.runs.crew import ALONE, Crew, Made, Task
+from attnscope.runs.cut import cut
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
 from attnscope.runs.sampling import Sampling
 
+if TYPE_CHECKING:
+    from attnscope.models.chosen import ChosenModel
+
 VALUES = ("ssim", "psnr", "damage")
 _Pairs = Sequence[tuple[Prompt, Any]]
-_Made = tuple[Tensor, list[Any]]
+_Images = tuple[Tensor, list[Any]]
 _KEY = ("letters", "guidance", "fresh", "apart")
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """Compares a plan's images of a batch with those of S; a :class:`attnscope.runs.crew.Work`.
+
+    Args:
+        model: that makes them.
+        settings: how they are sampled.
+        plan: what is carried out.
+    """
+
+    model: ChosenModel
+    settings: Sampling
+    plan: Plan
+
+    def __call__(self, pipe: Any, items: _Pairs, number: int) -> Made:
+        """Compare them: a row per image with ``prompt_id``, ``damage``, ``ssim`` and ``psnr`` in dB."""
+        from attnscope.metrics import psnr, ssim
+
+        prompts = [prompt for prompt, _ in items]
+        with torch.inference_mode():
+            latents, images = HELD.of(
+                pipe, ("images of S", self.settings), prompts, lambda: self._made(pipe, items, None)
+            )
+            made, pictures = self._made(pipe, items, self.plan)
+            damage = relative_error(made, latents).tolist()
+        rows = {
+            "prompt_id": [prompt.prompt_id for prompt in prompts],
+            "damage": damage,
+            "ssim": list(map(float, ssim(pictures, images))),
+            "psnr": [min(value, 99.0) for value in map(float, psnr(pictures, images))],
+        }
+        return Made(parts={"compared": pd.DataFrame(rows)})
+
+    def _made(self, pipe: Any, items: _Pairs, plan: Plan | None) -> _Images:
+        """Final latents, and the images of them."""
+        ids = [prompt.prompt_id for prompt, _ in items]
+        options = {**self.model.described.options, "output_type": "latent"}
+        with Trace(pipe, plan=plan):
+            latents = self.settings.call(pipe, [given for _, given in items], ids, **options)
+        return latents, decoded(pipe, latents, self.settings.height, self.settings.width)
 
 
 @dataclass
@@ -37,7 +88,7 @@ class Candidates:
     """Measures plans on prompts, and remembers what it measured.
 
     Args:
-        pipe: the pipeline.
+        model: that makes the images.
         settings: how images are sampled.
         prompts: one per image.
         given: what the pipeline is given for each.
@@ -45,15 +96,15 @@ class Candidates:
         levels: log-SNR of x_t at every step.
         arithmetic: for the ideal speed-up.
         guided: whether there is guidance.
-        batch_size: images made at once; halved where memory runs out.
+        cut: images of a batch; halved where memory runs out.
         damages: for what is predicted.
         known: what was measured before: of :attr:`table`.
         progress: given every plan that is measured.
-        options: further keywords of the pipeline.
         times: for the speed-up that plans are chosen by; ``None`` chooses them by the ideal one.
+        crew: who makes the images.
     """
 
-    pipe: Any
+    model: ChosenModel
     settings: Sampling
     prompts: Sequence[Prompt]
     given: Sequence[Any]
@@ -61,12 +112,12 @@ class Candidates:
     levels: tuple[float, ...]
     arithmetic: ByMacs
     guided: bool
-    batch_size: int
+    cut: int
     damages: Damages
     known: Sequence[pd.DataFrame] = ()
     progress: Progress = SILENT
-    options: dict[str, Any] = field(default_factory=dict)
     times: ByTime | None = None
+    crew: Crew = ALONE
 
     def __post_init__(self) -> None:
         rows = pd.concat(self.known).to_dict("records") if self.known else []
@@ -114,20 +165,16 @@ class Candidates:
 
     def compared(self, plan: Plan) -> dict[str, float]:
         """Means and standard errors of a plan's images compared with those of S."""
-        from attnscope.metrics import psnr, ssim
-
-        def work(pairs: _Pairs, reference: _Made) -> dict[str, list[float]]:
-            (latents, images), (made, pictures) = reference, self._made(plan, pairs)
-            return {
-                "damage": relative_error(made, latents).tolist(),
-                "ssim": list(map(float, ssim(pictures, images))),
-                "psnr": [min(value, 99.0) for value in map(float, psnr(pictures, images))],
-            }
-
-        each_batch = list(self._reference.each(work))
-        values = {name: [v for batch in each_batch for v in batch[name]] for name in VALUES}
+        pairs = list(zip(self.prompts, self.given, strict=True))
+        work = Comparing(self.model, self.settings, plan)
+        tasks = [Task(number, batch, work) for number, batch in enumerate(cut(pairs, self.cut))]
+        size = self.progress.batch_size
+        done = self.crew.each(tasks, size=size, progress=self.progress)
+        rows = pd.concat([one.made.parts["compared"] for one in done]).set_index("prompt_id")
+        rows = rows.loc[[prompt.prompt_id for prompt in self.prompts]]  # whoever was first
         found = {}
-        for name, each in values.items():
+        for name in VALUES:
+            each = rows[name].tolist()
             found[name] = float(np.mean(each))
             found[f"{name}_error"] = float(np.std(each, ddof=1) / np.sqrt(len(each)))
         return found
@@ -154,19 +201,3 @@ class Candidates:
     def count(self) -> int:
         """How many plans were asked for, from before or not: a run that goes on has no more than others."""
         return len(self._schedules)
-
-    @cached_property
-    def _reference(self) -> Batches[tuple[Prompt, Any], _Made]:
-        """What the pipeline as it is makes, batch by batch."""
-        pairs = list(zip(self.prompts, self.given, strict=True))
-        work = partial(self._made, None)
-        return Batches(pairs, self.batch_size, work, progress=self.progress)
-
-    def _made(self, plan: Plan | None, pairs: _Pairs) -> _Made:
-        ids = [prompt.prompt_id for prompt, _ in pairs]
-        given = [item for _, item in pairs]
-        with Trace(self.pipe, plan=plan):
-            latents = self.settings.call(
-                self.pipe, given, ids, **{**self.options, "output_type": "latent"}
-            )
-        return latents, decoded(self.pipe, latents, self.settings.height, self.settings.width)

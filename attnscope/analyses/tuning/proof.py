@@ -15,13 +15,14 @@ import pandas as pd
 
 from attnscope.analyses.bench.arms import BASELINE, BenchSettings
 from attnscope.analyses.bench.run import Pictured, carry_out, machine_of
-from attnscope.analyses.tuning.run import UNIFORM
+from attnscope.analyses.tuning.outcome import UNIFORM
 from attnscope.metrics.adjusting import with_adjusted
 from attnscope.metrics.clusters import clusters_of
 from attnscope.metrics.comparing import compared
 from attnscope.metrics.measures import MEASURES
 from attnscope.plans.reuse import paper_plan
 from attnscope.plans.timetable import read
+from attnscope.runs.crew import ALONE, Crew
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Progress
 
@@ -103,6 +104,7 @@ def prove(
     quality: Quality,
     *,
     batch_size: int | None = None,
+    crew: Crew = ALONE,
     progress: Progress = SILENT,
 ) -> Run:
     """Measure the plans of a search, where that was not done yet.
@@ -115,15 +117,17 @@ def prove(
         pictured: captions that the plans were not searched on.
         quality: what images are judged by.
         batch_size: images made at once; ``None`` fits it to the model and the device.
+        crew: who makes the images; times are taken in this process, once all others were let go.
         progress: told how far it is.
 
     Returns:
         The run of the benchmark; beside its tables, ``proof.csv`` in the run of the search says how each
         plan differs from every other way (:func:`differences`).
     """
+    crew.close()  # what they hold of the machine would be in the times; they start again for the images
     made = carry_out(
         run.path / FOLDER, chosen, found, settings, pictured.given[:1], pictured=pictured,
-        quality=quality, batch_size=batch_size, progress=progress,
+        quality=quality, batch_size=batch_size, crew=crew, progress=progress,
     )  # fmt: skip
     plans = [str(read(run.path / name)) for name in run.read_table("plans")["file"]]
     table = differences(made.read_table("images"), plans)

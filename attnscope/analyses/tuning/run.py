@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import torch
 
+from attnscope.analyses.bench.instruments import Stopwatch
 from attnscope.analyses.opening import open_for, scheduler_of
-from attnscope.analyses.tuning.budget import Budget, parse
+from attnscope.analyses.tuning.calibration import PARTS, TABLE, Calibration
+from attnscope.analyses.tuning.candidates import Candidates
+from attnscope.analyses.tuning.modules import Group, fine_groups, groups_of, outermost
+from attnscope.analyses.tuning.outcome import by_hand, found_plans
+from attnscope.analyses.tuning.parts import Part, Steps
+from attnscope.analyses.tuning.refinement import Search
+from attnscope.analyses.tuning.schedules import family_name
+from attnscope.analyses.tuning.search import Damages, families, promising
+from attnscope.analyses.tuning.times import measure_times, rounds_of
+from attnscope.analyses.tuning.worth import ByMacs, ByTime, Worth
 from attnscope.errors import InputError
+from attnscope.models.decoding import check_decodes
+from attnscope.runs.crew import ALONE, Crew
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Kept, Progress
 from attnscope.runs.prompts import Prompt, table_of
 from attnscope.runs.sampling import Sampling
+from attnscope.sites.denoiser import Denoiser
 
 if TYPE_CHECKING:
-    from attnscope.analyses.tuning.calibration import Calibration
-    from attnscope.analyses.tuning.candidates import Candidates
-    from attnscope.analyses.tuning.modules import Group
-    from attnscope.analyses.tuning.schedules import Price, Schedule
     from attnscope.cost.counts import Counts
     from attnscope.models.chosen import ChosenModel
 
 FRONTIER = ("ssim>=0.995", "ssim>=0.99", "ssim>=0.98", "ssim>=0.97", "ssim>=0.95", "ssim>=0.9")
 """Budgets of a frontier."""
 _LEAST_STEPS = 3
-UNIFORM = "uniform.json"
-"""The best schedule that is set by hand, as fast as the plan: what a search has to be better than."""
+_BATCHES, _IMAGES = 6, 4
+"""Batches of all captions, if nobody says how large they are, so that several can be made at the same time;
+but none of fewer images (on a CPU, the embedded U-Net takes 1.05 times as long on 4 as on 16)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +71,6 @@ class TuneSettings(Sampling):
     by: str | None = field(default=None, metadata={"later": True})
 
 
-def plan_name(number: int, settings: TuneSettings) -> str:
-    """The file of a plan in the run directory: ``plan.json``, of several with the budget in its name."""
-    if len(settings.budgets) < 2:
-        return "plan.json"
-    return f"plan-{settings.budgets[number].replace('>=', '-').replace('<=', '-')}.json"
-
-
 def carry_out(
     path: Path,
     chosen: ChosenModel,
@@ -77,6 +80,7 @@ def carry_out(
     given: Sequence[Any],
     *,
     batch_size: int | None = None,
+    crew: Crew = ALONE,
     progress: Progress = SILENT,
 ) -> Run:
     """Find the plans of a run, if they are not there yet.
@@ -89,234 +93,138 @@ def carry_out(
         prompts: first those to calibrate on, then those that plans are measured on.
         given: what the pipeline is given for each.
         batch_size: images made at once; ``None`` fits it to the model and the device.
+        crew: who measures what staleness does, and plans; times are taken in this process alone. A share is
+            one of the calibration, as far as it does not depend on what was measured.
         progress: told how far it is.
 
     Returns:
         The run, with the tables ``prompts``, ``calibration``, ``candidates`` and ``plans``, ``times`` if
-        it is searched by time, and a file for each plan.
+        it is searched by time, and a file for each plan. Of a share, ``prompts`` that it calibrates on, and
+        parts of ``calibration``: joined with the others, the run goes on from there.
 
     Raises:
         InputError: the directory holds another run, the model does not fit the settings, or no plan
             keeps to a budget.
     """
-    import torch
-
-    if Run.check(path, "tune", settings) and Run(path).has_table("plans"):
+    if Run.check(path, "tune", settings, crew.share) and Run(path).has_table("plans"):
         return Run(path)
     if settings.steps < _LEAST_STEPS:
         raise InputError(
             f"`steps={settings.steps}` leaves nothing to reuse: choose {_LEAST_STEPS} or more"
         )
+    least = 1 if batch_size else max(1, min(_BATCHES, len(prompts) // _IMAGES))
     kept = open_for(
-        "tune", path, settings, chosen, prompts, batch_size, progress,
-        table="calibration", about=scheduler_of(chosen),
+        "tune", path, settings, chosen, prompts, batch_size, progress, table=TABLE,
+        about=scheduler_of(chosen), least=least, crew=crew,
     )  # fmt: skip
-    with torch.inference_mode():
-        return _found(kept, chosen, settings, counts, prompts, given, progress)
+    check_decodes(chosen.pipe)
+    return _Tuning(chosen, settings, counts, prompts, given, kept, crew).carried_out(progress)
 
 
-def _found(
-    kept: Kept,
-    chosen: ChosenModel,
-    settings: TuneSettings,
-    counts: Counts,
-    prompts: Sequence[Prompt],
-    given: Sequence[Any],
-    progress: Progress,
-) -> Run:
-    from attnscope.analyses.tuning.calibration import Calibration, measured
-    from attnscope.analyses.tuning.candidates import Candidates
-    from attnscope.analyses.tuning.modules import fine_groups, groups_of, outermost
-    from attnscope.analyses.tuning.refinement import Search
-    from attnscope.analyses.tuning.schedules import family_name
-    from attnscope.analyses.tuning.search import Damages, families, promising
-    from attnscope.analyses.tuning.worth import ByMacs, ByTime
-    from attnscope.models.decoding import check_decodes
-    from attnscope.sites.denoiser import Denoiser
+@dataclass(frozen=True)
+class _Tuning:
+    """A run of which something is missing; arguments as of :func:`carry_out`."""
 
-    pipe, options = chosen.pipe, chosen.described.options
-    denoiser = Denoiser.of(pipe)
-    groups = groups_of(outermost(denoiser))
-    first = settings.calibrated
-    check_decodes(pipe)
-    calibration = Calibration(
-        pipe, settings, prompts[:first], given[:first], options, kept.batch_size, kept
-    )
-    fine = fine_groups(denoiser) if settings.modules else ()
-    parts = list(calibration.parts(groups, fine))
-    run = kept.run
-    arithmetic, times = ByMacs(counts, groups, calibration.guided), None
-    if settings.by == "time":
-        times = ByTime(_times(kept, chosen, calibration, groups), groups, calibration.guided)
-    worth = times or arithmetic
-    whole = run.has_table("calibration")
-    done = [run.read_table("calibration")] if whole else run.read_parts("calibration")
-    with kept.stretch(f"{chosen.name}: calibration, single steps", len(parts)):
-        table = measured(calibration, parts, done=done, progress=kept)
-    fresh = families(Damages(table, calibration.levels), worth.shares)
-    windows = [
-        part
-        for one in fresh
-        for part in calibration.windows(
-            family_name(one), [group for group in groups if group.name not in one]
-        )
-    ]
-    with kept.stretch(f"{chosen.name}: calibration, windows", len(windows)):
-        table = measured(calibration, windows, done=[table], progress=kept)
-    run.finish_table("calibration", table)
-    damages = Damages(table, calibration.levels)
-    prices = {one: worth.price(one) for one in fresh}
-    noted = Kept(progress, run.path, lambda size: run, kept.batch_size, "candidates")
-    with kept.stretch(f"{chosen.name}: plans", _expected(settings)):
-        candidates = Candidates(
-            pipe, settings, prompts[first:], given[first:], groups, calibration.levels, arithmetic,
-            calibration.guided, kept.batch_size, damages, run.read_parts("candidates"), noted, options, times,
+    chosen: ChosenModel
+    settings: TuneSettings
+    counts: Counts
+    prompts: Sequence[Prompt]
+    given: Sequence[Any]
+    kept: Kept
+    crew: Crew
+
+    def carried_out(self, progress: Progress) -> Run:
+        """Calibrate and, if all of that is there, search."""
+        denoiser = Denoiser.of(self.chosen.pipe)
+        groups = groups_of(outermost(denoiser))
+        fine = fine_groups(denoiser) if self.settings.modules else ()
+        steps = self._looked()
+        run = self.kept.run
+        first = [*steps.parts(groups, fine), *steps.windows(family_name(()), groups)]
+        if not self.crew.share.is_whole:
+            run.note(PARTS, len(first))
+            self._calibrated(first)
+            run.write_table("prompts", table_of(self._calibration.prompts))
+            return run
+        arithmetic, times = ByMacs(self.counts, groups, steps.guided), None
+        if self.settings.by == "time":  # before anybody else is at work
+            times = ByTime(self._times(steps, groups), groups, steps.guided)
+        worth: Worth = times or arithmetic
+        table = self._calibrated(first)
+        fresh = families(Damages(table, steps.levels), worth.shares)
+        further = [part for one in fresh[1:] for part in _windows(steps, one, groups)]
+        table = self._calibrated(further, [table], len(first))
+        run.finish_table(TABLE, table)
+        damages = Damages(table, steps.levels)
+        noted = self.kept.of("candidates")
+        expected = max(1, len(self.settings.budgets)) * (self.settings.most + 10)
+        with noted.stretch(f"{self.chosen.name}: plans", expected):
+            candidates = Candidates(
+                self.chosen, self.settings, self.prompts[self.settings.calibrated :],
+                self.given[self.settings.calibrated :], groups, steps.levels, arithmetic, steps.guided,
+                noted.cut, damages, run.read_parts("candidates"), noted, times, self.crew,
+            )  # fmt: skip
+            prices = {one: worth.price(one) for one in fresh}
+            search = Search(candidates, promising(damages, prices), damages, self.settings.most)
+            rows = found_plans(run, self.chosen, self.settings, candidates, search, progress)
+            by_hand(run, candidates, prices[()], rows)
+        self._write(run, candidates.table, pd.DataFrame(rows))
+        return run
+
+    @property
+    def _calibration(self) -> Calibration:
+        count = self.settings.calibrated
+        return Calibration(
+            self.chosen, self.settings, self.prompts[:count], self.given[:count], self.kept.cut,
+            self.crew, self.kept,
         )  # fmt: skip
-        search = Search(candidates, promising(damages, prices), damages, settings.most)
-        about = partial(_about, chosen, settings)
-        rows = _plans(run, settings, candidates, search, about, progress)
-        _uniform(run, candidates, prices[()], rows)
-    run.write_table("prompts", table_of(prompts))
-    measured_plans = candidates.table
-    run.write_csv("candidates", measured_plans)
-    run.write_table("candidates", measured_plans)
-    plans = pd.DataFrame(rows)
-    run.write_csv("plans", plans)
-    run.write_table("plans", plans)
-    run.finish_table("candidates", measured_plans)  # last, since a run that goes on reads its parts
-    return run
+
+    def _looked(self) -> Steps:
+        """The steps of a run; where modules are timed here, this process finds out, and no other starts."""
+        crew = ALONE if self.settings.by == "time" else self.crew
+        images = min(self.kept.cut, self.settings.calibrated)
+        with self.kept.stretch(f"{self.chosen.name}: whole runs to begin with", images):
+            return self._calibration.look(crew)
+
+    def _calibrated(
+        self, parts: Sequence[Part], done: Sequence[pd.DataFrame] = (), first: int = 0
+    ) -> pd.DataFrame:
+        """What was measured, with some parts that were not."""
+        run, calibration = self.kept.run, self._calibration
+        if not done:
+            done = [run.read_table(TABLE)] if run.has_table(TABLE) else run.read_parts(TABLE)
+        images = calibration.count(parts, first)
+        with self.kept.stretch(f"{self.chosen.name}: calibration", images):
+            return calibration.measured(parts, done=done, first=first)
+
+    def _times(self, steps: Steps, groups: Sequence[Group]) -> pd.DataFrame:
+        """How long modules take: measured once, so that a run that goes on searches by the same times."""
+        run = self.kept.run
+        if not run.has_table("times"):
+            self.crew.close()  # some may be there from another run of the command
+            images = 1 + rounds_of(len(steps), steps.guided)
+            with (
+                torch.inference_mode(),
+                self.kept.stretch(f"{self.chosen.name}: times of modules, images", images),
+            ):
+                table = measure_times(
+                    self._calibration, steps, groups, stopwatch=Stopwatch(self.chosen.device),
+                    progress=self.kept,
+                )  # fmt: skip
+            run.write_csv("times", table)
+            run.write_table("times", table)
+        return run.read_table("times")
+
+    def _write(self, run: Run, candidates: pd.DataFrame, plans: pd.DataFrame) -> None:
+        """Write the tables of a search that came to its end."""
+        run.write_table("prompts", table_of(self.prompts))
+        for name, table in {"candidates": candidates, "plans": plans}.items():
+            run.write_csv(name, table)
+            run.write_table(name, table)
+        run.finish_table("candidates", candidates)  # last, since a run that goes on reads its parts
 
 
-def _plans(
-    run: Run,
-    settings: TuneSettings,
-    candidates: Candidates,
-    search: Any,
-    about: Any,
-    progress: Progress,
-) -> list[dict[str, Any]]:
-    """Find a plan for every budget, or for the speed, and write its file."""
-    rows: list[dict[str, Any]] = []
-    refused: list[str] = []
-    wanted: list[tuple[str, Budget]] = [(text, parse(text)) for text in settings.budgets]
-    if settings.speedup is not None:
-        wanted = [(f"speedup>={settings.speedup:g}", Budget("ssim", 0.0))]
-    for number, (text, budget) in enumerate(wanted):
-        found: Schedule | None
-        if settings.speedup is not None:
-            found = search.at_speed(settings.speedup, budget)
-        else:
-            found = search.within(budget)
-        if found is None:
-            refused.append(_not_kept(text, settings, candidates, budget, search))
-            continue
-        measured = candidates.measure(found)
-        name = plan_name(number, settings)
-        plan = candidates.plan(found, **about(text, measured))
-        plan.write(run.path / name)
-        rows.append({"budget": text, "file": name, **measured})
-    if not rows:
-        raise InputError(refused[0])
-    for line in refused:
-        progress.say(line)
-    return rows
-
-
-def _not_kept(
-    text: str, settings: TuneSettings, candidates: Candidates, budget: Budget, search: Any
-) -> str:
-    """That a budget cannot be kept, and the nearest that can."""
-    if settings.speedup is not None:
-        most = max((candidates.speedup(one) for one in search.listed), default=1.0)
-        how = "by the times of its modules" if settings.by else "ideally"
-        return (
-            f"no plan is {settings.speedup:g} times as fast, {how}: the fastest is {most:.2f} times"
-        )
-    rows = candidates.table.to_dict("records")
-    if not rows:
-        return f"no plan saves anything at {settings.steps} steps: choose more"
-    best = max(rows, key=lambda row: budget.better(row[budget.measure]))
-    return (
-        f"no plan that saves anything keeps to {text} on {settings.measured} captions: the nearest, "
-        f"{best.get('by_time', best['ideal']):.2f} times as fast, has {budget.measure} {best[budget.measure]:.4g} "
-        f"± {best[budget.measure + '_error']:.2g}; choose a budget that allows it, or more steps"
-    )
-
-
-def _uniform(
-    run: Run, candidates: Candidates, price: Price, rows: Sequence[dict[str, Any]]
-) -> None:
-    """The best of the schedules that are set by hand and as fast as the fastest plan, if there is one."""
-    from attnscope.analyses.tuning.schedules import uniform
-
-    steps = len(candidates.levels)
-    speed = max(row.get("by_time", row["ideal"]) for row in rows)
-    gates = range(2, steps + 1) if candidates.guided else (steps,)
-    tried = {
-        uniform(steps, start, every, gate)
-        for start in range(1, steps)
-        for every in range(2, steps)
-        for gate in gates
-    }
-    whole = price.of(uniform(steps, steps, 1, steps))
-    fast = [one for one in tried if whole / price.of(one) >= speed]
-    if not fast:
-        return
-    damage = candidates.damages.of
-    likely = sorted(fast, key=lambda one: (damage(one), one.letters, one.guidance))[:3]
-    best = max(likely, key=lambda one: candidates.measure(one)["ssim"])
-    plan = candidates.plan(best, found="every few steps from one on, the best of those as fast")
-    plan.write(run.path / UNIFORM)
-
-
-def _about(
-    chosen: ChosenModel, settings: TuneSettings, budget: str, measured: dict[str, Any]
-) -> dict[str, Any]:
-    """What the file of a plan says of itself."""
-    from attnscope import __version__
-
-    values = {name: measured[name] for name in ("ssim", "psnr", "damage")}
-    return {
-        "attnscope": __version__,
-        "model": chosen.name,
-        "weights": settings.weights,
-        "dtype": settings.dtype,
-        "scheduler": type(chosen.pipe.scheduler).__name__,
-        "guidance_scale": settings.guidance,
-        "size": [settings.height, settings.width],
-        "budget": budget,
-        "ideal_speedup": measured["ideal"],
-        "predicted": {
-            "damage": measured["predicted"],
-            **({"speedup_by_time": measured["by_time"]} if "by_time" in measured else {}),
-        },
-        "measured": {"images": settings.measured, **values},
-        "calibration": {
-            "captions": settings.captions,
-            "images": settings.calibrated,
-            "seed": settings.seed,
-        },
-    }
-
-
-def _times(
-    kept: Kept, chosen: ChosenModel, calibration: Calibration, groups: Sequence[Group]
-) -> pd.DataFrame:
-    """How long modules take: measured once, so that a run that goes on searches by the same times."""
-    from attnscope.analyses.bench.instruments import Stopwatch
-    from attnscope.analyses.tuning.times import measure_times, rounds_of
-
-    run = kept.run
-    if not run.has_table("times"):
-        images = 1 + rounds_of(calibration.steps, calibration.guided)
-        with kept.stretch(f"{chosen.name}: times of modules, images", images):
-            stopwatch = Stopwatch(chosen.device)
-            table = measure_times(calibration, groups, stopwatch=stopwatch, progress=kept)
-        run.write_csv("times", table)
-        run.write_table("times", table)
-    return run.read_table("times")
-
-
-def _expected(settings: TuneSettings) -> int:
-    """About how many plans are measured."""
-    return max(1, len(settings.budgets)) * (settings.most + 10)
+def _windows(steps: Steps, fresh: Sequence[str], groups: Sequence[Group]) -> Iterator[Part]:
+    """Windows of all groups but those that compute always."""
+    stale = [group for group in groups if group.name not in fresh]
+    return steps.windows(family_name(fresh), stale)

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from attnscope.analyses.tuning.calibration import LONGEST
+from attnscope.analyses.tuning.parts import LONGEST
 from attnscope.analyses.tuning.schedules import (
     CONTINUED,
     DROPPED,
@@ -41,7 +41,7 @@ class Damages:
     """What was measured, as amplitudes of the final latents.
 
     Args:
-        table: of :func:`attnscope.analyses.tuning.calibration.measured`.
+        table: of :meth:`attnscope.analyses.tuning.calibration.Calibration.measured`.
         levels: log-SNR of x_t at every step.
     """
 

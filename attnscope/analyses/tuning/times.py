@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from attnscope.analyses.tuning.calibration import Calibration
+    from attnscope.analyses.tuning.parts import Steps
 
 COLUMNS = ("group", "branches", "state", "median", "low", "high", "calls")
 _CALLS = 20
@@ -47,6 +48,7 @@ def rounds_of(steps: int, guided: bool) -> int:
 
 def measure_times(
     calibration: Calibration,
+    steps: Steps,
     groups: Sequence[Group],
     *,
     stopwatch: Stopwatch,
@@ -55,7 +57,8 @@ def measure_times(
     """Measure calls of the denoiser, and the modules in them.
 
     Args:
-        calibration: whose pipeline makes its first image.
+        calibration: whose pipeline makes its first image, in this process.
+        steps: of its runs.
         groups: all modules that plans act on.
         stopwatch: of the pipeline's device.
         progress: told of every image.
@@ -65,21 +68,22 @@ def measure_times(
         ``branches`` and ``state`` (computed, stale): ``median``, ``low`` and ``high`` in milliseconds
         over so many ``calls``.
     """
-    denoiser = Denoiser.of(calibration.pipe)
+    pipe, levels, guided = calibration.model.pipe, steps.levels, steps.guided
+    denoiser = Denoiser.of(pipe)
     modules = {group.name: [denoiser.module.get_submodule(n) for n in group.names] for group in groups}  # fmt: skip
     found: dict[tuple[int, str], list[dict[str, float]]] = {}
-    for number in range(-1, rounds_of(calibration.steps, calibration.guided)):
-        letters, guidance = _turns(number, calibration.steps, calibration.guided)
-        plan = timetable(groups, calibration.levels, letters, guidance=guidance)
+    for number in range(-1, rounds_of(len(steps), guided)):
+        letters, guidance = _turns(number, len(steps), guided)
+        plan = timetable(groups, levels, letters, guidance=guidance)
         times = ModuleTimes({**modules, WHOLE: [denoiser.outer]}, stopwatch)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of modules that no step calls
-            with Trace(calibration.pipe, plan=plan), times.on():
+            with Trace(pipe, plan=plan), times.on():
                 calibration.one_image()
         calls = times.by_call(WHOLE)
         for place, call in enumerate(calls if number >= 0 else ()):
-            step = place * calibration.steps // len(calls)
-            branches = 2 if calibration.guided and guidance[step] == GUIDED else 1
+            step = place * len(steps) // len(calls)
+            branches = 2 if guided and guidance[step] == GUIDED else 1
             state = COMPUTED if letters[step] == COMPUTE else STALE
             found.setdefault((branches, state), []).append(call)
         progress.advance()

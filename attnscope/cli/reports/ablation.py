@@ -19,7 +19,7 @@ _MOST_COLUMNS = 6
 @reports("ablate")
 def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool) -> None:
     """Draw an ablation's figures, print its arms and which differences are larger than chance."""
-    from attnscope.cli.console import messages, results, show_json
+    from attnscope.cli.console import messages, results, show_json, show_places
     from attnscope.figures.saving import save_figures
     from attnscope.metrics.summaries import over_images, over_seeds
     from attnscope.metrics.told import larger_than_chance, seen
@@ -60,9 +60,7 @@ def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool
         if row["n"] < FEW:
             messages.print(f"note: {biased(row['n'], arms)}", soft_wrap=True)
     results.print(f"every value with its interval: {run.path / 'arms.csv'}", soft_wrap=True)
-    results.print(f"run directory: {run.path}", soft_wrap=True)
-    for figure in figures:
-        results.print(f"figure: {figure} and .pdf", soft_wrap=True)
+    show_places(run, figures)
 
 
 def _over_seeds(together: pd.DataFrame) -> str:

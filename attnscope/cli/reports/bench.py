@@ -23,7 +23,7 @@ _TABLES = ("arms", "parts", "attribution")
 def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool) -> None:
     """Draw a benchmark's figures and print its tables."""
     from attnscope.analyses.bench.frontier import COMPARED
-    from attnscope.cli.console import results, show_json
+    from attnscope.cli.console import results, show_json, show_places
     from attnscope.figures.saving import save_figures
     from attnscope.metrics.told import larger_than_chance, seen
     from attnscope.metrics.verdicts import untested
@@ -54,11 +54,7 @@ def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool
         ):
             results.print(line, soft_wrap=True)
         results.print(f"every value with its interval: {run.path / 'frontier.csv'}", soft_wrap=True)
-    results.print(
-        f"run directory: {run.path} (tables as Parquet and CSV; arms.tex for LaTeX)", soft_wrap=True
-    )
-    for figure in figures:
-        results.print(f"figure: {figure} and .pdf", soft_wrap=True)
+    show_places(run, figures, " (tables as Parquet and CSV; arms.tex for LaTeX)")
 
 
 def document(run: Run) -> dict[str, Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def report(run: Run, *, threshold: float = THRESHOLD, quiet: bool, as_json: bool) -> None:
     """Draw a convergence run's figures and print when its sites converged."""
     from attnscope.analyses.convergence.measure import unchanging
-    from attnscope.cli.console import messages, results, show_json, show_table
+    from attnscope.cli.console import messages, results, show_json, show_places, show_table
     from attnscope.cli.reports.controls import report_controls
 
     if as_json:
@@ -46,9 +46,7 @@ def report(run: Run, *, threshold: float = THRESHOLD, quiet: bool, as_json: bool
     if run.has_table("controls"):
         report_controls(run)
     results.print(f"every site: {run.path / 'converged.csv'}", soft_wrap=True)
-    results.print(f"run directory: {run.path}", soft_wrap=True)
-    for figure in figures:
-        results.print(f"figure: {figure} and .pdf", soft_wrap=True)
+    show_places(run, figures)
 
 
 def document(run: Run, *, threshold: float) -> dict[str, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool) -> None:
     """Draw a generate run's figures and print what was computed, reused and gained."""
     from attnscope.analyses.generation import speed_up
-    from attnscope.cli.console import results, show_json, show_table
+    from attnscope.cli.console import results, show_json, show_places, show_table
     from attnscope.figures.generation import MOST_COLUMNS
     from attnscope.figures.saving import save_figures
 
@@ -39,9 +39,7 @@ def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool
         results.print(line, soft_wrap=True)
     _show_quality(run, adjust)
     results.print(f"images: {run.path / 'images'}", soft_wrap=True)
-    results.print(f"run directory: {run.path}", soft_wrap=True)
-    for figure in figures:
-        results.print(f"figure: {figure} and .pdf", soft_wrap=True)
+    show_places(run, figures)
     if images["prompt_id"].nunique() > MOST_COLUMNS and len(ratios):
         results.print(f"the comparison shows the first {MOST_COLUMNS} prompts", soft_wrap=True)
 

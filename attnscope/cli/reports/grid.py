@@ -17,7 +17,7 @@ _TERA = 1e12
 @reports("generate-plans")
 def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     """Draw a run's figures and print its plans, the slowest first."""
-    from attnscope.cli.console import results, show_json, show_table
+    from attnscope.cli.console import results, show_json, show_places, show_table
     from attnscope.figures.saving import save_figures
 
     if as_json:
@@ -34,9 +34,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     show_table(_shown(plans), title, {"10^12 MACs": ".4g", "s/image": ".3g", "kept MB": ".1f",
                "extra MB": ".1f", "PSNR (dB)": ".1f"})  # fmt: skip
     results.print(f"images: {run.path / 'images'}", soft_wrap=True)
-    results.print(f"run directory: {run.path} (plans.csv is the table)", soft_wrap=True)
-    for figure in figures:
-        results.print(f"figure: {figure} and .pdf", soft_wrap=True)
+    show_places(run, figures, " (plans.csv is the table)")
 
 
 def document(run: Run) -> dict[str, Any]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @reports("maps")
 def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     """Draw a maps run's figures and print how much its words are attended to."""
-    from attnscope.cli.console import results, show_json, show_table
+    from attnscope.cli.console import results, show_json, show_places, show_table
     from attnscope.figures.saving import save_figures
 
     if as_json:
@@ -43,9 +43,7 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
         nats = dict.fromkeys(("first step", "last step", "lowest", "highest"), ".2f")
         show_table(_by_point(run), "entropy of where points look, over positions (nats)", nats)
     results.print(f"maps, with named axes: {run.path / 'maps'}", soft_wrap=True)
-    results.print(f"run directory: {run.path}", soft_wrap=True)
-    for figure in figures:
-        results.print(f"figure: {figure} and .pdf", soft_wrap=True)
+    show_places(run, figures)
     if len(prompts) > 1:
         results.print("figures of maps show the first prompt", soft_wrap=True)
 

@@ -13,18 +13,6 @@ if TYPE_CHECKING:
     from attnscope.analyses.paper.parts import Data
     from attnscope.runs.folder import Run
 
-_MEASURES = {
-    "macs": "10^12 MACs",
-    "latency": "s/image",
-    "memory": "peak MB",
-    "attention": "s in attention",
-    "fid": "FID",
-    "kid": "KID",
-    "clip": "CLIP score",
-    "all": "all as asked",
-    "frames": "frame distance",
-}
-
 
 def show_list(*, as_json: bool) -> None:
     """Print all figures and tables: what each shows, what makes it here, what it needs elsewhere."""
@@ -137,7 +125,7 @@ def _lines(row: dict[Any, Any]) -> list[str]:
 @reports("paper")
 def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     """Print what came out beside what the paper prints, whether it holds, and where figures are."""
-    from attnscope.analyses.paper.beside import summary
+    from attnscope.analyses.paper.beside import named, seeds_as_columns, summary
     from attnscope.analyses.paper.items import find
     from attnscope.analyses.paper.published import note_of
     from attnscope.analyses.paper.run import pictures_of
@@ -157,6 +145,9 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
     if len(table):
         title = f"beside the paper, {own} (change from the baseline: ratio of MACs and times, else difference)"
         show_table(_shown(table), title)
+        if (seeds := seeds_as_columns(table)) is not None:
+            show_table(seeds.assign(quantity=seeds["quantity"].map(named)).drop(columns="here_measure"),
+                       "the same, seeds as columns", dict.fromkeys(map(str, list(seeds)[3:]), ".4g"))  # fmt: skip
         said = ", ".join(f"{count} {name}" for name, count in summary(table).items() if count)
         results.print(f"rows whose change is as the paper says: {said}", soft_wrap=True)
     if len(claims):
@@ -206,7 +197,9 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _named(measure: Any) -> str:
-    return _MEASURES.get(str(measure), str(measure))
+    from attnscope.analyses.paper.beside import named
+
+    return named(str(measure))
 
 
 def _here(row: dict[Any, Any]) -> str:

@@ -8,6 +8,8 @@ from attnscope.cli.reports import reports
 from attnscope.metrics.adjusting import ADJUSTMENTS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from attnscope.runs.folder import Run
@@ -16,13 +18,12 @@ if TYPE_CHECKING:
 @reports("tune")
 def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool) -> None:
     """Draw a tune run's figures and print the plans that were found."""
-    from attnscope.cli.console import results, show_json, show_table
-    from attnscope.figures.saving import save_figures
+    from attnscope.cli.console import results, show_json, show_places, show_table
 
     if as_json:
         show_json(document(run))
         return
-    figures = save_figures(run)
+    figures = _figures(run)
     if quiet:
         print(run.path)
         return
@@ -42,9 +43,17 @@ def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool
             "300 measures them on others, and against T-GATE, fewer steps and other packages",
             soft_wrap=True,
         )
-    results.print(f"run directory: {run.path}", soft_wrap=True)
-    for figure in figures:
-        results.print(f"figure: {figure} and .pdf", soft_wrap=True)
+    show_places(run, figures)
+
+
+def _figures(run: Run) -> list[Path]:
+    """All of the search, and of its proof, which has speed and quality of the plans and of all else."""
+    from attnscope.analyses.tuning.proof import FOLDER
+    from attnscope.figures.saving import save_figures
+    from attnscope.runs.folder import Run
+
+    figures = save_figures(run)
+    return [*figures, *save_figures(Run(run.path / FOLDER))] if run.has_table("proof") else figures
 
 
 def _show_proof(run: Run, adjust: str) -> None:
@@ -98,9 +107,7 @@ def _show_proof(run: Run, adjust: str) -> None:
 
 def document(run: Run) -> dict[str, Any]:
     """The same for machines; the figures are drawn, too."""
-    from attnscope.figures.saving import save_figures
-
-    figures, plans = save_figures(run), run.read_table("plans")
+    figures, plans = _figures(run), run.read_table("plans")
     return {
         "run": run.path,
         "plans": plans,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -14,6 +13,7 @@ from attnscope.metrics.measures import MEASURES
 from attnscope.metrics.questions.base import Questionnaire
 from attnscope.metrics.questions.vqa.base import Answerer, Asked
 from attnscope.runs.columns import PER_IMAGE
+from attnscope.runs.reading import read_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,12 +50,12 @@ class Asking:
     digest: str
 
     def answers(
-        self, folder: Path, part: pd.DataFrame, images: Sequence[Image], captions: Sequence[str]
+        self, run: Run, part: pd.DataFrame, images: Sequence[Image], captions: Sequence[str]
     ) -> pd.DataFrame:
         """The answers about some images of an arm, asked or as they were kept.
 
         Args:
-            folder: the run directory.
+            run: whose images they are; it keeps the answers.
             part: a row per image: ``key`` of the arm, ``prompt_id``, ``frame``.
             images: of these rows.
             captions: of these rows.
@@ -66,12 +66,15 @@ class Asking:
             numbers, with commas), ``expected`` (the right answer), ``probability`` of it, ``right``
             (whether the model's answer is it), ``counted`` (whether it counts as right; not if a parent
             does not), ``atoms`` of the caption.
+
+        Raises:
+            InputError: what was kept is damaged, or a question cannot be answered.
         """
         first, last = part.iloc[0], part.iloc[-1]
         ends = "-".join(f"{row['prompt_id']:05d}.{row['frame']:03d}" for row in (first, last))
-        path = folder / FOLDER / self.digest / f"{first['key']}-{ends}.parquet"
+        path = run.path / FOLDER / self.digest / f"{first['key']}-{ends}.parquet"
         if path.is_file():
-            return pd.read_parquet(path)
+            return read_whole(path, run.command)
         found = self._ask(part, images, captions)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, lambda partial: found.to_parquet(partial, index=False))

@@ -9,15 +9,16 @@ from pathlib import Path
 
 from attnscope.captions.text import clean, decode, lines
 from attnscope.errors import InputError
-from attnscope.metrics.questions import compbench, dpg, geneval2, world
+from attnscope.metrics.questions import bindings, compbench, dpg, geneval2, world
 from attnscope.metrics.questions.base import Questionnaire
 
 OF_CAPTIONS: dict[str, Callable[[str, Sequence[str]], Questionnaire]] = {
     "scenes": world.questionnaire,
+    "compbench": bindings.of_captions,
     "noun-phrases": compbench.of_captions,
 }
 """Names of what makes questions of captions."""
-FILES = "DPG-Bench's .csv, GenEval 2's .jsonl, or .jsonl with `prompt` and `phrases`"
+FILES = "DPG-Bench's .csv, GenEval 2's .jsonl, .jsonl with `prompt` and `phrases`, or T2I-CompBench's folder"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def choose(name: str) -> Questions:
     """The questions of a name.
 
     Args:
-        name: one of :data:`OF_CAPTIONS`, or the path of a file.
+        name: one of :data:`OF_CAPTIONS`, or the path of a file or of T2I-CompBench's folder.
 
     Raises:
         InputError: there is no such file, or it is none of a benchmark that is known.
@@ -60,6 +61,8 @@ def choose(name: str) -> Questions:
     if name in OF_CAPTIONS:
         return Questions(name, None)
     path = Path(name)
+    if path.is_dir():
+        return Questions(name, bindings.read(path))
     if not path.is_file():
         raise InputError(
             f"`questions` {name!r} is no file and none of {', '.join(OF_CAPTIONS)} (files: {FILES})"

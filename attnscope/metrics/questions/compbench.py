@@ -68,11 +68,14 @@ def of_phrases(source: str, phrases: Mapping[str, Iterable[str]]) -> Questionnai
     """
     items = {}
     for text, found in phrases.items():
-        kept = [phrase for phrase in found if phrase not in NO_THINGS][:MOST]
-        items[text] = Item(
-            tuple(Question(n, f"{phrase}?", CATEGORY) for n, phrase in enumerate(kept, 1))
-        )
+        asked = (Question(n, f"{phrase}?", CATEGORY) for n, phrase in enumerate(kept(found), 1))
+        items[text] = Item(tuple(asked))
     return Questionnaire(BlipVqa(), source, items)
+
+
+def kept(phrases: Iterable[str]) -> list[str]:
+    """The phrases of a caption that are asked for."""
+    return [phrase for phrase in phrases if phrase not in NO_THINGS][:MOST]
 
 
 def of_captions(source: str, texts: Sequence[str]) -> Questionnaire:

@@ -94,12 +94,12 @@ def questionnaire(source: str, texts: Sequence[str]) -> Questionnaire:
 def questions(scene: Scene) -> list[Question]:
     """The questions of a scene, in the order of what they depend on."""
     asked = [Question(1, f"Is the background {scene.background}?", "global")]
-    names = _names(scene)
+    names = names_of(scene)
     there = []
     for thing, name in zip(scene.things, names, strict=True):
         entity = len(asked) + 1
         there.append(entity)
-        asked.append(Question(entity, f"Is there {_article(name)} {name}?", "entity"))
+        asked.append(Question(entity, f"Is there {article(name)} {name}?", "entity"))
         for value in (thing.size, thing.fill, thing.color):
             if value not in name.split():
                 text = f"Is the {name} {value}?"
@@ -111,14 +111,15 @@ def questions(scene: Scene) -> list[Question]:
     return asked
 
 
-def _names(scene: Scene) -> list[str]:
+def names_of(scene: Scene) -> list[str]:
     """What the things are called: as short as tells them apart."""
     if len({thing.shape for thing in scene.things}) == len(scene.things):
         return [thing.shape for thing in scene.things]
     return [f"{thing.color} {thing.shape}" for thing in scene.things]
 
 
-def _article(name: str) -> str:
+def article(name: str) -> str:
+    """What stands before a noun phrase."""
     return "an" if name[0] in "aeiou" else "a"
 
 

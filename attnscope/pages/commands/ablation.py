@@ -10,7 +10,8 @@ from attnscope.metrics.measures import DRAWN, MEASURES
 from attnscope.metrics.told import seen
 from attnscope.pages.charts import Curve, lines
 from attnscope.pages.commands.shared import of_measure, side_by_side, wide
-from attnscope.pages.parts import Chart, Choice, Filmstrip, Layer, Part, Section, Table
+from attnscope.pages.filmstrip import Filmstrip, Layer
+from attnscope.pages.parts import Chart, Choice, Part, Section, Table
 from attnscope.pages.pictures import Picture
 from attnscope.pages.registry import shows
 from attnscope.runs.columns import CELL

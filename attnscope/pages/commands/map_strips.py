@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from attnscope.observers import components, named_maps
-from attnscope.pages.parts import Chooser, Filmstrip, Layer, Word
+from attnscope.pages.filmstrip import Chooser, Filmstrip, Layer, Word
 from attnscope.pages.pictures import Picture
 from attnscope.plots import feature_colors, letter
 from attnscope.runs.folder import Run

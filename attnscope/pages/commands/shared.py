@@ -9,8 +9,9 @@ import pandas as pd
 
 from attnscope.errors import InputError
 from attnscope.metrics.measures import MEASURES
+from attnscope.pages.arms import Arms, Prompt
 from attnscope.pages.charts import Dot, dots, schedule
-from attnscope.pages.parts import Arms, Chart, Note, Part, Prompt
+from attnscope.pages.parts import Chart, Note, Part
 from attnscope.pages.pictures import Picture
 from attnscope.pages.svg import number
 from attnscope.plans.display import factors_of, told

@@ -18,9 +18,10 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from attnscope.errors import InputError
+from attnscope.errors import InputError, reason
 from attnscope.metrics.questions.base import Ask
 from attnscope.metrics.questions.vqa.base import AT_ONCE, Answerer, Answering, Answers, Asked, told
+from attnscope.models.folders import check_no_code
 
 
 class Model(Answerer):
@@ -93,6 +94,7 @@ class Model(Answerer):
                 dtype="auto" if self.device.startswith("cuda") else torch.float32,
                 use_safetensors=None if self._allow_pickle else True,
                 local_files_only=self._offline,
+                trust_remote_code=False,
                 output_loading_info=True,
             )
         except (OSError, ValueError, ImportError) as error:
@@ -117,7 +119,7 @@ def of_name(
         allow_pickle: also load weights that are not safetensors.
 
     Raises:
-        InputError: there is none, or it is none that answers questions about images.
+        InputError: there is none, it is none that answers questions about images, or it has code to be run.
     """
     from transformers import AutoConfig, AutoProcessor
     from transformers.models.auto.modeling_auto import (
@@ -128,8 +130,10 @@ def of_name(
     from attnscope.metrics.questions.vqa.talking import Talking
     from attnscope.metrics.questions.vqa.vilt import Vilt
 
+    check_no_code(Path(name), name)
+    from_there = {"local_files_only": offline, "trust_remote_code": False}  # or it asks
     try:
-        config = AutoConfig.from_pretrained(name, local_files_only=offline)
+        config = AutoConfig.from_pretrained(name, **from_there)
         is_of = (config.architectures or [type(config).__name__])[0]
         fitting = next((kind for kind in (Blip, Vilt) if kind.architecture == is_of), None)
         if fitting is None and (config.model_type == "blip" or config.model_type not in TALKING):
@@ -137,7 +141,7 @@ def of_name(
                 f"`vqa`: {name!r} is a {is_of}, which answers no questions about images: choose a "
                 "BlipForQuestionAnswering, a ViltForQuestionAnswering, or a vision-language model"
             )
-        processor = AutoProcessor.from_pretrained(name, local_files_only=offline)
+        processor = AutoProcessor.from_pretrained(name, **from_there)
     except InputError:
         raise
     except (OSError, ValueError, ImportError) as error:
@@ -149,17 +153,17 @@ def of_name(
 
 
 def _unloaded(name: str, error: Exception, offline: bool, allow_pickle: bool) -> InputError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    said = reason(error)
     if offline and not Path(name).exists():
         return InputError(
             f"`vqa`: the model {name!r} is not on this machine, and `offline=True` was given: leave it "
             "out, or give a folder"
         )
-    if "safetensors" in reason and not allow_pickle:
+    if "safetensors" in said and not allow_pickle:
         return _pickled(name)
     return InputError(
         f"`vqa`: no model at {name!r}: give 'reader' on the embedded world, a hub id such as "
-        f"Salesforce/blip-vqa-base, or a folder ({reason})"
+        f"Salesforce/blip-vqa-base, or a folder ({said})"
     )
 
 

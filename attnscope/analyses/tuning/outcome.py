@@ -1,0 +1,158 @@
+"""What comes of a search: a plan for every budget or for the speed, its file, and what stands in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from attnscope.analyses.tuning.budget import Budget, parse
+from attnscope.analyses.tuning.schedules import Price, Schedule, uniform
+from attnscope.errors import InputError
+from attnscope.runs.folder import Run
+from attnscope.runs.progress import Progress
+
+if TYPE_CHECKING:
+    from attnscope.analyses.tuning.candidates import Candidates
+    from attnscope.analyses.tuning.refinement import Search
+    from attnscope.analyses.tuning.run import TuneSettings
+    from attnscope.models.chosen import ChosenModel
+
+UNIFORM = "uniform.json"
+"""The best schedule that is set by hand, as fast as the plan: what a search has to be better than."""
+
+
+def plan_name(number: int, settings: TuneSettings) -> str:
+    """The file of a plan in the run directory: ``plan.json``, of several with the budget in its name."""
+    if len(settings.budgets) < 2:
+        return "plan.json"
+    return f"plan-{settings.budgets[number].replace('>=', '-').replace('<=', '-')}.json"
+
+
+def found_plans(
+    run: Run,
+    chosen: ChosenModel,
+    settings: TuneSettings,
+    candidates: Candidates,
+    search: Search,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Find a plan for every budget, or for the speed, and write its file.
+
+    Args:
+        run: of the search.
+        chosen: the model.
+        settings: of the run.
+        candidates: which measure.
+        search: which looks for them.
+        progress: told of budgets that cannot be kept, where others can.
+
+    Returns:
+        A row a plan: ``budget``, ``file`` and what :meth:`Candidates.measure` says of it.
+
+    Raises:
+        InputError: no plan keeps to any of the budgets; the nearest is named.
+    """
+    rows: list[dict[str, Any]] = []
+    refused: list[str] = []
+    wanted: list[tuple[str, Budget]] = [(text, parse(text)) for text in settings.budgets]
+    if settings.speedup is not None:
+        wanted = [(f"speedup>={settings.speedup:g}", Budget("ssim", 0.0))]
+    for number, (text, budget) in enumerate(wanted):
+        found: Schedule | None
+        if settings.speedup is not None:
+            found = search.at_speed(settings.speedup, budget)
+        else:
+            found = search.within(budget)
+        if found is None:
+            refused.append(_not_kept(text, settings, candidates, budget, search))
+            continue
+        measured = candidates.measure(found)
+        name = plan_name(number, settings)
+        plan = candidates.plan(found, **_about(chosen, settings, text, measured))
+        plan.write(run.path / name)
+        rows.append({"budget": text, "file": name, **measured})
+    if not rows:
+        raise InputError(refused[0])
+    for line in refused:
+        progress.say(line)
+    return rows
+
+
+def _not_kept(
+    text: str, settings: TuneSettings, candidates: Candidates, budget: Budget, search: Search
+) -> str:
+    """That a budget cannot be kept, and the nearest that can."""
+    if settings.speedup is not None:
+        most = max((candidates.speedup(one) for one in search.listed), default=1.0)
+        how = "by the times of its modules" if settings.by else "ideally"
+        return (
+            f"no plan is {settings.speedup:g} times as fast, {how}: the fastest is {most:.2f} times"
+        )
+    rows = candidates.table.to_dict("records")
+    if not rows:
+        return f"no plan saves anything at {settings.steps} steps: choose more"
+    best = max(rows, key=lambda row: budget.better(row[budget.measure]))
+    return (
+        f"no plan that saves anything keeps to {text} on {settings.measured} captions: the nearest, "
+        f"{best.get('by_time', best['ideal']):.2f} times as fast, has {budget.measure} {best[budget.measure]:.4g} "
+        f"± {best[budget.measure + '_error']:.2g}; choose a budget that allows it, or more steps"
+    )
+
+
+def by_hand(run: Run, candidates: Candidates, price: Price, rows: Sequence[dict[str, Any]]) -> None:
+    """Write the best of the schedules that are set by hand and as fast as the fastest plan, if there is one.
+
+    Args:
+        run: of the search; the file is :data:`UNIFORM`.
+        candidates: which measure.
+        price: of steps.
+        rows: of :func:`found_plans`.
+    """
+    steps = len(candidates.levels)
+    speed = max(row.get("by_time", row["ideal"]) for row in rows)
+    gates = range(2, steps + 1) if candidates.guided else (steps,)
+    tried = {
+        uniform(steps, start, every, gate)
+        for start in range(1, steps)
+        for every in range(2, steps)
+        for gate in gates
+    }
+    whole = price.of(uniform(steps, steps, 1, steps))
+    fast = [one for one in tried if whole / price.of(one) >= speed]
+    if not fast:
+        return
+    damage = candidates.damages.of
+    likely = sorted(fast, key=lambda one: (damage(one), one.letters, one.guidance))[:3]
+    best = max(likely, key=lambda one: candidates.measure(one)["ssim"])
+    plan = candidates.plan(best, found="every few steps from one on, the best of those as fast")
+    plan.write(run.path / UNIFORM)
+
+
+def _about(
+    chosen: ChosenModel, settings: TuneSettings, budget: str, measured: dict[str, Any]
+) -> dict[str, Any]:
+    """What the file of a plan says of itself."""
+    from attnscope import __version__
+
+    values = {name: measured[name] for name in ("ssim", "psnr", "damage")}
+    return {
+        "attnscope": __version__,
+        "model": chosen.name,
+        "weights": settings.weights,
+        "dtype": settings.dtype,
+        "scheduler": type(chosen.pipe.scheduler).__name__,
+        "guidance_scale": settings.guidance,
+        "size": [settings.height, settings.width],
+        "budget": budget,
+        "ideal_speedup": measured["ideal"],
+        "predicted": {
+            "damage": measured["predicted"],
+            **({"speedup_by_time": measured["by_time"]} if "by_time" in measured else {}),
+        },
+        "measured": {"images": settings.measured, **values},
+        "calibration": {
+            "captions": settings.captions,
+            "images": settings.calibrated,
+            "seed": settings.seed,
+        },
+    }
