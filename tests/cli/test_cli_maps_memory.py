@@ -47,7 +47,7 @@ def test_maps_of_every_head_are_told_of_and_take_no_more_than_a_batch_may(
     )
     assert words.nbytes + points.nbytes == pytest.approx(host, rel=0.01)
     assert host > device > 0
-    monkeypatch.setattr(memory, "MOST", 2 * (2 * device + host + 1.5 * host) * 1.02)
+    monkeypatch.setattr(memory, "MOST", int(2 * (2 * device + host + 1.5 * host) * 1.02))
     code, _, err = attnscope(*maps(tmp_path / "narrow", "--heads", "--point", "0.5,0.5"))
     assert code == 0
     assert json.loads((tmp_path / "narrow" / "run.json").read_text())["machine"]["batch_size"] == 2
