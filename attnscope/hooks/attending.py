@@ -55,7 +55,7 @@ class Attention:
     @property
     def looks_at_itself(self) -> bool:
         """Whether the image has keys of its own, beside those of the text or alone."""
-        return self.image_keys.start < self.image_keys.stop
+        return bool(self.image_keys.start < self.image_keys.stop)
 
 
 _KERNEL = torch._C._nn.scaled_dot_product_attention

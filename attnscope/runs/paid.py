@@ -34,7 +34,7 @@ def together(attention: pd.DataFrame) -> pd.DataFrame:
     """
     attention = _once(attention)
     words = attention["word"].astype(str)
-    named = words.where([added_to(word) is not None for word in words], TOGETHER)
+    named = words.where(words.map(added_to).notna(), TOGETHER)
     keys = [name for name in attention if name not in ("place", "word", "mass", "peak", "spread")]
     parts = attention.assign(word=named)
     by = parts.groupby(["word", *keys], observed=True, dropna=False, sort=False)
@@ -75,8 +75,8 @@ def last_of(looked: pd.DataFrame, words: Iterable[str]) -> dict[str, Any] | None
     if own.empty:
         return None
     keys = ["half of it until", "at step", "highest"]
-    row: dict[str, Any] = own.sort_values(keys, ascending=False, kind="stable").iloc[0].to_dict()
-    return row
+    last = own.sort_values(keys, ascending=False, kind="stable").iloc[0]
+    return {str(name): value for name, value in last.items()}
 
 
 def _once(attention: pd.DataFrame) -> pd.DataFrame:
@@ -91,5 +91,6 @@ def _looked(attention: pd.DataFrame, word: str) -> dict[str, Any]:
     own = attention[attention["word"] == word]
     curve = own.groupby("step")["mass"].mean().sort_index()
     until = int(curve.index[curve >= curve.max() / 2].max())
-    values = word, curve.iloc[0], curve.iloc[-1], curve.max(), int(curve.idxmax()), until
+    highest: Any = curve.idxmax()
+    values = word, curve.iloc[0], curve.iloc[-1], curve.max(), int(highest), until
     return dict(zip(_COLUMNS, values, strict=True))

@@ -42,9 +42,9 @@ def beside_change(attention: pd.DataFrame, distances: pd.DataFrame) -> Iterator[
     paid = together(attention).groupby(["word", "step"], sort=False)["mass"].mean().reset_index()
     both = pd.concat([attention[["step", "log_snr"]], moved[["step", "log_snr"]]])
     levels = both.drop_duplicates("step").set_index("step")["log_snr"].sort_index()
-    changes = means(moved, "relative").astype({"kind": str}).set_index(["kind", "step"])["mean"]
-    whole_axis = [changes.index.unique("kind"), levels.index]  # the first step has no change
-    changes = changes.reindex(pd.MultiIndex.from_product(whole_axis)).reset_index()
+    by_kind = means(moved, "relative").astype({"kind": str}).set_index(["kind", "step"])[["mean"]]
+    whole_axis = [by_kind.index.unique("kind"), levels.index]  # the first step has no change
+    changes = by_kind.reindex(pd.MultiIndex.from_product(whole_axis)).reset_index()
     axes = {"step": "step"} | ({"log_snr": _LEVEL} if levels.notna().all() else {})
     tables = {
         "Attention paid to words": (paid, "word", "mass", "probability"),
@@ -81,7 +81,7 @@ def by_site(attention: pd.DataFrame) -> Iterator[Part]:
         name = short_site(str(site))
         given.append(Curve(name, list(own["step"]), list(own["mass"]), of=str(kind), key=str(site)))
         looked = looked_at(own.assign(word=TOGETHER)).drop(columns="word")
-        rows.append(looked.assign(name=name, kind=kind, site=site))
+        rows.append(looked.assign(name=name, kind=str(kind), site=str(site)))
     title = "Attention paid to all words, by site"
     yield Chart(title, curves(title, given, "step", "probability"), paid)
     table = pd.concat(rows, ignore_index=True)
