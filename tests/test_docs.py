@@ -326,6 +326,16 @@ def true_size(*columns):
     return values
 
 
+def by_time(*columns):
+    """Of a plan by what it was searched; nothing where it is the other's."""
+
+    def values(index):
+        row = read(FINDINGS(("shapes", "shapes-dit")[index // 2], "tune-by-time")).iloc[index % 2]
+        return [float(row[column]) for column in columns]
+
+    return values
+
+
 def stable(*columns):
     """Of the plan that a search with a seed of its own found."""
     name = FINDINGS("shapes", "tune-stable")
@@ -492,6 +502,10 @@ TABLES = [
     Table("docs/faster.md", "| SD-1.5, random weights, 256², 10 steps |", lambda index, cells: index, {
         "ideal": true_size("ideal"), "measured (range)": true_size(*ends("speedup")),
         "of ideal": true_size("of_ideal"),
+    }),
+    Table("docs/faster.md", "| searched by | ideal |", lambda index, cells: index, {
+        "ideal": by_time("ideal"), "measured (range)": by_time(*ends("speedup")), "SSIM to S": by_time(*ends("ssim")),
+        "SSIM, less the other's": by_time(*ends("ssim_by")), "time of the other over its own (range)": by_time(*ends("faster")),
     }),
     Table("docs/faster.md", "| `shapes`, searched with seed |", lambda index, cells: int(cells[0]), {
         "ideal": stable("ideal"), "measured (range)": stable(*ends("speedup")),
