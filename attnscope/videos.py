@@ -61,11 +61,13 @@ def write_mp4(frames: Sequence[Image], path: Path, *, rate: float = FRAMES_A_SEC
         )
     import imageio_ffmpeg
 
+    from attnscope.images import to_rgb
+
     def write(partial: Path) -> None:
         sink = imageio_ffmpeg.write_frames(str(partial), size, fps=rate, macro_block_size=2)
         sink.send(None)
         for frame in frames:
-            sink.send(frame.convert("RGB").tobytes())
+            sink.send(to_rgb(frame).tobytes())
         sink.close()
 
     write_whole(path, write)

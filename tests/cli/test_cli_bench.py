@@ -251,7 +251,6 @@ def test_other_measures_judge_the_same_images_again(attnscope, folder, captions,
     assert (run / "arms.csv").read_text() == speeds
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_frontier_that_was_read_in_the_old_way_is_refused_or_judged_anew(attnscope, tmp_path):
     """``relation`` then meant "one beside the other", whichever stood where."""
     run = tmp_path / "run"

@@ -44,7 +44,7 @@ def test_the_word_of_the_prompt_that_is_attended_to_most_is_chosen_at_first(tmp_
     for place in (1, 2):
         maps.values[0, 1, place, 2, 3] = 5.0  # brighter than all others
         maps.values[0, 1, 0, 0, 0] = 9.0  # but for what the tokenizer added
-        named_maps.write(path, maps, prompt=TEXT, kinds=about["kinds"])
+        path.write_bytes(named_maps.packed(maps, prompt=TEXT, kinds=about["kinds"]))
         film = strip(run, 0, TEXT, run.read_table("pictures"), {})
         assert film.choosers[0].chosen is film.words[place]
         assert not film.hidden(

@@ -11,6 +11,9 @@ import json
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
+
+from attnscope import documents
 
 RUN = "$RUN"
 """In command lines the run directory of ``attnscope paper``."""
@@ -39,38 +42,8 @@ SIDE, FRAMES = 64, 8
 SMALL = ("--height", str(SIDE), "--width", str(SIDE))
 """Options for that size."""
 _LATTE_FRAMES = 16  # which its pipeline makes where it is told nothing
-_VIDEO_UNET = {
-    "_class_name": "UNetSpatioTemporalConditionModel",
-    "block_out_channels": [32, 64],
-    "layers_per_block": 1,
-    "sample_size": SIDE // 8,
-    "in_channels": 8,
-    "out_channels": 4,
-    "down_block_types": ["CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"],
-    "up_block_types": ["UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"],
-    "cross_attention_dim": 32,
-    "num_attention_heads": [4, 8],
-    "num_frames": FRAMES,
-    "projection_class_embeddings_input_dim": 96,
-    "addition_time_embed_dim": 32,
-}
-_LATTE = {
-    "_class_name": "LatteTransformer3DModel",
-    "num_attention_heads": 4,
-    "attention_head_dim": 8,
-    "in_channels": 4,
-    "out_channels": 8,
-    "num_layers": 2,
-    "cross_attention_dim": 32,
-    "sample_size": SIDE // 8,
-    "patch_size": 2,
-    "video_length": _LATTE_FRAMES,
-    "attention_bias": True,
-    "num_embeds_ada_norm": 1000,
-    "activation_fn": "gelu-approximate",
-    "norm_type": "ada_norm_single",
-    "norm_elementwise_affine": False,
-}
+_FILE = Path(__file__).with_suffix(".json")
+"""The configurations of their denoisers."""
 
 
 def shown(model: str) -> str:
@@ -103,14 +76,20 @@ def prepare(words: frozenset[str], run: Path) -> None:
         _write_captions(Path(placed(GIVEN["opensora"][1], run)))
 
 
+def _config(name: str) -> dict[str, Any]:
+    """Of a denoiser, whose sizes go with :data:`SIDE` and the numbers of frames."""
+    found: dict[str, dict[str, Any]] = json.loads(_FILE.read_text("utf-8"))
+    return found[name]
+
+
 def _write_svd(folder: Path) -> None:
     """Stable Video Diffusion's, tiny."""
     from attnscope.models import random_weights
     from attnscope.models.architectures import Architecture
 
-    config = json.dumps(_VIDEO_UNET)
+    config = _config("svd")
     found = Architecture(
-        "svd", str(_VIDEO_UNET["_class_name"]), config, "here", SIDE, SIDE, 1, FRAMES
+        "svd", config["_class_name"], documents.text(config), "here", SIDE, SIDE, 1, FRAMES
     )
     random_weights.save(found, folder)
 
@@ -125,9 +104,16 @@ def _write_latte(folder: Path) -> None:
 
     texts = Path(MODELS["shapes-dit"].source)
     encoder = T5EncoderModel.from_pretrained(texts / "text_encoder")
-    config = json.dumps(_LATTE | {"caption_channels": encoder.config.d_model})
+    config = _config("latte") | {"caption_channels": encoder.config.d_model}
     found = Architecture(
-        "latte", str(_LATTE["_class_name"]), config, "here", SIDE, SIDE, 120, _LATTE_FRAMES
+        "latte",
+        config["_class_name"],
+        documents.text(config),
+        "here",
+        SIDE,
+        SIDE,
+        120,
+        _LATTE_FRAMES,
     )
     random_weights.save(
         found, folder, text_encoder=encoder,

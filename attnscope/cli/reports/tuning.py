@@ -53,7 +53,9 @@ def _figures(run: Run) -> list[Path]:
     from attnscope.runs.folder import Run
 
     figures = save_figures(run)
-    return [*figures, *save_figures(Run(run.path / FOLDER))] if run.has_table("proof") else figures
+    proof = run.path / FOLDER
+    proven = run.has_table("proof") and (proof / "run.json").exists()
+    return [*figures, *save_figures(Run(proof))] if proven else figures
 
 
 def _show_proof(run: Run, adjust: str) -> None:
