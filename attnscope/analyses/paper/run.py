@@ -153,9 +153,11 @@ def carry_out(path: Path, what: Recipe, carry: Callable[[tuple[str, ...], Path],
 
 
 def pictures_of(run: Run, item: Item) -> list[Path]:
-    """The figures that show what an item is about, of all its commands."""
-    names = {*item.drawn}
-    found = [
-        p for p in sorted(run.path.rglob("*.png")) if p.parent.name == "figures" and p.stem in names
-    ]
+    """The figures that show what an item is about, of all its commands; of random weights no quality."""
+    lines = run.settings["lines"]
+    found = []
+    for number, line in enumerate(lines, 1):
+        names = {*item.drawn} - ({"frontier"} if RANDOM & {*line} else set())
+        pictures = sorted((run.path / f"{number}-{line[0]}").rglob("*.png"))
+        found += [p for p in pictures if p.parent.name == "figures" and p.stem in names]
     return [*found, *sorted(run.path.glob(f"*/{PICTURE}"))]
