@@ -137,11 +137,7 @@ def _write_images(folder: Path) -> None:
     rng = np.random.default_rng(0)
     for number, scene in enumerate(islice(generate("test", 0), MOST)):
         png = as_png(Image.fromarray(render(scene, rng)))
-        write_whole(folder / f"{number:02d}.png", partial(_write_bytes, png))
-
-
-def _write_bytes(content: bytes, path: Path) -> None:
-    path.write_bytes(content)
+        write_whole(folder / f"{number:02d}.png", partial(Path.write_bytes, data=png))
 
 
 def _write_captions(path: Path) -> None:
