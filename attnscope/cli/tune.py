@@ -53,6 +53,7 @@ class _Wanted(Group):
     by: Annotated[str, choice(WAYS, help="What modules and steps are worth: multiply-accumulates, the same everywhere, or the time that they take on this machine, measured before the search.")] = "macs"
     calibrate: Annotated[int, typer.Option(min=1, help="Captions on which it is measured what staleness does.")] = 8
     measure: Annotated[int, typer.Option(min=2, help="Captions on which plans are measured.")] = 16
+    confirm: Annotated[int, typer.Option(min=0, help="Further captions: a plan is taken if it keeps to the budget on these, too, since the fastest of many that do on the same captions is so by luck as well; 0 leaves it out.")] = 32
     most: Annotated[int, typer.Option(min=0, help="Plans that are measured for a budget, beyond a few to begin with.")] = 40
     modules: Annotated[bool, typer.Option("--modules", help="Calibrate every kind of module by itself, too, stage by stage: which matters when.")] = False
     prove: Annotated[int, typer.Option(min=0, help="Captions, none of which it was searched on, to prove the plans on: quality and speed against T-GATE, fewer steps and other packages; 0 leaves it out.")] = 0
@@ -85,7 +86,7 @@ def tune(
     from attnscope.cost.counting import count_architecture
     from attnscope.errors import InputError
     from attnscope.models import architectures
-    from attnscope.runs.prompts import digest_of
+    from attnscope.runs.prompts import digest_of, sample_prompts
     from attnscope.runs.sampling import settled
 
     if workers.shard is not None and wanted.prove:
@@ -98,6 +99,8 @@ def tune(
         raise InputError(f"--by {wanted.by!r} is nothing to search by: choose {' or '.join(WAYS)}")
     if sum(said) > 1:
         raise InputError("give one of --budget, --speedup and --frontier")
+    if wanted.confirm == 1:
+        raise InputError("--confirm 1 is no mean: choose 0, or 2 or more")
     if wanted.speedup is not None and not wanted.speedup > 1:
         raise InputError(f"--speedup {wanted.speedup:g} is out of range: choose more than 1")
     budgets = parsing.names("--budget", wanted.budget or "ssim>=0.98")
@@ -114,23 +117,29 @@ def tune(
     size = parsing.batch_size(sampling.batch_size)
     rivals = parsing.chosen_rivals(wanted.rivals)
     ways = several.ways(sampling)
-    count = wanted.calibrate + wanted.measure
+    count = wanted.calibrate + wanted.measure + wanted.confirm
     team = crews.team(workers, output)
     progress = team.progress
     timed = (
         wanted.by == "time" or wanted.prove > 0
     )  # in this process, so that the model is here, too
     models = several.Models(output, None if timed else team)
-    inputs = reading.Inputs(o.CaptionOptions(**(vars(shown) | {"limit": count})))
+    limit = (
+        None if shown.captions else count
+    )  # of a file all, so that it can be said how many there are
+    inputs = reading.Inputs(o.CaptionOptions(**(vars(shown) | {"limit": limit})))
 
     def job(way: Way) -> Job:
         chosen = models.of(way.sampling)
-        prompts, given, source = inputs.of(chosen.described, way.sampling)
-        if len(prompts) < count:
+        every, texts, source = inputs.of(chosen.described, way.sampling)
+        if len(every) < count:
             raise InputError(
-                f"there are {len(prompts)} captions, and {count} are needed: {wanted.calibrate} to "
-                f"--calibrate and {wanted.measure} to --measure"
+                f"there are {len(every)} captions, and {count} are needed: {wanted.calibrate} to "
+                f"--calibrate, {wanted.measure} to --measure and {wanted.confirm} to --confirm"
             )
+        of = {prompt.prompt_id: text for prompt, text in zip(every, texts, strict=True)}
+        prompts = sample_prompts(every, count, way.sampling.seed)
+        given = [of[prompt.prompt_id] for prompt in prompts]
         settings = TuneSettings(
             **settled(chosen, vars(way.sampling)),
             captions=source,
@@ -139,6 +148,7 @@ def tune(
             speedup=wanted.speedup,
             calibrated=wanted.calibrate,
             measured=wanted.measure,
+            confirmed=wanted.confirm,
             most=wanted.most,
             modules=wanted.modules,
             by=None if wanted.by == "macs" else wanted.by,

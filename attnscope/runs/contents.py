@@ -63,7 +63,9 @@ CONTENTS: dict[str, Contents] = {
     ),
     "paper": Contents("beside", ("claims",)),
     "tune": Contents(
-        "plans", ("prompts", "calibration", "candidates"), on_request=("proof", "times")
+        "plans",
+        ("prompts", "calibration", "candidates"),
+        on_request=("proof", "times", "confirmed"),
     ),
 }
 """By command."""

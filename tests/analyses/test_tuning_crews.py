@@ -20,7 +20,9 @@ from attnscope.runs.folder import Run
 from attnscope.runs.prompts import Prompt
 from attnscope.runs.sampling import settled
 
-TEXTS = [f"a {size} {colour} circle" for size in ("small", "large") for colour in ("red", "blue")]
+TEXTS = [
+    f"a {size} {colour} circle" for size in ("small", "large") for colour in ("red", "blue", "gold")
+]
 PROMPTS = [Prompt(10 * number, text) for number, text in enumerate(TEXTS)]
 ASKED = {"steps": 4, "guidance": 5.0, "seed": 0, "height": 32, "width": 32}
 
@@ -36,8 +38,8 @@ def chosen(folder):
 def search(chosen):
     """Searches in a directory, by batches of one."""
     settings = tuning.TuneSettings(
-        **settled(chosen, ASKED), captions="four", prompts_digest="", budgets=("ssim>=0.5",),
-        speedup=None, calibrated=2, measured=2, most=1, modules=False,
+        **settled(chosen, ASKED), captions="six", prompts_digest="", budgets=("ssim>=0.5",),
+        speedup=None, calibrated=2, measured=2, confirmed=2, most=1, modules=False,
     )  # fmt: skip
     counts = count_architecture(architectures.find(chosen.name, offline=True).resized(32, 32))
 
@@ -62,7 +64,13 @@ def test_others_find_the_plans_of_one_to_the_byte_and_go_on_when_they_were_stopp
     search, tmp_path
 ):
     alone = files(search(tmp_path / "alone"))
-    assert {"plan.json", "plans.csv", "candidates.csv", "calibration.parquet"} <= alone.keys()
+    assert {
+        "plan.json",
+        "plans.csv",
+        "candidates.csv",
+        "confirmed.csv",
+        "calibration.parquet",
+    } <= alone.keys()
     crew = Scattered()
     assert files(search(tmp_path / "together", crew=crew)) == alone
     assert set(crew.made) == {"Looking", "Damaging", "Comparing"}
@@ -123,12 +131,12 @@ def test_others_make_the_images_of_a_proof_and_are_let_go_before_its_times(
 @pytest.fixture
 def shards(attnscope, folder, tmp_path):
     """Makes those of a calibration."""
-    (tmp_path / "four.txt").write_text("\n".join(TEXTS))
+    (tmp_path / "four.txt").write_text("\n".join(TEXTS[:4]))
 
     def make(number, of, *more):
         return attnscope(
             "tune", "--model", folder, "--captions", tmp_path / "four.txt", "--steps", 4, "--height", 32,
-            "--calibrate", 2, "--measure", 2, "--most", 1, "--device", "cpu", "--budget", "ssim>=0.5",
+            "--calibrate", 2, "--measure", 2, "--confirm", 0, "--most", 1, "--device", "cpu", "--budget", "ssim>=0.5",
             "--batch-size", 1, "--shard", f"{number}/{of}", "--out", tmp_path / f"shard-{number}", *more,
         )  # fmt: skip
 
@@ -155,11 +163,11 @@ def test_shards_of_a_calibration_are_joined_and_the_search_goes_on_from_them(
     joined = Run(tmp_path / "joined")
     settings = tuning.TuneSettings(**joined.settings | {"budgets": ("ssim>=0.5",)})
     counts = count_architecture(architectures.find(chosen.name, offline=True).resized(32, 32))
-    captions = [Prompt(number, text) for number, text in enumerate(TEXTS)]
+    captions = [Prompt(number, text) for number, text in enumerate(TEXTS[:4])]
 
     def search(path, crew):
         return tuning.carry_out(
-            path, chosen, settings, counts, captions, TEXTS, batch_size=1, crew=crew
+            path, chosen, settings, counts, captions, TEXTS[:4], batch_size=1, crew=crew
         )
 
     there = pd.concat(joined.read_parts("calibration"))

@@ -21,7 +21,8 @@ def four(tmp_path):
 
 def tune(folder, captions, out, *more):
     return ["tune", "--model", folder, "--captions", captions, "--steps", 5, "--height", 32,
-            "--calibrate", 2, "--measure", 2, "--most", 3, "--device", "cpu", "--out", out, *more]  # fmt: skip
+            "--calibrate", 2, "--measure", 2, "--confirm", 0, "--most", 3, "--device", "cpu", "--out", out,
+            *more]  # fmt: skip
 
 
 def test_tune_leaves_a_plan_that_generate_carries_out(attnscope, folder, four, tmp_path):
@@ -57,13 +58,13 @@ def test_the_same_command_finds_the_same_plan_and_goes_on_where_it_was_killed(
     def killed(self, plan):
         nonlocal count
         count += 1
-        if count > 3:
+        if count > 2:
             raise KeyboardInterrupt
         return compared(self, plan)
 
     monkeypatch.setattr(candidates.Candidates, "compared", killed)
     assert attnscope(*tune(folder, four, parts))[0] != 0
-    assert len(list((parts / "parts").glob("candidates-*"))) == 3
+    assert len(list((parts / "parts").glob("candidates-*"))) == 2
     calibration = (parts / "calibration.parquet").read_bytes()
     again = []
     monkeypatch.setattr(
@@ -73,7 +74,7 @@ def test_the_same_command_finds_the_same_plan_and_goes_on_where_it_was_killed(
     )
     assert attnscope(*tune(folder, four, parts))[0] == 0
     assert (parts / "calibration.parquet").read_bytes() == calibration
-    assert len(again) == len(pd.read_csv(whole / "candidates.csv")) - 3
+    assert len(again) == len(pd.read_csv(whole / "candidates.csv")) - 2
     assert (parts / "plan.json").read_text() == (whole / "plan.json").read_text()
 
 
@@ -126,6 +127,11 @@ def test_a_budget_that_cannot_be_kept_names_the_nearest(attnscope, folder, four,
         (["--budget", "ssim>=0.9", "--speedup", "2"], "give one of --budget, --speedup and"),
         (["--speedup", "0.5"], "choose more than 1"),
         (["--calibrate", "9"], "there are 4 captions"),
+        (
+            ["--confirm", "32"],
+            "and 36 are needed: 2 to --calibrate, 2 to --measure and 32 to --confirm",
+        ),
+        (["--confirm", "1"], "--confirm 1 is no mean: choose 0, or 2 or more"),
         (["--by", "luck"], "--by 'luck' is nothing to search by: choose macs or time"),
     ],
 )

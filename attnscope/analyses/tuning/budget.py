@@ -37,6 +37,15 @@ class Budget:
         sign = 1 if MEASURES[self.measure] == ">=" else -1
         return sign * (mean - self.bound) - error
 
+    def tightened(self, by: float) -> Budget:
+        """The same measure with a bound that asks for more.
+
+        Args:
+            by: how much more, as of :meth:`margin`.
+        """
+        sign = 1 if MEASURES[self.measure] == ">=" else -1
+        return Budget(self.measure, self.bound + sign * by)
+
     def better(self, value: float) -> float:
         """A value as a number that is the larger the better."""
         return value if MEASURES[self.measure] == ">=" else -value

@@ -3,7 +3,7 @@
 On a few prompts a full run is kept; then all :mod:`attnscope.analyses.tuning.parts` are measured against
 it. Damage is |x' - x|² / |x|² of the latents, per image. Steps that are not part of a window are not
 computed again (:mod:`attnscope.analyses.tuning.replay`), so that all of this costs about as much as
-making the images forty times, and eighty with every kind of module measured by itself.
+making the images forty-five times, and eighty-five with every kind of module measured by itself.
 
 A part of a batch of prompts is a task of a :class:`attnscope.runs.crew.Crew`. Tasks do not depend on one
 another: whoever makes one makes the full run of its batch first, and holds it for the next.

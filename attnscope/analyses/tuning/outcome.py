@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from attnscope.analyses.tuning.budget import Budget, parse
+from attnscope.analyses.tuning.candidates import VALUES
 from attnscope.analyses.tuning.schedules import Price, Schedule, uniform
 from attnscope.errors import InputError
 from attnscope.runs.folder import Run
@@ -32,7 +33,6 @@ def found_plans(
     run: Run,
     chosen: ChosenModel,
     settings: TuneSettings,
-    candidates: Candidates,
     search: Search,
     progress: Progress,
 ) -> list[dict[str, Any]]:
@@ -42,12 +42,12 @@ def found_plans(
         run: of the search.
         chosen: the model.
         settings: of the run.
-        candidates: which measure.
         search: which looks for them.
         progress: told of budgets that cannot be kept, where others can.
 
     Returns:
-        A row a plan: ``budget``, ``file`` and what :meth:`Candidates.measure` says of it.
+        A row a plan: ``budget``, ``file``, what :meth:`Candidates.measure` says of it, and, where plans are
+        confirmed, its values on these captions with ``confirmed_`` before their names.
 
     Raises:
         InputError: no plan keeps to any of the budgets; the nearest is named.
@@ -64,11 +64,17 @@ def found_plans(
         else:
             found = search.within(budget)
         if found is None:
-            refused.append(_not_kept(text, settings, candidates, budget, search))
+            refused.append(_not_kept(text, settings, budget, search))
             continue
-        measured = candidates.measure(found)
+        measured = search.candidates.measure(found)
+        if search.confirming is not None:
+            again = search.confirming.measure(found)
+            ends = ("", "_error")
+            measured = measured | {
+                f"confirmed_{value}{end}": again[value + end] for value in VALUES for end in ends
+            }
         name = plan_name(number, settings)
-        plan = candidates.plan(found, **_about(chosen, settings, text, measured))
+        plan = search.candidates.plan(found, **_about(chosen, settings, text, measured))
         plan.write(run.path / name)
         rows.append({"budget": text, "file": name, **measured})
     if not rows:
@@ -78,22 +84,22 @@ def found_plans(
     return rows
 
 
-def _not_kept(
-    text: str, settings: TuneSettings, candidates: Candidates, budget: Budget, search: Search
-) -> str:
+def _not_kept(text: str, settings: TuneSettings, budget: Budget, search: Search) -> str:
     """That a budget cannot be kept, and the nearest that can."""
     if settings.speedup is not None:
-        most = max((candidates.speedup(one) for one in search.listed), default=1.0)
+        most = max((search.candidates.speedup(one) for one in search.listed), default=1.0)
         how = "by the times of its modules" if settings.by else "ideally"
         return (
             f"no plan is {settings.speedup:g} times as fast, {how}: the fastest is {most:.2f} times"
         )
-    rows = candidates.table.to_dict("records")
+    rows, images = search.candidates.table.to_dict("records"), settings.measured
     if not rows:
         return f"no plan saves anything at {settings.steps} steps: choose more"
+    if search.confirming is not None and len(search.confirming.table):
+        rows, images = search.confirming.table.to_dict("records"), settings.confirmed
     best = max(rows, key=lambda row: budget.better(row[budget.measure]))
     return (
-        f"no plan that saves anything keeps to {text} on {settings.measured} captions: the nearest, "
+        f"no plan that saves anything keeps to {text} on {images} captions: the nearest, "
         f"{best.get('by_time', best['ideal']):.2f} times as fast, has {budget.measure} {best[budget.measure]:.4g} "
         f"± {best[budget.measure + '_error']:.2g}; choose a budget that allows it, or more steps"
     )
@@ -134,7 +140,8 @@ def _about(
     """What the file of a plan says of itself."""
     from attnscope import __version__
 
-    values = {name: measured[name] for name in ("ssim", "psnr", "damage")}
+    values = {name: measured[name] for name in VALUES}
+    confirmed = {name: measured[f"confirmed_{name}"] for name in VALUES if settings.confirmed}
     return {
         "attnscope": __version__,
         "model": chosen.name,
@@ -150,6 +157,7 @@ def _about(
             **({"speedup_by_time": measured["by_time"]} if "by_time" in measured else {}),
         },
         "measured": {"images": settings.measured, **values},
+        **({"confirmed": {"images": settings.confirmed, **confirmed}} if confirmed else {}),
         "calibration": {
             "captions": settings.captions,
             "images": settings.calibrated,

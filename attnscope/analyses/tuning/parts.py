@@ -7,8 +7,9 @@
   window.
 - ``final``: one stale step after which everything is computed to the end; what is left in the final
   latents. Their quotient says how damage at a noise level grows or fades until the end.
-- ``guidance``: one step without guidance, dropped or going on along its last direction; ``gate``: all
-  steps from one on to the end, and what that does to the final latents.
+- ``guidance``: one step without guidance, or 1 to L steps in which it goes on along its last direction;
+  what that does to the latents at the end of them. ``gate``: all steps from one on to the end, and what
+  that does to the final latents.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from attnscope.analyses.tuning.modules import Group, timetable
 from attnscope.plans.timetable import COMPUTE, FORECAST, REUSE, Timetable
 
 LONGEST = 8
-"""Stale steps of a window, at most."""
+"""Steps of a window that are stale, or in which guidance goes on, at most."""
 
 
 @dataclass(frozen=True)
@@ -137,14 +138,15 @@ class Steps:
     def _guidance(self) -> Iterator[Part]:
         count = len(self)
         for step in range(count):
-            letters = "b" * step + "c" + "b" * (count - step - 1)
             for letter, weight in (("c", 0.0), ("d", 1.0)):
                 if weight and not step:
                     continue
-                directions = tuple(weight * (number == step) for number in range(count))
+                end = min(step + LONGEST, count) if weight else step + 1
+                letters = "b" * step + "c" * (end - step) + "b" * (count - end)
+                directions = tuple(weight * (step <= number < end) for number in range(count))
                 plan = timetable((), self.levels, (), guidance=letters, directions=directions)
-                computed = range(step - 1 if weight else step, step + 1)
-                yield Part("guidance", "", letter, step, plan, computed, range(step + 1, step + 2))
+                computed = range(step - 1 if weight else step, end)
+                yield Part("guidance", "", letter, step, plan, computed, range(step + 1, end + 1))
 
     def _gates(self, stride: int) -> Iterator[Part]:
         count = len(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,7 @@ class TuneSettings(Sampling):
         speedup: what one plan has to reach, ideally; ``None`` if there are budgets.
         calibrated: captions that staleness is measured on.
         measured: captions that plans are measured on.
+        confirmed: further captions that a plan has to keep to its budget on, too.
         most: plans that are measured for a budget, beyond those that bisection needs.
         modules: whether every kind of module is calibrated by itself, stage by stage.
         by: ``time`` if plans are searched by the time that modules take on this machine; ``None`` is by
@@ -69,6 +70,7 @@ class TuneSettings(Sampling):
     most: int
     modules: bool
     by: str | None = field(default=None, metadata={"later": True})
+    confirmed: int = field(default=0, metadata={"later": True})
 
 
 def carry_out(
@@ -90,7 +92,8 @@ def carry_out(
         chosen: the model, which is loaded if something is to be measured.
         settings: of the run.
         counts: of one call of the denoiser on one row.
-        prompts: first those to calibrate on, then those that plans are measured on.
+        prompts: first those to calibrate on, then those that plans are measured on, then those that they are
+            confirmed on.
         given: what the pipeline is given for each.
         batch_size: images made at once; ``None`` fits it to the model and the device.
         crew: who measures what staleness does, and plans; times are taken in this process alone. A share is
@@ -98,8 +101,8 @@ def carry_out(
         progress: told how far it is.
 
     Returns:
-        The run, with the tables ``prompts``, ``calibration``, ``candidates`` and ``plans``, ``times`` if
-        it is searched by time, and a file for each plan. Of a share, ``prompts`` that it calibrates on, and
+        The run, with the tables ``prompts``, ``calibration``, ``candidates`` and ``plans``, ``confirmed`` if
+        plans are, ``times`` if it is searched by time, and a file for each plan. Of a share, ``prompts`` that it calibrates on, and
         parts of ``calibration``: joined with the others, the run goes on from there.
 
     Raises:
@@ -156,19 +159,30 @@ class _Tuning:
         table = self._calibrated(further, [table], len(first))
         run.finish_table(TABLE, table)
         damages = Damages(table, steps.levels)
+        searched = self.settings.calibrated, self.settings.calibrated + self.settings.measured
         noted = self.kept.of("candidates")
+
+        def measuring(name: str, first: int, end: int | None = None) -> Candidates:
+            kept = self.kept.of(name)
+            return Candidates(
+                self.chosen, self.settings, self.prompts[first:end], self.given[first:end], groups,
+                steps.levels, arithmetic, steps.guided, kept.cut, damages, run.read_parts(name), kept, times,
+                self.crew,
+            )  # fmt: skip
+
         expected = max(1, len(self.settings.budgets)) * (self.settings.most + 10)
         with noted.stretch(f"{self.chosen.name}: plans", expected):
-            candidates = Candidates(
-                self.chosen, self.settings, self.prompts[self.settings.calibrated :],
-                self.given[self.settings.calibrated :], groups, steps.levels, arithmetic, steps.guided,
-                noted.cut, damages, run.read_parts("candidates"), noted, times, self.crew,
-            )  # fmt: skip
+            tables = {"candidates": measuring("candidates", *searched)}
+            if self.settings.confirmed:
+                tables["confirmed"] = measuring("confirmed", searched[1])
             prices = {one: worth.price(one) for one in fresh}
-            search = Search(candidates, promising(damages, prices), damages, self.settings.most)
-            rows = found_plans(run, self.chosen, self.settings, candidates, search, progress)
-            by_hand(run, candidates, prices[()], rows)
-        self._write(run, candidates.table, pd.DataFrame(rows))
+            search = Search(
+                tables["candidates"], promising(damages, prices), damages, self.settings.most,
+                tables.get("confirmed"),
+            )  # fmt: skip
+            plans = found_plans(run, self.chosen, self.settings, search, progress)
+            by_hand(run, search.candidates, prices[()], plans)
+        self._write(run, {name: one.table for name, one in tables.items()}, pd.DataFrame(plans))
         return run
 
     @property
@@ -215,13 +229,14 @@ class _Tuning:
             run.write_table("times", table)
         return run.read_table("times")
 
-    def _write(self, run: Run, candidates: pd.DataFrame, plans: pd.DataFrame) -> None:
+    def _write(self, run: Run, measured: Mapping[str, pd.DataFrame], plans: pd.DataFrame) -> None:
         """Write the tables of a search that came to its end."""
         run.write_table("prompts", table_of(self.prompts))
-        for name, table in {"candidates": candidates, "plans": plans}.items():
+        for name, table in {**measured, "plans": plans}.items():
             run.write_csv(name, table)
             run.write_table(name, table)
-        run.finish_table("candidates", candidates)  # last, since a run that goes on reads its parts
+        for name, table in measured.items():  # last, since a run that goes on reads their parts
+            run.finish_table(name, table)
 
 
 def _windows(steps: Steps, fresh: Sequence[str], groups: Sequence[Group]) -> Iterator[Part]:

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from attnscope.plans.timetable import COMPUTE, FORECAST, REUSE
+from attnscope.plans.timetable import fresh as computing
 
 GUIDED, DROPPED, CONTINUED = "b", "c", "d"
 """A step with both branches; the conditional one alone; the same along the last direction."""
@@ -79,20 +80,44 @@ Move = tuple[str, Schedule]
 
 
 def moves(schedule: Schedule) -> Iterator[Move]:
-    """Schedules that differ from one by little and cost less: a refresh or a guided step fewer."""
-    steps = len(schedule.letters)
+    """Schedules that differ from one by little and cost less: a refresh fewer, of modules or of guidance."""
     for step in reversed(schedule.refreshes[1:]):
         for letter in (FORECAST, REUSE):
-            yield (
+            yield from _consistent(
                 f"{letter} {step}",
                 replace(schedule, letters=_with(schedule.letters, step, letter)),
             )
-    guided = [step for step in range(steps) if schedule.guidance[step] == GUIDED]
-    for step in {*guided[-1:], *guided[:1]}:
+    steps = len(schedule.letters)
+    for first, end in _guided(schedule):
         for letter in (CONTINUED, DROPPED):
-            other = _with(schedule.guidance, step, letter)
-            if _goes_on(other):
-                yield f"{letter} {step}", replace(schedule, guidance=other)
+            for start, stop in dict.fromkeys([(first + 1, end), (first, end), (first, steps)]):
+                other = _without(schedule, letter, start, stop)
+                if start < stop and other != schedule:
+                    yield from _consistent(f"{letter} {start} to {stop}", other)
+
+
+def _guided(schedule: Schedule) -> Iterator[tuple[int, int]]:
+    """Where guidance is refreshed: steps that compute both branches, and where stale ones with both behind them end."""
+    at = [*schedule.refreshes, len(schedule.letters)]
+    for here, there in pairwise(at):
+        if schedule.guidance[here] == GUIDED:
+            behind = schedule.guidance[here:there]
+            yield here, here + len(behind) - len(behind.lstrip(GUIDED))
+
+
+def _without(schedule: Schedule, letter: str, start: int, stop: int) -> Schedule:
+    """A schedule without guidance in steps that had it."""
+    own = schedule.guidance
+    changed = own[start:stop].replace(GUIDED, letter)
+    return replace(schedule, guidance=own[:start] + changed + own[stop:])
+
+
+def _consistent(name: str, schedule: Schedule) -> Iterator[Move]:
+    """It, if guidance goes on along one that was, and modules compute where it comes back."""
+    if _goes_on(schedule.guidance) and schedule.letters == computing(
+        schedule.letters, schedule.branches
+    ):
+        yield name, schedule
 
 
 def exceptions(schedule: Schedule, groups: Sequence[str]) -> Iterator[Move]:
@@ -114,22 +139,40 @@ def exceptions(schedule: Schedule, groups: Sequence[str]) -> Iterator[Move]:
 
 
 def shifts(schedule: Schedule) -> Iterator[Move]:
-    """Schedules of as many refreshes: one a step earlier or later, or a window done the other way."""
-    letters = schedule.letters
+    """Schedules of as many refreshes: one a step earlier or later, or a window done the other way.
+
+    Where guidance is refreshed at a step, it is so with it, or at the refresh before or behind.
+    """
+    letters, guidance = schedule.letters, schedule.guidance
     for step in schedule.refreshes[1:]:
         for other in (step - 1, step + 1):
             if 0 < other < len(letters) and letters[other] != COMPUTE:
                 moved = _with(_with(letters, step, letters[other]), other, COMPUTE)
-                yield f"{step} to {other}", replace(schedule, letters=moved)
+                with_it = _with(_with(guidance, step, guidance[other]), other, guidance[step])
+                for branches in dict.fromkeys((guidance, with_it)):
+                    name = f"{step} to {other}" + (
+                        "" if branches == guidance else ", guidance, too"
+                    )
+                    yield from _consistent(
+                        name, replace(schedule, letters=moved, guidance=branches)
+                    )
     at = [*schedule.refreshes, len(letters)]
     for here, there in pairwise(at):
         if there - here > 1:
             letter = REUSE if letters[here + 1] == FORECAST else FORECAST
             turned = letters[: here + 1] + letter * (there - here - 1) + letters[there:]
-            yield f"{letter} from {here + 1}", replace(schedule, letters=turned)
-    swapped = schedule.guidance.translate(str.maketrans(CONTINUED + DROPPED, DROPPED + CONTINUED))
-    if swapped != schedule.guidance and _goes_on(swapped):
-        yield "guidance", replace(schedule, guidance=swapped)
+            yield from _consistent(f"{letter} from {here + 1}", replace(schedule, letters=turned))
+    refreshes = schedule.refreshes
+    for first, end in _guided(schedule):
+        place = refreshes.index(first)
+        for beside in refreshes[max(1, place - 1) : place + 2]:
+            if first and guidance[beside] != GUIDED:
+                without = _without(schedule, CONTINUED, first, end)
+                moved_to = replace(without, guidance=_with(without.guidance, beside, GUIDED))
+                yield from _consistent(f"guidance {first} to {beside}", moved_to)
+    turned = guidance.translate(str.maketrans(CONTINUED + DROPPED, DROPPED + CONTINUED))
+    if turned != guidance:
+        yield from _consistent("guidance", replace(schedule, guidance=turned))
 
 
 def _goes_on(guidance: str) -> bool:

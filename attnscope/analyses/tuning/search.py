@@ -1,10 +1,11 @@
 """Plans made of what was measured of windows and single steps, by arithmetic alone.
 
 All modules of a family share the steps at which they compute; the others, which are dear for what they
-save, compute always. Guidance runs to a gate. What a window of stale
-steps does to the final latents is what it does to the latents behind it times what is left of that in
-the end; what several windows do is added up as amplitudes, since they push the latents the same way.
-For every gate and every price of damage, dynamic programming finds the refresh steps that cost least.
+save, compute always. Guidance has refreshes of its own, at steps that compute, and goes on along its last
+direction in between. What a window of stale steps, or of guidance that goes on, does to the final latents is
+what it does to the latents behind it times what is left of that in the end; what several windows do is
+added up as amplitudes, since they push the latents the same way. For every price of damage, dynamic
+programming (:mod:`attnscope.analyses.tuning.cheapest`) finds the refreshes of both that cost least.
 The outcome is a list of promising plans, not of good ones: each of them is measured afterwards
 (:mod:`attnscope.analyses.tuning.candidates`).
 """
@@ -13,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from attnscope.analyses.tuning.cheapest import cheapest_schedules
 from attnscope.analyses.tuning.parts import LONGEST
 from attnscope.analyses.tuning.schedules import (
     CONTINUED,
@@ -33,7 +35,7 @@ from attnscope.plans.timetable import COMPUTE, FORECAST, REUSE
 
 _LEFT = (1 / 3, 1 / 10)
 """Of the damage of all modules, what families are to leave."""
-_PRICES = np.geomspace(1e-2, 3e4, 48)
+_PRICES = np.geomspace(1e-2, 3e4, 96)
 """Of damage as an amplitude, in steps that compute everything."""
 
 
@@ -123,23 +125,37 @@ class Damages:
         return found
 
     def guidance(self, letters: str) -> float:
-        """Of the guidance of a whole run: as measured from a gate on, else step by step."""
-        gate = (
-            len(letters.rstrip(DROPPED))
-            if letters[-1] == DROPPED
-            else len(letters.rstrip(CONTINUED))
-        )
-        if not self.guided or letters == GUIDED * len(letters):
+        """Of the guidance of a whole run, window by window."""
+        if not self.guided:
             return 0.0
-        if gate and letters[:gate] == GUIDED * gate:
-            return float(self._gates[letters[-1]][gate])
-        pairs = enumerate(letters)
-        return sum(self.without_guidance(x, step) for step, x in pairs if x != GUIDED)
+        total, step = 0.0, 0
+        for letter, run in groupby(letters):
+            length = len(list(run))
+            if letter != GUIDED:
+                total += self.without_guidance(letter, step, length)
+            step += length
+        return total
 
-    def without_guidance(self, letter: str, step: int) -> float:
-        """Of one step without guidance, dropped or continued."""
-        damage = self._mean.get(("guidance", "", letter, step, 1))
-        return np.inf if damage is None else float(np.sqrt(damage) * self.left[step + 1])
+    def without_guidance(self, letter: str, first: int, length: int) -> float:
+        """Of a window without guidance, dropped or continued.
+
+        What goes on to the end was measured as a whole. Dropped guidance leaves nothing behind that the next
+        step goes on with, so that its steps add up.
+
+        Args:
+            letter: :data:`DROPPED` or :data:`CONTINUED`.
+            first: its first step.
+            length: how many there are.
+        """
+        if first and first + length == self.steps:
+            return float(self._gates[letter][first])
+        if letter == DROPPED:
+            return sum(self._going(letter, step, 1) for step in range(first, first + length))
+        return self._going(letter, first, length)
+
+    def _going(self, letter: str, first: int, length: int) -> float:
+        damage = self._mean.get(("guidance", "", letter, first, length))
+        return np.inf if damage is None else float(np.sqrt(damage) * self.left[first + length])
 
     def of(self, schedule: Schedule) -> float:
         """Of a whole schedule, |x' - x|² / |x|², if amplitudes add up."""
@@ -221,10 +237,8 @@ def promising(damages: Damages, prices: Mapping[tuple[str, ...], Price]) -> list
     """
     found: dict[Schedule, tuple[float, float]] = {}
     for fresh, price in prices.items():
-        for guidance in guidances(damages):
-            for worth in _PRICES:
-                schedule = _best(damages, price, guidance, float(worth), fresh)
-                found[schedule] = price.of(schedule), damages.of(schedule)
+        for schedule in cheapest_schedules(damages, price, _PRICES, fresh):
+            found[schedule] = price.of(schedule), damages.of(schedule)
     kept: list[Schedule] = []
     lowest = np.inf
     for schedule, (_, damage) in sorted(found.items(), key=lambda item: (item[1], str(item[0]))):
@@ -232,49 +246,3 @@ def promising(damages: Damages, prices: Mapping[tuple[str, ...], Price]) -> list
             kept.append(schedule)
             lowest = damage
     return kept
-
-
-def guidances(damages: Damages) -> list[str]:
-    """Guidance to every gate, dropped or continued from there on; all of it where there is none."""
-    steps = damages.steps
-    if not damages.guided:
-        return [GUIDED * steps]
-    return [GUIDED * steps] + [
-        GUIDED * gate + letter * (steps - gate)
-        for gate in range(1, steps)
-        for letter in (DROPPED, CONTINUED)
-    ]
-
-
-def _best(
-    damages: Damages, price: Price, guidance: str, worth: float, fresh: tuple[str, ...] = ()
-) -> Schedule:
-    """The refresh steps that cost least, damage counted at a price.
-
-    The states are the last step that computed and how long before it the one before was.
-    """
-    steps, cheapest = damages.steps, damages.cheapest(family_name(fresh))
-    one = [branch != GUIDED for branch in guidance]
-    stale = np.concatenate([[0.0], np.cumsum([price.stale[single] for single in one])])
-    best: dict[tuple[int, int], tuple[float, str]] = {(0, 1): (price.computed[one[0]], COMPUTE)}
-    ended: tuple[float, str] = (np.inf, "")
-    for here in range(steps):
-        for gap in range(1, LONGEST + 2):
-            if (here, gap) not in best:
-                continue
-            spent, letters = best[here, gap]
-            for there in range(here + 1, min(here + LONGEST + 1, steps) + 1):
-                length = there - here - 1
-                way, damage = "", 0.0
-                if length:
-                    way, damage = cheapest[here + 1, length, gap]
-                total = spent + worth * damage + float(stale[there] - stale[here + 1])
-                row = letters + way * length
-                if there == steps:
-                    ended = min(ended, (total, row))
-                    continue
-                total += price.computed[one[there]]
-                key = (there, there - here)
-                if total < best.get(key, (np.inf, ""))[0]:
-                    best[key] = total, row + COMPUTE
-    return Schedule(ended[1], guidance, fresh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from attnscope.cli.reports import reports
@@ -34,7 +35,8 @@ def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool
         "captions against the pipeline as it is",
     )
     tried = len(run.read_table("candidates"))
-    results.print(f"{tried} plans were measured", soft_wrap=True)
+    again = f", {len(run.read_table('confirmed'))} of them on {settings['confirmed']} captions more" if run.has_table("confirmed") else ""  # fmt: skip
+    results.print(f"{tried} plans were measured{again}", soft_wrap=True)
     if run.has_table("proof"):
         _show_proof(run, adjust)
     else:
@@ -134,6 +136,7 @@ def _shown(plans: pd.DataFrame) -> pd.DataFrame:
                 "ideal speed-up": round(row["ideal"], 2),
                 **({"by time": round(row["by_time"], 2)} if "by_time" in row else {}),
                 "SSIM": f"{row['ssim']:.4f} ± {row['ssim_error']:.4f}",
+                **_confirmed(row),
                 "PSNR": f"{row['psnr']:.1f} ± {row['psnr_error']:.1f}",
                 "damage": f"{row['damage']:.2g}",
                 "predicted": f"{row['predicted']:.2g}",
@@ -144,3 +147,10 @@ def _shown(plans: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _confirmed(row: Mapping[Any, Any]) -> dict[str, str]:
+    """The SSIM of a plan on the captions that it was confirmed on, where it was."""
+    if "confirmed_ssim" not in row:
+        return {}
+    return {"confirmed": f"{row['confirmed_ssim']:.4f} ± {row['confirmed_ssim_error']:.4f}"}
