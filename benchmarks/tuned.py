@@ -41,14 +41,17 @@ from attnscope.shapes.scenes import caption, generate
 from attnscope.sites.denoiser import Denoiser
 
 ROOT = Path(__file__).parents[1]
-BUDGETS = "ssim>=0.99,ssim>=0.985,ssim>=0.95"
-FOUND = f"tune --budget {BUDGETS} --most 24 --features reader"
-"""The first of the plans is the one that everything else is about."""
+FIRST = "ssim>=0.99"
+"""The budget of the plan that everything but the proof is about."""
+FOUND = "tune --frontier --most 24 --features reader"
 PROVEN = f"{FOUND} --prove 300 --repeats 7 --rivals deepcache,cache-dit,tgate+deepcache"
 CARRIED = "generate --compare --seed 1000 --limit 24 --steps 15,25,50 --schedulers dpm,euler,ddim"
-STABLE = "tune --budget ssim>=0.985 --most 12 --features none --prove 100 --repeats 3 --rivals none"
-SEARCHED = "--budget ssim>=0.99 --most 24"
-AS_SLOW = {"shapes-dit": (2.2, "cache-dit")}
+RESIZED = "generate --compare --seed 1000 --limit 24"
+SIDES = {"shapes": (48, 64, 96, 128), "shapes-dit": (48, 64, 96, 128)}
+"""Sides of images in px that the plan is carried to; models were trained on 64."""
+STABLE = f"tune --budget {FIRST} --most 24 --features none --prove 100 --repeats 3 --rivals none"
+SEARCHED = f"--budget {FIRST} --most 24"
+AS_SLOW = {"shapes-dit": (1.9, "cache-dit")}
 """Packages that keep nearer to S than the plans, being slower, and the ideal speed-up of a plan that is as slow."""
 SEEDS = (0, 1, 2)
 FEW, FEW_SEED = 12, 5000
@@ -97,7 +100,7 @@ def told(out: Path) -> pd.DataFrame:
 
     Returns:
         A row a way by a name for people: ``ideal``, ``speedup`` and its range, the measures with their
-        intervals, and with ``_by`` the first plan's less its own, in pairs.
+        intervals, and with ``_by`` those of the plan for :data:`FIRST` less its own, in pairs.
     """
     plans = pd.read_csv(out / "plans.csv")
     again = out / "timed" / "arms.csv"
@@ -107,10 +110,10 @@ def told(out: Path) -> pd.DataFrame:
         file: f"plan, {budget}" for file, budget in zip(plans["file"], plans["budget"], strict=True)
     }
     names["uniform.json"] = "by hand"
-    first = proof[proof["plan"] == proof["plan"].iloc[0]]
+    first = proof[[_file(plan) == _first(out) for plan in proof["plan"]]]
     rows = []
     for row in arms.dropna(subset=["seconds"]).to_dict("records"):
-        file = Path(str(row["arm"]).partition("@")[0]).name
+        file = _file(str(row["arm"]))
         found = {"arm": names.get(file, row["arm"]), "ideal": row["ideal"]}
         found |= {name: row[name] for name in ("speedup", "speedup_low", "speedup_high")}
         for measure in ("ssim", "all", "kid"):
@@ -123,6 +126,19 @@ def told(out: Path) -> pd.DataFrame:
                 found[f"{measure}_by{end}"] = less.iloc[0] if len(by) else float("nan")
         rows.append(found)
     return pd.DataFrame(rows)
+
+
+def _file(arm: str) -> str:
+    """The name of a plan's file."""
+    return Path(arm.partition("@")[0]).name
+
+
+def _first(out: Path) -> str:
+    """The file of the plan that everything else is about, in a run of a search or in what is kept of it."""
+    kept = out / "plans.csv"
+    plans = pd.read_csv(kept if kept.exists() else out / "tune-plans.csv")
+    wanted = plans[plans["budget"] == FIRST]["file"]
+    return str(wanted.iloc[0] if len(wanted) else plans["file"].iloc[0])
 
 
 def _with_intervals(damages: pd.DataFrame) -> pd.DataFrame:
@@ -165,7 +181,7 @@ def modules(model: str, runs: Path, to: Path) -> None:
 def carry(model: str, runs: Path, to: Path) -> None:
     """The first plan, and T-GATE, at other numbers of steps and with other schedulers."""
     tuned = runs / model / "tune"
-    plan = tuned / pd.read_csv(tuned / "plans.csv")["file"].iloc[0]
+    plan = tuned / _first(tuned)
     rows = []
     for name, given in (("plan", str(plan)), ("T-GATE", "tgate:m=-1nat,k=5")):
         out = runs / model / f"carry-{name}"
@@ -173,6 +189,16 @@ def carry(model: str, runs: Path, to: Path) -> None:
         for folder in sorted(out.iterdir()):
             rows.append({"plan": name, **_compared(folder)})
     pd.DataFrame(rows).to_csv(to / "tune-carried.csv", index=False)
+
+
+def resize(model: str, runs: Path, to: Path) -> None:
+    """The first plan at other sizes of images; :data:`SIDES` of which the models draw two well."""
+    tuned, rows = runs / model / "tune", []
+    for side in SIDES[model]:
+        out = runs / model / f"side-{side}"
+        run([*shlex.split(RESIZED), "--height", str(side), "--model", model, "--plan", str(tuned / _first(tuned)), "--out", str(out)])  # fmt: skip
+        rows.append({"side": side, **_compared(out)})
+    pd.DataFrame(rows).to_csv(to / "tune-resized.csv", index=False)
 
 
 def _compared(folder: Path) -> dict[str, object]:
@@ -232,7 +258,7 @@ def as_slow(model: str, runs: Path, to: Path) -> None:
 
 def true_size(model: str, runs: Path, to: Path) -> None:
     """What the first plan saves of the time of a true architecture with random weights."""
-    plan = read(to / pd.read_csv(to / "tune-plans.csv")["file"].iloc[0])
+    plan = read(to / _first(to))
     rows = []
     for name, size, steps, rounds, rival in TRUE_SIZES[model]:
         file = runs / model / f"plan-{name}.json"
@@ -337,6 +363,7 @@ STUDIES = {
     "timed": timed,
     "modules": modules,
     "carry": carry,
+    "resize": resize,
     "as-slow": as_slow,
     "repeat": repeat,
     "true-size": true_size,

@@ -172,8 +172,8 @@ class Timetable(Plan):
         A module computes at the first step that has passed the middle between a step at which it
         computed and the one before that. So its output is never older, in nats, than where the plan
         was found, but for the length of one step; in between, a step does as the one of its noise
-        level did. Where a guidance branch comes back that did not run when a module computed last,
-        the module computes.
+        level did. Guidance comes back at the first step that has passed where it did, and where a
+        branch comes back that did not run when a module computed last, the module computes.
 
         Args:
             levels: log-SNR at every step in nats; ``None`` and its own leave it as it is.
@@ -183,7 +183,7 @@ class Timetable(Plan):
         bounds = _bounds(self.log_snr)
         cells = [max(0, sum(bound <= level for bound in bounds) - 1) for level in levels]
         directions = tuple(self.directions[cell] for cell in cells) if self.directions else ()
-        guidance = _begun("".join(self.guidance[cell] for cell in cells), directions)
+        guidance = _begun(_guided(self.guidance, cells), directions)
         rows = tuple(
             (kind, name, fresh(_placed(letters, bounds, cells, levels), guidance))
             for kind, name, letters in self.rows
@@ -349,6 +349,19 @@ def _placed(
             found += following if following in (REUSE, FORECAST) else REUSE
         else:
             found += letters[cell]
+    return found
+
+
+def _guided(guidance: str, cells: list[int]) -> str:
+    """Guidance at other noise levels: of each, and both branches where some step was passed at which they came back."""
+    back = [
+        step
+        for step in range(1, len(guidance))
+        if guidance[step] == "b" and guidance[step - 1] != "b"
+    ]
+    found = ""
+    for before, cell in zip([-1, *cells], cells, strict=False):
+        found += "b" if any(before < step <= cell for step in back) else guidance[cell]
     return found
 
 

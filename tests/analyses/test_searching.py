@@ -37,19 +37,18 @@ def damages(seed, guided=True):
         rows += [("final", "", ".", step, 0.0, 1, 0, 1e-3), ("final", "", ".", step, 0.0, 0, 0, drawn(-4, -2))]  # fmt: skip
         if guided:
             window("guidance", "", "d", step)
-            rows += [("gate", "", letter, step, 0.0, 0, 0, drawn(-4, -1)) for letter in "cd"]
     if guided:
         rows += [("guidance", "", "c", step, 0.0, 1, 0, drawn(-5, -1)) for step in range(STEPS)]
     return search.Damages(pd.DataFrame(rows, columns=list(calibration.COLUMNS)), LEVELS)
 
 
 def is_one_way(letters, guidance):
-    """Whether every stale window, and every one without guidance, is done in one way."""
-    steps = range(1, STEPS)
-    stale = [step for step in steps if letters[step] != "#" and letters[step - 1] != "#"]
-    return not any(pair in letters for pair in (".~", "~.")) and (
-        not any(pair in guidance for pair in ("cd", "dc"))
-        and all((guidance[step] == "b") == (guidance[step - 1] == "b") for step in stale)
+    """Whether what lies between steps that compute is done in one way, and guidance comes back at these."""
+    stale = [step for step in range(1, STEPS) if letters[step] != "#"]
+    return (
+        not any(pair in letters for pair in (".~", "~."))
+        and all(guidance[step] == guidance[step - 1] or letters[step - 1] == "#" for step in stale)
+        and all({guidance[step - 1], guidance[step]} != {"c", "d"} for step in stale)
         and fresh(letters, guidance.replace("d", "c")) == letters
     )
 
@@ -68,7 +67,7 @@ def test_dynamic_programming_finds_what_trying_all_finds(seed, guided):
     found = damages(seed, guided)
 
     def spent(schedule, worth):
-        lost = sum(found._windows(schedule)) + found.guidance(schedule.guidance)
+        lost = sum(found._windows(schedule)) + found.guidance(schedule)
         return PRICE.of(schedule) + worth * lost
 
     tried = list(all_schedules(guided))
@@ -84,14 +83,24 @@ def test_guidance_comes_back_where_that_is_worth_it():
     found = damages(0)
     found._mean = {key: 1.0 if key[0] == "window" else value for key, value in found._mean.items()}
     for step in range(1, STEPS):
-        for letter in "cd":
-            found._gates[letter][step] = 1.0
         for length in range(1, STEPS - step + 1):
             found._mean["guidance", "", "d", step, length] = 1e-12 if length < 3 else 1.0
         found._mean["guidance", "", "c", step, 1] = 1.0
     (schedule,) = cheapest_schedules(found, PRICE, [5.0])
     assert schedule.letters == "#" * STEPS
-    assert schedule.guidance in ("bddbdb", "bdbddb")
+    assert schedule.guidance in ("bddbdd", "bddbdb", "bdbddb")
+
+
+def test_guidance_that_goes_on_beside_stale_modules_does_no_damage_of_its_own():
+    found = damages(0)
+    assert found.guidance(schedules.Schedule("#..#..", "bddbdd")) == 0
+    assert found.guidance(schedules.Schedule("#..#..", "bbbbbb")) == 0
+    left = found.guidance(schedules.Schedule("#..#..", "bddddd"))
+    assert left == pytest.approx(max(0, found._going("d", 1, 6) - found._going("d", 1, 3)))
+    assert left == found.guidance(schedules.Schedule("#..##.", "bddddd"))
+    dropped = found.guidance(schedules.Schedule("#..#..", "bddccc"))
+    assert dropped == pytest.approx(sum(found._going("c", step, step + 1) for step in (3, 4, 5)))
+    assert found.guidance(schedules.Schedule("#..#..", "bddcdd")) > 0
 
 
 def test_what_is_promising_is_dearer_the_better_it_is():

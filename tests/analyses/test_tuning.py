@@ -108,7 +108,7 @@ def test_fine_groups_say_of_every_kind_what_it_is_worth(sd):
     assert kinds == {"self", "cross", "feed-forward", "resnet", "sampler"}
 
 
-@pytest.mark.parametrize("what", ["window", "final", "guidance", "gate", "module"])
+@pytest.mark.parametrize("what", ["window", "final", "guidance", "module"])
 def test_what_is_measured_without_computing_it_all_is_what_a_whole_run_shows(sd, what):
     """Without replay: the plan of a part carried out from the first step to the last."""
     found = calibration(sd)

@@ -171,7 +171,7 @@ def test_shards_of_a_calibration_are_joined_and_the_search_goes_on_from_them(
         )
 
     there = pd.concat(joined.read_parts("calibration"))
-    assert set(there["what"]) == {"module", "final", "guidance", "gate", "window"}
+    assert set(there["what"]) == {"module", "final", "guidance", "window"}
     crew = Scattered()
     found = search(joined.path, crew)
     whole = search(tmp_path / "whole", Scattered())

@@ -61,9 +61,10 @@ def made_up_damages():
     ]
     rows += [("final", "", ".", 1, 0.0, length, 0, 1e-3) for length in (0, 1)]
     for step in range(1, STEPS):
-        for letter in "cd":
-            rows.append(("guidance", "", letter, step, 0.0, 1, 0, 1e-3))
-            rows.append(("gate", "", letter, step, 0.0, 0, 0, 1e-3))
+        rows.append(("guidance", "", "c", step, 0.0, 1, 0, 1e-3))
+        rows += [
+            ("guidance", "", "d", step, 0.0, n, 0, 1e-4 * n) for n in range(1, STEPS - step + 1)
+        ]
     return search.Damages(pd.DataFrame(rows, columns=list(calibrating.COLUMNS)), LEVELS)
 
 
@@ -105,7 +106,7 @@ def test_guidance_is_kept_where_a_call_on_one_branch_takes_as_long_as_one_on_two
         for name, worth in (("macs", by_macs()), ("as long", by_time()), ("half", by_time(0.5)))
     }  # fmt: skip
     assert dropped["as long"] == {"b"}
-    assert "bc" in dropped["macs"] & dropped["half"]
+    assert "bd" in dropped["macs"] & dropped["half"]
 
 
 def test_a_step_costs_what_is_stale_and_what_computes_beside_it():

@@ -283,6 +283,22 @@ def test_guidance_is_that_of_the_nearest_noise():
             assert branches == table.guidance[near]
 
 
+@pytest.mark.parametrize("steps", range(2, 40))
+def test_guidance_that_is_refreshed_with_modules_is_so_at_other_steps(steps):
+    levels, rows = tuple(map(float, range(12))), (("resnet", "down.0", "#...#....#.."),)
+    goes_on = (0, 1, 1, 1, 0, 1, 1, 1, 1, 0, 1, 1)
+    table = Timetable(levels, rows, "bcccbccccbcc", goes_on)
+    placed = table.placed(tuple(11 * step / (steps - 1) for step in range(steps)))
+    ((*_, letters),) = placed.rows
+    for letter, branches, direction in zip(
+        letters, placed.guidance, placed.directions, strict=True
+    ):
+        assert letter != "#" or branches == "b"
+        assert branches == "b" or direction == 1
+    assert letters.count("#") == min(3, steps)
+    assert "c" in placed.guidance or steps < 4
+
+
 @pytest.mark.parametrize(
     ("letters", "guidance", "found"),
     [

@@ -1,9 +1,8 @@
 """The schedules that cost least, damage counted at a price: dynamic programming, for all prices at once.
 
-A path goes from one step that computes to the next. What its end has to know is how far the step that
-computed before is away, for forecasts, and which step had both guidance branches last, since the damage of
-a window in which guidance goes on is known where it comes back. Guidance comes back at steps that compute,
-and may stay for the stale ones behind them.
+A path goes from one step that computes to the next. What its end has to know is how long before it the step
+before computed, for forecasts, and which step computed both guidance branches last, for guidance that goes on
+along what that one found.
 """
 
 from __future__ import annotations
@@ -31,15 +30,17 @@ from attnscope.plans.timetable import COMPUTE
 if TYPE_CHECKING:
     from attnscope.analyses.tuning.search import Damages
 
+_Floats = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class _State:
-    """Where a path stands, behind a step that computed.
+    """Where a path stands.
 
     Args:
-        step: it, or the number of steps at the end of a run.
+        step: that computes, or the number of steps at the end of a run.
         gap: how long before it the one before computed.
-        guided: the last step that had both branches; -1 if none will any more.
+        guided: the last that computed both branches.
     """
 
     step: int
@@ -49,22 +50,19 @@ class _State:
 
 @dataclass(frozen=True)
 class _Way:
-    """From one step that computes to behind the next.
+    """From a step that computes to before the next.
 
     Args:
         letters: of the stale steps in between.
-        spent: by them, and by the next, in steps that compute everything.
-        lost: damage that is known by then, as an amplitude.
-        guidance: letters of guidance that are known by then, and the step that they begin at.
+        guidance: of it and these.
+        spent: by these and by the next, in steps that compute everything.
+        lost: damage as an amplitude.
     """
 
     letters: str
+    guidance: str
     spent: float
     lost: float
-    guidance: tuple[tuple[int, str], ...]
-
-
-_Floats = NDArray[np.float64]
 
 
 @dataclass
@@ -78,19 +76,18 @@ class _Cheapest:
 
     def __post_init__(self) -> None:
         self.steps = self.damages.steps
-        self.costs: dict[_State, _Floats] = {}
-        self.origins: dict[_State, tuple[list[tuple[_State, _Way]], NDArray[np.intp]]] = {}
         start = _State(0, 1, 0)
         self.at: dict[int, list[_State]] = defaultdict(list, {0: [start]})
-        self.costs[start] = np.full(len(self.worths), self.price.computed[0])
+        self.costs = {start: np.full(len(self.worths), self.price.computed[0])}
+        self.origins: dict[_State, tuple[list[tuple[_State, _Way]], NDArray[np.intp]]] = {}
 
     def found(self) -> list[Schedule]:
         """A schedule a price."""
         for step in range(1, self.steps + 1):
             self._reach(step)
-        last = self.at[self.steps]
-        best = np.argmin(np.stack([self.costs[state] for state in last]), axis=0)
-        return [self._back(last[choice], number) for number, choice in enumerate(best)]
+        ends = self.at[self.steps]
+        best = np.argmin(np.stack([self.costs[state] for state in ends]), axis=0)
+        return [self._back(ends[choice], number) for number, choice in enumerate(best)]
 
     def _reach(self, there: int) -> None:
         """Find the best way to every state of a step."""
@@ -110,83 +107,56 @@ class _Cheapest:
     def _ways(self, state: _State, there: int) -> Iterator[tuple[_State, _Way]]:
         """All ways from a state to the next step that computes, or to the end."""
         here, length = state.step, there - state.step - 1
-        letter, lost = self._windows[here + 1, length, state.gap] if length else ("", 0.0)
-        for both in self._stale_branches(state, length):
-            last = there - 1 if both else state.guided
-            stale = length * self.price.stale[not both]
-            known = ((here + 1, GUIDED * length),) if both else ()
-            for guided, more, guidance in self._guidance(here, there, last):
-                computed = self.price.computed[guided != there] if there < self.steps else 0.0
-                way = _Way(letter * length, stale + computed, lost + more, known + guidance)
-                yield _State(there, there - here, guided), way
+        letter, stale = self._windows[here + 1, length, state.gap] if length else ("", 0.0)
+        branches, lost = self._guidance(here, there, state.guided)
+        spent = sum(self.price.stale[branch != GUIDED] for branch in branches[1:])
+        ended = there == self.steps
+        for both in (True, False) if self.damages.guided and not ended else (True,):
+            computed = 0.0 if ended else self.price.computed[not both]
+            way = _Way(letter * length, branches, spent + computed, stale + lost)
+            yield _State(there, there - here, there if both else state.guided), way
 
-    def _stale_branches(self, state: _State, length: int) -> Sequence[bool]:
-        """Whether stale steps may have both branches: only right behind a step that had."""
-        if not self.damages.guided:
-            return (True,)
-        if state.guided != state.step:
-            return (False,)
-        return (True, False) if length else (True,)
-
-    def _guidance(
-        self, here: int, there: int, last: int
-    ) -> Iterator[tuple[int, float, tuple[tuple[int, str], ...]]]:
-        """What a step may do about guidance.
+    def _guidance(self, here: int, there: int, guided: int) -> tuple[str, float]:
+        """Letters from one step that computes to before the next, and damage beside that of stale modules.
 
         Args:
-            here: the step that computed before.
-            there: this one.
-            last: the last that had both branches; -1 if none will any more.
-
-        Yields:
-            The same behind it, damage that is known now, and letters that are.
+            here: the one.
+            there: the next.
+            guided: the last that computed both branches.
         """
-        if (there == self.steps and last == there - 1) or last < 0:
-            yield -1, 0.0, ()
-        else:
-            if there < self.steps:
-                fill, damage = self._returns[last, there]
-                yield there, damage, ((last + 1, fill * (there - 1 - last)), (there, GUIDED))
-                if self.damages.guided and there - last < LONGEST:
-                    yield last, 0.0, ()
-            if self.damages.guided and last >= here:  # else it ended before
-                left = self.steps - last - 1
-                for fill in (DROPPED, CONTINUED):
-                    damage = self.damages.without_guidance(fill, last + 1, left)
-                    yield -1, damage, ((last + 1, fill * left),)
+        length = there - here
+        if guided == here:
+            kept = not self.damages.guided or self.price.stale[1] >= self.price.stale[0]
+            return GUIDED + (GUIDED if kept else CONTINUED) * (length - 1), 0.0
+        ways = {x: self._without[x, guided, here, there] for x in (CONTINUED, DROPPED)}
+        letter = min(ways, key=lambda one: ways[one])
+        return letter * length, ways[letter]
+
+    @cached_property
+    def _without(self) -> dict[tuple[str, int, int, int], float]:
+        steps = self.steps
+        return {
+            (letter, guided, here, there): self.damages.without_guidance(
+                letter, guided, here, there
+            )
+            for letter in (CONTINUED, DROPPED)
+            for guided in range(steps)
+            for here in range(guided + 1, steps)
+            for there in range(here + 1, min(here + LONGEST + 1, steps) + 1)
+        }
 
     @cached_property
     def _windows(self) -> dict[tuple[int, int, int], tuple[str, float]]:
         return self.damages.cheapest(family_name(self.fresh))
 
-    @cached_property
-    def _returns(self) -> dict[tuple[int, int], tuple[str, float]]:
-        """The better way without guidance between two steps that have it, and its amplitude."""
-        found = {}
-        for last in range(self.steps):
-            for there in range(last + 1, self.steps):
-                length = there - last - 1
-                ways = {
-                    letter: self.damages.without_guidance(letter, last + 1, length)
-                    for letter in (CONTINUED, DROPPED)
-                    if length
-                }
-                letter = min(ways, key=lambda one: ways[one], default="")
-                found[last, there] = letter, ways.get(letter, 0.0)
-        return found
-
     def _back(self, state: _State, number: int) -> Schedule:
         """The schedule that a path is, at the price of this number."""
-        letters, guidance = "", [CONTINUED] * self.steps
-        guidance[0] = GUIDED
+        letters = guidance = ""
         while state.step:
             ways, best = self.origins[state]
-            before, way = ways[best[number]]
-            letters = way.letters + (COMPUTE if state.step < self.steps else "") + letters
-            for first, known in way.guidance:
-                guidance[first : first + len(known)] = known
-            state = before
-        return Schedule(COMPUTE + letters, "".join(guidance), self.fresh)
+            state, way = ways[best[number]]
+            letters, guidance = COMPUTE + way.letters + letters, way.guidance + guidance
+        return Schedule(letters, guidance, self.fresh)
 
 
 def cheapest_schedules(
@@ -201,7 +171,7 @@ def cheapest_schedules(
         fresh: groups of modules that compute always, by name.
 
     Returns:
-        As many as there are prices. Every stale step is repeated or forecast as all of its window; guidance
-        comes back at steps that compute, goes on or is dropped in between as is better, and in the end.
+        As many as there are prices. Every window of stale steps is repeated or forecast as a whole; a step that
+        computes has both guidance branches, or goes on along what was found by the last that had, or drops it.
     """
     return _Cheapest(damages, price, np.asarray(worths, dtype=np.float64), tuple(fresh)).found()

@@ -7,9 +7,8 @@
   window.
 - ``final``: one stale step after which everything is computed to the end; what is left in the final
   latents. Their quotient says how damage at a noise level grows or fades until the end.
-- ``guidance``: one step without guidance, or 1 to L steps in which it goes on along its last direction;
-  what that does to the latents at the end of them. ``gate``: all steps from one on to the end, and what
-  that does to the final latents.
+- ``guidance``: one step without guidance; or guidance that goes on along its last direction from a step on,
+  and what that does to the latents behind every further step.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from attnscope.analyses.tuning.modules import Group, timetable
 from attnscope.plans.timetable import COMPUTE, FORECAST, REUSE, Timetable
 
 LONGEST = 8
-"""Steps of a window that are stale, or in which guidance goes on, at most."""
+"""Stale steps of a window, at most."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Part:
     """One thing to measure: a run of which some steps are computed.
 
     Args:
-        what: ``window``, ``final``, ``guidance``, ``gate`` or ``module``.
+        what: ``window``, ``final``, ``guidance`` or ``module``.
         group: whose modules are stale; empty is all.
         letter: how (:mod:`attnscope.plans.timetable`); of ``guidance``, ``c`` drops it and ``d`` goes on
             along its last direction.
@@ -63,8 +62,6 @@ class Part:
 
         The number of steps stands for the final latents, which count 0 where they are far behind.
         """
-        if self.what == "gate":
-            return [(self.steps, 0)]
         if self.what == "final":
             return [(self.step + 1, 1), (self.steps, 0)]
         return [(step, step - self.step) for step in self.read]
@@ -126,7 +123,6 @@ class Steps:
             yield Part("final", "", REUSE, step, plan, computed, read)
         if self.guided:
             yield from self._guidance()
-            yield from self._gates(stride)
 
     def _every(self, stride: int) -> list[int]:
         """Steps at which something may be stale, the last one among them."""
@@ -141,19 +137,9 @@ class Steps:
             for letter, weight in (("c", 0.0), ("d", 1.0)):
                 if weight and not step:
                     continue
-                end = min(step + LONGEST, count) if weight else step + 1
+                end = count if weight else step + 1
                 letters = "b" * step + "c" * (end - step) + "b" * (count - end)
                 directions = tuple(weight * (step <= number < end) for number in range(count))
                 plan = timetable((), self.levels, (), guidance=letters, directions=directions)
                 computed = range(step - 1 if weight else step, end)
                 yield Part("guidance", "", letter, step, plan, computed, range(step + 1, end + 1))
-
-    def _gates(self, stride: int) -> Iterator[Part]:
-        count = len(self)
-        for step in self._every(stride):
-            letters = "b" * step + "c" * (count - step)
-            for letter, weight in (("c", 0.0), ("d", 1.0)):
-                directions = (0.0,) * step + (weight,) * (count - step)
-                plan = timetable((), self.levels, (), guidance=letters, directions=directions)
-                computed = range(step - 1 if weight else step, count)
-                yield Part("gate", "", letter, step, plan, computed, range(count, count + 1))

@@ -1,11 +1,13 @@
 """Plans made of what was measured of windows and single steps, by arithmetic alone.
 
 All modules of a family share the steps at which they compute; the others, which are dear for what they
-save, compute always. Guidance has refreshes of its own, at steps that compute, and goes on along its last
-direction in between. What a window of stale steps, or of guidance that goes on, does to the final latents is
-what it does to the latents behind it times what is left of that in the end; what several windows do is
-added up as amplitudes, since they push the latents the same way. For every price of damage, dynamic
-programming (:mod:`attnscope.analyses.tuning.cheapest`) finds the refreshes of both that cost least.
+save, compute always. At some of these steps both guidance branches compute, at the others guidance goes on
+along the direction that the last of them found, or is dropped. What a window of stale steps does to the final
+latents is what it does to the latents behind it times what is left of that in the end; what several windows do
+is added up as amplitudes, since they push the latents the same way. A direction grows old with the modules
+that it was found by, so that guidance does damage of its own only from where the conditional branch computes
+alone. For every price of damage, dynamic programming (:mod:`attnscope.analyses.tuning.cheapest`) finds the
+schedule that costs least.
 The outcome is a list of promising plans, not of good ones: each of them is measured afterwards
 (:mod:`attnscope.analyses.tuning.candidates`).
 """
@@ -114,52 +116,45 @@ class Damages:
             self._cheapest[family] = found
         return self._cheapest[family]
 
-    @cached_property
-    def _gates(self) -> dict[str, NDArray[np.float64]]:
-        """Of guidance that is dropped or continued from every step on to the end: ``[steps]``."""
-        found = {}
-        for letter in (DROPPED, CONTINUED):
-            at = sorted(key[3] for key in self._mean if key[0] == "gate" and key[2] == letter)
-            logs = [np.log(max(self._mean["gate", "", letter, step, 0], 1e-30)) / 2 for step in at]
-            found[letter] = np.exp(np.interp(np.arange(self.steps), at, logs))
-        return found
-
-    def guidance(self, letters: str) -> float:
-        """Of the guidance of a whole run, window by window."""
+    def guidance(self, schedule: Schedule) -> float:
+        """Of the guidance of a whole run."""
         if not self.guided:
             return 0.0
-        total, step = 0.0, 0
-        for letter, run in groupby(letters):
-            length = len(list(run))
-            if letter != GUIDED:
-                total += self.without_guidance(letter, step, length)
-            step += length
+        total, guided = 0.0, -1
+        for here, there in pairwise([*schedule.refreshes, self.steps]):
+            if schedule.guidance[here] == GUIDED:
+                guided = here
+            step = here
+            for letter, run in groupby(schedule.guidance[here:there]):
+                end = step + len(list(run))
+                if letter == DROPPED or (letter == CONTINUED and guided != here):
+                    total += self.without_guidance(letter, guided, step, end)
+                step = end
         return total
 
-    def without_guidance(self, letter: str, first: int, length: int) -> float:
-        """Of a window without guidance, dropped or continued.
-
-        What goes on to the end was measured as a whole. Dropped guidance leaves nothing behind that the next
-        step goes on with, so that its steps add up.
+    def without_guidance(self, letter: str, guided: int, first: int, end: int) -> float:
+        """Of steps that have none.
 
         Args:
-            letter: :data:`DROPPED` or :data:`CONTINUED`.
-            first: its first step.
-            length: how many there are.
+            letter: :data:`DROPPED`, whose steps add up, since none goes on with what another leaves, or
+                :data:`CONTINUED`, which from the start of these steps on does what it has not done before.
+            guided: the last step that computed both branches.
+            first: the first of these steps.
+            end: behind the last of them.
         """
-        if first and first + length == self.steps:
-            return float(self._gates[letter][first])
         if letter == DROPPED:
-            return sum(self._going(letter, step, 1) for step in range(first, first + length))
-        return self._going(letter, first, length)
+            return sum(self._going(letter, step, step + 1) for step in range(first, end))
+        before = self._going(letter, guided + 1, first) if first > guided + 1 else 0.0
+        whole = self._going(letter, guided + 1, end)
+        return whole if np.isinf(whole) else max(0.0, whole - before)
 
-    def _going(self, letter: str, first: int, length: int) -> float:
-        damage = self._mean.get(("guidance", "", letter, first, length))
-        return np.inf if damage is None else float(np.sqrt(damage) * self.left[first + length])
+    def _going(self, letter: str, first: int, end: int) -> float:
+        damage = self._mean.get(("guidance", "", letter, first, end - first))
+        return np.inf if damage is None else float(np.sqrt(damage) * self.left[end])
 
     def of(self, schedule: Schedule) -> float:
         """Of a whole schedule, |x' - x|² / |x|², if amplitudes add up."""
-        total = sum(self._windows(schedule)) + self.guidance(schedule.guidance)
+        total = sum(self._windows(schedule)) + self.guidance(schedule)
         return float((total + self._exceptions(schedule)) ** 2)
 
     def _exceptions(self, schedule: Schedule) -> float:
