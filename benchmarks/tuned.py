@@ -43,13 +43,13 @@ from attnscope.sites.denoiser import Denoiser
 ROOT = Path(__file__).parents[1]
 FIRST = "ssim>=0.99"
 """The budget of the plan that everything but the proof is about."""
-FOUND = "tune --frontier --most 24 --features reader"
+FOUND = "tune --frontier --features reader"
 PROVEN = f"{FOUND} --prove 300 --repeats 7 --rivals deepcache,cache-dit,tgate+deepcache"
 CARRIED = "generate --compare --seed 1000 --limit 24 --steps 15,25,50 --schedulers dpm,euler,ddim"
 RESIZED = "generate --compare --seed 1000 --limit 24"
 SIDES = {"shapes": (48, 64, 96, 128), "shapes-dit": (48, 64, 96, 128)}
 """Sides of images in px that the plan is carried to; models were trained on 64."""
-STABLE = f"tune --budget {FIRST} --most 24 --features none --prove 100 --repeats 3 --rivals none"
+STABLE = f"tune --budget {FIRST} --features none --prove 100 --repeats 3 --rivals none"
 SEARCHED = f"--budget {FIRST} --most 24"
 AS_SLOW = {"shapes-dit": (1.9, "cache-dit")}
 """Packages that keep nearer to S than the plans, being slower, and the ideal speed-up of a plan that is as slow."""

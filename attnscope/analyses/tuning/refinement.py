@@ -16,6 +16,8 @@ _IN_VAIN = 6
 """Moves that may fail one after the other before a kind of moves is given up."""
 _SAVES = 1.001
 """Ideal speed-up of a plan that saves anything."""
+_SAME = 1.005
+"""Of two plans whose speeds differ by no more, the better one is taken."""
 _NEAREST = 3
 """Schedules around the one that bisection ends at, or that are fast enough, which are measured, too."""
 
@@ -78,7 +80,10 @@ class Search:
             if best == before or self.candidates.count >= left:
                 break
         best = self._faster(best, lambda one: exceptions(one, names), keeps, left)
-        return max(self.candidates.within(budget), key=self.candidates.speedup, default=best)
+        keeping = self.candidates.within(budget)
+        fastest = max(map(self.candidates.speedup, keeping), default=0.0)
+        fast = [one for one in keeping if self.candidates.speedup(one) * _SAME >= fastest]
+        return max(fast, key=lambda one: self._quality(one, budget), default=best)
 
     def at_speed(self, speedup: float, budget: Budget) -> Schedule | None:
         """The plan of the best quality whose ideal speed-up is as large as is asked for.
