@@ -18,6 +18,8 @@ _SAVES = 1.001
 """Ideal speed-up of a plan that saves anything."""
 _SAME = 1.005
 """Of two plans whose speeds differ by no more, the better one is taken."""
+_BETTER = 1e-6
+"""By how much more a plan has to keep to a budget than those that were refuted."""
 _NEAREST = 3
 """Schedules around the one that bisection ends at, or that are fast enough, which are measured, too."""
 
@@ -48,8 +50,8 @@ class Search:
         """The fastest plan that keeps to a budget; ``None`` if none of those that were measured does.
 
         A plan keeps to it if its mean does, less one standard error. The fastest of many that do on the same
-        captions is among them by luck, too, so it has to do so on others: as far as it falls behind there,
-        the next one has to be better here.
+        captions is among them by luck, too, so it has to do so on others; if it does not, the next is tried
+        that is better, and if none is left, the search goes on for better ones.
         """
         left = self.candidates.count + self.most
         wanted = budget
@@ -57,10 +59,22 @@ class Search:
             found = self._fastest(wanted, left)
             if found is None or self.confirming is None:
                 return found
-            there = self.confirming.margin(found, budget)
-            if there >= 0:
-                return found
-            wanted = budget.tightened(self.candidates.margin(found, budget) - there)
+            front = self._front(wanted)
+            for one in front:
+                if self.confirming.margin(one, budget) >= 0:
+                    return one
+            wanted = budget.tightened(self.candidates.margin(front[-1], budget) + _BETTER)
+
+    def _front(self, budget: Budget) -> list[Schedule]:
+        """Those that were measured and keep to a budget, the fastest first, each better than all before it."""
+        speed = self.candidates.speedup
+        kept: list[Schedule] = []
+        for one in sorted(self.candidates.within(budget), key=speed, reverse=True):
+            if kept and speed(one) * _SAME >= speed(kept[-1]):
+                kept[-1] = max(kept[-1], one, key=lambda each: self._quality(each, budget))
+            elif not kept or self._quality(one, budget) > self._quality(kept[-1], budget):
+                kept.append(one)
+        return kept
 
     def _fastest(self, budget: Budget, left: int) -> Schedule | None:
         """The same on the captions of the search alone; measures until so many are."""
@@ -80,10 +94,7 @@ class Search:
             if best == before or self.candidates.count >= left:
                 break
         best = self._faster(best, lambda one: exceptions(one, names), keeps, left)
-        keeping = self.candidates.within(budget)
-        fastest = max(map(self.candidates.speedup, keeping), default=0.0)
-        fast = [one for one in keeping if self.candidates.speedup(one) * _SAME >= fastest]
-        return max(fast, key=lambda one: self._quality(one, budget), default=best)
+        return next(iter(self._front(budget)), best)
 
     def at_speed(self, speedup: float, budget: Budget) -> Schedule | None:
         """The plan of the best quality whose ideal speed-up is as large as is asked for.
