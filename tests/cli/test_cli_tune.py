@@ -27,15 +27,24 @@ def tune(folder, captions, out, *more):
 
 def test_tune_leaves_a_plan_that_generate_carries_out(attnscope, folder, four, tmp_path):
     run = tmp_path / "run"
-    code, out, err = attnscope(*tune(folder, four, run, "--budget", "ssim>=0.5", "--modules"))
+    four.write_text(FOUR + "a small gold star\na large gold star\n")
+    more = ["--budget", "ssim>=0.5", "--modules", "--confirm", 2]
+    code, out, err = attnscope(*tune(folder, four, run, *more))
     assert (code, err) == (0, "")
     assert "ssim>=0.5" in out
+    assert "of them on 2 captions more" in out
     assert "the same command with --prove" in out
     plan = read(run / "plan.json")
     assert plan.about["budget"] == "ssim>=0.5"
     assert plan.about["measured"]["ssim"] >= 0.5
     (found,) = pd.read_csv(run / "plans.csv").to_dict("records")
     assert found["ideal"] == plan.about["ideal_speedup"] > 1
+    again = plan.about["confirmed"]
+    assert again == {"images": 2} | {
+        name: found[f"confirmed_{name}"] for name in again if name != "images"
+    }
+    assert 0.5 <= again["ssim"] != found["ssim"]
+    assert pd.read_csv(run / "confirmed.csv")["ssim"].tolist()[-1] == again["ssim"]
     assert {path.stem for path in (run / "figures").glob("*.png")} == {
         "staleness", "stale_modules", "candidates",
     }  # fmt: skip
