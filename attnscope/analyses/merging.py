@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
-from attnscope.files import write_whole
+from attnscope.files import make_folder, write_whole
 from attnscope.runs.contents import is_finished
 from attnscope.runs.cut import cut
 from attnscope.runs.folder import Run, refuse_difference, refuse_what_is_no_run
@@ -99,7 +99,7 @@ def merge(
             return known
     else:
         refuse_what_is_no_run(out)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with progress.stretch("shards", len(ordered)):
         for run in ordered:
             _copy(run, out)

@@ -9,6 +9,7 @@ import typer
 
 from attnscope.cli import options as o
 from attnscope.cli.grouping import OUTPUT, grouped
+from attnscope.cli.places import check_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +55,7 @@ def _page(paths: list[Path], out: Path | None, *, quiet: bool, as_json: bool) ->
     runs = [Run(path) for path in paths]
     names_of(runs)
     file = out or (paths[0] / "report.html" if len(runs) == 1 else Path("report.html"))
-    _check_file(file)
+    check_file("--out", file, (".html", ".htm"))
     from attnscope.pages.bundle import write
     from attnscope.pages.page import report as made
 
@@ -110,18 +111,6 @@ def _found(paths: list[Path]) -> pd.DataFrame:
         messages.print(f"warning: {warning.message}", soft_wrap=True)
     table = table.drop_duplicates("run")
     return table.sort_values("created", ascending=False, ignore_index=True)
-
-
-def _check_file(file: Path) -> None:
-    """Refuse a place where no page can be written."""
-    from attnscope.errors import InputError
-
-    if file.is_dir():
-        raise InputError(
-            f"--out {str(file)!r} is a folder: name a file such as {file / 'report.html'}"
-        )
-    if file.suffix.lower() not in (".html", ".htm") or not file.parent.is_dir():
-        raise InputError(f"--out {str(file)!r} is not a .html file in a folder that exists")
 
 
 def _size(size: int) -> str:

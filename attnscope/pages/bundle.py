@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from attnscope.errors import InputError
-from attnscope.files import write_whole
+from attnscope.files import make_folder, write_whole
 from attnscope.pages.page import report, template
 from attnscope.plain import printable
 from attnscope.runs.folder import Run
@@ -67,7 +67,7 @@ def write_site(listed: pd.DataFrame, folder: Path) -> list[Entry]:
         The index. A run that is not finished, or whose images are gone, stands in it without a page and
         with the reason.
     """
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     entries: list[Entry] = []
     for row in listed.to_dict("records"):
         path = Path(row["run"])

@@ -18,7 +18,7 @@ import pandas as pd
 
 from attnscope import documents
 from attnscope.errors import InputError
-from attnscope.files import is_folder, write_whole
+from attnscope.files import is_folder, make_folder, write_whole
 from attnscope.html_tables import as_table
 from attnscope.runs.about import now, read_about, this_machine, write_about
 from attnscope.runs.columns import of_the_old_reading
@@ -79,7 +79,7 @@ class Run:
             run = cls(path)
             run._note(here)
             return run
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         about = {
             "command": command,
             "settings": plain_settings(settings),
