@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from attnscope.analyses.convergence.measure import THRESHOLD, converged_steps
+from attnscope.analyses.convergence import THRESHOLD
+from attnscope.analyses.convergence.measure import converged_steps
 from attnscope.pages.charts import Curve, HeatRow, curves, heat, lines
 from attnscope.pages.parts import Chart, Section, Table
 from attnscope.pages.registry import shows
