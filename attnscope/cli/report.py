@@ -22,7 +22,7 @@ def report(
     paths: Annotated[list[Path] | None, typer.Argument(metavar="RUN", help="Run directories, of one command; with --bundle of any, or folders of them.", show_default="with --bundle: runs")] = None,
     out: Annotated[Path | None, typer.Option(help="The HTML file.", show_default="RUN/report.html; of several runs report.html", rich_help_panel=OUTPUT)] = None,
     bundle: Annotated[Path | None, typer.Option(help="Write a site instead: a folder with a page for every run and an index.", rich_help_panel=OUTPUT)] = None,
-    quiet: o.Quiet = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the file only.", rich_help_panel=OUTPUT)] = False,
     as_json: o.AsJson = False,
 ) -> None:  # fmt: skip
     """Turn runs into one HTML file to explore in a browser: charts, tables, images side by side.
@@ -76,6 +76,7 @@ def _site(paths: list[Path], folder: Path, *, quiet: bool, as_json: bool) -> Non
     from attnscope.cli.console import messages, results, show_json
     from attnscope.errors import InputError
     from attnscope.pages.bundle import INDEX, check_target, write_site
+    from attnscope.plain import how_many
 
     found = _found(paths)
     if found.empty:
@@ -92,7 +93,7 @@ def _site(paths: list[Path], folder: Path, *, quiet: bool, as_json: bool) -> Non
         print(folder / INDEX)
     else:
         pages_made = sum(bool(entry.file) for entry in entries)
-        results.print(f"site: {folder / INDEX} ({pages_made} pages)", soft_wrap=True)
+        results.print(f"site: {folder / INDEX} ({how_many(pages_made, 'page')})", soft_wrap=True)
 
 
 def _found(paths: list[Path]) -> pd.DataFrame:
