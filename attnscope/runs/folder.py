@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -283,6 +284,11 @@ def default_path(command: str, model: str, settings: Any) -> Path:
     name = Path(model).resolve().name if is_folder(model) else model.replace("/", "--")
     name = name.encode()[:_LONGEST_NAME].decode(errors="ignore")
     return Path("runs") / f"{command}-{name}-{digest}"
+
+
+def key_of(name: str) -> str:
+    """The name of an arm or a plan as folders of a run have it."""
+    return re.sub(r"[^\w.+=-]+", "-", name)
 
 
 def plain_settings(settings: Any) -> dict[str, Any]:
