@@ -173,8 +173,8 @@ def _of_convergence(run: Run) -> Iterator[Row]:
 
 
 @reads("ablate")
-def _of_arms(run: Run) -> Iterator[Row]:
-    """The measures of every arm; of several models, steps, seeds and the like, with which it is of."""
+def _of_ablation(run: Run) -> Iterator[Row]:
+    """The measures of every arm; where models, steps, seeds or the like differ, with those of the arm."""
     arms = run.read_table("arms")
     varying = [name for name in CELL if arms[name].nunique() > 1]
     for row in arms.to_dict("records"):
@@ -225,7 +225,7 @@ def _of_plans(run: Run) -> Iterator[Row]:
 
 
 @reads("paper")
-def _of_the_paper(run: Run) -> Iterator[Row]:
+def _of_paper(run: Run) -> Iterator[Row]:
     """How every row and claim of a figure or table changed from its baseline."""
     for row in run.read_table("beside").dropna(subset=["here"]).to_dict("records"):
         yield (
@@ -272,7 +272,7 @@ def _of_cost(run: Run) -> Iterator[Row]:
 
 
 @reads("cost paper")
-def _of_paper(run: Run) -> Iterator[Row]:
+def _of_cost_paper(run: Run) -> Iterator[Row]:
     """What the rows of the paper's tables come to here."""
     for row in run.read_table("paper").to_dict("records"):
         what = f"{row['table']}, {row['row']}"
