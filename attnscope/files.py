@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,44 @@ def is_folder(name: str | Path) -> bool:
         return False
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those that it stands in, where they are not there yet.
+
+    Raises:
+        InputError: there can be none at this place.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"no folder can be made at {_why_not(folder, error)}") from error
+
+
+def check_takes_files(folder: Path) -> None:
+    """Refuse a folder in which nothing can be written, before there is anything to write.
+
+    Whoever is root may do it everywhere by what permissions say, so it is tried.
+
+    Raises:
+        InputError: it takes no files.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=_PREFIX):
+            pass
+    except OSError as error:
+        raise InputError(f"no file can be written in {_why_not(folder, error)}") from error
+
+
+def _why_not(place: Path, error: OSError) -> str:
+    return f"{str(place)!r} ({error.strerror}): choose another place"
+
+
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """Let ``write`` make a file, and move it to its place when it is whole.
 
     What processes that were killed left of such files in the folder is removed the first time.
 
     Raises:
-        InputError: there is no room for it.
+        InputError: there is no room for it, or there can be no file at its place.
     """
     try:
         _write_whole(path, write)
@@ -50,20 +81,29 @@ def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     if path.parent not in _swept:
         _swept.add(path.parent)
         _sweep(path.parent)
-    try:
+    with _placing(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PREFIX, suffix=path.suffix)
-    except OSError as error:
-        error.filename = str(path)  # what was asked for, not what it is called until it is whole
-        raise
     partial = Path(name)
     try:
         _is_ours(handle)
         write(partial)
         partial.chmod(0o644)
-        os.replace(partial, path)
+        with _placing(path):
+            os.replace(partial, path)
     finally:
         os.close(handle)  # and with it the lock, which tells others that somebody is at work
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _placing(path: Path) -> Iterator[None]:
+    """Refuse a place by its own name, not by what a file is called until it is whole."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise
+        raise InputError(f"no file can be written at {_why_not(path, error)}") from error
 
 
 def _sweep(folder: Path) -> None:

@@ -22,3 +22,8 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """A text in one line, as :func:`printable` leaves it."""
     return printable(" ".join(text.split()))
+
+
+def how_many(count: int, noun: str) -> str:
+    """A number of things, such as "1 prompt" and "2 prompts"."""
+    return f"{count} {noun}{'s' * (count != 1)}"

@@ -9,7 +9,8 @@ import time
 import pytest
 
 from attnscope import files
-from attnscope.files import write_whole
+from attnscope.errors import InputError
+from attnscope.files import check_takes_files, make_folder, write_whole
 
 SLOW = """
 import sys, time
@@ -64,3 +65,26 @@ def test_without_locks_nothing_is_removed(tmp_path, monkeypatch):
     assert names(tmp_path) == [left.name, "whole.csv"]
     assert os.stat(tmp_path / "whole.csv").st_mode & 0o777 == 0o644
     assert time.time() - left.stat().st_mtime < 600
+
+
+def test_a_place_that_holds_a_folder_is_named_and_nothing_stays_beside_it(tmp_path):
+    (tmp_path / "page.html").mkdir()
+    with pytest.raises(InputError, match=r"written at '.*/page\.html' \(Is a directory\): choose"):
+        write_whole(tmp_path / "page.html", lambda path: path.write_text("x"))
+    assert names(tmp_path) == ["page.html"]
+
+
+def test_a_folder_is_made_with_those_it_stands_in_or_refused(tmp_path):
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    (tmp_path / "a" / "file").write_text("x")
+    for place in (tmp_path / "a" / "file", tmp_path / "a" / "file" / "c"):
+        with pytest.raises(InputError, match=f"no folder can be made at {str(place)!r} "):
+            make_folder(place)
+
+
+def test_trying_a_folder_leaves_nothing_in_it(tmp_path):
+    check_takes_files(tmp_path)
+    assert names(tmp_path) == []
+    with pytest.raises(InputError, match=r"no file can be written in '.*/none' \(No such file"):
+        check_takes_files(tmp_path / "none")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from attnscope.cost.plans import Cost
     from attnscope.models.architectures import Architecture
 
-_FOR_PEOPLE = ("steps", "attribution", "scaling")
+FOR_PEOPLE = ("steps", "attribution", "scaling")
 """Tables that are written as CSV, too."""
 _PAPER = "cost paper"
 
@@ -133,7 +133,7 @@ def write(path: Path, settings: CostSettings, tables: Mapping[str, pd.DataFrame]
     """
     run = Run.open(path, "cost", settings)
     for name, table in tables.items():
-        if name in _FOR_PEOPLE:
+        if name in FOR_PEOPLE:
             run.write_csv(name, table)
         told = table.assign(model=settings.model) if name == "scaling" else table
         run.write_table(name, told)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
-from attnscope.files import write_whole
+from attnscope.files import make_folder, write_whole
+from attnscope.runs.about import COMPUTING
 from attnscope.runs.contents import is_finished
 from attnscope.runs.cut import cut
 from attnscope.runs.folder import Run, refuse_difference, refuse_what_is_no_run
@@ -21,7 +22,7 @@ from attnscope.runs.prompts import Prompt
 if TYPE_CHECKING:
     from attnscope.metrics.choosing import Quality
 
-_MATTER = ("attnscope", "torch", "diffusers", "transformers", "numpy", "device", "threads")
+_MATTER = (*COMPUTING, "device", "threads")
 """What is known of a machine that may change the last bits of a result."""
 
 
@@ -99,7 +100,7 @@ def merge(
             return known
     else:
         refuse_what_is_no_run(out)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with progress.stretch("shards", len(ordered)):
         for run in ordered:
             _copy(run, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,18 +56,27 @@ def _row(run: Run) -> dict[str, Any]:
     """What a list of runs says of one."""
     subjects = run.settings.get("subjects") or [run.settings]
     model = ", ".join(dict.fromkeys(str(subject.get("model", "-")) for subject in subjects))
-    steps, limit = subjects[0].get("steps"), run.settings.get("limit")
-    whole = run.share.is_whole
+    steps, whole = subjects[0].get("steps"), run.share.is_whole
     return {
         "run": run.path,
         "command": run.command,
         "model": model,
-        "limit": None if limit is None else np.int64(limit),
+        "limit": _prompts(run),
         "steps": ", ".join(map(str, steps)) if isinstance(steps, list) else steps,
         "created": run.about.get("created"),
         "shard": None if whole else str(run.share),
         "finished": is_finished(run) or (not whole and is_done(run)),
     }
+
+
+def _prompts(run: Run) -> np.int64 | int | None:
+    """How many prompts a run has: as many as it was limited to, or all that were given."""
+    limit = run.settings.get("limit")
+    if limit is not None:
+        return np.int64(limit)  # which no column takes that is larger
+    with contextlib.suppress(InputError):  # it is told where more is asked of the run
+        return len(run.read_table("prompts"))
+    return None
 
 
 def differing_settings(runs: Sequence[Run]) -> pd.DataFrame:
@@ -163,8 +173,8 @@ def _of_convergence(run: Run) -> Iterator[Row]:
 
 
 @reads("ablate")
-def _of_arms(run: Run) -> Iterator[Row]:
-    """The measures of every arm; of several models, steps, seeds and the like, with which it is of."""
+def _of_ablation(run: Run) -> Iterator[Row]:
+    """The measures of every arm; where models, steps, seeds or the like differ, with those of the arm."""
     arms = run.read_table("arms")
     varying = [name for name in CELL if arms[name].nunique() > 1]
     for row in arms.to_dict("records"):
@@ -215,7 +225,7 @@ def _of_plans(run: Run) -> Iterator[Row]:
 
 
 @reads("paper")
-def _of_the_paper(run: Run) -> Iterator[Row]:
+def _of_paper(run: Run) -> Iterator[Row]:
     """How every row and claim of a figure or table changed from its baseline."""
     for row in run.read_table("beside").dropna(subset=["here"]).to_dict("records"):
         yield (
@@ -262,7 +272,7 @@ def _of_cost(run: Run) -> Iterator[Row]:
 
 
 @reads("cost paper")
-def _of_paper(run: Run) -> Iterator[Row]:
+def _of_cost_paper(run: Run) -> Iterator[Row]:
     """What the rows of the paper's tables come to here."""
     for row in run.read_table("paper").to_dict("records"):
         what = f"{row['table']}, {row['row']}"

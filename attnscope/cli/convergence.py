@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attnscope.analyses.convergence import THRESHOLD
 from attnscope.cli import options as o
 from attnscope.cli.choices import choice
 from attnscope.cli.grouping import grouped
@@ -28,7 +29,7 @@ def convergence(
     output: o.OutputOptions,
     kinds: Annotated[str, choice(KINDS, several=True, help="Kinds of attention.")] = "cross,self",
     sites: Annotated[str | None, typer.Option(help="Pattern of site names, such as 'up_blocks.1*'.", metavar="<pattern>", show_default="all")] = None,
-    threshold: o.Threshold = o.THRESHOLD,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Part of the first change that counts as converged.")] = THRESHOLD,
     controls: Annotated[bool, typer.Option("--controls", help="Measure also what Figure 2 needs beside it; takes seven times as long.")] = False,
 ) -> None:  # fmt: skip
     """Measure when attention converges, and draw the paper's Figures 2 and A3.

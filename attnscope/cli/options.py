@@ -86,10 +86,6 @@ def check_adjust(name: str) -> None:
         raise InputError(f"--adjust {name!r} is not known (choose {', '.join(ADJUSTMENTS)})")
 
 
-THRESHOLD = 0.05
-Threshold = Annotated[
-    float, typer.Option(min=0, max=1, help="Part of the first change that counts as converged.")
-]
 Quiet = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="Print the run directory only.", rich_help_panel=OUTPUT),

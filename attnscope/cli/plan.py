@@ -10,6 +10,7 @@ import typer
 from attnscope.cli import options as o
 from attnscope.cli.choices import choice
 from attnscope.cli.grouping import MODEL, OUTPUT, SAMPLING, grouped
+from attnscope.cli.places import PICTURES, check_file
 from attnscope.models.schedulers import SCHEDULERS
 from attnscope.plans.formats import FORMATS
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from attnscope.plans.trajectory import Trajectory
 
 _STEPS = 25
-_PICTURES = (".png", ".pdf")
 
 
 @grouped
@@ -74,11 +74,9 @@ def _check_out(out: Path | None, to: str | None, as_json: bool) -> None:
         raise InputError(f"no such format: --to {to!r} (choose {', '.join(FORMATS)})")
     if to is not None and as_json:
         raise InputError("--json tells what is shown, and --to writes it for others: give one")
-    endings = _PICTURES if to is None else FORMATS[to].endings
-    if out is not None and (out.suffix not in endings or not out.parent.is_dir()):
-        raise InputError(
-            f"--out {str(out)!r} is not a {' or '.join(endings)} in a folder that exists"
-        )
+    endings = PICTURES if to is None else FORMATS[to].endings
+    if out is not None:
+        check_file("--out", out, endings)
 
 
 def _asked(file: str | None, tgate: str | None, other: str | None) -> Plan | None:
@@ -127,7 +125,7 @@ def _write(trajectory: Trajectory, to: str, model: str | None, out: Path | None)
     """Write the plan in another's form, to a file or to stdout."""
     from attnscope.files import write_whole
 
-    ending = ".json" if out is None else out.suffix
+    ending = ".json" if out is None else out.suffix.lower()
     text = FORMATS[to].text(trajectory.plan, _modules(model), ending)
     if out is None:
         print(text, end="")

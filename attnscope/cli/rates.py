@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from attnscope.plain import how_many
+
 _NAMED = 3
 """So many workers are told one by one."""
 
@@ -46,7 +48,7 @@ def told(rates: Mapping[int, float]) -> str:
     if set(rates) == {0}:
         return f"{rates[0]:.3g}/s"
     ordered = [rates[number] for number in sorted(rates)]
-    whole = f"{sum(ordered):.3g}/s by {len(ordered)} worker{'s' * (len(ordered) > 1)}"
+    whole = f"{sum(ordered):.3g}/s by {how_many(len(ordered), 'worker')}"
     if len(ordered) <= _NAMED:
         return f"{whole} ({', '.join(f'{rate:.3g}' for rate in ordered)})"
     return f"{whole} ({min(ordered):.3g} to {max(ordered):.3g})"

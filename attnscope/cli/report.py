@@ -9,6 +9,7 @@ import typer
 
 from attnscope.cli import options as o
 from attnscope.cli.grouping import OUTPUT, grouped
+from attnscope.cli.places import check_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,7 @@ def report(
     paths: Annotated[list[Path] | None, typer.Argument(metavar="RUN", help="Run directories, of one command; with --bundle of any, or folders of them.", show_default="with --bundle: runs")] = None,
     out: Annotated[Path | None, typer.Option(help="The HTML file.", show_default="RUN/report.html; of several runs report.html", rich_help_panel=OUTPUT)] = None,
     bundle: Annotated[Path | None, typer.Option(help="Write a site instead: a folder with a page for every run and an index.", rich_help_panel=OUTPUT)] = None,
-    quiet: o.Quiet = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the file only.", rich_help_panel=OUTPUT)] = False,
     as_json: o.AsJson = False,
 ) -> None:  # fmt: skip
     """Turn runs into one HTML file to explore in a browser: charts, tables, images side by side.
@@ -54,7 +55,7 @@ def _page(paths: list[Path], out: Path | None, *, quiet: bool, as_json: bool) ->
     runs = [Run(path) for path in paths]
     names_of(runs)
     file = out or (paths[0] / "report.html" if len(runs) == 1 else Path("report.html"))
-    _check_file(file)
+    check_file("--out", file, (".html", ".htm"))
     from attnscope.pages.bundle import write
     from attnscope.pages.page import report as made
 
@@ -75,6 +76,7 @@ def _site(paths: list[Path], folder: Path, *, quiet: bool, as_json: bool) -> Non
     from attnscope.cli.console import messages, results, show_json
     from attnscope.errors import InputError
     from attnscope.pages.bundle import INDEX, check_target, write_site
+    from attnscope.plain import how_many
 
     found = _found(paths)
     if found.empty:
@@ -91,7 +93,7 @@ def _site(paths: list[Path], folder: Path, *, quiet: bool, as_json: bool) -> Non
         print(folder / INDEX)
     else:
         pages_made = sum(bool(entry.file) for entry in entries)
-        results.print(f"site: {folder / INDEX} ({pages_made} pages)", soft_wrap=True)
+        results.print(f"site: {folder / INDEX} ({how_many(pages_made, 'page')})", soft_wrap=True)
 
 
 def _found(paths: list[Path]) -> pd.DataFrame:
@@ -110,18 +112,6 @@ def _found(paths: list[Path]) -> pd.DataFrame:
         messages.print(f"warning: {warning.message}", soft_wrap=True)
     table = table.drop_duplicates("run")
     return table.sort_values("created", ascending=False, ignore_index=True)
-
-
-def _check_file(file: Path) -> None:
-    """Refuse a place where no page can be written."""
-    from attnscope.errors import InputError
-
-    if file.is_dir():
-        raise InputError(
-            f"--out {str(file)!r} is a folder: name a file such as {file / 'report.html'}"
-        )
-    if file.suffix.lower() not in (".html", ".htm") or not file.parent.is_dir():
-        raise InputError(f"--out {str(file)!r} is not a .html file in a folder that exists")
 
 
 def _size(size: int) -> str:

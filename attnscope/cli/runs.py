@@ -40,6 +40,7 @@ def runs(
         names = [path.relative_to(folder).as_posix() for path in table["run"]]
         finished = [_said(*row) for row in zip(table["shard"], table["finished"], strict=True)]
         shown = table.assign(run=names, created=created, finished=finished).drop(columns="shard")
+        shown = shown.rename(columns={"limit": "prompts"})
         show_table(shown, f"Runs in {folder}, times in UTC")
 
 

@@ -10,6 +10,7 @@ import typer
 
 from attnscope.cli.choices import choice, one_of
 from attnscope.cli.grouping import Command, Commands
+from attnscope.cli.places import PICTURES, check_file
 from attnscope.models.names import MODELS, READER, describe, is_of_shapes, reader_folder
 from attnscope.shapes.recipes import NAMES as TRAINED
 
@@ -211,8 +212,8 @@ def score(
 
     chosen = names("--model", models)
     reader = _one_reader(chosen)
-    if sheet is not None and (sheet.suffix not in (".png", ".pdf") or not sheet.parent.is_dir()):
-        raise InputError(f"--sheet {str(sheet)!r} is not a .png or .pdf in a folder that exists")
+    if sheet is not None:
+        check_file("--sheet", sheet, PICTURES)
     try:
         scales = (
             [float(part) for part in names("--guidance", guidance)]

@@ -17,6 +17,7 @@ from attnscope.figures.generation import read_image
 from attnscope.figures.layout import note
 from attnscope.figures.registry import draws
 from attnscope.observers import components, named_maps
+from attnscope.runs.columns import FINAL
 from attnscope.runs.folder import Run
 from attnscope.runs.paid import ALL, TOGETHER, together
 
@@ -24,7 +25,6 @@ _MOST_STEPS = 7
 _MOST_WORDS = 12
 _MOST_LINES = 8
 _MOST_SITES = 8
-_FINAL = -1
 _LARGEST = 0.9  # inches that an image is wide
 
 
@@ -61,7 +61,7 @@ def _shown(steps: Sequence[int]) -> list[int]:
 def _images(pictures: pd.DataFrame, steps: Sequence[int]) -> list[Any]:
     """What x_0 is estimated to be at steps; the finished image where that is not known."""
     by_step = pictures[pictures["frame"] == 0].set_index("step")["path"]
-    return [read_image(by_step.get(step, by_step[_FINAL])) for step in steps]
+    return [read_image(by_step.get(step, by_step[FINAL])) for step in steps]
 
 
 def _sheet(rows: int, images: Sequence[Any], *, beside: float) -> tuple[Figure, Axes]:

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from attnscope.figures.registry import figures_of
-from attnscope.files import write_whole
+from attnscope.files import make_folder, write_whole
 from attnscope.plots import paper_style
 from attnscope.runs.contents import CONTENTS
 from attnscope.runs.folder import Run
@@ -41,7 +41,7 @@ def save_figures(run: Run) -> list[Path]:
             figure = known.draw(*(_read(run, name) for name in (known.table, *known.others)))
             if figure is None:
                 continue
-            folder.mkdir(exist_ok=True)
+            make_folder(folder)
             png = folder / f"{known.name}.png"
             _write(figure, png.with_suffix(".pdf"), png)
             written.append(png)

@@ -83,59 +83,6 @@ class AttentionMaps(MapObserver):
         self.of_text = of_text
         self._groups: dict[tuple[Any, ...], Tensor] = {}
 
-    def nbytes(
-        self,
-        pipe: Any,
-        *,
-        steps: int,
-        words: int,
-        batch: int = 1,
-        height: int | None = None,
-        width: int | None = None,
-    ) -> int:
-        """Bytes of maps that a run will hold on the device, known before it, where branches can be told.
-
-        Args:
-            pipe: the pipeline, of images.
-            steps: of the run; those that are looked at, where they were chosen.
-            words: with maps, or tokens of the text where none are given.
-            batch: images that are made at once.
-            height: of an image in pixels; ``None`` is the pipeline's default.
-            width: of an image in pixels; ``None`` is the pipeline's default.
-
-        Raises:
-            InputError: the layout of the denoiser is not known.
-        """
-        return batch * words * self._bytes(pipe, steps, height, width).device
-
-    def host_nbytes(
-        self,
-        pipe: Any,
-        *,
-        steps: int,
-        words: int,
-        batch: int = 1,
-        height: int | None = None,
-        width: int | None = None,
-    ) -> int:
-        """Bytes of what :meth:`maps` returns of a run, known before it.
-
-        All sites have the resolution of the largest there, and as many heads as the one with most, so with
-        ``each="head"`` it is several times what the device holds.
-
-        Args:
-            pipe: the pipeline, of images.
-            steps: of the run; those that are looked at, where they were chosen.
-            words: with maps, of the prompt with most, or tokens of the text where none are given.
-            batch: images that are made at once.
-            height: of an image in pixels; ``None`` is the pipeline's default.
-            width: of an image in pixels; ``None`` is the pipeline's default.
-
-        Raises:
-            InputError: the layout of the denoiser is not known.
-        """
-        return batch * words * self._bytes(pipe, steps, height, width).host
-
     def engage(self, sites: Sequence[Site]) -> None:
         """A ``Trace`` over these sites begins.
 
@@ -148,6 +95,15 @@ class AttentionMaps(MapObserver):
                 "cross-attention or joint attention"
             )
         super().engage(sites)
+
+    def _parts(self, words: int | None) -> int:
+        if words is not None:
+            return words
+        if self.words is None:
+            raise InputError(
+                "every token has a map, and how many there are is not known yet: give words=, such as 77"
+            )
+        return max(map(len, self.words), default=0)
 
     def _reduced(
         self,

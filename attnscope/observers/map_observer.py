@@ -53,7 +53,8 @@ class MapObserver(SiteObserver):
     """Recomputes attention probabilities where a module calls its kernel, and keeps maps of them.
 
     A subclass says what the maps of a call are (:meth:`_reduced`), how they are put together
-    (:meth:`_assembled`), and what its parts, words or points, are called in the table (:meth:`_named`).
+    (:meth:`_assembled`), how many parts they have, words or points (:meth:`_parts`), and what these are
+    called in the table (:meth:`_named`).
 
     Args:
         kinds: of attention.
@@ -119,6 +120,14 @@ class MapObserver(SiteObserver):
         """All maps of a run that is over; ``None`` if there are none."""
 
     @abstractmethod
+    def _parts(self, words: int | None) -> int:
+        """How many maps there are of an image at a step, of all sites together.
+
+        Args:
+            words: what :meth:`nbytes` was given.
+        """
+
+    @abstractmethod
     def _named(self, run: Denoising, table: pd.DataFrame) -> pd.DataFrame:
         """A site's rows, with the names of their parts in :attr:`part_columns`."""
 
@@ -126,6 +135,50 @@ class MapObserver(SiteObserver):
     def held(self) -> int:
         """Bytes of maps that are on the device now."""
         return self._sums.nbytes
+
+    def nbytes(
+        self,
+        pipe: Any,
+        *,
+        steps: int,
+        words: int | None = None,
+        batch: int = 1,
+        height: int | None = None,
+        width: int | None = None,
+    ) -> int:
+        """Bytes of maps that a run will hold on the device, known before it, where branches can be told.
+
+        Args:
+            pipe: the pipeline, of images.
+            steps: of the run; those that are looked at, where they were chosen.
+            words: with maps, of the prompt with most; tokens of the text where the observer was given no
+                words. ``None`` is what it was given.
+            batch: images that are made at once.
+            height: of an image in pixels; ``None`` is the pipeline's default.
+            width: of an image in pixels; ``None`` is the pipeline's default.
+
+        Raises:
+            InputError: the layout of the denoiser is not known, or how many words there are.
+        """
+        return batch * self._parts(words) * self._bytes(pipe, steps, height, width).device
+
+    def host_nbytes(
+        self,
+        pipe: Any,
+        *,
+        steps: int,
+        words: int | None = None,
+        batch: int = 1,
+        height: int | None = None,
+        width: int | None = None,
+    ) -> int:
+        """Bytes of what :meth:`maps` returns of a run, known before it.
+
+        All sites have the resolution of the largest there, and as many heads as the one with most, so with
+        ``each="head"`` it is several times what the device holds. What it takes and raises is that of
+        :meth:`nbytes`.
+        """
+        return batch * self._parts(words) * self._bytes(pipe, steps, height, width).host
 
     def _bytes(self, pipe: Any, steps: int, height: int | None, width: int | None) -> Taken:
         """What a run takes of one word or point of one image."""

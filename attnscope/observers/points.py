@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import pandas as pd
 import torch
@@ -74,52 +73,6 @@ class PointAttention(MapObserver):
         self.points = checked_points(points)
         self._places: dict[tuple[int, torch.device], Tensor] = {}
 
-    def nbytes(
-        self,
-        pipe: Any,
-        *,
-        steps: int,
-        batch: int = 1,
-        height: int | None = None,
-        width: int | None = None,
-    ) -> int:
-        """Bytes of maps that a run will hold on the device, known before it, where branches can be told.
-
-        Args:
-            pipe: the pipeline, of images.
-            steps: of the run; those that are looked at, where they were chosen.
-            batch: images that are made at once.
-            height: of an image in pixels; ``None`` is the pipeline's default.
-            width: of an image in pixels; ``None`` is the pipeline's default.
-
-        Raises:
-            InputError: the layout of the denoiser is not known.
-        """
-        return batch * len(self.points) * self._bytes(pipe, steps, height, width).device
-
-    def host_nbytes(
-        self,
-        pipe: Any,
-        *,
-        steps: int,
-        batch: int = 1,
-        height: int | None = None,
-        width: int | None = None,
-    ) -> int:
-        """Bytes of what :meth:`maps` returns of a run, known before it; all sites as large as the largest.
-
-        Args:
-            pipe: the pipeline, of images.
-            steps: of the run; those that are looked at, where they were chosen.
-            batch: images that are made at once.
-            height: of an image in pixels; ``None`` is the pipeline's default.
-            width: of an image in pixels; ``None`` is the pipeline's default.
-
-        Raises:
-            InputError: the layout of the denoiser is not known.
-        """
-        return batch * len(self.points) * self._bytes(pipe, steps, height, width).host
-
     def engage(self, sites: Sequence[Site]) -> None:
         """A ``Trace`` over these sites begins.
 
@@ -132,6 +85,13 @@ class PointAttention(MapObserver):
                 "one with self-attention or joint attention"
             )
         super().engage(sites)
+
+    def _parts(self, words: int | None) -> int:
+        if words is not None:
+            raise InputError(
+                f"words={words} is of maps of words: leave it out, these are of points"
+            )
+        return len(self.points)
 
     def _reduced(
         self,

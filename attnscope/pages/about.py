@@ -7,6 +7,7 @@ from typing import Any
 from attnscope.analyses.side_by_side import flat
 from attnscope.errors import InputError
 from attnscope.pages.parts import Facts, Section, Table
+from attnscope.plain import how_many
 from attnscope.runs.contents import CONTENTS, is_finished
 from attnscope.runs.folder import Run
 
@@ -70,7 +71,7 @@ def prompts(run: Run) -> Section | None:
     if not run.has_table("prompts"):
         return None
     table = run.read_table("prompts")
-    return Section("Prompts", [Table(f"{len(table)} prompts", table, {"prompt_id": "id"})])
+    return Section("Prompts", [Table(how_many(len(table), "prompt"), table, {"prompt_id": "id"})])
 
 
 def every_table(run: Run) -> Section:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from attnscope.errors import InputError
-from attnscope.files import write_whole
+from attnscope.files import make_folder, write_whole
 from attnscope.pages.page import report, template
-from attnscope.plain import printable
+from attnscope.plain import how_many, printable
 from attnscope.runs.folder import Run
 from attnscope.runs.reading import telling
 
@@ -67,7 +67,7 @@ def write_site(listed: pd.DataFrame, folder: Path) -> list[Entry]:
         The index. A run that is not finished, or whose images are gone, stands in it without a page and
         with the reason.
     """
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     entries: list[Entry] = []
     for row in listed.to_dict("records"):
         path = Path(row["run"])
@@ -83,7 +83,7 @@ def write_site(listed: pd.DataFrame, folder: Path) -> list[Entry]:
             continue
         write(folder / file, text)
         entries.append(Entry(path.name, values, file))
-    title = f"{len(entries)} runs" if len(entries) != 1 else "1 run"
+    title = how_many(len(entries), "run")
     write(folder / INDEX, template("index.html", title=title, entries=entries))
     return entries
 
@@ -94,10 +94,11 @@ def write(path: Path, text: str) -> None:
 
 
 def _file(path: Path, taken: Sequence[str]) -> str:
-    """A name of a file that every system and every address takes."""
+    """A name of a file that every address and every system takes; some take A and a for one."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.resolve().name).strip("-.") or "run"
-    name = "run-index" if name == "index" else name
+    name = f"run-{name}" if name.lower() == "index" else name
+    others = {file.lower() for file in taken}
     found, number = f"{name}.html", 2
-    while found in taken:
+    while found.lower() in others:
         found, number = f"{name}-{number}.html", number + 1
     return found

@@ -17,6 +17,8 @@ FULL, UNGUIDED, GATED = "S", "no guidance", "gate"
 """The trajectory that nothing is taken from, the weak baseline, and cross-attention gated alone."""
 PER_IMAGE = ("prompt_id", "frame", "path", "text")
 """Columns that differ among an arm's images, besides the measures; all others are about the arm."""
+FINAL = -1
+"""Stands for the step of the finished image in the table ``pictures`` of a maps run."""
 OWN = "own"
 """Stands for a model's own scheduler."""
 READ = ("size", "fill", "color", "shape", "attributes", "relation", "background", "all")

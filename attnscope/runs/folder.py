@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pandas as pd
 
 from attnscope import documents
 from attnscope.errors import InputError
-from attnscope.files import is_folder, write_whole
+from attnscope.files import is_folder, make_folder, write_whole
 from attnscope.html_tables import as_table
 from attnscope.runs.about import now, read_about, this_machine, write_about
 from attnscope.runs.columns import of_the_old_reading
@@ -79,7 +80,7 @@ class Run:
             run = cls(path)
             run._note(here)
             return run
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         about = {
             "command": command,
             "settings": plain_settings(settings),
@@ -283,6 +284,11 @@ def default_path(command: str, model: str, settings: Any) -> Path:
     name = Path(model).resolve().name if is_folder(model) else model.replace("/", "--")
     name = name.encode()[:_LONGEST_NAME].decode(errors="ignore")
     return Path("runs") / f"{command}-{name}-{digest}"
+
+
+def key_of(name: str) -> str:
+    """The name of an arm or a plan as folders of a run have it."""
+    return re.sub(r"[^\w.+=-]+", "-", name)
 
 
 def plain_settings(settings: Any) -> dict[str, Any]:

@@ -347,7 +347,7 @@ def test_convergence_is_told_by_what_is_left_of_the_first_change(tmp_path):
     run = reported.convergence(tmp_path / "run", texts=[str(n) for n in range(25)], steps=12)
     found = claims.tested("figure2", [run])
     # the made-up curve is 1 / step^2: at step 10 a hundredth of the first change is left
-    assert found["value"].item() == pytest.approx(claims.SETTLED - 0.01)
+    assert found["value"].item() == pytest.approx(claims.THRESHOLD - 0.01)
     assert found["verdict"].item() == beside.HOLDS
     short = reported.convergence(tmp_path / "short", steps=6)
     assert claims.tested("figure2", [short]).empty  # it has no step 10

@@ -95,8 +95,17 @@ def test_runs_are_listed_with_whether_they_are_finished(attnscope, tmp_path):
     )
     run(tmp_path / "runs" / "b", "ablate", {"subjects": [{"model": "sd21", "steps": [4, 9]}]})
     (tmp_path / "runs" / "other").mkdir()
+    given = pd.DataFrame({"prompt_id": [0, 1], "text": ["a", "b"]})
+    run(tmp_path / "runs" / "c", "generate", {"model": "sd21"}, prompts=given)
     table = listed(tmp_path / "runs").set_index("command")
-    assert table["finished"].to_dict() == {"convergence": True, "ablate": False}
+    assert table["finished"].to_dict() == {"convergence": True, "ablate": False, "generate": False}
+    limits = table["limit"]
+    assert (limits["convergence"], limits["generate"]) == (3, 2)
+    assert pd.isna(limits["ablate"])
+    (tmp_path / "runs" / "c" / "prompts.parquet").write_bytes(b"damaged")
+    assert pd.isna(listed(tmp_path / "runs").set_index("command")["limit"]["generate"])
+    shutil.rmtree(tmp_path / "runs" / "c")
+    table = listed(tmp_path / "runs").set_index("command")
     assert table["steps"].to_dict() == {"convergence": 9, "ablate": "4, 9"}
     code, out, _ = attnscope("runs", tmp_path / "runs")
     assert (code, out.count("sd21"), out.count("2026-01-02 03:04 ")) == (0, 2, 2)

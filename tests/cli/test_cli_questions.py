@@ -84,7 +84,7 @@ def test_a_file_brings_its_captions_and_a_model_answers(attnscope, folder, quest
         (["bench", "--questions", "scenes", "--vqa", "reader"], "--questions and --vqa: for --frontier"),
         (["ablate", "--questions", "no.csv", "--vqa", "reader"], "--questions 'no.csv' is no file"),
         (["generate", "a dog", "--judge", "--questions", "scenes", "--vqa", "reader"],
-         "--questions scenes: 'a dog' is not a caption of this world"),
+         "--questions scenes makes questions of captions of the embedded world: 'a dog' is not a caption"),
         (["tune", "--prove", 2, "--questions", "no.csv", "--vqa", "reader"], "--questions 'no.csv' is no"),
     ],
 )  # fmt: skip

@@ -62,9 +62,9 @@ def test_several_runs_are_one_report(attnscope, runs, tmp_path):
         (["runs/unfinished"], "did not come to its end: give the same 'ablate' command again"),
         (["runs/convergence-a", "runs/generate <b>"], "have nothing in common"),
         (["runs/convergence-a", "runs/convergence-a"], "is given twice"),
-        (["runs/convergence-a", "--out", "runs"], "--out 'runs' is a folder: name a file such as runs/report.html"),
-        (["runs/convergence-a", "--out", "a.pdf"], "--out 'a.pdf' is not a .html file in a folder that exists"),
-        (["runs/convergence-a", "--out", "no/a.html"], "is not a .html file in a folder that exists"),
+        (["runs/convergence-a", "--out", "runs"], "--out 'runs' is a folder: name a .html or .htm in it"),
+        (["runs/convergence-a", "--out", "a.pdf"], "--out 'a.pdf' is not a .html or .htm in a folder that exists"),
+        (["runs/convergence-a", "--out", "no/a.html"], "is not a .html or .htm in a folder that exists"),
         (["runs/convergence-a", "--out", "a.html", "--bundle", "b"], "give one"),
         (["runs/convergence-a", "--quiet", "--json"], "give one"),
         (["--bundle", "runs"], "--bundle 'runs' is not empty and holds no site of before"),
@@ -133,3 +133,26 @@ def test_a_report_needs_no_torch(runs):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_names_that_differ_by_case_alone_have_files_that_no_system_takes_for_one(
+    attnscope, tmp_path
+):
+    for folder, name in (("a", "Index"), ("b", "Run"), ("c", "run")):
+        reported.convergence(tmp_path / folder / name)
+    folders = [tmp_path / folder for folder in "abc"]
+    assert attnscope("report", *folders, "--bundle", tmp_path / "site")[0] == 0
+    names = {path.name.lower() for path in (tmp_path / "site").iterdir()}
+    assert names == {"index.html", "run-index.html", "run.html", "run-2.html"}
+
+
+def test_an_index_says_where_its_pages_are_and_how_many_prompts_runs_have(attnscope, tmp_path):
+    reported.generate(tmp_path / "runs" / "made")
+    code, out, _ = attnscope("report", tmp_path / "runs", "--bundle", tmp_path / "site")
+    assert (code, "(1 page)" in out) == (0, True)
+    index = (tmp_path / "site" / "index.html").read_text("utf-8")
+    page = (tmp_path / "site" / "made.html").read_text("utf-8")
+    assert "Each page is a file beside this one" in index
+    assert "Everything is in this file" not in index
+    assert "Everything is in this file: it loads nothing." in page
+    assert f"<td>{len(reported.HOSTILE)}</td>" in index

@@ -459,8 +459,12 @@ def test_the_reader_takes_images_of_its_size_alone(reader):
         reader.answer([Image.new("RGB", (32, 32))], [Asked(0, ask)])
 
 
-def test_only_captions_of_the_world_have_scenes():
-    assert len(choose("scenes").of([caption(TWO)]).items) == 1
-    with pytest.raises(InputError, match=r"`questions='scenes'`: 'a dog' is not a caption"):
-        choose("scenes").of(["a dog"])
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("scenes", ""), ("compbench", "; .* give the folder with color_val.txt")]
+)
+def test_only_captions_of_the_world_have_its_questions(name, remedy):
+    assert len(choose(name).of([caption(TWO)]).items) == 1
+    told = f"`questions='{name}'` makes questions of .*: 'a dog' is not a caption of this world.*"
+    with pytest.raises(InputError, match=f"^{told}background'{remedy}$"):
+        choose(name).of(["a dog"])
     assert scene_of(caption(TWO)) == TWO

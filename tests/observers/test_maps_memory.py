@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import attnscope
+from attnscope.errors import InputError
 from attnscope.observers import AttentionMaps, PointAttention, probabilities
 
 
@@ -131,3 +132,23 @@ def test_chosen_steps_that_are_far_apart_are_not_averaged_and_told_of(sd):
     told = {"steps": 6, "words": 24, "height": 32, "width": 32}
     assert max(held) == observer.nbytes(sd, **told)
     assert np.isfinite(observer.maps().values).all()
+
+
+class Named:
+    def __init__(self, *positions):
+        self.name, self.positions = "", positions
+
+
+def test_as_many_words_are_foreseen_as_the_prompt_with_most_has(sd):
+    two, three = [Named(1), Named(2, 3)], [Named(1), Named(2), Named(3)]
+    observer = AttentionMaps([two, three, two], every=None)
+    token = AttentionMaps(every=None).nbytes(sd, steps=4, words=1)
+    assert observer.nbytes(sd, steps=4, batch=2) == 2 * 3 * token
+    assert observer.nbytes(sd, steps=4, batch=2, words=5) == 2 * 5 * token
+
+
+def test_it_is_refused_to_foresee_how_many_tokens_a_text_has_and_words_of_points(sd):
+    with pytest.raises(InputError, match=r"not known yet: give words=, such as 77"):
+        AttentionMaps().nbytes(sd, steps=4)
+    with pytest.raises(InputError, match=r"words=3 is of maps of words: leave it out"):
+        PointAttention([(0.5, 0.5)]).host_nbytes(sd, steps=4, words=3)

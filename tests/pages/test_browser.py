@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import reported
 
+from attnscope.analyses.side_by_side import listed
+from attnscope.pages.bundle import write_site
 from attnscope.pages.filmstrip import Filmstrip, Layer, Word
 from attnscope.pages.page import Block, rendered, report
 from attnscope.pages.parts import Section
@@ -414,3 +416,29 @@ def test_a_page_without_its_script_shows_all_the_same(show, tmp_path):
     assert page.locator(".viewer").is_hidden()
     page.locator("summary").first.click()
     assert page.locator("details table").first.is_visible()
+
+
+@pytest.mark.parametrize("width", [1200, 360])
+def test_a_site_that_was_moved_is_whole_without_its_runs(chromium, tmp_path, width):
+    """From the index to every page and back; nothing is asked for but the pages themselves."""
+    names = ["generate", "convergence", "maps"]
+    for name in names:
+        reported.MAKERS[name](tmp_path / "runs" / name)
+    write_site(listed(tmp_path / "runs"), tmp_path / "made")
+    shutil.rmtree(tmp_path / "runs")
+    site = (tmp_path / "made").rename(tmp_path / "else where")
+    with chromium.new_context(viewport={"width": width, "height": 800}) as context:
+        page, asked = context.new_page(), []
+        page.on("request", lambda one: one.url.startswith("data:") or asked.append(one.url))
+        page.goto((site / "index.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert sorted(page.locator("td a").all_text_contents()) == sorted(names)
+        for name in names:
+            page.get_by_role("link", name=name, exact=True).click()
+            page.wait_for_url(f"**/{name}.html")
+            gone = "[...document.images].filter(i => i.complete && !i.naturalWidth).length"
+            assert page.evaluate(gone) == 0
+            page.get_by_role("link", name="All runs").click()
+            page.wait_for_url("**/index.html")
+        stems = [url.rpartition("/")[2].removesuffix(".html") for url in asked]
+    assert stems == ["index", *(stem for name in names for stem in (name, "index"))]

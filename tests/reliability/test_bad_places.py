@@ -106,3 +106,45 @@ def test_a_place_that_cannot_be_made_is_named(place, how):
     for line in (["cost", "--tgate", "m=10"], ["shapes", "train", "--steps", "1", "--batch", "4"]):
         ended = refusing.run(*line, "--out", out)
         refusing.assert_refused(ended)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no such folder on this system")
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["report", "{run}", "--out", "/proc/page.html"],
+        ["report", "{run}", "--bundle", "/proc/site"],
+        ["plan", "--tgate", "m=10", "--out", "/proc/plan.png"],
+        ["plan", "--tgate", "m=10", "--to", "ecad", "--out", "/proc/plan.json"],
+        ["cost", "--tgate", "m=10", "--out", "/proc/run"],
+        ["cost", "--out", "/proc/run"],
+        ["shapes", "score", "--limit", "1", "--sheet", "/proc/sheet.png"],
+        ["shapes", "train", "--steps", "1", "--out", "/proc/a/b"],
+    ],
+)
+def test_a_folder_that_takes_no_files_whoever_asks_is_named(place, line):
+    reported.MAKERS["convergence"](place / "run")
+    ended = refusing.run(*(word.format(run=place / "run") for word in line))
+    refusing.assert_refused(ended)
+    assert "'/proc" in ended.err
+    assert ended.err.endswith(": choose another place\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "endings"),
+    [
+        (["report", "{run}", "--out", "{place}"], ".html or .htm"),
+        (["plan", "--tgate", "m=10", "--out", "{place}"], ".png or .pdf"),
+        (["plan", "--tgate", "m=10", "--to", "ecad", "--out", "{place}"], ".json"),
+        (["shapes", "score", "--limit", "1", "--sheet", "{place}"], ".png or .pdf"),
+    ],
+)
+def test_a_folder_in_place_of_a_file_is_named_whatever_it_ends_in(place, line, endings):
+    reported.MAKERS["convergence"](place / "run")
+    for name in ("folder.html", "folder.png", "folder.json"):
+        folder = place / name
+        folder.mkdir()
+        ended = refusing.run(*(word.format(run=place / "run", place=folder) for word in line))
+        refusing.assert_refused(ended)
+        assert f"{str(folder)!r} is a folder: name a {endings} in it" in ended.err
+        assert not list(folder.iterdir())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
@@ -19,6 +18,7 @@ from attnscope.plans.reuse import CrossReuse, SelfReuseEarly, SelfReuseLate, TGa
 from attnscope.plans.text_form import Combined, parse
 from attnscope.plans.trajectory import made
 from attnscope.runs.columns import FULL, GATED, OWN, UNGUIDED
+from attnscope.runs.folder import key_of
 from attnscope.runs.sampling import ModelUse, Sampling
 
 PICTURED = 4
@@ -178,7 +178,7 @@ class Arm:
         cell = self.cell
         parts = [Path(cell.model).name, cell.scheduler, f"n{cell.steps}", f"seed{cell.seed}"]
         parts += [] if cell.noise_scale == 1 else [f"noise{cell.noise_scale:g}"]
-        return re.sub(r"[^\w.+=-]+", "-", "-".join([*parts, self.name.replace("^", "")]))
+        return key_of("-".join([*parts, self.name.replace("^", "")]))
 
 
 def arms_of(settings: AblationSettings) -> list[Arm]:

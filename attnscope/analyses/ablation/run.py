@@ -156,7 +156,7 @@ def _tasks(
     pictured = sample.pictured_of([prompt for prompt, _ in pairs])
     per_arm = -(-len(pairs) // cut)
     for place, arm in enumerate(arms):
-        work = sample.Sampling(model, settings, arm, pictured)
+        work = sample.Ablating(model, settings, arm, pictured)
         first = before + place * per_arm
         for number, items in batches_left(pairs, cut, known[arm.key], crew.share, first=first):
             yield Task(number, items, work)

@@ -29,7 +29,7 @@ def pictured_of(prompts: Sequence[Prompt]) -> frozenset[int]:
 
 
 @dataclass(frozen=True)
-class Sampling:
+class Ablating:
     """Makes the images of a batch of an arm; a :class:`attnscope.runs.crew.Work`.
 
     Args:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +18,7 @@ from attnscope.plans.parts import Alone, Saving
 from attnscope.plans.reuse import TGate
 from attnscope.plans.text_form import parse
 from attnscope.plans.timetable import Timetable
+from attnscope.runs.folder import key_of
 from attnscope.runs.sampling import Sampling
 
 BASELINE, INACTIVE, WATCHED = "baseline", "inactive Trace", "StepDistance on all sites"
@@ -220,11 +220,6 @@ def _against(text: str, steps_made: Callable[[int], int]) -> Contender:
     return Contender(
         f"{asked} steps", Baseline(), traced=False, steps=asked, made=steps_made(asked)
     )
-
-
-def key_of(name: str) -> str:
-    """A name for the folders of an arm."""
-    return re.sub(r"[^\w.+=-]+", "-", name)
 
 
 def reason_of(error: Exception) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from attnscope.analyses.bench.arms import BASELINE, BenchSettings, Contender, key_of, reason_of
+from attnscope.analyses.bench.arms import BASELINE, BenchSettings, Contender, reason_of
 from attnscope.images import as_png
 from attnscope.metrics.summaries import DIFFERENCE, FAMILY
 from attnscope.models.calling import check_made, frames, images_of
@@ -16,7 +16,7 @@ from attnscope.runs.batches import is_memory
 from attnscope.runs.columns import Comparison
 from attnscope.runs.crew import ALONE, Crew, Made, Task
 from attnscope.runs.cut import batches_left
-from attnscope.runs.folder import Run
+from attnscope.runs.folder import Run, key_of
 from attnscope.runs.progress import SILENT, Kept, Progress
 from attnscope.runs.prompts import Prompt
 

@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from attnscope.analyses.convergence import THRESHOLD
 from attnscope.runs.crew import Made
 from attnscope.runs.prompts import Prompt
 from attnscope.runs.sampling import Sampling
 
 if TYPE_CHECKING:
     from attnscope.models.chosen import ChosenModel
-
-THRESHOLD = 0.05
-"""A site has converged where its relative change is below this part of its first one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from attnscope.analyses.grid.settings import GridSettings, key_of, reference_of
+from attnscope.analyses.grid.settings import GridSettings, reference_of
 from attnscope.analyses.pictures import distances, pictures_of
 from attnscope.analyses.turns import Batch, in_turns
 from attnscope.images import as_png
@@ -17,7 +17,7 @@ from attnscope.models.calling import frames
 from attnscope.plans.base import Plan
 from attnscope.plans.text_form import parse
 from attnscope.runs.crew import Made
-from attnscope.runs.folder import plain_settings
+from attnscope.runs.folder import key_of, plain_settings
 from attnscope.runs.prompts import Prompt
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -37,8 +36,3 @@ def reference_of(plans: Sequence[str]) -> str:
         plans: in their text forms.
     """
     return str(Baseline()) if str(Baseline()) in plans else plans[0]
-
-
-def key_of(plan: str) -> str:
-    """A plan's name for folders."""
-    return re.sub(r"[^\w.+=-]+", "-", plan)

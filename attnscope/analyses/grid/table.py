@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from attnscope.analyses.bench.speedups import ranged
-from attnscope.analyses.grid.settings import GridSettings, key_of, reference_of
+from attnscope.analyses.grid.settings import GridSettings, reference_of
 from attnscope.errors import InputError
 from attnscope.metrics.intervals import bootstrap
+from attnscope.runs.folder import key_of
 
 if TYPE_CHECKING:
     from attnscope.models.chosen import ChosenModel

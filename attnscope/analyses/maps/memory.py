@@ -76,16 +76,13 @@ def foreseen(
         each = "head" if settings.heads else "model"
         return kind(*given, steps=settings.looked_at, each=each, sites=settings.sites)
 
-    words = max(len(own) for own in groups)
     of = {"steps": steps, "height": settings.height, "width": settings.width}
-    watching = asked(AttentionMaps)
+    keeping = [asked(AttentionMaps, groups)]
+    if settings.points is not None:
+        keeping.append(asked(PointAttention, settings.points))
     try:
-        device = watching.nbytes(pipe, words=words, **of)
-        host = watching.host_nbytes(pipe, words=words, **of)
-        if settings.points is not None:
-            looking = asked(PointAttention, settings.points)
-            device += looking.nbytes(pipe, **of)
-            host += looking.host_nbytes(pipe, **of)
+        device = sum(observer.nbytes(pipe, **of) for observer in keeping)
+        host = sum(observer.host_nbytes(pipe, **of) for observer in keeping)
     except InputError:
         return None
     made = Memory(device, host, host // 2)

@@ -20,6 +20,7 @@ from attnscope.models.calling import default_batch_size, frames
 from attnscope.models.schedulers import levels_of
 from attnscope.observers import named_maps
 from attnscope.plans.text_form import parse
+from attnscope.runs.columns import FINAL
 from attnscope.runs.crew import ALONE, Crew, Made
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Progress
@@ -38,8 +39,6 @@ _PARTS = {
     "distances": ("prompt_id", "step", "branch", "site"),
 }
 """Tables that grow with every batch, beside the main one, and what tells their rows apart."""
-FINAL = -1
-"""Stands for the step of the finished image in the table ``pictures``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 from attnscope.models.text_tokens import Word, named, words_of
 from attnscope.runs.paid import ALL, OTHERS
 
-ADDED = ("special", "padding")
+_ADDED_KINDS = ("special", "padding")
 """Kinds of what the tokenizer adds to the prompt."""
 
 
@@ -49,12 +49,14 @@ def groups_of(
     """
     words = [word for word in words_of(pipe, prompt, **options) if word.positions]
     if asked is None:
-        chosen = [word for word in words if word.kind not in ADDED]
+        chosen = [word for word in words if word.kind not in _ADDED_KINDS]
     else:
         chosen = list(named(words, asked))
     taken = {at for word in chosen for at in word.positions}
     left = [
-        word for word in words if word.kind not in ADDED and not taken.issuperset(word.positions)
+        word
+        for word in words
+        if word.kind not in _ADDED_KINDS and not taken.issuperset(word.positions)
     ]
     several = len({word.encoder for word in words}) > 1
     made = [_group(word, several) for word in chosen]
@@ -65,7 +67,7 @@ def groups_of(
     if len(set(counted)) < len(counted):  # by sums of theirs, tokens would count twice
         made.append(Group(ALL, "word", "", tuple(sorted(set(counted)))))
     starts = [word for word in words if word.text == "start" and word.kind == "special"]
-    others = [word for word in words if word.kind in ADDED and word not in starts]
+    others = [word for word in words if word.kind in _ADDED_KINDS and word not in starts]
     return (
         *(_group(word, several) for word in starts),
         *made,
@@ -74,6 +76,6 @@ def groups_of(
 
 
 def _group(word: Word, several: bool) -> Group:
-    name = f"<{word.text}>" if word.kind in ADDED else word.name
+    name = f"<{word.text}>" if word.kind in _ADDED_KINDS else word.name
     name = f"{name} ({word.encoder})" if several else name
     return Group(name, word.kind, word.encoder, word.positions)

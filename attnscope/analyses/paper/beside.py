@@ -201,17 +201,16 @@ def _of_bench(run: Run) -> Iterator[dict[str, Any]]:
     about = {name: settings.get(name) for name in ("model", "steps", "scheduler", "seed")}
     arms = arms.dropna(subset=["seconds"]).set_index("arm", drop=False)
     base, rounds = arms.loc["baseline"], int(settings["repeats"])
+    nothing = float("nan"), float("nan")
     for row in arms.to_dict("records"):
         own = about | {"arm": row["arm"]}
+        ends = nothing
         if rounds > 1:
             ends = 1 / row["speedup_high"], 1 / row["speedup_low"]
-        else:
-            ends = float("nan"), float("nan")
         yield own | _fact("latency", row["seconds"], 1 / row["speedup"], *ends, rounds)
         if row.get("paper_macs") is not None and row["paper_macs"] == row["paper_macs"]:
             ratio = row["paper_macs"] / base["paper_macs"]
             yield own | _fact("macs", row["paper_macs"] / 1e12, ratio, ratio, ratio, 1)
-        nothing = float("nan"), float("nan")
         yield own | _fact("memory", row.get("peak_mb"), row["extra_mb"], *nothing, rounds)
     parts = run.read_table("parts")
     inside = parts[~parts["part"].isin(["other", "outside"])].groupby("arm")["seconds"].sum()

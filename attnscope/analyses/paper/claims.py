@@ -12,17 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from attnscope.analyses.convergence import THRESHOLD
 from attnscope.analyses.paper.beside import UNTESTED, verdict
 from attnscope.metrics.intervals import Interval, bootstrap, paired
 from attnscope.metrics.verdicts import FEWEST
 from attnscope.runs.folder import Run
 
-SETTLED = 0.05
-"""Part of the first change that counts as converged."""
+SETTLED_AT = 10
+"""Step by which the paper says that attention has converged."""
 LITTLE = 0.01
 """Part of the baseline's peak of memory that counts as next to nothing."""
-SETTLED_AT = 10
-"""Step by which the paper says that it is."""
 ALIKE = 0.9
 """SSIM from which images count as hardly changed."""
 COLUMNS = ("claim", "what", "run", "value", "low", "high", "n", "verdict")
@@ -103,7 +102,7 @@ def _left(records: pd.DataFrame) -> Interval | None:
     if not (records["step"] == SETTLED_AT).any():
         return None
     by_prompt = records.groupby(["prompt_id", "step"], observed=True)["l2"].mean().unstack("step")
-    return bootstrap(SETTLED - by_prompt[SETTLED_AT] / by_prompt[first])
+    return bootstrap(THRESHOLD - by_prompt[SETTLED_AT] / by_prompt[first])
 
 
 def _ssim_of(run: Run, arm: str, than: str) -> Interval | None:
@@ -208,7 +207,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     ),
     "figure1b": (_ALIKE, _FASTER),
     "figure2": (
-        Claim("cross-attention has converged at step 10", f"{SETTLED:.0%} less what is left of the first change",
+        Claim("cross-attention has converged at step 10", f"{THRESHOLD:.0%} less what is left of the first change",
               "convergence", _settled),
     ),
     "figure3b": (
@@ -228,7 +227,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     "figureA2": (_ALIKE, _FASTER),
     "figureA3": (
         Claim("cross-attention has converged at step 10 in every module",
-              f"{SETTLED:.0%} less what is left of the first change, where most is", "convergence",
+              f"{THRESHOLD:.0%} less what is left of the first change, where most is", "convergence",
               _settled_everywhere),
     ),
     "figureA5": (

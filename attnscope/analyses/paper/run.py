@@ -121,7 +121,8 @@ def carry_out(path: Path, what: Recipe, carry: Callable[[tuple[str, ...], Path],
     """Make what is missing of a figure or table, and set it beside the paper's.
 
     Args:
-        path: the run directory; every command leaves its own run, or its picture, in ``parts-…`` there.
+        path: the run directory; every command leaves its own run, or its picture, in a folder there that is
+            called by its number and name, such as ``1-bench``.
         what: from :func:`recipe`.
         carry: carries out a command, given what follows ``attnscope`` and where its result is to go.
 

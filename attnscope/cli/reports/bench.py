@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attnscope.cli.reports import reports
 from attnscope.cli.reports.questions import show_categories
 from attnscope.metrics.adjusting import ADJUSTMENTS
+from attnscope.plain import how_many
 from attnscope.runs.columns import arm_shown
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _show_arms(arms: pd.DataFrame, settings: dict[str, Any], made: int | None) -
     title = (
         f"{settings['model']}{weights} at {settings['width']}x{settings['height']}, "
         f"{steps}{images}, {settings['dtype']}, {settings['device']}, "
-        f"{settings['threads']} thread{'s' * (settings['threads'] > 1)}: {told}"
+        f"{how_many(settings['threads'], 'thread')}: {told}"
     )
     show_table(shown, title, {"s/image": ".3g", "ideal": ".2f", "of ideal": ".2f"})
     for row in arms[arms["seconds"].isna()].to_dict("records"):
@@ -135,9 +136,7 @@ def _show_parts(parts: pd.DataFrame) -> None:
     total = wide.sum(axis=1)
     shown = wide.div(total, axis=0)
     shown.insert(0, "s/image", total)
-    shown = shown.rename(
-        columns={"other": "rest of denoiser", "outside": "outside"}
-    )  # fmt: skip
+    shown = shown.rename(columns={"other": "rest of denoiser"})
     formats = dict.fromkeys(shown.columns, ".1%") | {"s/image": ".3g"}
     title = "where the time goes: shares by a stopwatch at every site, in rounds of their own"
     show_table(shown.reset_index(), title, formats)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attnscope.cli.options import THRESHOLD
+from attnscope.analyses.convergence import THRESHOLD
 from attnscope.cli.reports import reports
 
 if TYPE_CHECKING:

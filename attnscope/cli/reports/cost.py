@@ -39,9 +39,11 @@ def report(run: Run, *, quiet: bool, as_json: bool) -> None:
 
 def files_of(run: Run, figures: Sequence[Path]) -> list[Path]:
     """What a run holds for people: every table as CSV, and the figure of it, if there is one."""
+    from attnscope.analyses.cost import FOR_PEOPLE
+
     drawn = {path.stem: path for path in figures}
     files = []
-    for name in ("steps", "attribution", "scaling"):
+    for name in FOR_PEOPLE:
         if run.has_table(name):
             files.append(run.path / f"{name}.csv")
             files += [drawn[name]] if name in drawn else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attnscope.cli.reports import reports
+from attnscope.plain import how_many
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,8 +52,7 @@ def document(run: Run) -> dict[str, Any]:
 
 
 def _prompts(plans: pd.DataFrame) -> str:
-    count = int(plans["images"].iloc[0])
-    return f"{count} prompt{'s' * (count != 1)}"
+    return how_many(int(plans["images"].iloc[0]), "prompt")
 
 
 def _shown(plans: pd.DataFrame) -> pd.DataFrame:

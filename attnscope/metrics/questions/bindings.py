@@ -100,16 +100,8 @@ def of_captions(source: str, texts: Sequence[str]) -> Questionnaire:
     Raises:
         InputError: one is no caption of this world.
     """
-    from attnscope.shapes.scenes import scene_of
-
-    try:
-        items = {text: Item(tuple(questions(scene_of(text)))) for text in texts}
-    except ValueError as error:
-        raise InputError(
-            f"`questions='compbench'` makes questions of captions of the embedded world: {error}; of "
-            f"T2I-CompBench's own give the folder with {FILES['color']}"
-        ) from error
-    return Questionnaire(CompBench(), source, items)
+    own = f"; of T2I-CompBench's own give the folder with {FILES['color']}"
+    return Questionnaire(CompBench(), source, world.items_of(texts, questions, "compbench", own))
 
 
 def questions(scene: Scene) -> list[Question]:

@@ -19,7 +19,7 @@ too. :func:`meaning` reads such a question back, so that a file of them can be o
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from attnscope.errors import InputError
@@ -84,11 +84,29 @@ def questionnaire(source: str, texts: Sequence[str]) -> Questionnaire:
     Raises:
         InputError: one is no caption of this world.
     """
+    return Questionnaire(Dpg(), source, items_of(texts, questions, "scenes"))
+
+
+def items_of(
+    texts: Sequence[str], asked: Callable[[Scene], Sequence[Question]], name: str, remedy: str = ""
+) -> dict[str, Item]:
+    """What is asked of every caption.
+
+    Args:
+        texts: captions of the embedded world.
+        asked: makes the questions of a scene.
+        name: by which these questions are chosen.
+        remedy: what to do about captions of another world.
+
+    Raises:
+        InputError: one is no caption of this world.
+    """
     try:
-        items = {text: Item(tuple(questions(scene_of(text)))) for text in texts}
+        return {text: Item(tuple(asked(scene_of(text)))) for text in texts}
     except ValueError as error:
-        raise InputError(f"`questions='scenes'`: {error}") from error
-    return Questionnaire(Dpg(), source, items)
+        raise InputError(
+            f"`questions={name!r}` makes questions of captions of the embedded world: {error}{remedy}"
+        ) from error
 
 
 def questions(scene: Scene) -> list[Question]:

@@ -14,6 +14,7 @@ from attnscope.pages.filmstrip import Filmstrip, Layer
 from attnscope.pages.parts import Chart, Choice, Part, Section, Table
 from attnscope.pages.pictures import Picture
 from attnscope.pages.registry import shows
+from attnscope.plain import how_many
 from attnscope.runs.columns import CELL
 from attnscope.runs.folder import Run
 
@@ -54,7 +55,7 @@ def _table(arms: pd.DataFrame) -> Table:
     frame, headings, forms = wide(arms, ["key", *varying, "arm"])
     order = [*varying, "arm", *headings, "key"]
     note = " ".join(f"{line}." for line in seen(arms))
-    return Table(f"{len(frame)} arms", frame[order], headings, forms, key="key", note=note)
+    return Table(how_many(len(frame), "arm"), frame[order], headings, forms, key="key", note=note)
 
 
 def _gates(arms: pd.DataFrame) -> Iterator[Chart]:

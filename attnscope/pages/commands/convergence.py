@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from attnscope.analyses.convergence.measure import THRESHOLD, converged_steps
+from attnscope.analyses.convergence import THRESHOLD
+from attnscope.analyses.convergence.measure import converged_steps
 from attnscope.pages.charts import Curve, HeatRow, curves, heat, lines
 from attnscope.pages.parts import Chart, Section, Table
 from attnscope.pages.registry import shows
+from attnscope.plain import how_many
 from attnscope.plots.tidy import units
 from attnscope.runs.folder import Run
 from attnscope.sites.names import short_site
@@ -40,7 +42,7 @@ def sections(run: Run) -> Iterator[Section]:
         "Sites",
         [
             Table(
-                f"{len(found)} sites",
+                how_many(len(found), "site"),
                 found[["name", "kind", "block", "first", "last", "step", "stays", "site"]],
                 {
                     "first": "first change",

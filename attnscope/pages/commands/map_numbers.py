@@ -9,6 +9,7 @@ import pandas as pd
 from attnscope.pages.charts import Curve, HeatRow, curves, heat, lines
 from attnscope.pages.commands.convergence import means
 from attnscope.pages.parts import Chart, Part, Table
+from attnscope.plain import how_many
 from attnscope.runs.paid import TOGETHER, looked_at, together
 from attnscope.sites.names import short_site
 
@@ -91,8 +92,14 @@ def by_site(attention: pd.DataFrame) -> Iterator[Part]:
         *(name for name in table if name not in ("name", "kind", "site")),
         "site",
     ]
-    count = f"{len(table)} sites" if len(table) > 1 else "1 site"
-    yield Table(count, table[order], {"site": "path"}, _LOOKED, key="site", note=_NOTE)
+    yield Table(
+        how_many(len(table), "site"),
+        table[order],
+        {"site": "path"},
+        _LOOKED,
+        key="site",
+        note=_NOTE,
+    )
 
 
 def by_head(attention: pd.DataFrame) -> Iterator[Part]:

@@ -17,11 +17,11 @@ from attnscope.observers import components, named_maps
 from attnscope.pages.filmstrip import Chooser, Filmstrip, Layer, Word
 from attnscope.pages.pictures import Picture
 from attnscope.plots import feature_colors, letter
+from attnscope.runs.columns import FINAL
 from attnscope.runs.folder import Run
 from attnscope.runs.paid import ALL, OTHERS
 from attnscope.sites.names import short_site
 
-_FINAL = -1
 _STRONGEST = 0.8
 """How much of the image the largest value of a word's map hides."""
 _SIDE = 128
@@ -61,7 +61,7 @@ def strip(
     steps = sorted({*words.steps, *(points.steps if points else ()), *(s for one in sites for s in one.steps)})  # fmt: skip
     by_step = pictures[pictures["frame"] == 0].set_index("step")["path"]
     images = [
-        Picture(run.path / str(by_step.get(step, by_step[_FINAL])), f"the image at step {step}")
+        Picture(run.path / str(by_step.get(step, by_step[FINAL])), f"the image at step {step}")
         for step in steps
     ]
     layers = [Layer(_IMAGE, images), Layer(_UNDER, images)]
