@@ -85,7 +85,7 @@ def prove(model: str, runs: Path, to: Path) -> None:
     _with_intervals(pd.read_parquet(out / "calibration.parquet")).to_csv(
         to / "tune-calibration.csv", index=False, float_format="%.4g"
     )
-    shutil.copyfile(out / "proof" / "figures" / "frontier.png", to.parent / f"frontier-{model}.png")
+    shutil.copyfile(out / "proof" / "figures" / "fronts.png", to.parent / f"fronts-{model}.png")
 
 
 def timed(model: str, runs: Path, to: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,9 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from attnscope import plots
-from attnscope.figures.layout import note, panels
+from attnscope.figures.layout import note, panels, shared_legend
 from attnscope.figures.registry import draws
 from attnscope.metrics.measures import MEASURES, PANELS
+from attnscope.plans.timetable import UNIFORM, is_file
 from attnscope.plots.letters import place_letters
 from attnscope.runs.columns import arm_shown
 
@@ -51,7 +55,7 @@ def frontier(table: pd.DataFrame) -> Figure | None:
     measures = [name for name in PANELS if name in set(table["measure"])][:_MOST_PANELS]
     if not measures:
         return None
-    table = table.assign(arm=table["arm"].map(arm_shown))
+    table = table.assign(arm=table["arm"].map(_names(table["arm"])))
     rows = -(-(table["arm"].nunique()) // 2)
     figure, axes = panels(
         len(measures), columns=1, height=1.5, extra=0.3 + 0.13 * rows, sharex=True
@@ -66,6 +70,37 @@ def frontier(table: pd.DataFrame) -> Figure | None:
     for ax in axes:
         place_letters(ax)
     return figure
+
+
+@draws("bench", "frontier")
+def fronts(table: pd.DataFrame) -> Figure | None:
+    """Plans that were found and fewer steps as lines, all else as points; ``None`` with fewer than three plans."""
+    timed = table[table["speedup"].notna()]
+    arms = [str(arm) for arm in timed["arm"].unique()]
+    found = [arm for arm in arms if is_file(arm) and Path(arm.partition("@")[0]).name != UNIFORM]
+    measures = [name for name in ("ssim", "all", "clip") if name in set(table["measure"])][:2]
+    if len(found) < 3 or not measures:
+        return None
+    families = {"plans that were found": found}
+    families["fewer steps"] = [arm for arm in arms if re.fullmatch(r"\d+ steps", arm)]
+    names = _names(table["arm"]) | {arm: "by hand" for arm in arms if UNIFORM in arm}
+    figure, axes = panels(len(measures), columns=1, height=1.6, extra=0.8, sharex=True)
+    for ax, measure in zip(axes, measures, strict=True):
+        plots.fronts(timed, measure, families, names=names, label=_label(table, measure), ax=ax)
+        if ax is not axes[-1]:
+            ax.set_xlabel("")
+    figure.align_ylabels(axes)
+    shared_legend(figure, axes, columns=2)
+    return figure
+
+
+def _names(arms: Iterable[str]) -> dict[str, str]:
+    """What arms are called in figures: plans by their files' names, where no two are called the same."""
+    every = list(dict.fromkeys(map(str, arms)))
+    files = {arm: Path(arm.partition("@")[0]).name for arm in every if is_file(arm)}
+    counts = Counter(files.values())
+    own = {arm: name for arm, name in files.items() if counts[name] == 1}
+    return {arm: own.get(arm, arm_shown(arm)) for arm in every}
 
 
 def _named(figure: Figure, axes: Sequence[Axes], arms: list[str]) -> None:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SCHEMA, SCHEMAS = 1, (1, 2)
 """Of the files: that of most, and all that are read. 2 is of plans that forecast by second differences,
 which a version that knows 1 alone would carry out by first ones."""
+UNIFORM = "uniform.json"
+"""The file of the best schedule that is set by hand, beside those of plans that were found and as fast as they."""
 COMPUTE, REUSE, FORECAST = "#", ".", "~"
 LETTERS = {COMPUTE: Action.STORE, REUSE: Action.REUSE, FORECAST: Action.FORECAST}
 """What a module does at a step."""

@@ -37,6 +37,9 @@ from attnscope.plots.features import (
     feature_colors,
     feature_maps,
 )
+from attnscope.plots.fronts import (
+    fronts,
+)
 from attnscope.plots.images import (
     image_grid,
 )
@@ -101,6 +104,7 @@ __all__ = [
     "feature_colors",
     "feature_maps",
     "frontier",
+    "fronts",
     "head_map",
     "image_grid",
     "is_added",

@@ -159,6 +159,20 @@ def frontier(n=200):
     return pd.concat([pd.DataFrame(rows), pd.DataFrame([kid])], ignore_index=True)
 
 
+FOUND = [
+    f"/a/long/way/to/the/run/plan-ssim-{bound}.json@0123abcd" for bound in ("0.99", "0.97", "0.9")
+]
+
+
+def proven():
+    """A frontier with plans that were found, one set by hand, and fewer steps."""
+    table = frontier()
+    arms = dict(
+        zip(BENCH[1:7], [*FOUND, "/a/uniform.json@0123abcd", "12 steps", "9 steps"], strict=True)
+    )
+    return table.assign(arm=table["arm"].replace(arms))
+
+
 def scaled():
     return test_plots.scaled().assign(
         **{name: lambda t, name=name: t[name] * 48 for name in ("height", "width")},
@@ -200,6 +214,7 @@ def drawn(name, folder):
         "breakdown": lambda: bench.breakdown(parts()),
         "attribution": lambda: bench.attribution(saved()),
         "frontier": lambda: bench.frontier(frontier()),
+        "fronts": lambda: bench.fronts(proven()),
         "savings": lambda: cost.attribution(savings(), by="model"),
         "scaling": lambda: cost.scaling(scaled(), title="SD-2.1"),
         "plan": lambda: schedule.schedule(TGate(10, 5).over(25).table()),
@@ -213,7 +228,7 @@ def drawn(name, folder):
 
 
 NAMES = ["figure2", "figureA3", "heatmap", "controls", "arms", "gates", "decided", "noise", "pictures",
-         "ablation samples", "samples", "comparison", "breakdown", "attribution", "frontier", "savings",
+         "ablation samples", "samples", "comparison", "breakdown", "attribution", "frontier", "fronts", "savings",
          "scaling", "plan", "few modules", "modules", "many modules"]  # fmt: skip
 
 
@@ -307,6 +322,28 @@ def test_an_arm_without_a_time_is_no_reference():
     figure = bench.frontier(table)
     assert not any(line.get_label() == "ToMe" for line in figure.axes[0].lines)
     assert "ToMe (not timed, not drawn)" in said(figure).replace("\n", " ")
+
+
+def test_plans_and_fewer_steps_are_lines_and_all_else_has_the_same_mark_in_every_panel():
+    table = proven()
+    top, bottom = bench.fronts(table).axes
+    marks = []
+    for ax in (top, bottom):
+        lines = {line.get_label(): line for line in ax.get_lines()}
+        assert len(lines["plans that were found"].get_xdata()) == 3
+        assert list(lines["fewer steps"].get_xdata()) == [1.2, 1.36]
+        assert len(lines["by hand"].get_xdata()) == 1
+        marks.append({name: line.get_marker() for name, line in lines.items()})
+    assert marks[0] == marks[1]
+    assert len(set(marks[0].values())) == len(marks[0])
+    assert bench.fronts(table[table["arm"] != FOUND[0]]) is None
+
+
+def test_plans_are_called_by_their_files_where_no_two_have_the_same_name():
+    assert "plan-ssim-0.9.json" in said(bench.frontier(proven())).split()
+    names = bench._names(["/a/plan.json@0123abcd", "/b/plan.json@0123abcd", "/b/other.json"])
+    assert names["/a/plan.json@0123abcd"] == "/a/plan.json@0123abcd"
+    assert names["/b/other.json"] == "other.json"
 
 
 def test_every_arm_of_the_frontier_has_its_own_colour_and_marker():

@@ -11,7 +11,7 @@ from attnscope.runs.folder import Run
 
 FILES = {
     "ablate": ["arms", "gates", "decided", "noise", "pictures", "samples"],
-    "bench": ["breakdown", "attribution", "frontier"],
+    "bench": ["breakdown", "attribution", "frontier", "fronts"],
     "tune": ["staleness", "stale_modules", "candidates"],
     "convergence": ["figure2", "figureA3", "heatmap", "controls"],
     "cost": ["attribution", "scaling"],

@@ -9,6 +9,7 @@ from attnscope.analyses.tuning.budget import Budget, parse
 from attnscope.analyses.tuning.candidates import VALUES
 from attnscope.analyses.tuning.schedules import Price, Schedule, uniform
 from attnscope.errors import InputError
+from attnscope.plans.timetable import UNIFORM
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import Progress
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from attnscope.analyses.tuning.refinement import Search
     from attnscope.analyses.tuning.run import TuneSettings
     from attnscope.models.chosen import ChosenModel
-
-UNIFORM = "uniform.json"
-"""The best schedule that is set by hand, as fast as the plan: what a search has to be better than."""
 
 
 def plan_name(number: int, settings: TuneSettings) -> str:

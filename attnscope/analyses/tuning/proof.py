@@ -15,13 +15,12 @@ import pandas as pd
 
 from attnscope.analyses.bench.arms import BASELINE, BenchSettings
 from attnscope.analyses.bench.run import Pictured, carry_out, machine_of
-from attnscope.analyses.tuning.outcome import UNIFORM
 from attnscope.metrics.adjusting import with_adjusted
 from attnscope.metrics.clusters import clusters_of
 from attnscope.metrics.comparing import compared
 from attnscope.metrics.measures import MEASURES
 from attnscope.plans.reuse import paper_plan
-from attnscope.plans.timetable import read
+from attnscope.plans.timetable import UNIFORM, read
 from attnscope.runs.crew import ALONE, Crew
 from attnscope.runs.folder import Run
 from attnscope.runs.progress import SILENT, Progress
