@@ -661,7 +661,7 @@ PROSE = [
      lambda: [[number] for number in different_captions()]),
     ("docs/statistics.md", r"bootstrap of skewed values holds (\S+) and (\S+) of 100 with 10 and 30 prompts, and (\S+) with 300",
      lambda: [[100 * v for v in counted(n)(("coverage", "bootstrap", "skewed"))] for n in (10, 30, 300)]),
-    ("docs/faster.md", r"is lower throughout: by (.*?\]) in the first plan of the U-Net, and with every stale step forecast by (.*?\]) in that "
+    ("docs/faster.md", r"is lower throughout: by (.*?\]) in the plan for 0.99 of the U-Net, and with every stale step forecast by (.*?\]) in that "
      r"and by (.*?\]) in the transformer's",
      lambda: [second("shapes", "plan-ssim-0.99.json", "as found"), second("shapes", "plan-ssim-0.99.json", "all"),
               second("shapes-dit", "plan-ssim-0.99.json", "all")]),
