@@ -277,7 +277,7 @@ def true_size(model: str, runs: Path, to: Path) -> None:
         )  # fmt: skip
         arms = pd.read_csv(out / "arms.csv")
         rows.append(arms.assign(model=name, size=size, steps=steps, rounds=rounds))
-    pd.concat(rows).to_csv(to / "tune-true-size.csv", index=False)
+        pd.concat(rows).to_csv(to / "tune-true-size.csv", index=False)
 
 
 def by_time(model: str, runs: Path, to: Path) -> None:
