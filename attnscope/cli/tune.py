@@ -53,8 +53,8 @@ class _Wanted(Group):
     by: Annotated[str, choice(WAYS, help="What modules and steps are worth: multiply-accumulates, the same everywhere, or the time that they take on this machine, measured before the search.")] = "macs"
     calibrate: Annotated[int, typer.Option(min=1, help="Captions on which it is measured what staleness does.")] = 8
     measure: Annotated[int, typer.Option(min=2, help="Captions on which plans are measured.")] = 16
-    confirm: Annotated[int, typer.Option(min=0, help="Further captions: a plan is taken if it keeps to the budget on these, too, since the fastest of many that do on the same captions is so by luck as well; 0 leaves it out.")] = 32
-    most: Annotated[int, typer.Option(min=0, help="Plans that are measured for a budget, beyond a few to begin with.")] = 40
+    confirm: Annotated[int, typer.Option(min=0, help="Further captions: a plan is taken if it keeps to the budget on these, too, since the fastest of many that do on the same captions is so by luck as well; with --speedup it is told how good it is there; 0 leaves it out.")] = 32
+    most: Annotated[int, typer.Option(min=0, help="Plans that are measured for a budget, before the search settles for what it has.")] = 40
     modules: Annotated[bool, typer.Option("--modules", help="Calibrate every kind of module by itself, too, stage by stage: which matters when.")] = False
     prove: Annotated[int, typer.Option(min=0, help="Captions, none of which it was searched on, to prove the plans on: quality and speed against T-GATE, fewer steps and other packages; 0 leaves it out.")] = 0
     rivals: Annotated[str, typer.Option(help=f"Of --prove: all, none, or some of {', '.join(RIVALS)}.", autocompletion=o.one_of("all", "none", *RIVALS))] = "all"
@@ -100,7 +100,7 @@ def tune(
     if sum(said) > 1:
         raise InputError("give one of --budget, --speedup and --frontier")
     if wanted.confirm == 1:
-        raise InputError("--confirm 1 is no mean: choose 0, or 2 or more")
+        raise InputError("--confirm 1 has no standard error: choose 0, or 2 or more")
     if wanted.speedup is not None and not wanted.speedup > 1:
         raise InputError(f"--speedup {wanted.speedup:g} is out of range: choose more than 1")
     budgets = parsing.names("--budget", wanted.budget or "ssim>=0.98")
@@ -148,7 +148,7 @@ def tune(
             speedup=wanted.speedup,
             calibrated=wanted.calibrate,
             measured=wanted.measure,
-            confirmed=wanted.confirm,
+            confirmed=wanted.confirm or None,
             most=wanted.most,
             modules=wanted.modules,
             by=None if wanted.by == "macs" else wanted.by,

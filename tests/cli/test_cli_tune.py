@@ -140,7 +140,7 @@ def test_a_budget_that_cannot_be_kept_names_the_nearest(attnscope, folder, four,
             ["--confirm", "32"],
             "and 36 are needed: 2 to --calibrate, 2 to --measure and 32 to --confirm",
         ),
-        (["--confirm", "1"], "--confirm 1 is no mean: choose 0, or 2 or more"),
+        (["--confirm", "1"], "--confirm 1 has no standard error: choose 0, or 2 or more"),
         (["--by", "luck"], "--by 'luck' is nothing to search by: choose macs or time"),
     ],
 )

@@ -108,15 +108,15 @@ class _Cheapest:
         """All ways from a state to the next step that computes, or to the end."""
         here, length = state.step, there - state.step - 1
         letter, stale = self._windows[here + 1, length, state.gap] if length else ("", 0.0)
-        branches, lost = self._guidance(here, there, state.guided)
-        spent = sum(self.price.stale[branch != GUIDED] for branch in branches[1:])
         ended = there == self.steps
-        for both in (True, False) if self.damages.guided and not ended else (True,):
-            computed = 0.0 if ended else self.price.computed[not both]
-            way = _Way(letter * length, branches, spent + computed, stale + lost)
-            yield _State(there, there - here, there if both else state.guided), way
+        for branches, lost in self._guidance(here, there, state.guided):
+            spent = sum(self.price.stale[branch != GUIDED] for branch in branches[1:])
+            for both in (True, False) if self.damages.guided and not ended else (True,):
+                computed = 0.0 if ended else self.price.computed[not both]
+                way = _Way(letter * length, branches, spent + computed, stale + lost)
+                yield _State(there, there - here, there if both else state.guided), way
 
-    def _guidance(self, here: int, there: int, guided: int) -> tuple[str, float]:
+    def _guidance(self, here: int, there: int, guided: int) -> Iterator[tuple[str, float]]:
         """Letters from one step that computes to before the next, and damage beside that of stale modules.
 
         Args:
@@ -125,24 +125,33 @@ class _Cheapest:
             guided: the last that computed both branches.
         """
         length = there - here
-        if guided == here:
-            kept = not self.damages.guided or self.price.stale[1] >= self.price.stale[0]
-            return GUIDED + (GUIDED if kept else CONTINUED) * (length - 1), 0.0
-        ways = {x: self._without[x, guided, here, there] for x in (CONTINUED, DROPPED)}
+        saves = self.damages.guided and self.price.stale[1] < self.price.stale[0]
+        if guided < here:
+            yield self._alone(guided, here, there)
+        elif length == 1 or not saves:
+            yield GUIDED * length, 0.0
+        elif not self.fresh:
+            yield GUIDED + CONTINUED * (length - 1), 0.0
+        else:
+            yield GUIDED * length, 0.0
+            letters, lost = self._alone(here, here + 1, there)
+            yield GUIDED + letters, lost
+
+    def _alone(self, guided: int, first: int, end: int) -> tuple[str, float]:
+        """The better way through steps without guidance; arguments as of ``Damages.without_guidance``."""
+        ways = {x: self._without[x, guided, first, end] for x in (CONTINUED, DROPPED)}
         letter = min(ways, key=lambda one: ways[one])
-        return letter * length, ways[letter]
+        return letter * (end - first), ways[letter]
 
     @cached_property
     def _without(self) -> dict[tuple[str, int, int, int], float]:
         steps = self.steps
         return {
-            (letter, guided, here, there): self.damages.without_guidance(
-                letter, guided, here, there
-            )
+            (letter, guided, first, end): self.damages.without_guidance(letter, guided, first, end)
             for letter in (CONTINUED, DROPPED)
             for guided in range(steps)
-            for here in range(guided + 1, steps)
-            for there in range(here + 1, min(here + LONGEST + 1, steps) + 1)
+            for first in range(guided + 1, steps)
+            for end in range(first + 1, min(first + LONGEST + 1, steps) + 1)
         }
 
     @cached_property

@@ -90,11 +90,12 @@ def _not_kept(text: str, settings: TuneSettings, budget: Budget, search: Search)
         return (
             f"no plan is {settings.speedup:g} times as fast, {how}: the fastest is {most:.2f} times"
         )
-    rows, images = search.candidates.table.to_dict("records"), settings.measured
-    if not rows:
+    measured, images = search.candidates, settings.measured
+    if not len(measured.table):
         return f"no plan saves anything at {settings.steps} steps: choose more"
-    if search.confirming is not None and len(search.confirming.table):
-        rows, images = search.confirming.table.to_dict("records"), settings.confirmed
+    if search.confirming is not None and measured.within(budget):  # which others refuted
+        measured, images = search.confirming, settings.confirmed or 0
+    rows = measured.table.to_dict("records")
     best = max(rows, key=lambda row: budget.better(row[budget.measure]))
     return (
         f"no plan that saves anything keeps to {text} on {images} captions: the nearest, "

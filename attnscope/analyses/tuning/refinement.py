@@ -32,7 +32,7 @@ class Search:
         candidates: which measures.
         listed: promising schedules, the cheapest first.
         damages: for the order in which moves are tried.
-        most: plans that may be measured beyond the bisection.
+        most: plans that may be measured for a budget; bisection goes on where they are spent.
         confirming: measures a plan once more, on other captions; ``None`` takes it unconfirmed.
     """
 
@@ -69,15 +69,23 @@ class Search:
         """Those that were measured and keep to a budget, the fastest first, each better than all before it."""
         speed = self.candidates.speedup
         kept: list[Schedule] = []
+        fastest = 0.0  # of those that the last of them was taken from
         for one in sorted(self.candidates.within(budget), key=speed, reverse=True):
-            if kept and speed(one) * _SAME >= speed(kept[-1]):
-                kept[-1] = max(kept[-1], one, key=lambda each: self._quality(each, budget))
-            elif not kept or self._quality(one, budget) > self._quality(kept[-1], budget):
+            better = not kept or self._quality(one, budget) > self._quality(kept[-1], budget)
+            if better and speed(one) * _SAME >= fastest and kept:
+                kept[-1] = one
+            elif better:
                 kept.append(one)
+                fastest = speed(one)
         return kept
 
     def _fastest(self, budget: Budget, left: int) -> Schedule | None:
-        """The same on the captions of the search alone; measures until so many are."""
+        """The fastest that keeps to a budget on the captions of the search.
+
+        Args:
+            budget: that it keeps to.
+            left: how many plans may have been asked for before no more moves are tried.
+        """
         start = self._bisected(budget)
         if start is None:
             return None
@@ -94,7 +102,7 @@ class Search:
             if best == before or self.candidates.count >= left:
                 break
         best = self._faster(best, lambda one: exceptions(one, names), keeps, left)
-        return next(iter(self._front(budget)), best)
+        return self._front(budget)[0]  # the one that it came to, or one of another budget
 
     def at_speed(self, speedup: float, budget: Budget) -> Schedule | None:
         """The plan of the best quality whose ideal speed-up is as large as is asked for.

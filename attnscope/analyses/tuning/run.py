@@ -54,8 +54,8 @@ class TuneSettings(Sampling):
         speedup: what one plan has to reach, ideally; ``None`` if there are budgets.
         calibrated: captions that staleness is measured on.
         measured: captions that plans are measured on.
-        confirmed: further captions that a plan has to keep to its budget on, too.
-        most: plans that are measured for a budget, beyond those that bisection needs.
+        confirmed: further captions that a plan has to keep to its budget on, too; ``None`` is none.
+        most: plans that are measured for a budget, those that bisection needs among them.
         modules: whether every kind of module is calibrated by itself, stage by stage.
         by: ``time`` if plans are searched by the time that modules take on this machine; ``None`` is by
             multiply-accumulates.
@@ -70,7 +70,7 @@ class TuneSettings(Sampling):
     most: int
     modules: bool
     by: str | None = field(default=None, metadata={"later": True})
-    confirmed: int = field(default=0, metadata={"later": True})
+    confirmed: int | None = field(default=None, metadata={"later": True})
 
 
 def carry_out(
@@ -162,10 +162,10 @@ class _Tuning:
         searched = self.settings.calibrated, self.settings.calibrated + self.settings.measured
         noted = self.kept.of("candidates")
 
-        def measuring(name: str, first: int, end: int | None = None) -> Candidates:
+        def measuring(name: str, begin: int, end: int | None = None) -> Candidates:
             kept = self.kept.of(name)
             return Candidates(
-                self.chosen, self.settings, self.prompts[first:end], self.given[first:end], groups,
+                self.chosen, self.settings, self.prompts[begin:end], self.given[begin:end], groups,
                 steps.levels, arithmetic, steps.guided, kept.cut, damages, run.read_parts(name), kept, times,
                 self.crew,
             )  # fmt: skip

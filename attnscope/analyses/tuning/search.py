@@ -5,8 +5,8 @@ save, compute always. At some of these steps both guidance branches compute, at 
 along the direction that the last of them found, or is dropped. What a window of stale steps does to the final
 latents is what it does to the latents behind it times what is left of that in the end; what several windows do
 is added up as amplitudes, since they push the latents the same way. A direction grows old with the modules
-that it was found by, so that guidance does damage of its own only from where the conditional branch computes
-alone. For every price of damage, dynamic programming (:mod:`attnscope.analyses.tuning.cheapest`) finds the
+that it was found by: where all of them are stale, guidance goes on for nothing, and does damage of its own from
+where the conditional branch computes alone. Where some compute always, it does so from the first step on. For every price of damage, dynamic programming (:mod:`attnscope.analyses.tuning.cheapest`) finds the
 schedule that costs least.
 The outcome is a list of promising plans, not of good ones: each of them is measured afterwards
 (:mod:`attnscope.analyses.tuning.candidates`).
@@ -121,13 +121,14 @@ class Damages:
         if not self.guided:
             return 0.0
         total, guided = 0.0, -1
+        free = not schedule.fresh
         for here, there in pairwise([*schedule.refreshes, self.steps]):
             if schedule.guidance[here] == GUIDED:
                 guided = here
             step = here
             for letter, run in groupby(schedule.guidance[here:there]):
                 end = step + len(list(run))
-                if letter == DROPPED or (letter == CONTINUED and guided != here):
+                if letter == DROPPED or (letter == CONTINUED and not (free and guided == here)):
                     total += self.without_guidance(letter, guided, step, end)
                 step = end
         return total

@@ -41,8 +41,8 @@ def report(run: Run, *, adjust: str = ADJUSTMENTS[0], quiet: bool, as_json: bool
         _show_proof(run, adjust)
     else:
         results.print(
-            "these captions are those that the plans were searched on: the same command with --prove "
-            "300 measures them on others, and against T-GATE, fewer steps and other packages",
+            "all of these captions had a part in the search: the same command with --prove "
+            "300 measures plans on others, and against T-GATE, fewer steps and other packages",
             soft_wrap=True,
         )
     show_places(run, figures)
