@@ -1,5 +1,6 @@
 import itertools
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 
 from attnscope.analyses.tuning import budget, calibration, schedules, search
 from attnscope.analyses.tuning.cheapest import cheapest_schedules
+from attnscope.analyses.tuning.outcome import by_hand
 from attnscope.analyses.tuning.refinement import Search
 from attnscope.plans.timetable import fresh as computing
 
@@ -211,3 +213,19 @@ def test_no_plan_is_taken_that_others_refute():
     assert searched(there)[0] is None
     assert there.asked
     assert searched(Made(loss=0.0))[0] == searched(None)[0]
+
+
+@pytest.mark.parametrize(("ssim", "told"), [(0.5, True), (0.999, False)])
+def test_a_schedule_set_by_hand_that_is_better_than_a_plan_is_told(tmp_path, ssim, told):
+    measured = {"ideal": 2.0, "ssim": 0.9}
+    written, said = [], []
+    candidates = SimpleNamespace(
+        levels=LEVELS, guided=True, damages=damages(0), measure=lambda one: measured,
+        plan=lambda one, found: SimpleNamespace(write=written.append),
+    )  # fmt: skip
+    rows = [{"file": "plan.json", "ideal": 2.0, "ssim": ssim}]
+    run, progress = SimpleNamespace(path=tmp_path), SimpleNamespace(say=said.append)
+    by_hand(run, candidates, PRICE, rows, progress)
+    assert written == [tmp_path / "uniform.json"]
+    assert bool(said) == told
+    assert all("as fast as plan.json and nearer: SSIM 0.9000 and 0.5000" in line for line in said)

@@ -104,7 +104,13 @@ def _not_kept(text: str, settings: TuneSettings, budget: Budget, search: Search)
     )
 
 
-def by_hand(run: Run, candidates: Candidates, price: Price, rows: Sequence[dict[str, Any]]) -> None:
+def by_hand(
+    run: Run,
+    candidates: Candidates,
+    price: Price,
+    rows: Sequence[dict[str, Any]],
+    progress: Progress,
+) -> None:
     """Write the best of the schedules that are set by hand and as fast as the fastest plan, if there is one.
 
     Args:
@@ -112,6 +118,7 @@ def by_hand(run: Run, candidates: Candidates, price: Price, rows: Sequence[dict[
         candidates: which measure.
         price: of steps.
         rows: of :func:`found_plans`.
+        progress: told if it is better than a plan.
     """
     steps = len(candidates.levels)
     speed = max(row.get("by_time", row["ideal"]) for row in rows)
@@ -131,6 +138,13 @@ def by_hand(run: Run, candidates: Candidates, price: Price, rows: Sequence[dict[
     best = max(likely, key=lambda one: candidates.measure(one)["ssim"])
     plan = candidates.plan(best, found="every few steps from one on, the best of those as fast")
     plan.write(run.path / UNIFORM)
+    measured = candidates.measure(best)
+    for row in rows:
+        if measured["ideal"] >= row["ideal"] and measured["ssim"] > row["ssim"]:
+            progress.say(
+                f"{UNIFORM}, every few steps from one on, is as fast as {row['file']} and nearer: SSIM "
+                f"{measured['ssim']:.4f} and {row['ssim']:.4f}; so few steps leave little to search"
+            )
 
 
 def _about(

@@ -181,7 +181,7 @@ class _Tuning:
                 tables.get("confirmed"),
             )  # fmt: skip
             plans = found_plans(run, self.chosen, self.settings, search, progress)
-            by_hand(run, search.candidates, prices[()], plans)
+            by_hand(run, search.candidates, prices[()], plans, progress)
         self._write(run, {name: one.table for name, one in tables.items()}, pd.DataFrame(plans))
         return run
 
