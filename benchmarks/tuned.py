@@ -57,7 +57,7 @@ SEEDS = (0, 1, 2)
 FEW, FEW_SEED = 12, 5000
 """Captions that first and second differences are compared on, of a seed that no search had."""
 TRUE_SIZES = {
-    "shapes": [("sd15", 512, 25, 2, None)],
+    "shapes": [("sd15", 256, 25, 3, "m=10,k=5"), ("sd15", 512, 25, 2, None)],
     "shapes-dit": [("pixart", 256, 25, 3, None)],
 }
 """True architectures that a plan is carried onto: pixels, steps and rounds that a CPU has time for, and a rival."""
