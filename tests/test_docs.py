@@ -519,6 +519,7 @@ TABLES = [
     }) for heading, model, proof in (
         ("`shapes`", "shapes", "tune-told"), ("`shapes-dit`", "shapes-dit", "tune-told"),
         ("`shapes-dit`, slower", "shapes-dit", "tune-as-slow"),
+        ("`shapes-lcm`, 4 steps", "shapes-lcm", "tune-told"),
     )),
     Table("docs/faster.md", "| random weights, 25 steps |", in_order(true_sizes), {
         "ideal": true_size("ideal"), "measured (range)": true_size(*ends("speedup")),
