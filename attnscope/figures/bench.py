@@ -77,7 +77,7 @@ def fronts(table: pd.DataFrame) -> Figure | None:
     """Plans that were found and fewer steps as lines, all else as points; ``None`` with fewer than three plans."""
     timed = table[table["speedup"].notna()]
     arms = [str(arm) for arm in timed["arm"].unique()]
-    found = [arm for arm in arms if is_file(arm) and Path(arm.partition("@")[0]).name != UNIFORM]
+    found = [arm for arm in arms if is_file(arm) and _file(arm) != UNIFORM]
     measures = [name for name in ("ssim", "all", "clip") if name in set(table["measure"])][:2]
     if len(found) < 3 or not measures:
         return None
@@ -94,10 +94,15 @@ def fronts(table: pd.DataFrame) -> Figure | None:
     return figure
 
 
+def _file(arm: str) -> str:
+    """The name of the file that a plan was read from."""
+    return Path(arm.partition("@")[0]).name
+
+
 def _names(arms: Iterable[str]) -> dict[str, str]:
     """What arms are called in figures: plans by their files' names, where no two are called the same."""
     every = list(dict.fromkeys(map(str, arms)))
-    files = {arm: Path(arm.partition("@")[0]).name for arm in every if is_file(arm)}
+    files = {arm: _file(arm) for arm in every if is_file(arm)}
     counts = Counter(files.values())
     own = {arm: name for arm, name in files.items() if counts[name] == 1}
     return {arm: own.get(arm, arm_shown(arm)) for arm in every}

@@ -51,9 +51,9 @@ def fronts(
             ax.plot(own["speedup"], own["value"], color=color, marker=marker, ms=3.5, lw=1, label=name)  # fmt: skip
             _bars(own, color, ax)
         known = {arm for arms in families.values() for arm in arms}
-        others = list(
-            dict.fromkeys(table[~table["arm"].isin(known)]["arm"])
-        )  # the same in every panel
+        others = dict.fromkeys(
+            table[~table["arm"].isin(known)]["arm"]
+        )  # marked alike in all panels
         for place, arm in enumerate(others):
             own = chosen[chosen["arm"] == arm]
             if own.empty:

@@ -34,8 +34,7 @@ class Budget:
             mean: over images.
             error: its standard error.
         """
-        sign = 1 if MEASURES[self.measure] == ">=" else -1
-        return sign * (mean - self.bound) - error
+        return self.better(mean - self.bound) - error
 
     def tightened(self, by: float) -> Budget:
         """The same measure with a bound that asks for more.
@@ -43,8 +42,7 @@ class Budget:
         Args:
             by: how much more, as of :meth:`margin`.
         """
-        sign = 1 if MEASURES[self.measure] == ">=" else -1
-        return Budget(self.measure, self.bound + sign * by)
+        return Budget(self.measure, self.bound + self.better(by))
 
     def better(self, value: float) -> float:
         """A value as a number that is the larger the better."""

@@ -56,10 +56,9 @@ class Search:
         left = self.candidates.count + self.most
         wanted = budget
         while True:
-            found = self._fastest(wanted, left)
-            if found is None or self.confirming is None:
-                return found
-            front = self._front(wanted)
+            front = self._searched(wanted, left)
+            if self.confirming is None or not front:
+                return next(iter(front), None)
             for one in front:
                 if self.confirming.margin(one, budget) >= 0:
                     return one
@@ -79,17 +78,19 @@ class Search:
                 fastest = speed(one)
         return kept
 
-    def _fastest(self, budget: Budget, left: int) -> Schedule | None:
-        """The fastest that keeps to a budget on the captions of the search.
+    def _searched(self, budget: Budget, left: int) -> list[Schedule]:
+        """Search on the captions of the search alone.
 
         Args:
-            budget: that it keeps to.
+            budget: that plans keep to.
             left: how many plans may have been asked for before no more moves are tried.
+
+        Returns:
+            As of :meth:`_front`; none if no plan keeps to it.
         """
-        start = self._bisected(budget)
-        if start is None:
-            return None
-        best = start
+        best = self._bisected(budget)
+        if best is None:
+            return []
         names = [group.name for group in self.candidates.groups]
 
         def keeps(other: Schedule) -> bool:
@@ -101,8 +102,8 @@ class Search:
             best = self._roomier(best, budget, left, self.candidates.speedup(best))
             if best == before or self.candidates.count >= left:
                 break
-        best = self._faster(best, lambda one: exceptions(one, names), keeps, left)
-        return self._front(budget)[0]  # the one that it came to, or one of another budget
+        self._faster(best, lambda one: exceptions(one, names), keeps, left)
+        return self._front(budget)  # with plans of other budgets
 
     def at_speed(self, speedup: float, budget: Budget) -> Schedule | None:
         """The plan of the best quality whose ideal speed-up is as large as is asked for.
