@@ -25,17 +25,17 @@ older:  ## The tests that tell most, under the oldest releases.
 	$(MAKE) matrix-oldest TESTS="$(TELLING)"
 
 matrix-newest: .venv/installed
-	$(BIN)/python -m pytest -m "not slow" $(TESTS)
+	$(BIN)/python -m pytest -m "not slow and not soak" $(TESTS)
 
 matrix-%: .matrix/%/installed
-	$(<D)/bin/python -m pytest -m "not slow" $(TESTS)
+	$(<D)/bin/python -m pytest -m "not slow and not soak" $(TESTS)
 
 .PRECIOUS: .matrix/%/installed
 .matrix/%/installed: pyproject.toml constraints-%.txt
 	python3 -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --upgrade pip
 	$(@D)/bin/python -m pip install --quiet --no-compile -c constraints-$*.txt torch
-	$(@D)/bin/python -m pip install --quiet --no-compile -c constraints-$*.txt -e . peft pytest
+	$(@D)/bin/python -m pip install --quiet --no-compile -c constraints-$*.txt -e . hypothesis peft pytest
 	touch $@
 
 check: .venv/installed

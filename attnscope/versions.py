@@ -145,6 +145,21 @@ def t5_tokenizer(pieces: Sequence[tuple[str, float]], **settings: Any) -> Any:
     return T5TokenizerFast(tokenizer_object=made, **settings)
 
 
+def tokenizer_in(folder: Path, kind: str) -> Any:
+    """A tokenizer of a ``tokenizer.json`` that transformers 5 wrote.
+
+    Args:
+        folder: of the tokenizer.
+        kind: its class, such as ``T5Tokenizer``.
+    """
+    import transformers
+
+    older = {"extra_special_tokens": {}} if release("transformers") < (5,) else {}
+    return getattr(transformers, f"{kind.removesuffix('Fast')}Fast").from_pretrained(
+        folder, **older
+    )
+
+
 def tokenizers_in(folder: Path) -> dict[str, Any]:
     """The tokenizers of a pipeline that transformers cannot read by the class that its folder names.
 
@@ -158,13 +173,10 @@ def tokenizers_in(folder: Path) -> dict[str, Any]:
     """
     if release("transformers") >= (5,) or not (folder / "model_index.json").is_file():
         return {}
-    import transformers
-
     parts = json.loads((folder / "model_index.json").read_text("utf-8"))
     found = {}
     for part, of in parts.items():
         files = {path.name for path in (folder / part).glob("*")}
         if "tokenizer.json" in files and not files & {"vocab.json", "spiece.model"}:
-            kind = getattr(transformers, f"{of[1].removesuffix('Fast')}Fast")
-            found[part] = kind.from_pretrained(folder / part, extra_special_tokens={})
+            found[part] = tokenizer_in(folder / part, of[1])
     return found

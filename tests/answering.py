@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import torch
+from toys import image_processor
 from transformers import (
     BertTokenizer,
     Blip2Config,
@@ -12,16 +13,13 @@ from transformers import (
     Blip2Processor,
     BlipConfig,
     BlipForQuestionAnswering,
-    BlipImageProcessorPil,
     BlipProcessor,
-    CLIPImageProcessorPil,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
     PreTrainedTokenizerFast,
     ViltConfig,
     ViltForQuestionAnswering,
-    ViltImageProcessorPil,
     ViltProcessor,
 )
 
@@ -58,7 +56,7 @@ def blip(folder, **options) -> str:
     return _saved(
         folder,
         model,
-        BlipProcessor(BlipImageProcessorPil(size={"height": SIDE, "width": SIDE}), tokenizer),
+        BlipProcessor(image_processor("Blip")(size={"height": SIDE, "width": SIDE}), tokenizer),
         **options,
     )
 
@@ -72,7 +70,7 @@ def vilt(folder, answers=ANSWERS) -> str:
         max_position_embeddings=40, initializer_range=1.0,
         id2label=dict(enumerate(answers)), label2id={a: n for n, a in enumerate(answers)},
     )  # fmt: skip
-    processor = ViltImageProcessorPil(size={"shortest_edge": SIDE}, size_divisor=8)
+    processor = image_processor("Vilt")(size={"shortest_edge": SIDE}, size_divisor=8)
     return _saved(folder, ViltForQuestionAnswering(config), ViltProcessor(processor, tokenizer))
 
 
@@ -111,7 +109,7 @@ def untemplated(folder) -> str:
         vision_config=vision, qformer_config=queries, text_config=text, num_query_tokens=4,
         image_token_index=words.index("<image>"),
     )  # fmt: skip
-    images = BlipImageProcessorPil(size={"height": SIDE, "width": SIDE})
+    images = image_processor("Blip")(size={"height": SIDE, "width": SIDE})
     processor = Blip2Processor(images, tokenizer, num_query_tokens=4)
     return _saved(folder, Blip2ForConditionalGeneration(config), processor)
 
@@ -129,7 +127,7 @@ def talking(folder) -> str:
         text_config=text, vision_config=vision, image_token_index=words.index("<image>"),
         image_seq_length=16, vision_feature_layer=-1,
     )  # fmt: skip
-    images = CLIPImageProcessorPil(
+    images = image_processor("CLIP")(
         size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}
     )
     processor = LlavaProcessor(

@@ -10,7 +10,7 @@ import torch
 import toys
 from diffusers import LattePipeline, LatteTransformer3DModel
 from PIL import Image
-from transformers import T5EncoderModel, T5Tokenizer
+from transformers import T5EncoderModel
 
 from attnscope import videos
 from attnscope.analyses.paper.stand_ins import GIVEN, LATTE, SVD, placed, prepare
@@ -18,6 +18,7 @@ from attnscope.errors import InputError
 from attnscope.models.architectures import find
 from attnscope.models.names import MODELS, SHAPES_FOLDER, describe
 from attnscope.runs.folder import Run
+from attnscope.versions import tokenizer_in
 from attnscope.videos import gifs_of, write_gif, write_mp4
 
 SMALL = ["--steps", 3, "--height", 32, "--width", 32, "--device", "cpu"]
@@ -83,7 +84,7 @@ def latte(tokenizer_folder, tmp_path):
     torch.manual_seed(0)
     pipe = LattePipeline(
         transformer=LatteTransformer3DModel(**config), vae=parts["vae"], text_encoder=encoder,
-        scheduler=parts["scheduler"], tokenizer=T5Tokenizer.from_pretrained(texts / "tokenizer"),
+        scheduler=parts["scheduler"], tokenizer=tokenizer_in(texts / "tokenizer", "T5Tokenizer"),
     )  # fmt: skip
     pipe.save_pretrained(tmp_path / "latte")
     return tmp_path / "latte"

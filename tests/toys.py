@@ -405,6 +405,12 @@ def ip_adapter(unet):
     return {"image_proj": image_proj, "ip_adapter": weights}
 
 
+def image_processor(model: str) -> type:
+    """A model's image processor that wants no torchvision: ``CLIPImageProcessorPil``, from transformers 5.0 on."""
+    usual = f"{model}ImageProcessor"
+    return getattr(transformers, f"{usual}Pil", None) or getattr(transformers, usual)
+
+
 def clip(folder) -> str:
     """The folder of a CLIP for images of 32 x 32, 24 tokens long."""
     torch.manual_seed(0)
@@ -415,8 +421,9 @@ def clip(folder) -> str:
     text = {**shape, **ids, "vocab_size": len(tokenizer), "max_position_embeddings": 24}
     vision = {**shape, "image_size": 32, "patch_size": 8}
     config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
-    kind = getattr(transformers, "CLIPImageProcessorPil", CLIPImageProcessor)  # the latter till 5.0
-    preprocessing = kind(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    preprocessing = image_processor("CLIP")(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    )
     CLIPModel(config).save_pretrained(folder / "clip")
     CLIPProcessor(preprocessing, tokenizer).save_pretrained(folder / "clip")
     return str(folder / "clip")

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 import toys
-from diffusers import FirstBlockCacheConfig, FlowMatchHeunDiscreteScheduler, MagCacheConfig
+from diffusers import FirstBlockCacheConfig, FlowMatchHeunDiscreteScheduler
 
 from attnscope.analyses.bench import breakdown, rivals, rounds, speedups
 from attnscope.analyses.bench.arms import Contender, arms_of
@@ -735,6 +735,8 @@ def test_mag_cache_measures_its_ratios_once(kind, capfd):
 
 def test_mag_cache_takes_the_ratios_of_the_branch_that_is_called_first(capfd):
     """Of Wan, that of the prompt."""
+    from diffusers import MagCacheConfig
+
     measuring, task = toys.wan(), Task(PLAN)
     config = MagCacheConfig(calibrate=True, num_inference_steps=12)
     measuring.transformer.enable_cache(config)

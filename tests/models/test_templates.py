@@ -9,8 +9,6 @@ import torch
 from denoisers import make
 from diffusers import (
     FlowMatchEulerDiscreteScheduler,
-    Flux2KleinPipeline,
-    Flux2Transformer2DModel,
     QwenImageEditPipeline,
     QwenImagePipeline,
     SanaPAGPipeline,
@@ -112,6 +110,8 @@ def qwen(kind=QwenImagePipeline, **more):
 
 
 def flux2():
+    from diffusers import Flux2KleinPipeline, Flux2Transformer2DModel
+
     own = {**make("flux2")[0].config, "joint_attention_dim": 96, "in_channels": 16}
     pipe = Flux2KleinPipeline(**parts(Flux2Transformer2DModel.from_config(own)))
     numbers = SimpleNamespace(running_mean=torch.zeros(16), running_var=torch.ones(16))

@@ -96,8 +96,9 @@ def _write_svd(folder: Path) -> None:
 
 def _write_latte(folder: Path) -> None:
     """Latte's, tiny, which reads captions by the text encoder of the transformer in the box."""
-    from transformers import T5EncoderModel, T5Tokenizer
+    from transformers import T5EncoderModel
 
+    from attnscope import versions
     from attnscope.models import random_weights
     from attnscope.models.architectures import Architecture
     from attnscope.models.names import MODELS
@@ -117,7 +118,7 @@ def _write_latte(folder: Path) -> None:
     )
     random_weights.save(
         found, folder, text_encoder=encoder,
-        tokenizer=T5Tokenizer.from_pretrained(texts / "tokenizer"),
+        tokenizer=versions.tokenizer_in(texts / "tokenizer", "T5Tokenizer"),
     )  # fmt: skip
 
 
