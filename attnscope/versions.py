@@ -10,6 +10,7 @@ diffusers       0.36     Stable Diffusion 3 without T5 has as many zeros as CLIP
 diffusers       0.37     the record of transformer blocks lacks arguments and some classes
 diffusers       0.40     ``from_pretrained`` takes the type of the weights as ``torch_dtype``
 diffusers       0.41     the lists of hooked modules, kept since 0.38, are dropped one by one
+scipy           1.15     ``bootstrap`` takes its generator of random numbers as ``random_state``
 torch           later    ``torch.compiler.disable`` of 2.6 is not told a reason; asked by its signature
 transformers    4.56     ``from_pretrained`` takes the type of the weights as ``torch_dtype``
 transformers    5.0      ``CLIPTokenizer`` and ``T5Tokenizer`` cannot read ``tokenizer.json``, nor be
@@ -56,6 +57,15 @@ def weights_as(dtype: Any, package: str = "diffusers") -> dict[str, Any]:
     """
     first = {"diffusers": (0, 40), "transformers": (4, 56)}[package]
     return {"dtype" if release(package) >= first else "torch_dtype": dtype}
+
+
+def drawn_by(generator: Any) -> dict[str, Any]:
+    """The argument of ``scipy.stats.bootstrap`` for what it draws by.
+
+    Args:
+        generator: a ``numpy.random.Generator``.
+    """
+    return {"rng" if release("scipy") >= (1, 15) else "random_state": generator}
 
 
 def between_graphs(reason: str) -> Any:

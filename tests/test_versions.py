@@ -95,6 +95,12 @@ def test_t5_tokenizers_of_both_kinds_read_alike(monkeypatch):
     assert ours(texts).input_ids == t5.tokenizer()(texts).input_ids
 
 
+@pytest.mark.parametrize(("numbers", "name"), [((1, 14, 1), "random_state"), ((1, 15, 0), "rng")])
+def test_the_generator_of_a_bootstrap_goes_by_the_name_of_the_release(numbers, name, monkeypatch):
+    monkeypatch.setattr(versions, "release", lambda package: numbers)
+    assert versions.drawn_by("generator") == {name: "generator"}
+
+
 @pytest.mark.parametrize("told", [True, False])
 def test_compilers_are_kept_out_whether_a_reason_can_be_told_or_not(told, monkeypatch):
     given = []

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from attnscope import versions
+
 CONFIDENCE = "95 % interval"
 """An :class:`Interval` that holds the true value in 95 of 100 samples."""
 DEVIATION = "mean ± sd"
@@ -105,7 +107,7 @@ def bootstrap(values: ArrayLike, *, clusters: ArrayLike | None = None, seed: int
         batch=max(1, _AT_ONCE // len(sums)),
         confidence_level=LEVEL,
         method="percentile",  # BCa has no answer where all values are equal
-        rng=np.random.default_rng(seed),
+        **versions.drawn_by(np.random.default_rng(seed)),
     ).confidence_interval
     return Interval(value, float(found.low), float(found.high), len(array), clusters=several)
 
