@@ -91,6 +91,7 @@ def _lettered():
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner, pad_token="<pad>", unk_token="<unk>", bos_token="<s>",
         eos_token="</s>", additional_special_tokens=["<image>"],
+        model_input_names=["input_ids", "attention_mask"],
     )  # fmt: skip
     return tokenizer, words
 

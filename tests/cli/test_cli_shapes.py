@@ -31,7 +31,7 @@ from attnscope.shapes.scenes import generate
             "--teacher is for --model shapes-dit or shapes-lcm, not for 'shapes'",
         ),
         (["--model", "shapes-dit", "--teacher", "nowhere"], "no such model: 'nowhere'"),
-        (["--batch-size", "8"], "No such option: --batch-size (Possible options: --batch)"),
+        (["--batch-size", "8"], "No such option: --batch-size"),
         (["--model", "reader", "--noise-shift", "2"], "the reader is trained without noise"),
         (["--batch", "3", "--workers", "2"], "cannot be shared evenly by 2 workers"),
     ],

@@ -108,7 +108,9 @@ def test_a_model_that_needs_code_of_its_own_is_refused_and_nobody_is_asked(
     config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Mine"}}
     (folder / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr("builtins.input", lambda text: "y")
-    with pytest.raises(InputError, match=r"no model at .* contains custom code"):
+    with pytest.raises(
+        InputError, match=r"no model at .* (contains custom code|requires you to execute)"
+    ):
         models.of_name(str(folder))
     with pytest.raises(InputError, match="no CLIP at"):
         clip_score(IMAGES[:1], TEXTS[:1], str(folder))
@@ -190,9 +192,9 @@ def test_what_answers_no_questions_is_refused(tmp_path):
         models.of_name(toys.clip(tmp_path))
     with pytest.raises(InputError, match="not on this machine, and `offline=True`"):
         models.of_name("nobody/vqa", offline=True)
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "bare").mkdir()  # transformers 4 takes a folder called empty for an MPT
     with pytest.raises(InputError, match="no model at"):
-        models.of_name(str(tmp_path / "empty"))
+        models.of_name(str(tmp_path / "bare"))
 
 
 def test_a_model_that_cannot_say_the_answer_is_refused(tmp_path):

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from attnscope import versions
 from attnscope.errors import InputError, reason
 from attnscope.metrics.questions.base import Ask
 from attnscope.metrics.questions.vqa.base import AT_ONCE, Answerer, Answering, Answers, Asked, told
@@ -87,11 +88,12 @@ class Model(Answerer):
         Raises:
             InputError: there are no weights, or not all of them.
         """
+        dtype = "auto" if self.device.startswith("cuda") else torch.float32
         try:
             model, about = self.of_transformers().from_pretrained(
                 self.name,
                 config=self.config,
-                dtype="auto" if self.device.startswith("cuda") else torch.float32,
+                **versions.weights_as(dtype, "transformers"),
                 use_safetensors=None if self._allow_pickle else True,
                 local_files_only=self._offline,
                 trust_remote_code=False,

@@ -59,5 +59,6 @@ class Vilt(Model):
             truncation=True,
             max_length=self.config.max_position_embeddings,
             return_tensors="pt",
-        ).to(self.device, self.model.dtype)
+        ).to(self.device)
+        given["pixel_values"] = given["pixel_values"].to(self.model.dtype)
         return torch.softmax(self.model(**given).logits.float(), dim=-1)
