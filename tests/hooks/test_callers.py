@@ -672,7 +672,7 @@ def test_a_block_of_ones_own_in_a_modular_pipeline_has_habits_of_its_own(sd):
             return components, state
 
     pipe = Denoise().init_pipeline()
-    pipe.update_components(unet=sd.unet, scheduler=DDIMScheduler(clip_sample=False))
+    pipe.register_components(unet=sd.unet, scheduler=DDIMScheduler(clip_sample=False))
     expected = pipe(output="latents")
     with Trace(pipe, observers=[StepDistance()]) as trace:
         assert torch.equal(pipe(output="latents"), expected)

@@ -83,6 +83,7 @@ def drive(scheduler, kind, monkeypatch, *, steps=STEPS, put_back=False, **set_to
     """
     world = World()
     monkeypatch.setattr(sys.modules[type(scheduler).__module__], "randn_tensor", world.draw, False)
+    monkeypatch.setattr(torch, "randn_like", world.draw)  # what diffusers draws by before 0.39
     latents = started(scheduler, world, steps, **set_to)
     timesteps = scheduler.timesteps.double().numpy()
     snr = predictions.log_snr(scheduler, timesteps)
