@@ -12,6 +12,7 @@ diffusers       0.40     ``from_pretrained`` takes the type of the weights as ``
 diffusers       0.41     the lists of hooked modules, kept since 0.38, are dropped one by one
 scipy           1.15     ``bootstrap`` takes its generator of random numbers as ``random_state``
 torch           later    ``torch.compiler.disable`` of 2.6 is not told a reason; asked by its signature
+torch           later    compiled functions of 2.6 do not keep ``fullgraph``; asked by what compiles them
 transformers    4.56     ``from_pretrained`` takes the type of the weights as ``torch_dtype``
 transformers    5.0      ``CLIPTokenizer`` and ``T5Tokenizer`` cannot read ``tokenizer.json``, nor be
                          made of pieces; ``CLIPTokenizerFast`` and ``T5TokenizerFast`` can, and are
@@ -80,6 +81,18 @@ def between_graphs(reason: str) -> Any:
     return torch.compiler.disable(  # type: ignore[no-untyped-call]
         recursive=False, **dict.fromkeys(told, reason)
     )
+
+
+def spans_all(context: Any) -> bool:
+    """Whether what torch compiles is to be one graph that may not break (``fullgraph=True``).
+
+    Args:
+        context: what ``torch.compile`` keeps beside a compiled function, or ``None``.
+    """
+    if hasattr(context, "fullgraph"):
+        return bool(context.fullgraph)
+    caught = getattr(getattr(context, "callback", None), "_torchdynamo_orig_callable", None)
+    return type(caught).__name__ == "ConvertFrameAssert"
 
 
 def recorded_stream(kind: type[Any]) -> tuple[str, int] | None:

@@ -12,12 +12,13 @@ import pytest
 
 from attnscope.versions import release
 
-LIBRARIES = ("diffusers", "transformers")
+LIBRARIES = ("diffusers", "torchmetrics", "transformers")
 _NEWEST = Path(__file__).parents[1] / "constraints.txt"
 _MISSING = re.compile(
     r"cannot import name '\w+' from '(diffusers|transformers)"
     r"|No module named '(diffusers|transformers)\."
     r"|module '?(diffusers|transformers)'? has no attribute"
+    r"|object at (torchmetrics)[.\w]* has no attribute"
 )
 
 

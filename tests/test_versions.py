@@ -1,6 +1,7 @@
 """Where releases of the libraries differ, each is asked in its own way."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -95,6 +96,27 @@ def test_t5_tokenizers_of_both_kinds_read_alike(monkeypatch):
     assert ours(texts).input_ids == t5.tokenizer()(texts).input_ids
 
 
+class ConvertFrame: ...
+
+
+class ConvertFrameAssert: ...
+
+
+@pytest.mark.parametrize(("by", "whole"), [(ConvertFrame, False), (ConvertFrameAssert, True)])
+def test_a_graph_that_may_not_break_is_told_where_torch_does_not_keep_that(by, whole):
+    """As torch 2.6 has it: whether by the name of what compiles, or by what stands there since."""
+    kept = SimpleNamespace(callback=SimpleNamespace(_torchdynamo_orig_callable=by()))
+    assert versions.spans_all(kept) is whole
+    assert versions.spans_all(SimpleNamespace(fullgraph=whole, callback=None)) is whole
+    assert versions.spans_all(None) is False
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_installed_torch_tells_whether_a_graph_may_break(whole):
+    compiled = torch.compile(torch.nn.Linear(2, 2), backend="eager", fullgraph=whole)
+    assert versions.spans_all(compiled.dynamo_ctx) is whole
+
+
 @pytest.mark.parametrize(("numbers", "name"), [((1, 14, 1), "random_state"), ((1, 15, 0), "rng")])
 def test_the_generator_of_a_bootstrap_goes_by_the_name_of_the_release(numbers, name, monkeypatch):
     monkeypatch.setattr(versions, "release", lambda package: numbers)
@@ -150,6 +172,9 @@ def test_only_what_an_older_library_lacks_lets_a_test_be_skipped(monkeypatch):
         monkeypatch.setattr("older.is_older", lambda library, older=older: older)
         assert lacks(said) == older
         assert lacks(AttributeError("module diffusers has no attribute Thing")) == older
+        assert (
+            lacks(AttributeError("object at torchmetrics.image has no attribute 'thing'")) == older
+        )
         assert not lacks(ImportError("cannot import name 'Thing' from 'attnscope.plans'"))
         assert not lacks(AttributeError("'SimpleNamespace' object has no attribute 'thing'"))
-    assert LIBRARIES == ("diffusers", "transformers")
+    assert LIBRARIES == ("diffusers", "torchmetrics", "transformers")

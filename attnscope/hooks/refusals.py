@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from torch import nn
 
+from attnscope import versions
 from attnscope.errors import InputError
 from attnscope.hooks.apart import adds_its_input
 from attnscope.kinds import KINDS, in_words
@@ -183,7 +184,7 @@ def check_compiled(denoiser: nn.Module) -> bool:
         compiled = module._compiled_call_impl
         if compiled is not None:
             contexts.append(inspect.getclosurevars(compiled).nonlocals.get("self"))
-    if any(getattr(context, "fullgraph", False) for context in contexts):
+    if any(map(versions.spans_all, contexts)):
         raise InputError(
             f"{type(unwrapped(denoiser)).__name__} is compiled with fullgraph=True, which leaves no "
             "place between attention calls: compile it without"
