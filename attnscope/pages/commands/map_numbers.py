@@ -24,7 +24,9 @@ def when_looked_at(attention: pd.DataFrame) -> Table:
     Args:
         attention: of a maps run.
     """
-    table = pd.concat([_together(attention), looked_at(attention)], ignore_index=True)
+    parts = [_together(attention), looked_at(attention)]
+    filled = [part for part in parts if len(part)]  # pandas 2 warns of empty ones
+    table = pd.concat(filled or parts, ignore_index=True)
     note = f"Mean over sites and prompts. {_NOTE}"
     return Table("When each word is looked at", table, forms=_LOOKED, note=note)
 
