@@ -9,7 +9,9 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 SETS ?= oldest middle newest
 TESTS ?= tests
 TELLING := tests/test_versions.py tests/hooks/test_branches.py tests/models/test_calling.py \
-	tests/models/test_pipelines.py tests/shapes/test_places.py tests/sites/test_around.py
+	tests/models/test_pipelines.py tests/shapes/test_places.py tests/sites/test_around.py \
+	tests/metrics/test_intervals.py tests/metrics/test_vqa.py \
+	tests/cli/test_cli_ablate.py::test_ablate_leaves_images_tables_and_figures
 
 .PHONY: demo test check docs docs-serve older matrix browser mutants soak audit sbom train clean
 

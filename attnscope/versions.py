@@ -177,7 +177,7 @@ def tokenizer_in(folder: Path, kind: str) -> Any:
     """
     import transformers
 
-    older = {"extra_special_tokens": {}} if release("transformers") < (5,) else {}
+    older: dict[str, Any] = {"extra_special_tokens": {}} if release("transformers") < (5,) else {}
     return getattr(transformers, f"{kind.removesuffix('Fast')}Fast").from_pretrained(
         folder, **older
     )
