@@ -83,16 +83,18 @@ def between_graphs(reason: str) -> Any:
     )
 
 
-def spans_all(context: Any) -> bool:
-    """Whether what torch compiles is to be one graph that may not break (``fullgraph=True``).
+def may_not_break(context: Any) -> bool:
+    """Whether what torch compiles is to be one graph, unbroken (``fullgraph=True``).
 
     Args:
         context: what ``torch.compile`` keeps beside a compiled function, or ``None``.
     """
     if hasattr(context, "fullgraph"):
         return bool(context.fullgraph)
-    caught = getattr(getattr(context, "callback", None), "_torchdynamo_orig_callable", None)
-    return type(caught).__name__ == "ConvertFrameAssert"
+    callback = getattr(context, "callback", None)
+    names = ("_torchdynamo_orig_callable", "_torchdynamo_orig_backend")
+    inner = (getattr(callback, name, None) for name in names)
+    return "ConvertFrameAssert" in {type(each).__name__ for each in inner}
 
 
 def recorded_stream(kind: type[Any]) -> tuple[str, int] | None:
@@ -168,7 +170,7 @@ def t5_tokenizer(pieces: Sequence[tuple[str, float]], **settings: Any) -> Any:
     return T5TokenizerFast(tokenizer_object=made, **settings)
 
 
-def tokenizer_in(folder: Path, kind: str) -> Any:
+def fast_tokenizer(folder: Path, kind: str) -> Any:
     """A tokenizer of a ``tokenizer.json`` that transformers 5 wrote.
 
     Args:
@@ -201,5 +203,5 @@ def tokenizers_in(folder: Path) -> dict[str, Any]:
     for part, of in parts.items():
         files = {path.name for path in (folder / part).glob("*")}
         if "tokenizer.json" in files and not files & {"vocab.json", "spiece.model"}:
-            found[part] = tokenizer_in(folder / part, of[1])
+            found[part] = fast_tokenizer(folder / part, of[1])
     return found

@@ -18,7 +18,7 @@ from attnscope.errors import InputError
 from attnscope.models.architectures import find
 from attnscope.models.names import MODELS, SHAPES_FOLDER, describe
 from attnscope.runs.folder import Run
-from attnscope.versions import tokenizer_in
+from attnscope.versions import fast_tokenizer
 from attnscope.videos import gifs_of, write_gif, write_mp4
 
 SMALL = ["--steps", 3, "--height", 32, "--width", 32, "--device", "cpu"]
@@ -84,7 +84,7 @@ def latte(tokenizer_folder, tmp_path):
     torch.manual_seed(0)
     pipe = LattePipeline(
         transformer=LatteTransformer3DModel(**config), vae=parts["vae"], text_encoder=encoder,
-        scheduler=parts["scheduler"], tokenizer=tokenizer_in(texts / "tokenizer", "T5Tokenizer"),
+        scheduler=parts["scheduler"], tokenizer=fast_tokenizer(texts / "tokenizer", "T5Tokenizer"),
     )  # fmt: skip
     pipe.save_pretrained(tmp_path / "latte")
     return tmp_path / "latte"

@@ -115,7 +115,7 @@ class Family:
         Args:
             called: numbers that the pipeline's call takes where it is told nothing.
             encoder: configuration of the text encoder; ``max_position_embeddings`` is the tokenizer's
-                where it has none.
+                where it has none, and ``parts`` are the names of those that the pipeline has.
         """
         return int(called.get("max_sequence_length", encoder.get("max_position_embeddings") or 77))
 

@@ -18,8 +18,11 @@ class StableDiffusion3(Family):
     text_leads = False
 
     def tokens(self, called: Mapping[str, Any], encoder: Mapping[str, Any]) -> int:
-        """Those of CLIP and those of T5."""
-        return super().tokens({}, encoder) + int(called.get("max_sequence_length", 256))
+        """Those of CLIP and those of T5, in whose place are zeros where it was left out."""
+        clip, longest = super().tokens({}, encoder), int(called.get("max_sequence_length", 256))
+        if "text_encoder_3" in encoder.get("parts", ("text_encoder_3",)):
+            return clip + longest
+        return clip + versions.zeros_without_t5(clip, longest)
 
     def text_keys(self, pipe: Any, called: Mapping[str, Any]) -> tuple[TextKeys, ...]:
         """Both of CLIP side by side, then T5, in whose place are zeros where it was left out."""

@@ -184,7 +184,7 @@ def check_compiled(denoiser: nn.Module) -> bool:
         compiled = module._compiled_call_impl
         if compiled is not None:
             contexts.append(inspect.getclosurevars(compiled).nonlocals.get("self"))
-    if any(map(versions.spans_all, contexts)):
+    if any(map(versions.may_not_break, contexts)):
         raise InputError(
             f"{type(unwrapped(denoiser)).__name__} is compiled with fullgraph=True, which leaves no "
             "place between attention calls: compile it without"

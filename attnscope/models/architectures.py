@@ -201,6 +201,7 @@ def _told(model: str, text: Callable[[str], str], options: Mapping[str, Any]) ->
     side = config.get("sample_size") or 128
     height, width = side if isinstance(side, list) else (side, side)
     family = denoiser_named(name)
+    parts = [part for part, of in index.items() if isinstance(of, list) and any(of)]
     called = _call_defaults(str(index.get("_class_name"))) | dict(options)
     return Architecture(
         name=model,
@@ -209,7 +210,7 @@ def _told(model: str, text: Callable[[str], str], options: Mapping[str, Any]) ->
         source=f"{model}, {part}/config.json",
         height=called.get("height", height * scale),
         width=called.get("width", width * scale),
-        tokens=family.tokens(called, _text_encoder(model, text)),
+        tokens=family.tokens(called, _text_encoder(model, text) | {"parts": parts}),
         frames=family.frames(called, config, vae),
         scale=scale,
         guided=not _embeds_guidance(config) and called.get("true_cfg_scale", 2) > 1,  # as Flux's

@@ -18,6 +18,7 @@ import torch
 import toys
 from diffusers import FirstBlockCacheConfig, FlowMatchHeunDiscreteScheduler
 
+from attnscope import versions
 from attnscope.analyses.bench import breakdown, rivals, rounds, speedups
 from attnscope.analyses.bench.arms import Contender, arms_of
 from attnscope.analyses.bench.instruments import ModuleTimes, PeakMemory, Stopwatch
@@ -504,6 +505,14 @@ def test_the_first_block_cache_skips_what_hardly_changes():
             computed[threshold] = len(calls)
     assert computed == {0.05: 2 * 4, 100.0: 2}
     assert torch.equal(toys.call_wan(pipe), before)
+
+
+def test_what_diffusers_kept_of_hooks_before_a_cache_is_forgotten(monkeypatch):
+    """From the first ``cache_context`` on 0.38 to 0.40 keep a list of them, which lacks the cache's."""
+    seen = []
+    monkeypatch.setattr(versions, "forget_child_registries", seen.append)
+    with RIVALS["firstblock"].on(toys.wan(), Task(PLAN)) as call:
+        assert any(module is find_denoiser(call) for module in seen)
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ from attnscope.plans.base import Action, Plan
 from attnscope.plans.parts import Alone
 from attnscope.plans.text_form import parse
 from attnscope.sites.attention import find_denoiser
-from attnscope.versions import release
+from attnscope.versions import zeros_without_t5
 
 
 def attention_block(positions, tokens, width, text):
@@ -483,10 +483,7 @@ def embedded(*names, tokens, **more):
     [
         (toys.stable_diffusion, {"prompt": "a"}, (32, 32, 24, 1)),
         (toys.stable_diffusion_xl, {"prompt": "a"}, (32, 32, 24, 1)),
-        pytest.param(
-            sd3_pipeline, {"prompt": "a"}, (16, 16, 24 + 256, 1), marks=pytest.mark.skipif(
-                release("diffusers") < (0, 36), reason="makes fewer zeros without T5, which cost does not know",
-            )),
+        (sd3_pipeline, {"prompt": "a"}, (16, 16, 24 + zeros_without_t5(24, 256), 1)),
         (svd_pipeline, {"image": Image.new("RGB", (32, 32))}, (576, 1024, 1, 25)),
         (lambda _: latte_pipeline(),
          embedded("prompt_embeds", "negative_prompt_embeds", tokens=120, negative_prompt=None), (512, 512, 120, 16)),

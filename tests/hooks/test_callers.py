@@ -129,9 +129,8 @@ def test_a_pipeline_in_another_thread_is_left_alone_and_leaves_alone(sd):
 
 def test_two_threads_at_once(sd):
     other = twin(sd)
-    other.tokenizer = copy.deepcopy(
-        sd.tokenizer
-    )  # that of transformers 4 serves one thread at once
+    # that of transformers 4 serves one thread at once
+    other.tokenizer = copy.deepcopy(sd.tokenizer)
     expected, seen = toys.call(other, steps=12), []
     own = toys.call(sd, steps=12)
     with Trace(sd, plan="null-text-late:m=12"):

@@ -15,6 +15,7 @@ import torch
 from attnscope.errors import InputError
 from attnscope.models import predictions
 from attnscope.models.schedulers import SCHEDULERS
+from attnscope.versions import release
 
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 ZERO_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
@@ -83,7 +84,8 @@ def drive(scheduler, kind, monkeypatch, *, steps=STEPS, put_back=False, **set_to
     """
     world = World()
     monkeypatch.setattr(sys.modules[type(scheduler).__module__], "randn_tensor", world.draw, False)
-    monkeypatch.setattr(torch, "randn_like", world.draw)  # what diffusers draws by before 0.39
+    if release("diffusers") < (0, 39):
+        monkeypatch.setattr(torch, "randn_like", world.draw)
     latents = started(scheduler, world, steps, **set_to)
     timesteps = scheduler.timesteps.double().numpy()
     snr = predictions.log_snr(scheduler, timesteps)

@@ -118,7 +118,7 @@ def _write_latte(folder: Path) -> None:
     )
     random_weights.save(
         found, folder, text_encoder=encoder,
-        tokenizer=versions.tokenizer_in(texts / "tokenizer", "T5Tokenizer"),
+        tokenizer=versions.fast_tokenizer(texts / "tokenizer", "T5Tokenizer"),
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ answers that it knows (:mod:`.vilt`), vision-language models talk (:mod:`.talkin
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -107,6 +107,20 @@ class Model(Answerer):
                 "random"
             )
         return model.to(self.device).eval()
+
+    def placed(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What a processor returns, on the device, and pixels in the type of the weights.
+
+        Args:
+            given: by the names of the model's arguments; what is no tensor stays as it is.
+        """
+        dtype = self.model.dtype
+        return {
+            name: value.to(self.device, dtype if value.is_floating_point() else None)
+            if isinstance(value, torch.Tensor)
+            else value
+            for name, value in given.items()
+        }
 
 
 def of_name(

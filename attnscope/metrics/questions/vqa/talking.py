@@ -48,7 +48,7 @@ class Talking(Model):
         given = self._given([(images[one.image], one.ask) for one in asked])
         model = self.model
         replies = model.generate(
-            **given.to(self.device, model.dtype),
+            **self.placed(given),
             max_new_tokens=1,
             min_new_tokens=1,
             do_sample=False,

@@ -59,6 +59,5 @@ class Vilt(Model):
             truncation=True,
             max_length=self.config.max_position_embeddings,
             return_tensors="pt",
-        ).to(self.device)
-        given["pixel_values"] = given["pixel_values"].to(self.model.dtype)
-        return torch.softmax(self.model(**given).logits.float(), dim=-1)
+        )
+        return torch.softmax(self.model(**self.placed(given)).logits.float(), dim=-1)

@@ -1,7 +1,7 @@
 """Known vulnerabilities of what the sets of constraints pin, out of a copy of the PyPA's advisory database.
 
     git clone --depth 1 https://github.com/pypa/advisory-database
-    python benchmarks/soak/advisories.py advisory-database
+    python benchmarks/advisories.py advisory-database
 
 For machines that do not reach the services that ``make audit`` asks, which know more: this database is one of
 theirs. Ends with 1 where an advisory touches a pinned release.
@@ -18,7 +18,7 @@ import yaml
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 _PINNED = re.compile(r"^([\w.-]+)==([^\s;]+)", re.MULTILINE)
 
 
@@ -62,7 +62,10 @@ def main() -> None:
     """Print how many advisories touch each set, and which."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
-    known = list(advisories(parser.parse_args().folder))
+    folder = parser.parse_args().folder
+    known = list(advisories(folder))
+    if not known:
+        parser.error(f"{folder / 'vulns'} holds no advisories: give a clone of the database")
     hits = 0
     for path in sorted(ROOT.glob("constraints*.txt")):
         releases = pinned(path)
