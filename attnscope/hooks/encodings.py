@@ -13,6 +13,7 @@ import contextlib
 import functools
 import inspect
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -153,11 +154,16 @@ class Encodings:
         return encode_prompt
 
 
+_PARSING = threading.Lock()
+"""Some CPython 3.11 counts the depth of a tree for all threads at once, and raises SystemError where two parse."""
+
+
 def _places(encode_prompt: Callable[..., Any]) -> tuple[int, int] | None:
     """Where a pipeline returns the encoded prompt and the negative one: its code names both."""
     try:
         source = textwrap.dedent(inspect.getsource(inspect.unwrap(encode_prompt)))
-        (function,) = ast.parse(source).body
+        with _PARSING:
+            (function,) = ast.parse(source).body
     except (OSError, TypeError, SyntaxError, ValueError):
         return None
     returned = [node.value for node in _own(function) if isinstance(node, ast.Return)]

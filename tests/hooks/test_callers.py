@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import pickle
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -22,6 +24,7 @@ from diffusers.modular_pipelines import ComponentSpec, ModularPipelineBlocks, Ou
 
 from attnscope import NoiseMean, StepDistance, Trace, accelerate
 from attnscope.errors import InputError
+from attnscope.hooks import encodings
 from attnscope.hooks.callers import is_running, who_calls
 from attnscope.hooks.refusals import check_scheduler
 
@@ -140,6 +143,27 @@ def test_two_threads_at_once(sd):
         thread.join()
     assert torch.equal(made, own)
     assert torch.equal(seen[0], expected)
+
+
+def test_threads_read_the_code_of_their_pipelines_one_after_another(sd, monkeypatch):
+    """Some CPython 3.11 raises SystemError where two threads parse at once."""
+    parse, inside, most = ast.parse, [], []
+
+    def parsed(source):
+        inside.append(source)
+        most.append(len(inside))
+        time.sleep(0.02)
+        inside.pop()
+        return parse(source)
+
+    threads = [threading.Thread(target=encodings._places, args=(sd.encode_prompt,)) for _ in "1234"]
+    with monkeypatch.context() as patched:
+        patched.setattr(ast, "parse", parsed)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert most == [1, 1, 1, 1]
 
 
 def test_a_callback_that_calls_the_denoiser_itself_is_left_alone(sd):
