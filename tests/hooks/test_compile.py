@@ -42,7 +42,7 @@ MODELS = {
 # How many graphs, whatever the number of blocks. A block falls into four pieces, of which each may
 # be compiled again for the smaller batch after the gate; a whole model falls apart at the same
 # places and in the loops around them, until torch stops at eight versions of a piece. torch 2.6 takes
-# up to that for every processor, too, and comes to 18 of PixArt's blocks; later ones stay at 16.
+# up to that for every attention processor and comes to 18 of PixArt's blocks; later ones stay at 16.
 GRAPHS = {"blocks": 18 if release("torch") < (2, 7) else 16, "in place": 48, "whole": 48}
 
 
