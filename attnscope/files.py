@@ -7,6 +7,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,15 @@ from attnscope.errors import InputError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, a quota that is used up, a file larger than may be."""
-_PREFIX = ".attnscope-"
+_CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+"""What a file system says that does not know what it is asked for."""
+PREFIX = ".attnscope-"
 """Of what is not whole yet, beside its place."""
+ours: set[Path] = set()
+"""Files that this process writes where it was told to, wherever that is: they do not make a folder somebody's."""
 _swept: set[Path] = set()
+_umask = os.umask(0)
+os.umask(_umask)
 
 
 def is_folder(name: str | Path) -> bool:
@@ -48,7 +55,7 @@ def check_takes_files(folder: Path) -> None:
         InputError: it takes no files.
     """
     try:
-        with tempfile.TemporaryFile(dir=folder, prefix=_PREFIX):
+        with tempfile.TemporaryFile(dir=folder, prefix=PREFIX):
             pass
     except OSError as error:
         raise InputError(f"no file can be written in {_why_not(folder, error)}") from error
@@ -82,17 +89,27 @@ def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
         _swept.add(path.parent)
         _sweep(path.parent)
     with _placing(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_PREFIX, suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=PREFIX, suffix=path.suffix)
     partial = Path(name)
     try:
-        _is_ours(handle)
+        lock(handle)
         write(partial)
-        partial.chmod(0o644)
+        _sync(handle)
+        partial.chmod(0o666 & ~_umask)
         with _placing(path):
             os.replace(partial, path)
     finally:
         os.close(handle)  # and with it the lock, which tells others that somebody is at work
         partial.unlink(missing_ok=True)
+
+
+def _sync(handle: int) -> None:
+    """Have a file's content on disk before its name is: a machine that loses its power keeps both, or neither."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
 
 
 @contextlib.contextmanager
@@ -108,22 +125,36 @@ def _placing(path: Path) -> Iterator[None]:
 
 def _sweep(folder: Path) -> None:
     """Remove what nobody is at work on any more."""
-    for partial in folder.glob(f"{_PREFIX}*"):
+    for partial in folder.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):  # somebody else was quicker, or it is not ours to remove
             handle = os.open(partial, os.O_RDWR)
             try:
-                if _is_ours(handle):
+                if lock(handle) is Locked.HERE:
                     partial.unlink()
             finally:
                 os.close(handle)
 
 
-def _is_ours(handle: int) -> bool:
-    """Whether a file can be locked, which it can as soon as the process that did is gone."""
+class Locked(Enum):
+    """By whom a file is locked."""
+
+    HERE = "by this process, until it closes the file or ends"
+    ELSEWHERE = "by another process"
+    NEVER = "by nobody: the system, or the file system, has no locks"
+
+
+def lock(handle: int) -> Locked:
+    """Lock an open file, unless another process did.
+
+    Args:
+        handle: its descriptor.
+    """
     try:
         import fcntl
 
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):  # of another system, or on a file system without locks
-        return False
-    return True
+    except BlockingIOError:
+        return Locked.ELSEWHERE
+    except (ImportError, OSError):
+        return Locked.NEVER
+    return Locked.HERE

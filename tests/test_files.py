@@ -1,5 +1,7 @@
 """Files that are not whole yet, and what is left of them by processes that were killed."""
 
+import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -60,11 +62,34 @@ def test_a_folder_is_looked_through_once(tmp_path, monkeypatch):
 def test_without_locks_nothing_is_removed(tmp_path, monkeypatch):
     left = tmp_path / ".attnscope-abc.csv"
     left.write_text("half")
-    monkeypatch.setattr(files, "_is_ours", lambda handle: False)
+    monkeypatch.setattr(files, "lock", lambda handle: files.Locked.NEVER)
     write_whole(tmp_path / "whole.csv", lambda path: path.write_text("x"))
     assert names(tmp_path) == [left.name, "whole.csv"]
-    assert os.stat(tmp_path / "whole.csv").st_mode & 0o777 == 0o644
     assert time.time() - left.stat().st_mtime < 600
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_are_as_open_as_whoever_started_the_process_wants_them(tmp_path, umask, mode):
+    script = (
+        "import sys; from pathlib import Path; from attnscope.files import write_whole\n"
+        "write_whole(Path(sys.argv[1]), lambda path: path.write_text('x'))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "one.txt")]
+    subprocess.run(command, check=True, umask=umask)
+    assert os.stat(tmp_path / "one.txt").st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize(("error", "kept"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_a_disk_that_fails_is_told_and_one_that_cannot_sync_is_not(
+    tmp_path, monkeypatch, error, kept
+):
+    def fail(handle):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with contextlib.nullcontext() if kept else pytest.raises(OSError, match="error"):
+        write_whole(tmp_path / "one.txt", lambda path: path.write_text("x"))
+    assert names(tmp_path) == (["one.txt"] if kept else [])
 
 
 def test_a_place_that_holds_a_folder_is_named_and_nothing_stays_beside_it(tmp_path):

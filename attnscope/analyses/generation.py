@@ -12,7 +12,7 @@ import pandas as pd
 
 from attnscope.analyses import judged
 from attnscope.analyses.judged import BASELINE, PLANNED
-from attnscope.analyses.opening import make_left, open_for, scheduler_of
+from attnscope.analyses.opening import make_left, numbered, open_for, scheduler_of
 from attnscope.analyses.pictures import distances, pictures_of
 from attnscope.analyses.turns import COMPARED_BATCHES, Batch, in_turns
 from attnscope.models.calling import frames
@@ -20,6 +20,7 @@ from attnscope.plans.base import Baseline, Plan
 from attnscope.plans.text_form import parse
 from attnscope.runs.crew import ALONE, Crew, Made
 from attnscope.runs.folder import Run, plain_settings
+from attnscope.runs.holding import one_at_a_time
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt, table_of
 from attnscope.runs.sampling import Sampling
@@ -127,6 +128,7 @@ def speed_up(times: pd.DataFrame) -> pd.Series[float]:
     return ratio
 
 
+@one_at_a_time
 def carry_out(
     path: Path,
     chosen: ChosenModel,
@@ -209,14 +211,20 @@ def finish(run: Run) -> None:
 
     Args:
         run: with the table ``prompts``, and parts of all others.
+
+    Raises:
+        InputError: something is missing of a batch.
     """
-    if calls := run.read_parts("calls"):
-        summed = pd.concat(calls).groupby("kind", sort=False).sum().reset_index()
-        run.finish_table("calls", summed)
-    if times := run.read_parts("times"):  # of a batch that did not fit, there are several
-        numbered = [part.assign(batch=number) for number, part in enumerate(times)]
-        run.finish_table("times", pd.concat(numbered, ignore_index=True))
-    if parts := run.read_parts("images"):
-        images = pd.concat(parts, ignore_index=True)
-        gifs_of(run.path, images, "arm")
-        run.finish_table("images", images)
+    run.check_complete("images")
+
+    def summed(calls: list[pd.DataFrame]) -> pd.DataFrame:
+        return pd.concat(calls).groupby("kind", sort=False).sum().reset_index()
+
+    def images(parts: list[pd.DataFrame]) -> pd.DataFrame:
+        table = pd.concat(parts, ignore_index=True)
+        gifs_of(run.path, table, "arm")
+        return table
+
+    run.finish_table("calls", summed)
+    run.finish_table("times", numbered)
+    run.finish_table("images", images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from attnscope.errors import InputError
 from attnscope.files import make_folder, write_whole
 from attnscope.runs.about import COMPUTING
-from attnscope.runs.contents import is_finished
+from attnscope.runs.contents import CONTENTS, is_finished
 from attnscope.runs.cut import cut
 from attnscope.runs.folder import Run, refuse_difference, refuse_what_is_no_run
+from attnscope.runs.holding import held, hold
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 _MATTER = (*COMPUTING, "device", "threads")
 """What is known of a machine that may change the last bits of a result."""
+_LEARNED = ("quality", "pictured")
+"""What ``run.json`` says that a shard may add to a run of which all batches are there."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ def merge(
 
     Args:
         runs: all shards of a run, in any order; they are left as they are.
-        out: the directory of the run; a merge that was stopped goes on.
+        out: the directory of the run; a merge that was stopped goes on, and one that came to its end takes
+            what shards have learned since, such as how images are to be judged.
         judging: what is needed where images are judged.
         progress: told how far it is.
 
@@ -96,20 +101,35 @@ def merge(
         refuse_difference(out, known, first.command, first.settings)
         if "merged" not in known.about:
             raise InputError(f"`out` {str(out)!r} holds a run that was not merged: choose another")
-        if known.about.get("finished") and is_finished(known):
+        if _is_of(known, ordered):
             return known
     else:
         refuse_what_is_no_run(out)
     make_folder(out)
-    with progress.stretch("shards", len(ordered)):
-        for run in ordered:
-            _copy(run, out)
-            progress.advance()
-    merged = Run.joined(out, ordered)
-    kind.finish(merged, judging or Judging(), progress)
-    # A main table alone may be of a merge that was stopped while it judged.
-    merged.note("finished", True)
+    with held(out):
+        hold(out)
+        # Said first, so that a merge that is stopped can be told from what is somebody's.
+        merged = Run.joined(out, ordered)
+        _copy(ordered, merged, progress)
+        kind.finish(merged, judging or Judging(), progress)
+        # A main table alone may be of a merge that was stopped while it judged.
+        merged.note("finished", True)
     return merged
+
+
+def _is_of(merged: Run, ordered: Sequence[Run]) -> bool:
+    """Whether a merge came to its end, and the shards have learned nothing since."""
+    first = ordered[0]
+    return (
+        bool(merged.about.get("finished"))
+        and is_finished(merged)
+        and all(merged.about.get(name) == first.about.get(name) for name in _LEARNED)
+        and all(
+            merged.has_table(name)
+            for name in CONTENTS[first.command].batches
+            if any(run.has_parts(name) for run in ordered)
+        )
+    )
 
 
 def is_done(shard: Run) -> bool:
@@ -248,15 +268,29 @@ def _batches(
                 number += 1
 
 
-def _copy(run: Run, out: Path) -> None:
-    """Copy what a shard left, but for what says what it is; what is there is left alone."""
-    for path in sorted(run.path.rglob("*")):
-        place = out / path.relative_to(run.path)
-        if path.is_dir() or path.name.startswith(".") or path == run.path / "run.json":
-            continue
-        if not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(place, partial(shutil.copyfile, path))
+def _copy(ordered: Sequence[Run], merged: Run, progress: Progress) -> None:
+    """Copy what shards left, but for what says what they are; of what several have, that of the first.
+
+    What an earlier merge copied is left alone as long as it is the same, by its size and time of change or
+    by its content; the tables that it made are made again.
+    """
+    contents = CONTENTS[merged.command]
+    for name in contents.tables if contents.batches else ():
+        if not any(run.has_table(name) for run in ordered):
+            merged.drop_table(name)
+    taken = {Path("run.json")}
+    with progress.stretch("shards", len(ordered)):
+        for run in ordered:
+            for path in sorted(run.path.rglob("*")):
+                own = path.relative_to(run.path)
+                if path.is_dir() or path.name.startswith(".") or own in taken:
+                    continue
+                taken.add(own)
+                place = merged.path / own
+                if not place.exists() or not filecmp.cmp(path, place):
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    write_whole(place, partial(shutil.copy2, path))
+            progress.advance()
 
 
 def _prompts(run: Run) -> list[Prompt]:

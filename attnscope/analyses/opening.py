@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from attnscope.models.calling import default_batch_size
 from attnscope.runs.crew import ALONE, Crew, Task, Work
 from attnscope.runs.cut import batches_left, count_of
 from attnscope.runs.folder import Run
+from attnscope.runs.holding import hold
 from attnscope.runs.progress import Kept, Progress
 from attnscope.runs.prompts import Prompt
 from attnscope.runs.words import warnings_of
@@ -49,6 +52,8 @@ def open_for(
         least: how many batches there have to be, if there are so many prompts.
         crew: who makes the batches.
     """
+    if (path / "run.json").exists():
+        hold(path)
     for line in warnings_of(model.pipe, prompts):
         progress.say(line)
     fitting = batch_size or default_batch_size(model.pipe, model.device)
@@ -74,6 +79,7 @@ def make_left(
         work: what is made of a batch.
         label: what is done, and in what it is counted.
     """
+    kept.forget_broken()
     known = kept.known
     left = batches_left(items, kept.cut, known, crew.share)
     with kept.stretch(label, count_of(items, kept.cut, crew.share)):
@@ -93,6 +99,16 @@ def make(kept: Kept, crew: Crew, tasks: Iterable[Task]) -> None:
     for done in crew.each(tasks, size=kept.batch_size, progress=kept):
         kept.keep(done.made, done.items[0][0].prompt_id)
         kept.advance(len(done.items))
+
+
+def numbered(times: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The table ``times`` of a run: batches are counted anew, for of one that did not fit there are several.
+
+    Args:
+        times: its parts, in their order.
+    """
+    counted = [part.assign(batch=number) for number, part in enumerate(times)]
+    return pd.concat(counted, ignore_index=True)
 
 
 def scheduler_of(model: ChosenModel) -> dict[str, str]:

@@ -5,7 +5,8 @@ Said here once, asked by whoever lists runs, compares them or draws them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,12 +22,17 @@ class Contents:
         others: those that every finished run has, too.
         on_request: those that it may lack.
         figures: the folder in it where figures are written.
+        batches: tables that grow batch by batch: behind the one whose part is a batch's last, those whose parts
+            are written before it. Of an ablation, every arm has a folder of them.
+        partly: those of them that some runs do not have; a run that has them has them of all batches.
     """
 
     main: str
     others: tuple[str, ...] = ()
     on_request: tuple[str, ...] = ()
     figures: str = "figures"
+    batches: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    partly: tuple[str, ...] = ()
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -36,14 +42,20 @@ class Contents:
 
 CONTENTS: dict[str, Contents] = {
     "ablate": Contents(
-        "arms", ("prompts", "noise", "pictures", "images"), on_request=("answers", "categories")
+        "arms",
+        ("prompts", "noise", "pictures", "images"),
+        on_request=("answers", "categories"),
+        batches={"images": ("noise",)},
+        partly=("noise",),
     ),
     "bench": Contents(
         "arms",
         ("repetitions", "parts", "attribution"),
         on_request=("images", "frontier", "answers", "categories"),
     ),
-    "convergence": Contents("records", ("prompts",), on_request=("controls",)),
+    "convergence": Contents(
+        "records", ("prompts",), on_request=("controls",), batches={"records": (), "controls": ()}
+    ),
     "cost": Contents(
         "steps", ("call", "parts", "kept"), on_request=("attribution", "scaling"), figures="."
     ),
@@ -52,14 +64,20 @@ CONTENTS: dict[str, Contents] = {
         "images",
         ("prompts", "calls", "times"),
         on_request=("measured", "quality", "answers", "categories"),
+        batches={"images": ("calls", "times")},
     ),
     "generate-plans": Contents(
-        "plans", ("prompts", "images", "times"), on_request=("costs", "stages")
+        "plans",
+        ("prompts", "images", "times"),
+        on_request=("costs", "stages"),
+        batches={"images": ("times",)},
     ),
     "maps": Contents(
         "attention",
         ("prompts", "words", "pictures", "distances"),
         on_request=("features", "points"),
+        batches={"attention": ("pictures", "distances", "features", "points")},
+        partly=("features", "points"),
     ),
     "paper": Contents("beside", ("claims",)),
     "tune": Contents(

@@ -157,8 +157,8 @@ class Crew:
                     seconds=done.seconds, bytes=done.made.nbytes,
                     driver_seconds=done.fetched + time.perf_counter() - given,
                 )  # fmt: skip
-        except Exception as error:
-            progress.happened("failed", reason=str(error), batches=batches)
+        except (Exception, KeyboardInterrupt) as error:
+            progress.happened("failed", reason=str(error) or "stopped", batches=batches)
             raise
         progress.happened("end", batches=batches, seconds=time.perf_counter() - begun)
 

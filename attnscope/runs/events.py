@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from attnscope import documents
+from attnscope import documents, files
 from attnscope.errors import InputError
 from attnscope.runs.progress import Progress, Through
 
@@ -27,9 +27,11 @@ from attnscope.runs.progress import Progress, Through
 class Events(Through):
     """Hands on to another one, and writes what happens to a file as it happens.
 
+    A file that cannot be written any more, such as on a full disk, is told of once, and work goes on.
+
     Args:
         to: who is told.
-        path: of the file, to which lines are added.
+        path: of the file, to which lines are added; it may lie in the run directory.
 
     Raises:
         InputError: it cannot be written.
@@ -38,9 +40,11 @@ class Events(Through):
     def __init__(self, to: Progress, path: Path) -> None:
         super().__init__(to)
         self._path = path
+        self._is_lost = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._add("")
+            files.ours.add(path.absolute())
         except OSError as error:
             raise InputError(
                 f"events cannot be written to {str(path)!r}: {error.strerror}"
@@ -49,12 +53,17 @@ class Events(Through):
     def happened(self, what: str, **about: Any) -> None:
         """Write a line."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._add(documents.text({"event": what, "time": now, **about}, indent=None) + "\n")
+        if not self._is_lost:
+            try:
+                self._add(documents.text({"event": what, "time": now, **about}, indent=None) + "\n")
+            except OSError as error:
+                self._is_lost = True
+                self.say(f"no more events can be written to {str(self._path)!r}: {error.strerror}")
         super().happened(what, **about)
 
     def _add(self, text: str) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(text)
+        with self._path.open("a", encoding="utf-8") as lines:
+            lines.write(text)
 
     def halved(self, size: int) -> None:
         """Write it."""

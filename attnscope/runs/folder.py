@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ import pandas as pd
 
 from attnscope import documents
 from attnscope.errors import InputError
-from attnscope.files import is_folder, make_folder, write_whole
+from attnscope.files import PREFIX, is_folder, make_folder, ours, write_whole
 from attnscope.html_tables import as_table
 from attnscope.runs.about import now, read_about, this_machine, write_about
 from attnscope.runs.columns import of_the_old_reading
+from attnscope.runs.contents import CONTENTS
 from attnscope.runs.cut import WHOLE, Share
-from attnscope.runs.reading import read_whole
+from attnscope.runs.holding import LOCK, hold
+from attnscope.runs.reading import files_named, read_whole
 
 _LONGEST_NAME = 120
 """Bytes of a model's name in that of its run; systems allow 255 in all."""
@@ -72,15 +74,17 @@ class Run:
             machine: what else is worth knowing: device, batch size, model revision.
 
         Raises:
-            InputError: the directory holds a run of other settings or another share of it, or is a file
-                or not empty.
+            InputError: the directory holds a run of other settings or another share of it, is a file
+                or not empty, or another process writes into it.
         """
         here = {**this_machine(), **machine}
         if cls.check(path, command, settings, share):
+            hold(path)
             run = cls(path)
-            run._note(here)
+            run.note_machine(here)
             return run
         make_folder(path)
+        hold(path)
         about = {
             "command": command,
             "settings": plain_settings(settings),
@@ -108,8 +112,12 @@ class Run:
         write_about(path, about)
         return cls(path)
 
-    def _note(self, machine: dict[str, Any]) -> None:
-        """Add what is another machine's than before, if anything is."""
+    def note_machine(self, machine: Mapping[str, Any]) -> None:
+        """Add what is another machine's than before, if anything is.
+
+        Args:
+            machine: what is known of it, such as the batch size that fits there.
+        """
         known = dict(self.about.get("machine", {}))
         for change in self.about.get("later", []):
             known |= change["machine"]
@@ -185,6 +193,10 @@ class Run:
         """Whether a table was written."""
         return self._table(name).exists()
 
+    def drop_table(self, name: str) -> None:
+        """Remove a table, if there is one."""
+        self._table(name).unlink(missing_ok=True)
+
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write a table as Parquet."""
         write_whole(self._table(name), lambda partial: table.to_parquet(partial, index=False))
@@ -230,10 +242,15 @@ class Run:
             number: by which parts are ordered, such as the ``prompt_id`` of its first row; ``None`` is
                 behind all others.
         """
-        place = len(self._parts(name)) if number is None else number
-        path = self.path / "parts" / f"{name}-{place:05d}.parquet"
+        if number is None:
+            number = max(map(_number, self._parts(name)), default=-1) + 1
+        path = self._part(name, number)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, lambda partial: table.to_parquet(partial, index=False))
+
+    def has_parts(self, name: str) -> bool:
+        """Whether :meth:`write_part` kept anything of a table."""
+        return bool(self._parts(name))
 
     def read_parts(self, name: str) -> list[pd.DataFrame]:
         """What :meth:`write_part` kept, in its order.
@@ -252,21 +269,117 @@ class Run:
         return {_number(path): read_whole(path, self.command) for path in self._parts(name)}
 
     def known(self, name: str) -> set[int]:
-        """The ``prompt_id`` of all rows that :meth:`write_part` kept of a table."""
-        parts = [read_whole(path, self.command, ["prompt_id"]) for path in self._parts(name)]
-        return {int(number) for table in parts for number in table["prompt_id"]}
+        """The ``prompt_id`` of all that is there of a table, in one piece or in parts.
 
-    def finish_table(self, name: str, table: pd.DataFrame) -> None:
-        """Write a table whose parts are not needed any more."""
-        self.write_table(name, table)
+        A part counts if all of its batch is there: parts of other tables, and the files that they name.
+
+        Args:
+            name: of the table whose part is a batch's last.
+        """
+        broken = self.broken(name)
+        parts = [path for path in self._parts(name) if _number(path) not in broken]
+        parts += [self._table(name)] if self.has_table(name) else []
+        tables = [read_whole(path, self.command, ["prompt_id"]) for path in parts]
+        return {int(number) for table in tables for number in table["prompt_id"]}
+
+    def broken(self, name: str) -> dict[int, str]:
+        """What is missing of batches that were written whole: somebody removed it, or did not copy it.
+
+        Args:
+            name: of the table whose part is a batch's last.
+
+        Returns:
+            By the number of a batch's parts, the first file that is not there.
+
+        Raises:
+            InputError: a part is damaged.
+        """
+        broken = {}
+        tables = [name, *(other for other in self._beside(name) if not self.has_table(other))]
+        for number in map(_number, self._parts(name)):
+            parts = [self._part(one, number) for one in tables]
+            files = [
+                file for part in parts if part.exists() for file in files_named(part, self.command)
+            ]
+            wanted = [*parts, *(self.path / file for file in files)]
+            if missing := [file for file in wanted if not file.is_file()]:
+                broken[number] = missing[0].relative_to(self.path).as_posix()
+        return broken
+
+    def forget(self, name: str, numbers: Collection[int]) -> None:
+        """Remove what is left of batches, so that they are made again.
+
+        Args:
+            name: of the table whose part is a batch's last.
+            numbers: of the batches' parts.
+        """
+        for one in (name, *self._beside(name)):
+            self.drop_parts(one, numbers)
+
+    def check_complete(self, name: str) -> None:
+        """Refuse to finish a table of which something is missing; one that is there was complete.
+
+        Args:
+            name: of the table whose part is a batch's last.
+
+        Raises:
+            InputError: something is.
+        """
+        if self.has_table(name):
+            return
+        again = f"give the same '{self.command}' command again, which makes what is missing"
+        for missing in self.broken(name).values():
+            raise InputError(f"{str(self.path)!r} lacks {missing!r}: restore it, or {again}")
+        wanted = {int(number) for number in self.read_table("prompts")["prompt_id"]}
+        if left := wanted - self.known(name):
+            raise InputError(
+                f"{str(self.path)!r} lacks {len(left)} of {len(wanted)} prompts, the first {min(left)}: {again}"
+            )
+
+    def finish_table(self, name: str, joined: Callable[[list[pd.DataFrame]], pd.DataFrame]) -> None:
+        """Write a table out of its parts, which are not needed any more; nothing if there are none.
+
+        A table that is there was written when all of its parts were, so those that are left are only to be
+        removed: a process that was killed did not come to it.
+
+        Args:
+            name: of the table.
+            joined: makes one table of the parts.
+        """
+        if not self.has_table(name) and self._parts(name):
+            self.write_table(name, joined(self.read_parts(name)))
+        self.drop_parts(name)
+
+    def drop_parts(self, name: str, numbers: Collection[int] | None = None) -> None:
+        """Remove parts of a table.
+
+        Args:
+            name: of the table.
+            numbers: of the parts; ``None`` is all.
+        """
         for path in self._parts(name):
-            path.unlink()
-        with contextlib.suppress(OSError):  # parts of another table
+            if numbers is None or _number(path) in numbers:
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # other parts, or none at all
             (self.path / "parts").rmdir()
+
+    def _beside(self, name: str) -> list[str]:
+        """Tables whose parts are written before those of another, batch by batch."""
+        contents = CONTENTS.get(self.command)
+        if contents is None:
+            return []
+        folder, slash, table = name.rpartition("/")
+        beside = {other: folder + slash + other for other in contents.batches.get(table, ())}
+        return [
+            of for other, of in beside.items() if other not in contents.partly or self._parts(of)
+        ]
 
     def _parts(self, name: str) -> list[Path]:
         found = (self.path / "parts").glob(f"{name}-*.parquet")
         return sorted(found, key=_number)
+
+    def _part(self, name: str, number: int) -> Path:
+        return self.path / "parts" / f"{name}-{number:05d}.parquet"
 
     def _table(self, name: str) -> Path:
         return self.path / f"{name}.parquet"
@@ -326,8 +439,13 @@ def refuse_what_is_no_run(path: Path) -> None:
     Raises:
         InputError: it is.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or any(map(_is_somebodys, path.iterdir()))):
         raise InputError(f"`out` {str(path)!r} exists and is no run directory: choose another")
+
+
+def _is_somebodys(path: Path) -> bool:
+    """Whether a file is not one that this process writes, or left that was killed before there was a ``run.json``."""
+    return path.name != LOCK and not path.name.startswith(PREFIX) and path.absolute() not in ours
 
 
 def _shown(share: Share) -> str:

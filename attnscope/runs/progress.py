@@ -140,6 +140,7 @@ class Kept(Through):
         self._path, self._opening, self._table = path, opening, table
         self._said: set[str] = set()
         self._opened: tuple[int, Run] | None = None
+        self._batches = 0
 
     @property
     def run(self) -> Run:
@@ -156,6 +157,19 @@ class Kept(Through):
 
         return Run(self._path).known(self._table) if (self._path / "run.json").exists() else set()
 
+    def forget_broken(self) -> None:
+        """Remove what is left of batches of which something is missing, so that they are made again."""
+        from attnscope.runs.folder import Run
+
+        if not (self._path / "run.json").exists():
+            return
+        run = Run(self._path)
+        if broken := run.broken(self._table):
+            run.forget(self._table, broken)
+            count = f"{len(broken)} batches that were made lack files, such as"
+            self.say(f"{count if len(broken) > 1 else 'a batch that was made lacks'} {min(broken.values())!r}: "
+                     "made again")  # fmt: skip
+
     def of(self, table: str) -> Kept:
         """The same, for parts of another table."""
         return Kept(self._to, self._path, self._opening, self.batch_size, table, cut=self.cut)
@@ -171,7 +185,18 @@ class Kept(Through):
         Args:
             made: by the batch.
             number: which names its parts, such as the ``prompt_id`` of its first item.
+
+        Raises:
+            InputError: there is no room for it.
         """
+        try:
+            self._keep(made, number)
+        except (Exception, KeyboardInterrupt) as error:
+            self.happened("failed", reason=str(error) or "stopped", batches=self._batches)
+            raise
+        self._batches += 1
+
+    def _keep(self, made: Made, number: int) -> None:
         run = self.run
         for name, content in made.files.items():
             path = run.path / name

@@ -36,6 +36,24 @@ def read_whole(path: Path, command: str, columns: list[str] | None = None) -> pd
     return table
 
 
+def files_named(path: Path, command: str) -> list[str]:
+    """The files that a table of a run names, by their place in the run directory.
+
+    Args:
+        path: of the table's file.
+        command: that writes it.
+
+    Raises:
+        InputError: it is damaged, or names files that are not the run's.
+    """
+    import pyarrow.parquet
+
+    with reading(path, command):
+        columns = sorted(_FILES & {*pyarrow.parquet.read_schema(path).names})
+    table = read_whole(path, command, columns) if columns else pd.DataFrame()
+    return [name for column in columns for name in table[column].dropna().unique()]
+
+
 @contextlib.contextmanager
 def reading(path: Path, command: str) -> Iterator[None]:
     """What goes wrong while a file of a run is read is the file's, which was written whole.

@@ -34,6 +34,8 @@ os.environ |= {
 
 import pandas as pd
 
+from attnscope.files import PREFIX
+
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "docs/reliability/kills.csv"
 _SMALL = ["--limit", "2", "--steps", "3", "--batch-size", "1", "--device", "cpu", "-q"]
@@ -150,7 +152,7 @@ def trial(
             )
         counts["kills" if code is None else "too_late"] += 1
     whole(command, folder, log)
-    counts["left_over"] = sum(path.name.startswith(".") for path in folder.rglob("*"))
+    counts["left_over"] = sum(path.name.startswith(PREFIX) for path in folder.rglob("*"))
     return counts
 
 

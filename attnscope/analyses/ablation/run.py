@@ -14,6 +14,7 @@ from attnscope.metrics.judging import judge
 from attnscope.runs.crew import ALONE, Crew, Task
 from attnscope.runs.cut import batches_left, count_of
 from attnscope.runs.folder import Run
+from attnscope.runs.holding import one_at_a_time
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt, table_of
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from attnscope.models.chosen import ChosenModel
 
 
+@one_at_a_time
 def carry_out(
     path: Path,
     models: Sequence[ChosenModel],

@@ -20,14 +20,14 @@ def images_of(run: Run, settings: AblationSettings) -> pd.DataFrame:
     """
     tables = []
     for arm in arms_of(settings):
-        found = run.read_parts(f"{arm.key}/images")
-        table = concatenate(found).drop_duplicates(["prompt_id", "frame"]) if found else None
-        count = 0 if table is None else table["prompt_id"].nunique()
-        if table is None or count != settings.limit:
+        count = len(run.known(f"{arm.key}/images"))
+        if count != settings.limit:
             raise InputError(
                 f"{str(run.path)!r} has {count} of {settings.limit} images of {arm.name}: give the "
                 "same command again"
             )
+        table = concatenate(run.read_parts(f"{arm.key}/images"))
+        table = table.drop_duplicates(["prompt_id", "frame"])
         tables.append(_with_arm(table.sort_values(["prompt_id", "frame"]), arm))
     return pd.concat(tables, ignore_index=True)
 

@@ -65,6 +65,7 @@ def sample_arms(
     wanted = [arm for arm in arms if running is None or arm.name in running]
     known = {arm.name: known_of(run, digest, arm.name, prompts) for arm in wanted}
     cut, failed = run.note_cut(batch_size), set[str]()
+    size = min(batch_size, cut)
     per_arm = -(-len(pairs) // cut)
 
     def tasks() -> Iterator[Task]:
@@ -77,9 +78,14 @@ def sample_arms(
                 if arm.name not in failed:
                     yield Task(number, batch, work)
 
-    kept = Kept(progress, run.path, lambda size: run, min(batch_size, cut), cut=cut)
+    def opening(now: int) -> Run:
+        if now < size:
+            run.note_machine({"batch_size": now})
+        return run
+
+    kept = Kept(progress, run.path, opening, size, cut=cut)
     progress.advance(sum(map(len, known.values())))
-    for done in crew.each(tasks(), size=kept.batch_size, progress=progress):
+    for done in crew.each(tasks(), size=kept.batch_size, progress=kept):
         work = done.task.work
         assert isinstance(work, Contending), "no others were asked for"
         if done.made.failed:

@@ -24,6 +24,7 @@ from attnscope.models.schedulers import steps_of
 from attnscope.runs.crew import ALONE, Crew
 from attnscope.runs.cut import WHOLE, Share
 from attnscope.runs.folder import Run
+from attnscope.runs.holding import one_at_a_time
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt, digest_of, table_of
 
@@ -75,6 +76,7 @@ def machine_of(device: str) -> dict[str, Any]:
     return {"device": name, "threads": torch.get_num_threads(), "versions": versions}
 
 
+@one_at_a_time
 def carry_out(
     path: Path,
     chosen: ChosenModel | RandomModel,

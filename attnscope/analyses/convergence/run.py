@@ -10,6 +10,7 @@ from attnscope.analyses.convergence.measure import ConvergenceSettings, Watching
 from attnscope.analyses.opening import make_left, open_for, scheduler_of
 from attnscope.runs.crew import ALONE, Crew
 from attnscope.runs.folder import Run
+from attnscope.runs.holding import hold, one_at_a_time
 from attnscope.runs.progress import SILENT, Kept, Progress
 from attnscope.runs.prompts import Prompt, table_of
 from attnscope.tables import concatenate
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from attnscope.models.chosen import ChosenModel
 
 
+@one_at_a_time
 def carry_out(
     path: Path,
     chosen: ChosenModel,
@@ -67,10 +69,15 @@ def finish(run: Run) -> None:
 
     Args:
         run: with the table ``prompts``, and parts of ``records`` and, where they were measured, ``controls``.
+
+    Raises:
+        InputError: something is missing of a batch.
     """
-    for name in ("records", "controls"):
-        if parts := run.read_parts(name):
-            run.finish_table(name, concatenate(parts))
+    run.check_complete("records")
+    run.finish_table("records", concatenate)
+    if run.known("controls"):
+        run.check_complete("controls")
+        run.finish_table("controls", concatenate)
 
 
 def _measure(
@@ -116,5 +123,11 @@ def _measure_controls(
     items = checked_items(chosen.pipe, prompts, given)
     size = batch_size or default_batch_size(chosen.pipe, chosen.device)
     cut = run.note_cut(size)
-    kept = Kept(progress, run.path, lambda now: run, min(size, cut), "controls", cut=cut)
+    hold(run.path)
+
+    def opening(now: int) -> Run:
+        run.note_machine({"batch_size": now})
+        return run
+
+    kept = Kept(progress, run.path, opening, min(size, cut), "controls", cut=cut)
     make_left(kept, crew, items, Controlling(chosen, settings), f"{chosen.name}: controls")

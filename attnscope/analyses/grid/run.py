@@ -14,12 +14,13 @@ import pandas as pd
 from attnscope.analyses.grid.making import PlanByPlan
 from attnscope.analyses.grid.settings import COMMAND, GridSettings
 from attnscope.analyses.grid.table import by_plan, costs_of
-from attnscope.analyses.opening import make_left, open_for, scheduler_of
+from attnscope.analyses.opening import make_left, numbered, open_for, scheduler_of
 from attnscope.analyses.turns import COMPARED_BATCHES
 from attnscope.errors import InputError
 from attnscope.plans.text_form import parse
 from attnscope.runs.crew import ALONE, Crew
 from attnscope.runs.folder import Run
+from attnscope.runs.holding import one_at_a_time
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt, table_of
 from attnscope.videos import gifs_of
@@ -31,6 +32,7 @@ PICTURED = 2
 """Prompts of which a picture after every step is kept."""
 
 
+@one_at_a_time
 def carry_out(
     path: Path,
     chosen: ChosenModel,
@@ -106,19 +108,23 @@ def finish(run: Run) -> None:
 
     Args:
         run: with the tables ``prompts`` and ``costs``, and parts of all others.
+
+    Raises:
+        InputError: something is missing of a batch.
     """
-    images = pd.concat(run.read_parts("images"), ignore_index=True)
-    # of a batch that did not fit, there are several
-    numbered = [part.assign(batch=number) for number, part in enumerate(run.read_parts("times"))]
-    tables = {"images": images, "times": pd.concat(numbered, ignore_index=True)}
-    if stages := [part for part in run.read_parts("stages") if len(part)]:
+    if run.has_table("plans"):
+        return
+    run.check_complete("images")
+
+    def stages(parts: list[pd.DataFrame]) -> pd.DataFrame:
         told = ["plan", "prompt_id", "step"]
-        tables["stages"] = pd.concat(stages, ignore_index=True).drop_duplicates(told, keep="last")
+        return pd.concat(parts, ignore_index=True).drop_duplicates(told, keep="last")
+
+    run.finish_table("stages", stages)
+    run.finish_table("times", numbered)
+    run.finish_table("images", lambda parts: pd.concat(parts, ignore_index=True))
+    images = run.read_table("images")
     gifs_of(run.path, images, "plan")
-    for name, table in tables.items():
-        run.write_table(name, table)
-    plans = by_plan(tables["times"], images, run.read_table("costs"))
+    plans = by_plan(run.read_table("times"), images, run.read_table("costs"))
     run.write_csv("plans", plans)
     run.write_table("plans", plans)
-    for name, table in tables.items():  # whose parts are not needed any more
-        run.finish_table(name, table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from attnscope.plans.text_form import parse
 from attnscope.runs.columns import FINAL
 from attnscope.runs.crew import ALONE, Crew, Made
 from attnscope.runs.folder import Run
+from attnscope.runs.holding import one_at_a_time
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt, table_of
 from attnscope.runs.sampling import Sampling
@@ -70,6 +72,7 @@ class MapsSettings(Sampling):
     points: tuple[named_maps.Point, ...] | None = field(default=None, metadata={"later": True})
 
 
+@one_at_a_time
 def carry_out(
     path: Path,
     chosen: ChosenModel,
@@ -142,14 +145,20 @@ def finish(run: Run) -> None:
 
     Args:
         run: with the tables ``prompts`` and ``words``, and parts of all others.
+
+    Raises:
+        InputError: something is missing of a batch.
     """
+    run.check_complete("attention")
     for name, keys in (_PARTS | {kind.table: kind.keys for kind in BESIDE}).items():
-        if parts := run.read_parts(name):  # a batch that was cut short may have left its twice
-            table = concatenate(parts)
-            there = [key for key in keys if key in table]
-            run.finish_table(name, table.drop_duplicates(there, keep="last"))
-    if parts := run.read_parts("attention"):
-        run.finish_table("attention", concatenate(parts))
+        run.finish_table(name, partial(_once, keys))
+    run.finish_table("attention", concatenate)
+
+
+def _once(keys: Sequence[str], parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """One table of parts; of a batch that was cut short some rows may be there twice."""
+    table = concatenate(parts)
+    return table.drop_duplicates([key for key in keys if key in table], keep="last")
 
 
 _Asked = tuple[Prompt, Any, tuple[Group, ...]]

@@ -26,6 +26,7 @@ from attnscope.errors import InputError
 from attnscope.models.decoding import check_decodes
 from attnscope.runs.crew import ALONE, Crew
 from attnscope.runs.folder import Run
+from attnscope.runs.holding import one_at_a_time
 from attnscope.runs.progress import SILENT, Kept, Progress
 from attnscope.runs.prompts import Prompt, table_of
 from attnscope.runs.sampling import Sampling
@@ -73,6 +74,7 @@ class TuneSettings(Sampling):
     confirmed: int | None = field(default=None, metadata={"later": True})
 
 
+@one_at_a_time
 def carry_out(
     path: Path,
     chosen: ChosenModel,
@@ -157,7 +159,8 @@ class _Tuning:
         fresh = families(Damages(table, steps.levels), worth.shares)
         further = [part for one in fresh[1:] for part in _windows(steps, one, groups)]
         table = self._calibrated(further, [table], len(first))
-        run.finish_table(TABLE, table)
+        run.write_table(TABLE, table)
+        run.drop_parts(TABLE)
         damages = Damages(table, steps.levels)
         searched = self.settings.calibrated, self.settings.calibrated + self.settings.measured
         noted = self.kept.of("candidates")
@@ -235,8 +238,8 @@ class _Tuning:
         for name, table in {**measured, "plans": plans}.items():
             run.write_csv(name, table)
             run.write_table(name, table)
-        for name, table in measured.items():  # last, since a run that goes on reads their parts
-            run.finish_table(name, table)
+        for name in measured:  # last, since a run that goes on reads their parts
+            run.drop_parts(name)
 
 
 def _windows(steps: Steps, fresh: Sequence[str], groups: Sequence[Group]) -> Iterator[Part]:
