@@ -65,8 +65,9 @@ class _Kind:
     """How runs of a command are joined.
 
     Args:
-        counted: what is counted into batches one after the other, each by the ``prompt_id`` of all that is
-            there; what is in one list is counted on, in another from 0.
+        counted: what is counted into batches one after the other, each by a name, which of a table is that of
+            its parts, and by the ``prompt_id`` of all that is there; what is in one list is counted on, in
+            another from 0.
         finish: writes the tables of a run that has all batches.
     """
 
@@ -229,7 +230,15 @@ def _refuse_gaps(ordered: Sequence[Run], kind: _Kind) -> None:
     told: dict[int, list[int]] = {}
     there: dict[str, int] = {}
     for run in ordered:
-        for number, name, wanted, known in _batches(kind.counted(run), ids, size):
+        counted = kind.counted(run)
+        for missing in (
+            file for listed in counted for name, _ in listed for file in run.broken(name).values()
+        ):
+            raise InputError(
+                f"shard {run.share} in {str(run.path)!r} lacks {missing!r}: restore it, or give its command "
+                "again, which makes the batch again"
+            )
+        for number, name, wanted, known in _batches(counted, ids, size):
             mine = run.share.has(number)
             if mine and not wanted <= known:
                 told.setdefault(run.share.number, []).append(number)
@@ -317,7 +326,8 @@ def _ablation(run: Run) -> list[list[tuple[str, set[int]]]]:
     from attnscope.analyses.ablation.arms import AblationSettings, arms_of
 
     arms = arms_of(AblationSettings.of(run.settings))
-    return [[(arm.name, run.known(f"{arm.key}/images")) for arm in arms]]
+    tables = [f"{arm.key}/images" for arm in arms]
+    return [[(table, run.known(table)) for table in tables]]
 
 
 def _tuning(run: Run) -> list[list[tuple[str, set[int]]]]:

@@ -25,7 +25,7 @@ from attnscope.runs.about import now, read_about, this_machine, write_about
 from attnscope.runs.columns import of_the_old_reading
 from attnscope.runs.contents import CONTENTS
 from attnscope.runs.cut import WHOLE, Share
-from attnscope.runs.holding import LOCK, hold
+from attnscope.runs.holding import hold
 from attnscope.runs.reading import files_named, read_whole
 
 _LONGEST_NAME = 120
@@ -445,7 +445,7 @@ def refuse_what_is_no_run(path: Path) -> None:
 
 def _is_somebodys(path: Path) -> bool:
     """Whether a file is not one that this process writes, or left that was killed before there was a ``run.json``."""
-    return path.name != LOCK and not path.name.startswith(PREFIX) and path.absolute() not in ours
+    return not path.name.startswith(PREFIX) and path.absolute() not in ours
 
 
 def _shown(share: Share) -> str:

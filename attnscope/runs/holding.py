@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from attnscope.errors import InputError
-from attnscope.files import Locked, lock
+from attnscope.files import PREFIX, Locked, lock
 
-LOCK = ".lock"
-"""The file in a run directory; it stays there, and says nothing."""
+LOCK = PREFIX + "lock"
+"""The file in a run directory; a process that was killed leaves it there, without the lock."""
 _held: dict[Path, int | None] = {}
 """Files that are locked by blocks of :func:`held`; ``None`` where the directory is not there yet."""
 P = ParamSpec("P")
@@ -54,6 +54,7 @@ def held(path: Path) -> Iterator[None]:
         yield
     finally:
         if (handle := _held.pop(key)) is not None:
+            (path / LOCK).unlink(missing_ok=True)
             os.close(handle)
 
 
@@ -69,14 +70,26 @@ def hold(path: Path) -> None:
     key = path.absolute()
     if _held.get(key, 0) is not None:
         return
+    while True:
+        try:
+            handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:  # nothing can be written there, which is told where something is to be
+            return
+        if lock(handle) is Locked.ELSEWHERE:
+            os.close(handle)
+            raise InputError(
+                f"another process writes into `out` {str(path)!r}: wait for it, or choose another (if you know "
+                f"that there is none, which only a network's file system may not, remove {LOCK!r} in it)"
+            )
+        if _is_there(path / LOCK, handle):
+            _held[key] = handle
+            return
+        os.close(handle)  # whoever had it removed it after it was opened here
+
+
+def _is_there(path: Path, handle: int) -> bool:
+    """Whether a file that is open is still the one at its place."""
     try:
-        handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError:  # nothing can be written there, which is told where something is to be
-        return
-    if lock(handle) is Locked.ELSEWHERE:
-        os.close(handle)
-        raise InputError(
-            f"another process writes into `out` {str(path)!r}: wait for it, or choose another (if you know "
-            f"that there is none, which only a network's file system may not, remove {LOCK!r} in it)"
-        )
-    _held[key] = handle
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False

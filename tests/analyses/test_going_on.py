@@ -194,7 +194,7 @@ def test_a_merge_takes_a_shard_that_was_mended(attnscope, folder, five, tmp_path
     image.unlink()
     code, _, err = attnscope(*merged)
     assert code == 2
-    assert "lacks 1 of its batches (1): give its command again" in err
+    assert "lacks 'images/00002.png': restore it, or give its command again" in err
     image.write_bytes(b"no image")
     monkeypatch.setattr(merging, "_KINDS", {"generate": merging._Kind(
         merging._KINDS["generate"].counted, lambda *of: _interrupted())})  # fmt: skip

@@ -168,6 +168,12 @@ def test_batches_that_are_missing_or_twice_there_are_named(attnscope, two, tmp_p
     (first / "parts" / part.name).write_bytes(kept)
     code, _, err = attnscope("merge", first, second, "--out", tmp_path / "joined")
     assert code == 2
+    assert (
+        f"shard 1/2 in '{first}' lacks 'parts/calls-00002.parquet': restore it, or give its" in err
+    )
+    shutil.copytree(second, first, dirs_exist_ok=True, ignore=lambda *_: ["run.json"])
+    code, _, err = attnscope("merge", first, second, "--out", tmp_path / "joined")
+    assert code == 2
     assert "batch 1 is in shards 1 and 2" in err
     (first / "prompts.parquet").unlink()
     code, _, err = attnscope("merge", first, second, "--out", tmp_path / "joined")

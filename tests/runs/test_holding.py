@@ -1,5 +1,6 @@
 """A run directory is one process's as long as it writes into it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -42,7 +43,7 @@ def test_what_another_process_writes_into_is_refused_until_it_is_gone(other, tmp
         hold(tmp_path)
         assert holding._held == {tmp_path.absolute(): holding._held[tmp_path.absolute()]}
     assert holding._held == {}
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_process_holds_once_however_deep_and_lets_go_at_the_end(tmp_path):
@@ -58,6 +59,23 @@ def test_a_process_holds_once_however_deep_and_lets_go_at_the_end(tmp_path):
     assert carry_out(tmp_path, 2, again=False) == (2, False)
     command = [sys.executable, "-c", OTHER.replace("time.sleep(600)", ""), str(tmp_path)]
     assert subprocess.run(command, capture_output=True, text=True).stdout == "held\n"
+
+
+def test_a_lock_that_was_removed_meanwhile_is_taken_anew(tmp_path, monkeypatch):
+    """The file is opened here, its holder removes it and lets go, and then it is locked here."""
+    taken = []
+
+    def lock(handle):
+        if not taken:
+            (tmp_path / holding.LOCK).unlink()
+        taken.append(handle)
+        return files.lock(handle)
+
+    monkeypatch.setattr(holding, "lock", lock)
+    with held(tmp_path):
+        hold(tmp_path)
+        assert len(taken) == 2
+        assert (tmp_path / holding.LOCK).stat().st_ino == os.fstat(holding._held[tmp_path]).st_ino
 
 
 def test_outside_of_a_block_and_where_nothing_can_be_locked_nothing_is_held(tmp_path, monkeypatch):
