@@ -28,7 +28,9 @@ COLUMNS = ("run", "what", "measure", "value", "low", "high", "n")
 
 
 def listed(folder: Path) -> pd.DataFrame:
-    """The run directories in a folder, the newest first; what cannot be read is warned of.
+    """The run directories in a folder and in its folders, the newest first; what cannot be read is warned of.
+
+    What stands in a run directory is that run's own.
 
     Returns:
         Columns ``run`` (its path), ``command``, ``model``, ``limit`` (prompts), ``steps``, ``created``,
@@ -41,15 +43,26 @@ def listed(folder: Path) -> pd.DataFrame:
     if not folder.is_dir():
         raise InputError(f"{str(folder)!r} is no folder: name the one that runs were written to")
     rows = []
-    for about in sorted({*folder.glob("run.json"), *folder.glob("*/run.json")}):
+    for path in _directories(folder):
         try:
-            with telling(about.parent):
-                rows.append(_row(Run(about.parent)))
+            with telling(path):
+                rows.append(_row(Run(path)))
         except InputError as error:
             warn(str(error))
     columns = ["run", "command", "model", "limit", "steps", "created", "shard", "finished"]
     table = pd.DataFrame(rows, columns=columns).astype({"limit": "Int64"})
     return table.sort_values("created", ascending=False, ignore_index=True)
+
+
+def _directories(folder: Path) -> list[Path]:
+    """Those of runs: of a command with several values they stand in a folder of its own."""
+    inside = [path for path in folder.iterdir() if path.is_dir()]
+    deeper = (below for path in inside if not _is_run(path) for below in path.glob("*/"))
+    return sorted(path for path in (folder, *inside, *deeper) if _is_run(path))
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "run.json").exists()
 
 
 def _row(run: Run) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def ablate(
     attention: Annotated[str, choice(ATTENTION, help="What to ablate: cross by the encoding of \"\", self by reuse.")] = "cross",
     gates: Annotated[str, typer.Option("--gate", "--gates", help="m, one or several: 10, 40% of the steps, -1nat of log-SNR, or 3,5,10.", metavar="<int|%|nat,…>")] = "40%",
     intervals: Annotated[str | None, typer.Option("--interval", "--intervals", help="k, one or several; of self-attention.", metavar="<int,…>", show_default=_INTERVAL)] = None,
-    noise_scales: Annotated[str, typer.Option("--noise-scale", "--noise-scales", help="Factors on the noise levels visited; 4 undoes the shift of shapes.", metavar="<float,…>")] = "1",
+    noise_scales: Annotated[str, typer.Option("--noise-scale", "--noise-scales", help="Factors on the noise levels visited; 4 gives the models in the box those of Stable Diffusion.", metavar="<float,…>")] = "1",
 ) -> None:  # fmt: skip
     """Take attention away, early or late, and measure what that does to the images.
 

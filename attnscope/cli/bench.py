@@ -53,7 +53,7 @@ def bench(
     repeats: Annotated[int, typer.Option(min=1, help="Rounds of all arms, after one to warm up.")] = 5,
     rivals: Annotated[str, typer.Option(help=f"all, none, or some of {', '.join(RIVALS)}; with --plans those that are named.", autocompletion=o.one_of("all", "none", *RIVALS))] = "all",
     plans: o.Plans = None,
-    against: Annotated[str | None, typer.Option(help="Further plans, and steps=15 for fewer steps; several with blanks.", metavar="<plan> <plan>…")] = None,
+    against: Annotated[str | None, typer.Option(help="Further plans, and steps=15 for fewer steps; several with blanks between them, in quotes.", metavar="<plan> <plan>…")] = None,
     watched: Annotated[bool, typer.Option("--watched", help="Also what an idle Trace and StepDistance on all sites cost.")] = False,
     latents: Annotated[bool, typer.Option("--latents", help="Stop at the latents: leave the autoencoder out.")] = False,
     frontier: Annotated[bool, typer.Option("--frontier", help="Also images of every arm, and how good they are.")] = False,
@@ -178,7 +178,7 @@ def _check_options(
         raise InputError("--frontier judges images of trained weights: leave --random-weights out")
     if not frontier and batches.given():
         raise InputError(
-            "--batch-size: for the images of --frontier only, where it changes nothing in the result; "
+            "--batch-size: for the images of --frontier only, where it changes a result by rounding alone; "
             "how many images at a time are timed is --batch"
         )
     idle = [flag(name) for name in (*shown.given(), *judged.given()) if name != "images"]

@@ -72,7 +72,10 @@ Plans = Annotated[
 ]
 Adjust = Annotated[
     str,
-    choice(ADJUSTMENTS, help="How p-values allow for the many differences of a table."),
+    choice(
+        ADJUSTMENTS,
+        help="How p-values allow for the many differences of a table: holm, 5 % for any false claim in it; bh, 5 % of its claims false on average; none, each by itself.",
+    ),
 ]
 
 
@@ -94,7 +97,7 @@ AsJson = Annotated[
     bool,
     typer.Option(
         "--json",
-        help="Print the result as JSON; null is what is no finite number.",
+        help="Print the result as JSON; null stands for values that are not finite.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -120,7 +123,8 @@ def batch_size(made: str) -> Any:
         made: what is made in them.
     """
     return typer.Option(
-        help=f"{made}, 'auto' or a number; it changes nothing in the result.", metavar="<auto|int>"
+        help=f"{made}, 'auto' or a number; it changes a result by rounding alone.",
+        metavar="<auto|int>",
     )
 
 
@@ -136,7 +140,7 @@ class SamplingOptions(Group):
     panel: ClassVar[str] = SAMPLING
 
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", metavar="<device>", rich_help_panel=MODEL, autocompletion=one_of(*_DEVICES))] = "auto"
-    dtype: Annotated[str, choice(("auto", *DTYPES), help="Of the weights.", rich_help_panel=MODEL)] = "auto"
+    dtype: Annotated[str, choice(("auto", *DTYPES), help="Of the weights; auto is float16 for large models on a GPU, and float32 else.", rich_help_panel=MODEL)] = "auto"
     guidance: Annotated[float | None, typer.Option(help="Guidance scale.", show_default=_THE_MODELS)] = None
     height: Annotated[int | None, typer.Option(min=8, help="Of the images, in pixels.", show_default=_THE_MODELS)] = None
     width: Annotated[int | None, typer.Option(min=8, help="Of the images, in pixels.", show_default=_THE_MODELS)] = None
@@ -238,7 +242,7 @@ class WorkerOptions(Group):
 
     workers: Annotated[int | None, typer.Option(min=1, help="Batches made at the same time, by processes of Ray, which is started here.", show_default="none: this process")] = None
     ray: Annotated[str | None, typer.Option(help="Address of a cluster of Ray, or auto.", metavar="<address|auto>", show_default="none")] = None
-    gpus_per_worker: Annotated[float | None, typer.Option(min=0.01, help="Of a GPU or several.", metavar="<float>", show_default="1 where models are on GPUs")] = None
+    gpus_per_worker: Annotated[float | None, typer.Option(min=0.01, help="GPUs of each worker; 0.5 lets two share one.", metavar="<float>", show_default="1 where models are on GPUs")] = None
     shard: Annotated[str | None, typer.Option(help="Make every n-th batch only, from the i-th on; attnscope merge joins the runs.", metavar="<i/n>", show_default="all")] = None
     events: Annotated[Path | None, typer.Option(help="File to which a line of JSON is added for all that happens.", show_default="none")] = None
 

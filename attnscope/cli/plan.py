@@ -31,7 +31,7 @@ def plan(
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps.", show_default=f"the file's, the model's, or {_STEPS}", rich_help_panel=SAMPLING)] = None,
     scheduler: Annotated[str | None, choice(SCHEDULERS, help="Solver of --model.", show_default="the model's", rich_help_panel=SAMPLING)] = None,
     out: Annotated[Path | None, typer.Option(help="Also draw it as a PNG or PDF: the paper's Figure 5; with --to a .json or .py.", rich_help_panel=OUTPUT)] = None,
-    to: Annotated[str | None, choice(FORMATS, help="Write the plan in another's form instead.", rich_help_panel=OUTPUT)] = None,
+    to: Annotated[str | None, choice(FORMATS, help="Write a plan's file as the configuration of another package instead.", rich_help_panel=OUTPUT)] = None,
     as_json: o.AsJson = False,
 ) -> None:  # fmt: skip
     """Show what a plan does at every step, as a picture in the terminal.

@@ -20,6 +20,8 @@ from attnscope.cli.reports.tuning import document, report
 if TYPE_CHECKING:
     from attnscope.analyses.bench.run import Pictured
     from attnscope.cli.several import Job, Way
+    from attnscope.metrics.choosing import Quality
+    from attnscope.metrics.questions.choosing import Questions
     from attnscope.models.chosen import ChosenModel
     from attnscope.runs.folder import Run
 
@@ -112,7 +114,7 @@ def tune(
     ]
     if idle and not wanted.prove:
         raise InputError(f"{' and '.join(map(flag, idle))}: for --prove only, so add it")
-    parsing.chosen_questions(judged)  # refuses what cannot be read, before the search
+    asked_of = parsing.chosen_questions(judged)  # refuses what cannot be read, before the search
     parsing.check_sampling(sampling)
     size = parsing.batch_size(sampling.batch_size)
     rivals = parsing.chosen_rivals(wanted.rivals)
@@ -127,7 +129,7 @@ def tune(
     limit = (
         None if shown.captions else count
     )  # of a file all, so that it can be said how many there are
-    inputs = reading.Inputs(o.CaptionOptions(**(vars(shown) | {"limit": limit})))
+    inputs = reading.Inputs(o.CaptionOptions(**(vars(shown) | {"limit": limit})), offered=asked_of)
 
     def job(way: Way) -> Job:
         chosen = models.of(way.sampling)
@@ -156,22 +158,24 @@ def tune(
         found = architectures.find(sampling.model, offline=output.offline)
         found = found.resized(settings.height, settings.width)
         unseen: Pictured | None = None
+        quality: Quality | None = None
         if wanted.prove:
-            unseen = _unseen(chosen, shown, way, {prompt.text for prompt in prompts}, wanted.prove)
+            seen = {prompt.text for prompt in prompts}
+            unseen = _unseen(chosen, shown, way, seen, wanted.prove, asked_of)
+            quality = parsing.chosen_quality(
+                judged, [sampling.model], unseen.prompts, (found.height, found.width), device=chosen.here,
+                output=output, progress=progress, digest=unseen.digest,
+            )  # fmt: skip
+            _ = quality.about  # refuses files that are not there, before the search
 
         def start(path: Path) -> Run:
             run = carry_out(
                 path, chosen, settings, count_architecture(found), prompts, given,
                 batch_size=size, crew=team.crew, progress=progress,
             )  # fmt: skip
-            if unseen is not None:
-                sides = found.height, found.width
-                quality = parsing.chosen_quality(
-                    judged, [sampling.model], unseen.prompts, sides, device=chosen.device,
-                    output=output, progress=progress, digest=unseen.digest,
-                )  # fmt: skip
+            if unseen is not None and quality is not None:
                 asked = proof.settings_of(
-                    run, settled(chosen, vars(way.sampling), size=sides), chosen,
+                    run, settled(chosen, vars(way.sampling), size=(found.height, found.width)), chosen,
                     rivals=rivals, repeats=wanted.repeats,
                 )  # fmt: skip
                 proof.prove(
@@ -192,7 +196,12 @@ def tune(
 
 
 def _unseen(
-    chosen: ChosenModel, shown: _Captions, way: Way, seen: set[str], count: int
+    chosen: ChosenModel,
+    shown: _Captions,
+    way: Way,
+    seen: set[str],
+    count: int,
+    offered: Questions | None,
 ) -> Pictured:
     """Captions that none of the search's is equal to, drawn by the seed after its own.
 
@@ -207,7 +216,9 @@ def _unseen(
     every = o.CaptionOptions(**(vars(shown) | {"limit": limit}))
     sampling = way.sampling
     size = sampling.height, sampling.width
-    prompts, given, _ = reading.read(chosen.described, every, sampling.seed + 1, size)
+    prompts, given, _ = reading.read(
+        chosen.described, every, sampling.seed + 1, size, offered=offered
+    )
     pairs = [(p, g) for p, g in zip(prompts, given, strict=True) if p.text not in seen]
     if len(pairs) < count:
         raise InputError(

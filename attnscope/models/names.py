@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -110,6 +111,12 @@ def describe(name: str) -> Model:
     Raises:
         InputError: it is none of these.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise InputError(
+            f"a model is named by a text, not by a {type(name).__name__}: a pipeline that you have needs "
+            "no loading, so use it as it is"
+        )
+    name = os.fspath(name)
     if name in MODELS:
         return MODELS[name]
     if name and is_folder(name):

@@ -113,6 +113,14 @@ def test_runs_are_listed_with_whether_they_are_finished(attnscope, tmp_path):
     assert [row["finished"] for row in json.loads(out)] == [True, False]
 
 
+def test_runs_of_several_values_are_listed_and_what_stands_in_a_run_is_its_own(tmp_path):
+    deep = [tmp_path / "many" / name for name in ("steps-2", "steps-3")]
+    for path in (tmp_path / "one", tmp_path / "one/proof", *deep):
+        run(path, "convergence", {"model": "sd21"})
+    assert sorted(listed(tmp_path)["run"]) == [*deep, tmp_path / "one"]
+    assert list(listed(tmp_path / "many")["run"].sort_values()) == deep
+
+
 def test_runs_that_have_nothing_in_common_are_refused(attnscope, tmp_path):
     a = run(tmp_path / "a", "convergence", {}, records=records())
     b = run(tmp_path / "b", "ablate", {}, arms=arms(0))

@@ -61,6 +61,30 @@ def test_tune_leaves_a_plan_that_generate_carries_out(attnscope, folder, four, t
     assert calls["reused"].sum() > 0
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--reference", "nowhere"], "'nowhere'"),
+        (
+            ["--features", "none", "--questions", "q.csv", "--vqa", "org/model"],
+            "q.csv has none for",
+        ),
+    ],
+)
+def test_what_a_proof_cannot_be_judged_by_is_refused_before_the_search(
+    attnscope, folder, four, tmp_path, monkeypatch, more, said
+):
+    monkeypatch.chdir(tmp_path)
+    columns = "item_id,text,proposition_id,dependency,tuple,question_natural_language"
+    (tmp_path / "q.csv").write_text(
+        f"{columns}\na,a cat,1,0,entity - whole (cat),Is there a cat?\n"
+    )
+    four.write_text("".join(f"a {c} {s}\n" for c in ("red", "blue") for s in range(30)))
+    code, _, err = attnscope(*tune(folder, four, tmp_path / "run", "--prove", 20, *more))
+    assert (code, said in err) == (2, True), err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_the_same_command_finds_the_same_plan_and_goes_on_where_it_was_killed(
     attnscope, folder, four, tmp_path, monkeypatch

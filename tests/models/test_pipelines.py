@@ -43,6 +43,12 @@ def test_no_such_model_lists_what_there_is(name):
         describe(name)
 
 
+def test_a_pipeline_is_told_that_it_needs_no_loading(folder):
+    assert describe(folder) == describe(str(folder))
+    with pytest.raises(InputError, match=r"not by a object: a pipeline that you have needs no"):
+        describe(object())
+
+
 def test_a_folder_that_is_no_pipeline_says_what_it_lacks(tmp_path):
     with pytest.raises(InputError, match=r"no model_index\.json"):
         describe(str(tmp_path))

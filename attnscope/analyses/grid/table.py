@@ -65,7 +65,8 @@ def by_plan(times: pd.DataFrame, images: pd.DataFrame, costs: pd.DataFrame) -> p
     Args:
         times: a row per batch and plan: ``batch``, ``plan``, ``images``, ``seconds``, ``peak_mb``,
             ``steps``, ``guided_steps``.
-        images: a row per image: ``plan``, ``prompt_id``, ``frame``, ``psnr`` and ``ssim`` to the reference's.
+        images: a row per image: ``plan``, ``prompt_id``, ``text``, ``frame``, ``psnr`` and ``ssim`` to the
+            reference's.
         costs: of :func:`costs_of`.
 
     Returns:
@@ -73,7 +74,8 @@ def by_plan(times: pd.DataFrame, images: pd.DataFrame, costs: pd.DataFrame) -> p
         ``costs``), ``seconds`` an image (median over batches, range ``seconds_low`` to ``seconds_high``),
         ``speedup`` over the reference within a batch (median and range), ``peak_mb`` and ``extra_mb`` (over the
         reference's of the same batch; medians), ``kept_mb``, ``images``, ``psnr`` (dB, of the mean squared
-        error), ``ssim`` with its 95 % interval ``ssim_low`` to ``ssim_high``.
+        error), ``ssim`` with its 95 % interval ``ssim_low`` to ``ssim_high``,
+        over prompts (equal texts are one).
     """
     each = times.assign(seconds=times["seconds"] / times["images"])
     seconds = each.pivot(index="batch", columns="plan", values="seconds")
@@ -82,7 +84,8 @@ def by_plan(times: pd.DataFrame, images: pd.DataFrame, costs: pd.DataFrame) -> p
     for cost in costs.to_dict("records"):
         plan = cost["plan"]
         own, of_plan = images[images["plan"] == plan], times[times["plan"] == plan]
-        similar = bootstrap(own.groupby("prompt_id")["ssim"].mean().dropna())
+        alike = own.groupby(["prompt_id", "text"], as_index=False)["ssim"].mean().dropna()
+        similar = bootstrap(alike["ssim"], clusters=alike["text"])
         error = (10 ** (-own["psnr"] / 10)).mean()
         with np.errstate(divide="ignore"):
             decibels = -10 * np.log10(error)
