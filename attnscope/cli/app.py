@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -139,7 +140,8 @@ def options(
 
 
 def main() -> None:
-    """Entry point. Exit code 2 for what the user can mend, 1 for what only we can."""
+    """Entry point. Exit code 2 for what the user can mend, 1 for what only we can, 130 for what was stopped."""
+    signal.signal(signal.SIGTERM, _stop)  # of a cluster whose time is over
     try:
         sys.exit(app(prog_name="attnscope", standalone_mode=False))
     except InputError as error:
@@ -160,6 +162,11 @@ def main() -> None:
         if hasattr(error, "format_message"):  # of the parser, which has classes of its own for it
             _fail_usage(error)
         _fail_unexpected(error)
+
+
+def _stop(number: int, frame: object) -> None:
+    """End as Ctrl-C does: say what is kept, and stop who works for this process."""
+    raise KeyboardInterrupt
 
 
 def _fail_unexpected(error: Exception) -> None:

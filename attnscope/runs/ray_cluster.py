@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,7 +55,7 @@ class Cluster:
         for name, value in _OWN_RAY.items():
             os.environ.setdefault(name, value)
         quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": "error"}
-        with _unheard():
+        with _unheard(), _stopped_as_before():
             if self.address is not None:
                 _check_reached(self.address)
                 try:
@@ -115,6 +117,17 @@ def _check_reached(address: str) -> None:
             f"there is no Ray at {address!r}: {in_a_line(error)}; start one by 'ray start --head', or leave `ray` "
             "out to use this machine"
         ) from error
+
+
+@contextlib.contextmanager
+def _stopped_as_before() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, and ends the process with a dump of its stack."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

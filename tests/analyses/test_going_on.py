@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -162,6 +164,23 @@ def test_two_processes_do_not_make_one_run(attnscope, folder, five, tmp_path):
         assert process.wait() == 0
     assert len(pd.read_parquet(tmp_path / "run/images.parquet")) == 10
     assert attnscope(*words)[0] == 0
+
+
+def test_a_process_that_is_told_to_end_says_what_is_kept(folder, five, tmp_path):
+    words = command("generate", folder, five, tmp_path / "run", "--batch-size", 1, "--steps", 900)
+    words += ["--events", tmp_path / "events.jsonl"]
+    begun = [sys.executable, "-c", "from attnscope.cli.app import main; main()", *map(str, words)]
+    with subprocess.Popen(begun, stderr=subprocess.PIPE, text=True) as process:
+        while (
+            not (tmp_path / "events.jsonl").exists()
+            or "begun" not in (tmp_path / "events.jsonl").read_text()
+        ):
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate()
+    assert process.returncode == 130
+    assert "the same command goes on after them" in err
+    assert "Traceback" not in err
 
 
 def test_a_merge_that_is_stopped_while_it_copies_goes_on(
