@@ -170,6 +170,8 @@ def on_ray(place: Path, *, cut: bool = False) -> Path:
     more = "--num-cpus 1 --num-gpus 0 --object-store-memory 200000000"
     head, other = (adapted(line.split("$ ")[1], {"--num-gpus 8": more})
                    for line in example("Ray on a cluster", "console").splitlines()[:2])  # fmt: skip
+    os.environ["RAY_AUTH_MODE"] = "token"  # Ray wants one where one is there
+    call("ray", "get-auth-token", "--generate")
     with nodes(place) as (first, second):
         captions(first.files)
         call(*first.words(f"{head} --node-ip-address {first.address} --include-dashboard false"))
@@ -326,7 +328,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     asked = parser.parse_args()
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    rows, expected = [], {}
+    rows = pd.read_csv(asked.out) if asked.out.exists() else pd.DataFrame({"cluster": []})
+    same, expected = True, {}
     with tempfile.TemporaryDirectory(dir=asked.place) as root:
         for number, name in enumerate(asked.only):
             of, run = CLUSTERS[name]
@@ -336,15 +339,19 @@ def main() -> None:
                 captions(place)
                 call("attnscope", *command(of, "one", "-q"), cwd=place)
                 expected[of] = content(of, place / "one")
-            found = content(of, run(place))
-            files = {*expected[of], *found}
+            made = run(place)
+            found = content(of, made)
+            files = {*expected[of], *found} - {"run.json"}  # which says that it was merged
             differ = sorted(file for file in files if found.get(file) != expected[of].get(file))
-            rows.append(
-                {"cluster": name, "run": of, "files": len(files), "equal": len(files) - len(differ)}
-            )
-            print(rows[-1], *differ, flush=True)
-            pd.DataFrame(rows).to_csv(asked.out, index=False)
-    sys.exit(any(row["files"] != row["equal"] for row in rows))
+            images = pd.read_parquet(made / "images.parquet")
+            row = {"cluster": name, "run": of, "prompts": images["prompt_id"].nunique(),
+                   "arms": images["arm"].nunique(), "files": len(files), "equal": len(files) - len(differ)}  # fmt: skip
+            print(row, *differ, flush=True)
+            rows = rows[rows["cluster"] != name]
+            rows = pd.concat([rows, pd.DataFrame([row])], ignore_index=True)
+            rows.to_csv(asked.out, index=False)
+            same = same and not differ
+    sys.exit(not same)
 
 
 if __name__ == "__main__":

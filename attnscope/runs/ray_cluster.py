@@ -60,7 +60,12 @@ class Cluster:
                 _check_reached(self.address)
                 try:
                     self.ray.init(address=self.address, **quiet)
-                except (ConnectionError, ValueError, RuntimeError) as error:
+                except (
+                    ConnectionError,
+                    ValueError,
+                    RuntimeError,
+                    self.ray.exceptions.RayError,
+                ) as error:
                     raise InputError(
                         f"there is no Ray at {self.address!r}: {in_a_line(error)}; start one by 'ray start "
                         "--head', or leave `ray` out to use this machine"
