@@ -32,7 +32,6 @@ from attnscope.shapes.scenes import caption, generate
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "docs/findings/clusters.csv"
-PORT = 6379
 ABLATE, GENERATE = "ablate", "generate"
 _MODEL = ["--model", "shapes", "--device", "cpu", "--batch-size", "2"]
 _RUNS = {
@@ -146,6 +145,7 @@ class Node:
         """End all that runs on it."""
         self._process.kill()
         self._process.wait()
+        call("ip", "link", "delete", self.outside)
         call("ip", "netns", "delete", self.name)
 
 
@@ -220,7 +220,7 @@ def on_torchrun(place: Path) -> Path:
 def slurm(place: Path) -> Iterator[None]:
     """A SLURM of two nodes with one core each, which are daemons of this machine."""
     here = socket.gethostname()
-    nodes = [
+    daemons = [
         f"NodeName=slurm{n} NodeHostname={here} NodeAddr=127.0.0.1 Port={17001 + n} CPUs=1"
         for n in range(2)
     ]
@@ -231,7 +231,7 @@ def slurm(place: Path) -> Iterator[None]:
         "SelectType=select/cons_tres", "SelectTypeParameters=CR_Core", "SlurmdParameters=config_overrides",
         "ReturnToService=2", f"StateSaveLocation={place}/state", f"SlurmdSpoolDir={place}/spool-%n",
         f"SlurmctldPidFile={place}/slurmctld.pid", f"SlurmdPidFile={place}/slurmd-%n.pid",
-        f"SlurmctldLogFile={place}/slurmctld.log", f"SlurmdLogFile={place}/slurmd-%n.log", *nodes,
+        f"SlurmctldLogFile={place}/slurmctld.log", f"SlurmdLogFile={place}/slurmd-%n.log", *daemons,
         "PartitionName=all Nodes=slurm[0-1] Default=YES State=UP", "",
     ]))  # fmt: skip
     os.environ["SLURM_CONF"] = str(configuration)

@@ -170,6 +170,8 @@ def carry_out(
     if not finished:
         _make(path, chosen, settings, prompts, given, batch_size, crew, progress)
     run = Run(path)
+    if whole:
+        finish(run)
     if asked is not None:
         run.note("quality", asked)
     if wanted is not None and judges is not None:
@@ -202,8 +204,6 @@ def _make(
     pairs = list(zip(prompts, given, strict=True))
     make_left(kept, crew, pairs, Drawing(chosen, settings), f"{chosen.name}: images")
     kept.run.write_table("prompts", table_of(prompts))
-    if crew.share.is_whole:
-        finish(kept.run)
 
 
 def finish(run: Run) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
 from attnscope.files import make_folder, write_whole
+from attnscope.metrics.choosing import JUDGED
 from attnscope.runs.about import COMPUTING
 from attnscope.runs.contents import CONTENTS, is_finished
 from attnscope.runs.cut import cut
@@ -284,9 +285,16 @@ def _copy(ordered: Sequence[Run], merged: Run, progress: Progress) -> None:
     by its content; the tables that it made are made again.
     """
     contents = CONTENTS[merged.command]
-    for name in contents.tables if contents.batches else ():
-        if not any(run.has_table(name) for run in ordered):
-            merged.drop_table(name)
+    if contents.batches:
+        (merged.path / JUDGED).unlink(missing_ok=True)
+        for name in contents.tables:
+            if not any(run.has_table(name) for run in ordered):
+                merged.drop_table(name)
+        for path in (merged.path / "parts").rglob(
+            "*.parquet"
+        ):  # of a batch that was made otherwise since
+            if not any((run.path / path.relative_to(merged.path)).exists() for run in ordered):
+                path.unlink()
     taken = {Path("run.json")}
     with progress.stretch("shards", len(ordered)):
         for run in ordered:

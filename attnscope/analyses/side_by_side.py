@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def _directories(folder: Path) -> list[Path]:
 
 
 def _is_run(path: Path) -> bool:
-    return (path / "run.json").exists()
+    return os.path.exists(path / "run.json")  # a folder that cannot be looked into holds none
 
 
 def _row(run: Run) -> dict[str, Any]:

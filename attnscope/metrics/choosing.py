@@ -15,6 +15,7 @@ from attnscope.errors import InputError
 from attnscope.files import write_whole
 from attnscope.metrics.networks import FEATURES, NETWORKS
 from attnscope.models.names import READER
+from attnscope.runs.holding import hold
 from attnscope.runs.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _VERSION = 2
 """Of how measures are taken: a run that another one judged is judged again."""
 _READER = "reader"
 """As ``vqa``: the embedded world's."""
-_FILE = "judged.json"
+JUDGED = "judged.json"
 """Says in a run directory by which measures its images were judged."""
 
 
@@ -188,13 +189,18 @@ class Quality:
 
     def is_of(self, path: Path) -> bool:
         """Whether the images of a run were judged by these very measures."""
-        file = path / _FILE
+        file = path / JUDGED
         return file.is_file() and file.read_text("utf-8") == self._text
 
     @contextlib.contextmanager
     def judging(self, path: Path) -> Iterator[None]:
-        """While a run is judged, nothing says so; afterwards :meth:`is_of` holds."""
-        file = path / _FILE
+        """While a run is judged, nothing says so; afterwards :meth:`is_of` holds.
+
+        Raises:
+            InputError: another process writes into it.
+        """
+        hold(path)
+        file = path / JUDGED
         file.unlink(missing_ok=True)
         yield
         write_whole(file, lambda partial: partial.write_text(self._text, "utf-8"))

@@ -276,7 +276,9 @@ class Run:
         Args:
             name: of the table whose part is a batch's last.
         """
-        broken = self.broken(name)
+        return self._known(name, self.broken(name))
+
+    def _known(self, name: str, broken: Collection[int] = ()) -> set[int]:
         parts = [path for path in self._parts(name) if _number(path) not in broken]
         parts += [self._table(name)] if self.has_table(name) else []
         tables = [read_whole(path, self.command, ["prompt_id"]) for path in parts]
@@ -331,7 +333,7 @@ class Run:
         for missing in self.broken(name).values():
             raise InputError(f"{str(self.path)!r} lacks {missing!r}: restore it, or {again}")
         wanted = {int(number) for number in self.read_table("prompts")["prompt_id"]}
-        if left := wanted - self.known(name):
+        if left := wanted - self._known(name):
             raise InputError(
                 f"{str(self.path)!r} lacks {len(left)} of {len(wanted)} prompts, the first {min(left)}: {again}"
             )
@@ -445,7 +447,9 @@ def refuse_what_is_no_run(path: Path) -> None:
 
 def _is_somebodys(path: Path) -> bool:
     """Whether a file is not one that this process writes, or left that was killed before there was a ``run.json``."""
-    return not path.name.startswith(PREFIX) and path.absolute() not in ours
+    return not path.name.startswith(PREFIX) and not any(
+        path.absolute() in (one, *one.parents) for one in ours
+    )
 
 
 def _shown(share: Share) -> str:

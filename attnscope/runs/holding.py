@@ -2,7 +2,8 @@
 
 Two that make the same run, such as a command that was typed twice or a job that was queued again while the
 first one lives, would write their tables over each other's. Whoever opens a run to write into it locks a file
-there. The lock is the system's, so it ends with the process, whatever ends that.
+there. The lock is the system's, so it ends with the process, whatever ends that. Threads of one process are
+not told apart.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def held(path: Path) -> Iterator[None]:
     Args:
         path: a run directory, which need not be there yet.
     """
-    key = path.absolute()
+    key = path.resolve()
     if key in _held:  # by a block around this one
         yield
         return
@@ -54,7 +55,10 @@ def held(path: Path) -> Iterator[None]:
         yield
     finally:
         if (handle := _held.pop(key)) is not None:
-            (path / LOCK).unlink(missing_ok=True)
+            with contextlib.suppress(
+                OSError
+            ):  # another process removes it with what was not made whole
+                (key / LOCK).unlink()
             os.close(handle)
 
 
@@ -67,13 +71,12 @@ def hold(path: Path) -> None:
     Raises:
         InputError: another process writes into it.
     """
-    key = path.absolute()
+    key = path.resolve()
     if _held.get(key, 0) is not None:
         return
     while True:
-        try:
-            handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError:  # nothing can be written there, which is told where something is to be
+        handle = _opened(path / LOCK)
+        if handle is None:  # nothing can be written there, which is told where something is to be
             return
         if lock(handle) is Locked.ELSEWHERE:
             os.close(handle)
@@ -85,6 +88,14 @@ def hold(path: Path) -> None:
             _held[key] = handle
             return
         os.close(handle)  # whoever had it removed it after it was opened here
+
+
+def _opened(path: Path) -> int | None:
+    """A file that is there or can be made; to read it is enough, if another user made it."""
+    for how in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
+        with contextlib.suppress(OSError):
+            return os.open(path, how, 0o666)
+    return None
 
 
 def _is_there(path: Path, handle: int) -> bool:

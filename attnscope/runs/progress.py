@@ -160,9 +160,11 @@ class Kept(Through):
     def forget_broken(self) -> None:
         """Remove what is left of batches of which something is missing, so that they are made again."""
         from attnscope.runs.folder import Run
+        from attnscope.runs.holding import hold
 
         if not (self._path / "run.json").exists():
             return
+        hold(self._path)
         run = Run(self._path)
         if broken := run.broken(self._table):
             run.forget(self._table, broken)

@@ -18,6 +18,7 @@ from torch.multiprocessing.spawn import spawn
 
 from attnscope.errors import InputError
 from attnscope.runs.folder import Run
+from attnscope.runs.holding import one_at_a_time
 from attnscope.shapes.fitting import OutOfTime, Schedule, Worker
 
 
@@ -72,6 +73,7 @@ class Recipe(ABC):
         """
 
 
+@one_at_a_time
 def train(
     folder: Path,
     recipe: Recipe,
@@ -112,7 +114,7 @@ def train(
         return _run(Worker(0, 1, torch.device(device), deadline), folder, recipe, start)
     with tempfile.TemporaryDirectory() as meeting:
         spawn(  # type: ignore[no-untyped-call]  # torch annotates no such function
-            _join, (workers, meeting, deadline, folder, recipe, start), nprocs=workers
+            _join, (workers, meeting, deadline, folder, recipe, start), nprocs=workers, daemon=True
         )
         return (Path(meeting) / "done").exists()
 

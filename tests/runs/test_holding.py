@@ -41,7 +41,7 @@ def test_what_another_process_writes_into_is_refused_until_it_is_gone(other, tmp
     other.wait()
     with held(tmp_path):
         hold(tmp_path)
-        assert holding._held == {tmp_path.absolute(): holding._held[tmp_path.absolute()]}
+        assert holding._held[tmp_path] is not None
     assert holding._held == {}
     assert list(tmp_path.iterdir()) == []
 
@@ -59,6 +59,35 @@ def test_a_process_holds_once_however_deep_and_lets_go_at_the_end(tmp_path):
     assert carry_out(tmp_path, 2, again=False) == (2, False)
     command = [sys.executable, "-c", OTHER.replace("time.sleep(600)", ""), str(tmp_path)]
     assert subprocess.run(command, capture_output=True, text=True).stdout == "held\n"
+
+
+def test_a_lock_of_another_user_counts_and_one_that_cannot_be_removed_is_let_go(
+    other, tmp_path, monkeypatch
+):
+    opened = os.open
+
+    def not_ours(path, how, *more):
+        if how & os.O_RDWR:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, how, *more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", not_ours)
+        with held(tmp_path), pytest.raises(InputError, match="another process writes"):
+            hold(tmp_path)
+    other.kill()
+    other.wait()
+
+    def kept(path, **how):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(tmp_path), "unlink", kept)
+        with held(tmp_path):
+            hold(tmp_path)
+    with held(tmp_path):
+        hold(tmp_path)
+        assert holding._held[tmp_path] is not None
 
 
 def test_a_lock_that_was_removed_meanwhile_is_taken_anew(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from attnscope.metrics.judging import judge
 from attnscope.runs.crew import ALONE, Crew, Task
 from attnscope.runs.cut import batches_left, count_of
 from attnscope.runs.folder import Run
-from attnscope.runs.holding import one_at_a_time
+from attnscope.runs.holding import hold, one_at_a_time
 from attnscope.runs.progress import SILENT, Progress
 from attnscope.runs.prompts import Prompt, table_of
 
@@ -120,6 +120,7 @@ def _make(
     known: dict[str, set[int]] = {arm.key: set() for arm in arms}
     cut = None
     if (path / "run.json").exists():
+        hold(path)
         run = Run(path)
         known = {arm.key: run.known(f"{arm.key}/images") for arm in arms}
         cut = run.cut
@@ -130,6 +131,8 @@ def _make(
     left = [arm for arm in arms if len(known[arm.key]) < len(prompts)]
     _check(pipe, left, *settings.size(model.name))
     kept = open_for("ablate", path, settings, model, prompts, batch_size, progress, crew=crew)
+    for arm in arms:
+        kept.of(f"{arm.key}/images").forget_broken()
     kept.run.write_table("prompts", table_of(prompts))
     per_arm = -(-len(pairs) // kept.cut)
     total = sum(

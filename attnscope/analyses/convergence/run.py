@@ -59,8 +59,8 @@ def carry_out(
     run = Run(path)
     if controls and not run.has_table("controls"):
         _measure_controls(run, chosen, settings, prompts, given, batch_size, crew, progress)
-        if crew.share.is_whole:
-            finish(run)
+    if crew.share.is_whole:
+        finish(run)
     return run
 
 
@@ -75,7 +75,7 @@ def finish(run: Run) -> None:
     """
     run.check_complete("records")
     run.finish_table("records", concatenate)
-    if run.known("controls"):
+    if run.has_parts("controls"):
         run.check_complete("controls")
         run.finish_table("controls", concatenate)
 
@@ -122,8 +122,8 @@ def _measure_controls(
 
     items = checked_items(chosen.pipe, prompts, given)
     size = batch_size or default_batch_size(chosen.pipe, chosen.device)
-    cut = run.note_cut(size)
     hold(run.path)
+    cut = run.note_cut(size)
 
     def opening(now: int) -> Run:
         run.note_machine({"batch_size": now})

@@ -109,7 +109,9 @@ def carry_out(
     from attnscope.observers.attention_maps import TEXT_KINDS
 
     if Run.check(path, "maps", settings, crew.share) and Run(path).has_table("attention"):
-        return Run(path)
+        run = Run(path)
+        finish(run)
+        return run
     pipe = chosen.pipe
     check_sites(pipe, TEXT_KINDS, settings.sites)
     for kind in asked_for(settings):

@@ -20,6 +20,7 @@ from attnscope.analyses.paper.stand_ins import RANDOM, STAND_INS, placed, prepar
 from attnscope.errors import InputError
 from attnscope.models.names import MODELS
 from attnscope.runs.folder import Run
+from attnscope.runs.holding import one_at_a_time
 
 PICTURE = "figure.png"
 """What a part without a run leaves."""
@@ -117,6 +118,7 @@ def _as(part: Part, model: str) -> Part:
     )
 
 
+@one_at_a_time
 def carry_out(path: Path, what: Recipe, carry: Callable[[tuple[str, ...], Path], None]) -> Run:
     """Make what is missing of a figure or table, and set it beside the paper's.
 
