@@ -15,8 +15,6 @@ from attnscope.errors import InputError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, a quota that is used up, a file larger than may be."""
-_CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
-"""What a file system says that does not know what it is asked for."""
 PREFIX = ".attnscope-"
 """Of what is not whole yet, beside its place."""
 ours: set[Path] = set()
@@ -94,22 +92,12 @@ def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     try:
         lock(handle)
         write(partial)
-        _sync(handle)
         partial.chmod(0o666 & ~_umask)
         with _placing(path):
             os.replace(partial, path)
     finally:
         os.close(handle)  # and with it the lock, which tells others that somebody is at work
         partial.unlink(missing_ok=True)
-
-
-def _sync(handle: int) -> None:
-    """Have a file's content on disk before its name is: a machine that loses its power keeps both, or neither."""
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in _CANNOT:
-            raise
 
 
 @contextlib.contextmanager

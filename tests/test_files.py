@@ -1,7 +1,5 @@
 """Files that are not whole yet, and what is left of them by processes that were killed."""
 
-import contextlib
-import errno
 import os
 import signal
 import subprocess
@@ -77,19 +75,6 @@ def test_files_are_as_open_as_whoever_started_the_process_wants_them(tmp_path, u
     command = [sys.executable, "-c", script, str(tmp_path / "one.txt")]
     subprocess.run(command, check=True, umask=umask)
     assert os.stat(tmp_path / "one.txt").st_mode & 0o777 == mode
-
-
-@pytest.mark.parametrize(("error", "kept"), [(errno.EINVAL, True), (errno.EIO, False)])
-def test_a_disk_that_fails_is_told_and_one_that_cannot_sync_is_not(
-    tmp_path, monkeypatch, error, kept
-):
-    def fail(handle):
-        raise OSError(error, os.strerror(error))
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with contextlib.nullcontext() if kept else pytest.raises(OSError, match="error"):
-        write_whole(tmp_path / "one.txt", lambda path: path.write_text("x"))
-    assert names(tmp_path) == (["one.txt"] if kept else [])
 
 
 def test_a_place_that_holds_a_folder_is_named_and_nothing_stays_beside_it(tmp_path):

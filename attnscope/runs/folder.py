@@ -291,7 +291,8 @@ class Run:
             name: of the table whose part is a batch's last.
 
         Returns:
-            By the number of a batch's parts, the first file that is not there.
+            By the number of a batch's parts, the first file that is not there, or empty, as a machine that lost
+            its power may leave it.
 
         Raises:
             InputError: a part is damaged.
@@ -304,7 +305,7 @@ class Run:
                 file for part in parts if part.exists() for file in files_named(part, self.command)
             ]
             wanted = [*parts, *(self.path / file for file in files)]
-            if missing := [file for file in wanted if not file.is_file()]:
+            if missing := [file for file in wanted if not _has_content(file)]:
                 broken[number] = missing[0].relative_to(self.path).as_posix()
         return broken
 
@@ -385,6 +386,10 @@ class Run:
 
     def _table(self, name: str) -> Path:
         return self.path / f"{name}.parquet"
+
+
+def _has_content(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _number(part: Path) -> int:

@@ -121,7 +121,10 @@ def test_a_batch_that_lacks_a_file_is_made_again(
     else:
         stopped(attnscope, *words)
     (gone, *_) = sorted((tmp_path / "run").glob(lost))
-    gone.unlink()
+    if gone.name == "00000.png":
+        gone.write_bytes(b"")  # as where the power failed
+    else:
+        gone.unlink()
     code, _, err = attnscope(*[word for word in words if word != "-q"])
     assert code == 0, err
     assert f"lacks '{gone.relative_to(tmp_path / 'run')}': made again" in " ".join(err.split())
