@@ -97,6 +97,11 @@ class Node:
         self.name, self.address = f"node{number}", f"10.77.0.{number + 1}"
         self.outside, self.files = f"veth-{self.name}", place / self.name
         self.files.mkdir()
+        for kind, left in (
+            ("link", self.outside),
+            ("netns", self.name),
+        ):  # by a run that was killed
+            subprocess.run(["ip", kind, "delete", left], stderr=subprocess.DEVNULL)
         call("ip", "netns", "add", self.name)
         call(
             "ip",
@@ -155,6 +160,7 @@ def nodes(place: Path, *, shared: bool = False) -> Iterator[tuple[Node, Node]]:
     (place / "shared").mkdir()
     (place / "hosts").write_text("127.0.0.1 localhost\n10.77.0.1 node0\n10.77.0.2 node1\n")
     with contextlib.ExitStack() as ended:
+        subprocess.run(["ip", "link", "delete", "nodes"], stderr=subprocess.DEVNULL)
         call("ip", "link", "add", "nodes", "type", "bridge")
         ended.callback(call, "ip", "link", "delete", "nodes")
         call("ip", "link", "set", "nodes", "up")
@@ -203,7 +209,7 @@ def on_torchrun(place: Path) -> Path:
     line = adapted(
         example("torchrun", "bash"),
         {"--nnodes 4 --nproc-per-node 8": "--nnodes 2 --nproc-per-node 1", "--batch-size 8": "--batch-size 2",
-         "--model sdxl": "--model shapes", "coco.txt": "eight.txt", "cuda:$LOCAL_RANK": "cpu"},
+         "--model sdxl": "--model shapes", "coco.txt": "eight.txt --tgate m=10", "cuda:$LOCAL_RANK": "cpu"},
     )  # fmt: skip
     merge = example("torchrun", "console").split("$ ", 1)[1]
     with nodes(place, shared=True) as both:
