@@ -334,7 +334,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     asked = parser.parse_args()
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    rows = pd.read_csv(asked.out) if asked.out.exists() else pd.DataFrame({"cluster": []})
+    rows = pd.read_csv(asked.out).to_dict("records") if asked.out.exists() else []
     same, expected = True, {}
     with tempfile.TemporaryDirectory(dir=asked.place) as root:
         for number, name in enumerate(asked.only):
@@ -353,9 +353,8 @@ def main() -> None:
             row = {"cluster": name, "run": of, "prompts": images["prompt_id"].nunique(),
                    "arms": images["arm"].nunique(), "files": len(files), "equal": len(files) - len(differ)}  # fmt: skip
             print(row, *differ, flush=True)
-            rows = rows[rows["cluster"] != name]
-            rows = pd.concat([rows, pd.DataFrame([row])], ignore_index=True)
-            rows.to_csv(asked.out, index=False)
+            rows = [other for other in rows if other["cluster"] != name] + [row]
+            pd.DataFrame(rows).to_csv(asked.out, index=False)
             same = same and not differ
     sys.exit(not same)
 

@@ -480,6 +480,11 @@ bad, killed, lived = (
 )
 
 
+def clustered(column):
+    """What a cluster made, and how much of it is what one process makes."""
+    return lambda name: [one("docs/findings/clusters.csv", column, cluster=name)]
+
+
 def scaled(index):
     """Median and range of what was measured of workers, in the order of the measures."""
     table = read("docs/findings/scaling.csv")
@@ -505,6 +510,10 @@ TABLES = [
         "times": lived("times"), "the same as the first, or alone": lived("equal"),
         "MB, early": lived("mb_early"), "MB, late": lived("mb_late"),
         "objects, early": lived("objects_early"), "objects, late": lived("objects_late"),
+    }),
+    Table("docs/scaling.md", "| cluster | run |", first_cell, {
+        "prompts": clustered("prompts"), "arms": clustered("arms"), "files": clustered("files"),
+        "the same to the byte": clustered("equal"),
     }),
     Table("docs/scaling.md", "| | median (range) |", lambda index, cells: index, {"median (range)": lambda index: scaled(index)}),
     Table("docs/questions.md", "| `shapes` | DPG score |", in_order(asked_arms), {
