@@ -514,7 +514,7 @@ TABLES = [
     Table("docs/scaling.md", "| cluster | run |", first_cell, {
         "prompts": clustered("prompts"), "arms": clustered("arms"), "files": clustered("files"),
         "the same to the byte": clustered("equal"),
-    }),
+    }, label=2),
     Table("docs/scaling.md", "| | median (range) |", lambda index, cells: index, {"median (range)": lambda index: scaled(index)}),
     Table("docs/questions.md", "| `shapes` | DPG score |", in_order(asked_arms), {
         "DPG score": told("questions-arms", "dpg"),
