@@ -68,7 +68,8 @@ class Cluster:
                 ) as error:
                     raise InputError(
                         f"there is no Ray at {self.address!r}: {in_a_line(error)}; start one by 'ray start "
-                        "--head', or leave `ray` out to use this machine"
+                        "--head', set RAY_AUTH_MODE=token if it wants a token, or leave `ray` out to use this "
+                        "machine"
                     ) from error
             else:
                 self.ray.init(
