@@ -46,7 +46,7 @@ def held(path: Path) -> Iterator[None]:
     Args:
         path: a run directory, which need not be there yet.
     """
-    key = path.resolve()
+    key = Path(os.path.realpath(path))  # which takes links that lead nowhere
     if key in _held:  # by a block around this one
         yield
         return
@@ -71,7 +71,7 @@ def hold(path: Path) -> None:
     Raises:
         InputError: another process writes into it.
     """
-    key = path.resolve()
+    key = Path(os.path.realpath(path))  # which takes links that lead nowhere
     if _held.get(key, 0) is not None:
         return
     while True:

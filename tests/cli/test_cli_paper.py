@@ -88,7 +88,7 @@ def test_plans_of_a_batch_that_did_not_fit_are_compared_in_its_halves(
         return make(batch)
 
     monkeypatch.setattr(Batch, "make", tight)
-    captions.write_text("a red circle\n" * 5)
+    captions.write_text("a red circle\n" * 4 + "a blue circle\n")
     code, _out, err = attnscope(*plans(folder, captions, run, "--batch-size", 2))
     assert code == 0, err
     assert "going on with batches of 1" in err
@@ -97,6 +97,12 @@ def test_plans_of_a_batch_that_did_not_fit_are_compared_in_its_halves(
     table = Run(run).read_table("plans")
     assert list(table["images"]) == [5, 5, 5]
     assert table[["seconds", "speedup", "ssim_low"]].notna().to_numpy().sum() == 8
+    images = Run(run).read_table("images")
+    for row in table.dropna(
+        subset="ssim_low"
+    ).itertuples():  # of two prompts, one of them four times
+        own = images[images["plan"] == row.plan].groupby("text")["ssim"].mean()
+        assert (row.ssim_low, row.ssim_high) == pytest.approx((own.min(), own.max()))
 
 
 def test_the_image_after_every_step_is_kept_of_the_first_prompts(
