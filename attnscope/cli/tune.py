@@ -56,7 +56,7 @@ class _Wanted(Group):
     calibrate: Annotated[int, typer.Option(min=1, help="Captions on which it is measured what staleness does.")] = 8
     measure: Annotated[int, typer.Option(min=2, help="Captions on which plans are measured.")] = 16
     confirm: Annotated[int, typer.Option(min=0, help="Further captions: a plan is taken if it keeps to the budget on these, too, since the fastest of many that do on the same captions is so by luck as well; with --speedup it is told how good it is there; 0 leaves it out.")] = 32
-    most: Annotated[int, typer.Option(min=0, help="Plans that are measured for a budget, before the search settles for what it has.")] = 40
+    most: Annotated[int, typer.Option(min=0, help="Plans that are measured for a budget, before the search settles for what it has; bisection may measure some more.")] = 40
     modules: Annotated[bool, typer.Option("--modules", help="Calibrate every kind of module by itself, too, stage by stage: which matters when.")] = False
     prove: Annotated[int, typer.Option(min=0, help="Captions, none of which it was searched on, to prove the plans on: quality and speed against T-GATE, fewer steps and other packages; 0 leaves it out.")] = 0
     rivals: Annotated[str, typer.Option(help=f"Of --prove: all, none, or some of {', '.join(RIVALS)}.", autocompletion=o.one_of("all", "none", *RIVALS))] = "all"
