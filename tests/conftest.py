@@ -63,6 +63,14 @@ def captions(tmp_path):
 
 
 @pytest.fixture
+def five(tmp_path):
+    """A file with five captions."""
+    path = tmp_path / "five.txt"
+    path.write_text("".join(f"a {c} circle\n" for c in ("red", "blue", "green", "white", "black")))
+    return path
+
+
+@pytest.fixture
 def undrawn(monkeypatch):
     """Commands leave their figures out: drawing is most of what a small run takes.
 

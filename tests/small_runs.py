@@ -1,7 +1,5 @@
 """Small runs of every command that is cut into batches, and what they leave."""
 
-FIVE = "".join(f"a {color} circle\n" for color in ("red", "blue", "green", "white", "black"))
-
 
 def command(name, folder, captions, out, *more):
     own = {
@@ -26,3 +24,12 @@ def files(run):
         if path.suffix in (".png", ".parquet", ".safetensors", ".npy", ".json")
         and not path.stem.startswith(timed) and path.parent.name not in ("figures", "frames")
     }  # fmt: skip
+
+
+def shards(attnscope, name, folder, captions, tmp_path, count):
+    paths = [tmp_path / f"shard-{number}" for number in range(1, count + 1)]
+    for number, path in enumerate(paths, 1):
+        more = ["--shard", f"{number}/{count}"]
+        code, out, err = attnscope(*command(name, folder, captions, path, *more))
+        assert (code, out) == (0, f"{path}\n"), err
+    return paths

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from attnscope.errors import InputError
 from attnscope.files import make_folder, write_whole
-from attnscope.metrics.choosing import JUDGED
 from attnscope.runs.about import COMPUTING
 from attnscope.runs.contents import CONTENTS, is_finished
 from attnscope.runs.cut import cut
@@ -284,15 +283,16 @@ def _copy(ordered: Sequence[Run], merged: Run, progress: Progress) -> None:
     What an earlier merge copied is left alone as long as it is the same, by its size and time of change or
     by its content; the tables that it made are made again.
     """
+    from attnscope.metrics.choosing import JUDGED  # which a list of runs does not need
+
     contents = CONTENTS[merged.command]
     if contents.batches:
         (merged.path / JUDGED).unlink(missing_ok=True)
         for name in contents.tables:
             if not any(run.has_table(name) for run in ordered):
                 merged.drop_table(name)
-        for path in (merged.path / "parts").rglob(
-            "*.parquet"
-        ):  # of a batch that was made otherwise since
+        # A shard may have made a batch otherwise since.
+        for path in (merged.path / "parts").rglob("*.parquet"):
             if not any((run.path / path.relative_to(merged.path)).exists() for run in ordered):
                 path.unlink()
     taken = {Path("run.json")}

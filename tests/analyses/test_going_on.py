@@ -10,21 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from small_runs import FIVE, command, files
+from small_runs import command, files, shards
 
 from attnscope.analyses import merging
 from attnscope.files import PREFIX
 from attnscope.runs.folder import Run
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-
-
-@pytest.fixture
-def five(tmp_path):
-    """A file with five captions."""
-    path = tmp_path / "five.txt"
-    path.write_text(FIVE)
-    return path
 
 
 @pytest.fixture
@@ -46,14 +38,6 @@ def _interrupted(*of):
 def _never_finished():
     """Merging is stopped when all is copied."""
     return merging._Kind(merging._KINDS["generate"].counted, _interrupted)
-
-
-def shards(attnscope, name, folder, captions, tmp_path, *more):
-    paths = [tmp_path / f"shard-{number}" for number in (1, 2)]
-    for number, path in enumerate(paths, 1):
-        shard = ["--shard", f"{number}/2", *more]
-        assert attnscope(*command(name, folder, captions, path, *shard))[0] == 0
-    return paths
 
 
 @pytest.mark.parametrize(
@@ -196,7 +180,7 @@ def test_a_process_that_is_told_to_end_says_what_is_kept(folder, five, tmp_path)
 def test_a_merge_that_is_stopped_while_it_copies_goes_on(
     attnscope, folder, five, tmp_path, monkeypatch
 ):
-    paths = shards(attnscope, "generate", folder, five, tmp_path)
+    paths = shards(attnscope, "generate", folder, five, tmp_path, 2)
     merged = ["merge", *paths, "--out", tmp_path / "joined", "-q"]
     copy, count = shutil.copy2, 0
 
@@ -216,7 +200,7 @@ def test_a_merge_that_is_stopped_while_it_copies_goes_on(
 
 def test_a_merge_takes_a_shard_that_was_mended(attnscope, folder, five, tmp_path, monkeypatch):
     """Of what was copied before only that stays which is the shard's still."""
-    paths = shards(attnscope, "generate", folder, five, tmp_path)
+    paths = shards(attnscope, "generate", folder, five, tmp_path, 2)
     merged = ["merge", *paths, "--out", tmp_path / "joined", "-q"]
     image = paths[1] / "images/00002.png"
     good = image.read_bytes()
@@ -238,7 +222,7 @@ def test_a_merge_that_goes_on_leaves_out_what_a_shard_made_otherwise_since(
     attnscope, folder, five, tmp_path, monkeypatch
 ):
     """A batch in two parts, as where memory ran out, that its shard has in one part now."""
-    paths = shards(attnscope, "generate", folder, five, tmp_path)
+    paths = shards(attnscope, "generate", folder, five, tmp_path, 2)
     merged = ["merge", *paths, "--out", tmp_path / "joined", "-q"]
     with monkeypatch.context() as patched:
         patched.setitem(merging._KINDS, "generate", _never_finished())
@@ -254,7 +238,7 @@ def test_a_merge_that_goes_on_leaves_out_what_a_shard_made_otherwise_since(
 def test_a_merge_that_came_to_its_end_takes_what_shards_learned_since(
     attnscope, folder, five, tmp_path
 ):
-    paths = shards(attnscope, "convergence", folder, five, tmp_path)
+    paths = shards(attnscope, "convergence", folder, five, tmp_path, 2)
     for path in paths:  # as if --controls had come later
         for part in (path / "parts").glob("controls-*"):
             part.rename(path / part.name)

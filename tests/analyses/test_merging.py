@@ -7,30 +7,13 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from small_runs import FIVE, command, files
+from small_runs import command, files, shards
 
 from attnscope.analyses import merging
 from attnscope.analyses.grid.making import PlanByPlan
 from attnscope.analyses.merging import is_done, merge
 from attnscope.errors import InputError
 from attnscope.runs.folder import Run
-
-
-@pytest.fixture
-def five(tmp_path):
-    """A file with five captions."""
-    path = tmp_path / "five.txt"
-    path.write_text(FIVE)
-    return path
-
-
-def shards(attnscope, name, folder, captions, tmp_path, count):
-    paths = [tmp_path / f"shard-{number}" for number in range(1, count + 1)]
-    for number, path in enumerate(paths, 1):
-        more = ["--shard", f"{number}/{count}"]
-        code, out, err = attnscope(*command(name, folder, captions, path, *more))
-        assert (code, out) == (0, f"{path}\n"), err
-    return paths
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -112,8 +112,6 @@ def finish(run: Run) -> None:
     Raises:
         InputError: something is missing of a batch.
     """
-    if run.has_table("plans"):
-        return
     run.check_complete("images")
 
     def stages(parts: list[pd.DataFrame]) -> pd.DataFrame:
